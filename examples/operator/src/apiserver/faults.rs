@@ -1,0 +1,272 @@
+//! Which requests go wrong, and how.
+
+use super::route::Verb;
+
+/// What goes wrong with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// 409 `Conflict`, nothing is done.
+    Conflict,
+    /// 429 with `Retry-After`, nothing is done.
+    TooManyRequests {
+        /// What `Retry-After` says.
+        retry_after_s: u64,
+    },
+    /// 500, nothing is done.
+    InternalError,
+    /// The connection closes without a reply, nothing is done.
+    DropBefore,
+    /// The request is carried out, then the connection closes without a reply.
+    DropAfter,
+}
+
+/// A fault for the next requests that match.
+#[derive(Debug, Clone)]
+pub struct Injection {
+    /// Only this verb; any when `None`.
+    pub verb: Option<Verb>,
+    /// Only this resource; any when `None`. `databases` takes in `databases/status`,
+    /// `databases/status` is the subresource alone.
+    pub resource: Option<String>,
+    /// What happens to them.
+    pub fault: Fault,
+    /// How many requests are hit.
+    pub times: usize,
+}
+
+impl Injection {
+    fn matches(&self, call: &Call<'_>) -> bool {
+        self.verb.is_none_or(|verb| Some(verb) == call.verb)
+            && self
+                .resource
+                .as_deref()
+                .is_none_or(|resource| call.is_to(resource))
+    }
+}
+
+/// What faults and the authorization hook look at in a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'a> {
+    /// The verb; `None` outside of resources.
+    pub verb: Option<Verb>,
+    /// Plural of the resource; empty outside of resources.
+    pub plural: &'a str,
+    /// Whether it goes to the `/status` subresource.
+    pub status: bool,
+}
+
+impl Call<'_> {
+    /// Whether the call goes to `plural` or `plural/status`.
+    pub fn is_to(&self, resource: &str) -> bool {
+        match resource.strip_suffix("/status") {
+            Some(plural) => self.status && plural == self.plural,
+            None => resource == self.plural,
+        }
+    }
+}
+
+/// A small seeded generator (splitmix64): the same seed gives the same decisions.
+#[derive(Debug, Clone)]
+pub struct Dice(u64);
+
+impl Dice {
+    /// A generator from a seed.
+    pub fn new(seed: u64) -> Dice {
+        Dice(seed)
+    }
+
+    /// The next 64 bits.
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number in `0..bound`; 0 for a bound of 0.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.next().checked_rem(bound).unwrap_or(0)
+    }
+
+    /// True with this probability.
+    pub fn chance(&mut self, probability: f64) -> bool {
+        // 53 bits are as many as a float between 0 and 1 can tell apart.
+        ((self.next() >> 11) as f64) < probability * (1_u64 << 53) as f64
+    }
+}
+
+/// How much rarer a cut is for one watch event than a fault is for one request.
+const CUT_SHARE: f64 = 1.0 / 16.0;
+
+/// Decides for one watch stream before which event it is cut.
+#[derive(Debug)]
+pub struct Cutter {
+    rate: f64,
+    dice: Dice,
+}
+
+impl Cutter {
+    /// Whether the connection breaks before the next event.
+    pub fn cuts_now(&mut self) -> bool {
+        self.dice.chance(self.rate)
+    }
+}
+
+/// The source of faults.
+#[derive(Debug)]
+pub struct Faults {
+    rate: f64,
+    prefix: String,
+    dice: Dice,
+    /// Apart, so that watches do not shift the decisions on requests.
+    cut_dice: Dice,
+    injections: Vec<Injection>,
+    forbidden: Vec<(String, String)>,
+    injected: usize,
+}
+
+impl Faults {
+    /// Faults at `rate` for clients whose `User-Agent` starts with `prefix`.
+    pub fn new(rate: f64, seed: u64, prefix: &str) -> Faults {
+        Faults {
+            rate: rate.clamp(0.0, 1.0),
+            prefix: prefix.to_owned(),
+            dice: Dice::new(seed),
+            cut_dice: Dice::new(!seed),
+            injections: Vec::new(),
+            forbidden: Vec::new(),
+            injected: 0,
+        }
+    }
+
+    /// Adds a fault to come. Among matching ones the oldest comes first.
+    pub fn inject(&mut self, injection: Injection) {
+        self.injections.push(injection);
+    }
+
+    /// From now on every client is forbidden this verb on this resource.
+    pub fn forbid(&mut self, verb: &str, resource: &str) {
+        self.forbidden.push((verb.to_owned(), resource.to_owned()));
+    }
+
+    /// Whether the call has been forbidden.
+    pub fn forbids(&self, call: &Call<'_>) -> bool {
+        let Some(verb) = call.verb else { return false };
+        self.forbidden
+            .iter()
+            .any(|(forbidden, resource)| forbidden == verb.as_str() && call.is_to(resource))
+    }
+
+    /// How many faults there have been.
+    pub fn injected(&self) -> usize {
+        self.injected
+    }
+
+    /// Notes a fault that another part carried out.
+    pub fn count(&mut self) {
+        self.injected += 1;
+    }
+
+    /// The fault of the next request, if it has one.
+    pub fn next(&mut self, user_agent: &str, call: &Call<'_>) -> Option<Fault> {
+        if !user_agent.starts_with(&self.prefix) {
+            return None;
+        }
+        let fault = self.targeted(call).or_else(|| self.random());
+        self.injected += usize::from(fault.is_some());
+        fault
+    }
+
+    fn targeted(&mut self, call: &Call<'_>) -> Option<Fault> {
+        self.injections.retain(|injection| injection.times > 0);
+        let injection = self
+            .injections
+            .iter_mut()
+            .find(|injection| injection.matches(call))?;
+        injection.times -= 1;
+        Some(injection.fault)
+    }
+
+    fn random(&mut self) -> Option<Fault> {
+        if self.rate <= 0.0 {
+            return None;
+        }
+        // Both numbers are drawn every time, so the n-th decision depends on n alone.
+        let (hit, kind) = (self.dice.chance(self.rate), self.dice.below(100));
+        hit.then_some(match kind {
+            0..55 => Fault::TooManyRequests { retry_after_s: 1 },
+            55..75 => Fault::InternalError,
+            75..88 => Fault::DropBefore,
+            _ => Fault::DropAfter,
+        })
+    }
+
+    /// Decides the cuts of a new watch stream; `None` for clients without faults.
+    pub fn cutter(&mut self, user_agent: &str) -> Option<Cutter> {
+        let faulty = self.rate > 0.0 && user_agent.starts_with(&self.prefix);
+        faulty.then(|| Cutter {
+            rate: self.rate * CUT_SHARE,
+            dice: Dice::new(self.cut_dice.next()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CALL: Call<'static> = Call {
+        verb: Some(Verb::Patch),
+        plural: "databases",
+        status: true,
+    };
+
+    fn sequence(seed: u64) -> Vec<Option<Fault>> {
+        let mut faults = Faults::new(0.3, seed, "op");
+        (0..2_000).map(|_| faults.next("op/1", &CALL)).collect()
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_faults_and_all_kinds() {
+        let faults = sequence(1);
+        assert_eq!(faults, sequence(1));
+        assert_ne!(faults, sequence(2));
+        let hits = faults.iter().flatten().count();
+        assert!((500..700).contains(&hits), "{hits}");
+        let of = |kind: Fault| faults.iter().filter(|fault| **fault == Some(kind)).count();
+        let most = of(Fault::TooManyRequests { retry_after_s: 1 });
+        for kind in [Fault::InternalError, Fault::DropBefore, Fault::DropAfter] {
+            assert!((1..most).contains(&of(kind)), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn other_clients_have_no_faults() {
+        let mut faults = Faults::new(1.0, 1, "op");
+        assert_eq!(faults.next("driver/1", &CALL), None);
+        assert!(faults.cutter("driver/1").is_none());
+        assert!(faults.next("op/1", &CALL).is_some());
+        assert_eq!(faults.injected(), 1);
+    }
+
+    #[test]
+    fn injections_match_and_run_out() {
+        let mut faults = Faults::new(0.0, 1, "op");
+        faults.inject(Injection {
+            verb: Some(Verb::Patch),
+            resource: Some("databases/status".into()),
+            fault: Fault::Conflict,
+            times: 2,
+        });
+        let whole = Call {
+            status: false,
+            ..CALL
+        };
+        assert_eq!(faults.next("op", &whole), None);
+        assert_eq!(faults.next("op", &CALL), Some(Fault::Conflict));
+        assert_eq!(faults.next("op", &CALL), Some(Fault::Conflict));
+        assert_eq!(faults.next("op", &CALL), None);
+        faults.forbid("patch", "databases");
+        assert!(faults.forbids(&CALL) && faults.forbids(&whole));
+    }
+}

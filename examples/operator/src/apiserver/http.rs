@@ -1,0 +1,301 @@
+//! The HTTP service: reads a request, asks the store, writes the reply.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT};
+use http::{Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, Limited, StreamBody};
+use hyper::body::{Frame, Incoming};
+use serde_json::{Value, json};
+
+use super::discovery;
+use super::faults::{Call, Fault};
+use super::meta;
+use super::patch::{Patch, media_type, parse_json};
+use super::route::{self, ResourceRequest, Verb};
+use super::shell::Shell;
+use super::status::Status;
+use super::store::{Deletion, Key, Object, Preconditions, Target};
+use super::watch;
+
+/// The largest body that is read, as in Kubernetes.
+const LARGEST_BODY: usize = 3 << 20;
+
+type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
+/// The connection is to be closed without a reply.
+#[derive(Debug)]
+pub struct Dropped;
+
+impl std::fmt::Display for Dropped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("connection dropped on purpose")
+    }
+}
+
+impl std::error::Error for Dropped {}
+
+/// Answers one request, or drops its connection when a fault says so.
+pub async fn handle(
+    shell: Arc<Shell>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Dropped> {
+    let since_start = shell.started.elapsed();
+    let (head, body) = request.into_parts();
+    let header = |name| {
+        head.headers
+            .get(name)
+            .and_then(|value: &HeaderValue| value.to_str().ok())
+    };
+    let user_agent = header(USER_AGENT).unwrap_or_default();
+    shell.account.record(user_agent, since_start);
+
+    let query = head.uri.query().unwrap_or_default();
+    let route = route::parse(&head.method, head.uri.path(), query);
+    // The body is read before a fault is decided, so that the connection stays usable after it.
+    let body = Limited::new(body, LARGEST_BODY).collect().await;
+    let fault = shell.faults().next(user_agent, &call(&route));
+    if let Some(status) = refusal(fault)? {
+        return Ok(failure(&status));
+    }
+    let answer = match (route, body) {
+        (Err(status), _) => Err(status),
+        (Ok(_), Err(error)) => Err(unreadable(error.as_ref())),
+        (Ok(route), Ok(body)) => {
+            let content_type = header(CONTENT_TYPE).unwrap_or_default();
+            answer(&shell, &route, user_agent, content_type, &body.to_bytes())
+        }
+    };
+    match fault {
+        Some(Fault::DropAfter) => Err(Dropped),
+        _ => Ok(answer.unwrap_or_else(|status| failure(&status))),
+    }
+}
+
+fn call(route: &Result<route::Request, Status>) -> Call<'_> {
+    match route {
+        Ok(route::Request::Resource(request)) => call_of(request),
+        _ => Call {
+            verb: None,
+            plural: "",
+            status: false,
+        },
+    }
+}
+
+fn call_of(request: &ResourceRequest) -> Call<'_> {
+    Call {
+        verb: Some(request.verb),
+        plural: request.ty.plural,
+        status: request.status,
+    }
+}
+
+/// What a fault answers instead of doing anything.
+fn refusal(fault: Option<Fault>) -> Result<Option<Status>, Dropped> {
+    match fault {
+        None | Some(Fault::DropAfter) => Ok(None),
+        Some(Fault::DropBefore) => Err(Dropped),
+        Some(Fault::Conflict) => Ok(Some(Status::injected_conflict())),
+        Some(Fault::TooManyRequests { retry_after_s }) => {
+            Ok(Some(Status::too_many_requests(retry_after_s)))
+        }
+        Some(Fault::InternalError) => Ok(Some(Status::internal("an injected internal error"))),
+    }
+}
+
+fn unreadable(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Status {
+    match error.is::<http_body_util::LengthLimitError>() {
+        true => Status::too_large(),
+        false => Status::bad_request("the body cannot be read"),
+    }
+}
+
+fn answer(
+    shell: &Arc<Shell>,
+    route: &route::Request,
+    user_agent: &str,
+    content_type: &str,
+    body: &Bytes,
+) -> Result<Response<Body>, Status> {
+    let document = match route {
+        route::Request::Version => discovery::version(),
+        route::Request::CoreVersions => discovery::core_versions(),
+        route::Request::Groups => discovery::groups(),
+        route::Request::Group(group) => discovery::group(group)?,
+        route::Request::Resources { group, version } => discovery::resources(group, version)?,
+        route::Request::Resource(request) => {
+            if shell.faults().forbids(&call_of(request)) {
+                return Err(Status::forbidden(
+                    request.ty,
+                    request.verb.as_str(),
+                    &request.name,
+                ));
+            }
+            return match request.verb {
+                Verb::Get | Verb::List => read(shell, request),
+                Verb::Watch => follow(shell, request, user_agent),
+                _ => write(shell, request, content_type, body),
+            };
+        }
+    };
+    Ok(reply(StatusCode::OK, document.to_string().into()))
+}
+
+fn read(shell: &Shell, request: &ResourceRequest) -> Result<Response<Body>, Status> {
+    if request.verb == Verb::Get {
+        let object = shell.read(|store| store.get(request.ty, &key(request)))?;
+        return Ok(reply_object(StatusCode::OK, &object));
+    }
+    let query = request.query.list(&request.namespace)?;
+    let page = shell.read(|store| store.list(request.ty, &query))?;
+    Ok(reply(StatusCode::OK, page.to_json(request.ty)))
+}
+
+fn follow(
+    shell: &Arc<Shell>,
+    request: &ResourceRequest,
+    user_agent: &str,
+) -> Result<Response<Body>, Status> {
+    let cutter = shell.faults().cutter(user_agent);
+    let lines = watch::open(shell, request, cutter)?;
+    let body = StreamBody::new(lines.map_ok(Frame::data)).boxed_unsync();
+    Ok(response(StatusCode::OK, body))
+}
+
+fn write(
+    shell: &Shell,
+    request: &ResourceRequest,
+    content_type: &str,
+    body: &Bytes,
+) -> Result<Response<Body>, Status> {
+    // Bodies are parsed before the store is locked.
+    match request.verb {
+        Verb::Create => {
+            let object = parse_object(content_type, body)?;
+            let namespace = &request.namespace;
+            let created =
+                shell.write(|store, now| store.create(request.ty, namespace, object, now))?;
+            Ok(reply_object(StatusCode::CREATED, &created))
+        }
+        Verb::Update => {
+            let object = parse_object(content_type, body)?;
+            let updated = shell.write(|store, _| store.update(&target(request), object))?;
+            Ok(reply_object(StatusCode::OK, &updated))
+        }
+        Verb::Patch => {
+            let query = &request.query;
+            let manager = query.field_manager.as_deref();
+            let patch = Patch::parse(content_type, body, manager, query.force)?;
+            let (created, object) =
+                shell.write(|store, now| store.patch(&target(request), &patch, now))?;
+            let code = if created {
+                StatusCode::CREATED
+            } else {
+                StatusCode::OK
+            };
+            Ok(reply_object(code, &object))
+        }
+        Verb::Delete => {
+            let preconditions = delete_options(body)?;
+            let deletion = shell
+                .write(|store, now| store.delete(request.ty, &key(request), &preconditions, now))?;
+            Ok(reply_deletion(request, &deletion))
+        }
+        Verb::Get | Verb::List | Verb::Watch => Err(Status::method_not_allowed()),
+    }
+}
+
+fn key(request: &ResourceRequest) -> Key {
+    Key::new(&request.namespace, &request.name)
+}
+
+fn target(request: &ResourceRequest) -> Target {
+    Target {
+        ty: request.ty,
+        key: key(request),
+        status: request.status,
+    }
+}
+
+fn parse_object(content_type: &str, body: &Bytes) -> Result<Value, Status> {
+    match media_type(content_type) {
+        "" | "application/json" => parse_json(body),
+        other => Err(Status::unsupported_media_type(other, "application/json")),
+    }
+}
+
+/// Reads the preconditions of `DeleteOptions`. Foreground and background propagation both
+/// collect dependents in the background.
+fn delete_options(body: &Bytes) -> Result<Preconditions, Status> {
+    if body.is_empty() {
+        return Ok(Preconditions::default());
+    }
+    let options: Value = parse_json(body)?;
+    if options["propagationPolicy"] == "Orphan" {
+        return Err(Status::bad_request(
+            "propagationPolicy Orphan is not supported",
+        ));
+    }
+    if options["dryRun"]
+        .as_array()
+        .is_some_and(|stages| !stages.is_empty())
+    {
+        return Err(Status::bad_request("dryRun is not supported"));
+    }
+    let precondition = |field: &str| options["preconditions"][field].as_str().map(str::to_owned);
+    Ok(Preconditions {
+        uid: precondition("uid"),
+        resource_version: precondition("resourceVersion"),
+    })
+}
+
+/// A removed object is answered with a `Status`, one that waits for finalizers with itself.
+fn reply_deletion(request: &ResourceRequest, deletion: &Deletion) -> Response<Body> {
+    let object = match deletion {
+        Deletion::Pending(object) => return reply_object(StatusCode::OK, object),
+        Deletion::Removed(object) => object,
+    };
+    let status = json!({
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Success",
+        "details": {
+            "name": request.name,
+            "group": request.ty.group,
+            "kind": request.ty.plural,
+            "uid": meta::text(&object.value, "uid"),
+        },
+    });
+    reply(StatusCode::OK, status.to_string().into())
+}
+
+fn reply_object(code: StatusCode, object: &Object) -> Response<Body> {
+    reply(code, object.json.clone())
+}
+
+fn failure(status: &Status) -> Response<Body> {
+    let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = reply(code, status.to_json().to_string().into());
+    if let Some(seconds) = status.retry_after_s {
+        response.headers_mut().insert(RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+fn reply(code: StatusCode, json: Bytes) -> Response<Body> {
+    let body = Full::new(json).map_err(|never| match never {});
+    response(code, body.boxed_unsync())
+}
+
+fn response(code: StatusCode, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = code;
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    response
+}

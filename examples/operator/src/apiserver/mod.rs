@@ -1,0 +1,218 @@
+//! An API server with Kubernetes semantics, inside of this process, over HTTP on loopback.
+//!
+//! The store and its verbs are a sequential core that knows nothing of time or concurrency; the
+//! shell locks it and wakes watchers; `http` and `watch` speak to clients. Requests can be made to
+//! fail (`faults`), and when each of them arrived is kept on [`account`].
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+pub mod account;
+mod apply;
+mod discovery;
+mod faults;
+mod gc;
+mod history;
+mod http;
+mod list;
+mod meta;
+mod patch;
+mod query;
+mod resource;
+mod route;
+mod rules;
+mod selector;
+mod shell;
+mod statefulset;
+mod status;
+mod store;
+#[cfg(test)]
+mod tests;
+mod validate;
+mod verbs;
+mod watch;
+
+pub use faults::{Fault, Injection};
+pub use route::Verb;
+use shell::Shell;
+use store::Key;
+
+/// How a server behaves.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Probability with which a request of a faulty client goes wrong, from 0 to 1. Each event
+    /// of its watches cuts the stream with a sixteenth of it.
+    pub fault_rate: f64,
+    /// Seed of the sequence of faults.
+    pub seed: u64,
+    /// Only clients whose `User-Agent` starts with this meet faults; empty means all clients.
+    pub faults_for: String,
+    /// How long the replicas of a StatefulSet take to become ready.
+    pub ready_after: Duration,
+    /// How often watchers who want bookmarks get one.
+    pub bookmark_every: Duration,
+    /// How many events of each type are kept.
+    pub history: usize,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            fault_rate: 0.0,
+            seed: 0,
+            faults_for: String::new(),
+            ready_after: Duration::from_millis(100),
+            bookmark_every: Duration::from_secs(10),
+            history: 8_192,
+        }
+    }
+}
+
+/// A running server; it stops when dropped.
+#[derive(Debug)]
+pub struct ApiServer {
+    shell: Arc<Shell>,
+    address: SocketAddr,
+    tasks: JoinSet<()>,
+}
+
+impl ApiServer {
+    /// Starts a server on a free port of the loopback interface.
+    pub async fn start(options: Options) -> io::Result<ApiServer> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let shell = Arc::new(Shell::new(options));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(accept(shell.clone(), listener));
+        let collector = shell.clone();
+        tasks.spawn(async move { collector.collect_garbage().await });
+        let simulator = shell.clone();
+        tasks.spawn(async move { statefulset::simulate(&simulator).await });
+        Ok(ApiServer {
+            shell,
+            address,
+            tasks,
+        })
+    }
+
+    /// Where the server listens.
+    pub fn url(&self) -> ::http::Uri {
+        let authority = self.address.to_string();
+        ::http::Uri::builder()
+            .scheme("http")
+            .authority(authority)
+            .path_and_query("/")
+            .build()
+            .expect("a socket address is an authority")
+    }
+
+    /// All objects of a type, in order of namespace and name.
+    pub fn list(&self, plural: &str) -> Vec<Value> {
+        let Some(ty) = resource::by_plural(plural) else {
+            return Vec::new();
+        };
+        // Only the references are copied under the lock.
+        let objects: Vec<_> = self
+            .shell
+            .read(|store| store.objects(ty).values().cloned().collect());
+        objects.iter().map(|object| object.value.clone()).collect()
+    }
+
+    /// One object; the namespace of cluster-scoped ones is empty.
+    pub fn get(&self, plural: &str, namespace: &str, name: &str) -> Option<Value> {
+        let ty = resource::by_plural(plural)?;
+        let object = self
+            .shell
+            .read(|store| store.get(ty, &Key::new(namespace, name)))
+            .ok()?;
+        Some(object.value.clone())
+    }
+
+    /// How many objects of a type there are.
+    pub fn count(&self, plural: &str) -> usize {
+        resource::by_plural(plural).map_or(0, |ty| self.shell.read(|store| store.objects(ty).len()))
+    }
+
+    /// When each request of a client arrived, in nanoseconds since the server started, in order.
+    pub fn arrivals(&self, user_agent: &str) -> Vec<u64> {
+        self.shell.account.of(user_agent)
+    }
+
+    /// How many requests a client has made.
+    pub fn requests(&self, user_agent: &str) -> usize {
+        self.shell.account.count(user_agent)
+    }
+
+    /// How many faults there have been, random and injected ones, cut watches included.
+    pub fn faults_injected(&self) -> usize {
+        self.shell.faults().injected()
+    }
+
+    /// Makes the next matching requests of faulty clients fail.
+    pub fn inject(&self, injection: Injection) {
+        self.shell.faults().inject(injection);
+    }
+
+    /// Forbids everyone a verb (in lower case) on a resource: `databases` with its subresources,
+    /// or `databases/status` alone.
+    pub fn forbid(&self, verb: &str, plural: &str) {
+        self.shell.faults().forbid(verb, plural);
+    }
+
+    /// Breaks the connections of all open watches, whosever they are, and says how many.
+    pub fn cut_watches(&self) -> usize {
+        let open = self.shell.watches.load(Ordering::Relaxed);
+        self.shell.cuts.send_modify(|epoch| *epoch += 1);
+        open
+    }
+
+    /// Makes every resource version handed out so far too old to watch or list from. Open
+    /// watches go on if they have nothing left to deliver.
+    pub fn expire_history(&self) {
+        self.shell.write(|store, _| store.expire_history());
+    }
+
+    /// Stops listening, closes all connections and ends all tasks.
+    pub async fn stop(mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+/// Takes connections; they are closed when this ends.
+async fn accept(shell: Arc<Shell>, listener: TcpListener) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(serve(shell.clone(), stream));
+                }
+                // Most likely out of file descriptors; some may be free after a moment.
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+async fn serve(shell: Arc<Shell>, stream: TcpStream) {
+    // Watch events are small and must not wait for each other.
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let service = service_fn(|request| http::handle(shell.clone(), request));
+    // An error here is a connection broken by either side, on purpose or not.
+    let _ = http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}

@@ -1,0 +1,100 @@
+//! The shell around the sequential core: locks, notifications, clock.
+
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use jiff::Timestamp;
+use tokio::sync::{Notify, watch};
+
+use super::Options;
+use super::account::Account;
+use super::faults::Faults;
+use super::resource::{ResourceType, TYPES};
+use super::store::Store;
+
+/// How many objects the garbage collector looks at under one lock.
+const GARBAGE_BATCH: usize = 32;
+
+/// Everything the tasks of a server share.
+#[derive(Debug)]
+pub struct Shell {
+    /// What the server was started with.
+    pub options: Options,
+    /// The origin of arrival times.
+    pub started: Instant,
+    /// Arrivals, noted before anything else is decided.
+    pub account: Account,
+    /// How many watch streams are open.
+    pub watches: AtomicUsize,
+    /// Changes when all open watch streams are to break.
+    pub cuts: watch::Sender<u64>,
+    store: Mutex<Store>,
+    faults: Mutex<Faults>,
+    newest: Vec<watch::Sender<u64>>,
+    garbage: Notify,
+}
+
+impl Shell {
+    /// The shell of an empty server.
+    pub fn new(options: Options) -> Shell {
+        Shell {
+            started: Instant::now(),
+            account: Account::default(),
+            watches: AtomicUsize::new(0),
+            cuts: watch::Sender::new(0),
+            store: Mutex::new(Store::new(options.history)),
+            faults: Mutex::new(Faults::new(
+                options.fault_rate,
+                options.seed,
+                &options.faults_for,
+            )),
+            newest: TYPES.iter().map(|_| watch::Sender::new(0)).collect(),
+            garbage: Notify::new(),
+            options,
+        }
+    }
+
+    /// The source of faults.
+    pub fn faults(&self) -> MutexGuard<'_, Faults> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the store.
+    pub fn read<T>(&self, reader: impl FnOnce(&Store) -> T) -> T {
+        reader(&self.lock())
+    }
+
+    /// Changes the store and wakes whoever waits for the change.
+    pub fn write<T>(&self, writer: impl FnOnce(&mut Store, Timestamp) -> T) -> T {
+        let mut store = self.lock();
+        let result = writer(&mut store, Timestamp::now());
+        for (sender, ty) in self.newest.iter().zip(&TYPES) {
+            let newest = store.history(ty).newest();
+            sender.send_if_modified(|known| std::mem::replace(known, newest) != newest);
+        }
+        if store.has_suspects() {
+            self.garbage.notify_one();
+        }
+        result
+    }
+
+    /// Tells when there are new events of a type.
+    pub fn subscribe(&self, ty: &ResourceType) -> watch::Receiver<u64> {
+        self.newest[ty.index].subscribe()
+    }
+
+    /// Collects garbage as it appears, for as long as it is polled.
+    pub async fn collect_garbage(&self) {
+        loop {
+            self.garbage.notified().await;
+            while self.write(|store, now| store.collect_garbage(GARBAGE_BATCH, now)) {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,260 @@
+//! Failures as Kubernetes `Status` objects.
+
+use serde_json::{Map, Value, json};
+
+use super::resource::ResourceType;
+
+/// One reason why an object was refused, pointing at a field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    /// Machine-readable reason, such as `FieldValueRequired`.
+    pub reason: &'static str,
+    /// What is wrong, for people.
+    pub message: String,
+    /// Path of the field, such as `spec.replicas`.
+    pub field: String,
+}
+
+impl Cause {
+    /// A missing field.
+    pub fn required(field: &str, why: &str) -> Cause {
+        let message = match why {
+            "" => "Required value".to_owned(),
+            _ => format!("Required value: {why}"),
+        };
+        Cause {
+            reason: "FieldValueRequired",
+            message,
+            field: field.to_owned(),
+        }
+    }
+
+    /// A field with a value out of bounds.
+    pub fn invalid(field: &str, value: &Value, why: &str) -> Cause {
+        let message = format!("Invalid value: {value}: {why}");
+        Cause {
+            reason: "FieldValueInvalid",
+            message,
+            field: field.to_owned(),
+        }
+    }
+
+    /// A field that may not be changed this way now.
+    pub fn forbidden(field: &str, why: &str) -> Cause {
+        let message = format!("Forbidden: {why}");
+        Cause {
+            reason: "FieldValueForbidden",
+            message,
+            field: field.to_owned(),
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        json!({ "reason": self.reason, "message": self.message, "field": self.field })
+    }
+}
+
+/// A failed request, answered as an object of kind `Status`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Status {
+    /// HTTP status code.
+    pub code: u16,
+    /// Machine-readable reason.
+    pub reason: &'static str,
+    /// What went wrong, for people.
+    pub message: String,
+    /// Seconds for the `Retry-After` header and `details.retryAfterSeconds`.
+    pub retry_after_s: Option<u64>,
+    details: Map<String, Value>,
+}
+
+impl Status {
+    fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Status {
+        Status {
+            code,
+            reason,
+            message: message.into(),
+            retry_after_s: None,
+            details: Map::new(),
+        }
+    }
+
+    fn about(mut self, ty: &ResourceType, kind: &str, name: &str) -> Status {
+        if !name.is_empty() {
+            self.details.insert("name".into(), name.into());
+        }
+        if !ty.group.is_empty() {
+            self.details.insert("group".into(), ty.group.into());
+        }
+        self.details.insert("kind".into(), kind.into());
+        self
+    }
+
+    /// 400: the request itself makes no sense.
+    pub fn bad_request(message: impl Into<String>) -> Status {
+        Status::new(400, "BadRequest", message)
+    }
+
+    /// 403: the authorization hook said no.
+    pub fn forbidden(ty: &ResourceType, verb: &str, name: &str) -> Status {
+        let plural = ty.qualified_plural();
+        let message = format!("{plural} {name:?} is forbidden: cannot {verb} resource {plural:?}");
+        Status::new(403, "Forbidden", message).about(ty, ty.plural, name)
+    }
+
+    /// 404: no such object.
+    pub fn not_found(ty: &ResourceType, name: &str) -> Status {
+        let message = format!("{} {name:?} not found", ty.qualified_plural());
+        Status::new(404, "NotFound", message).about(ty, ty.plural, name)
+    }
+
+    /// 404: no such path.
+    pub fn no_such_path() -> Status {
+        Status::new(
+            404,
+            "NotFound",
+            "the server could not find the requested resource",
+        )
+    }
+
+    /// 405: the path exists but not with this method.
+    pub fn method_not_allowed() -> Status {
+        let message = "the server does not allow this method on the requested resource";
+        Status::new(405, "MethodNotAllowed", message)
+    }
+
+    /// 409: the name is taken.
+    pub fn already_exists(ty: &ResourceType, name: &str) -> Status {
+        let message = format!("{} {name:?} already exists", ty.qualified_plural());
+        Status::new(409, "AlreadyExists", message).about(ty, ty.plural, name)
+    }
+
+    /// 409: the object is not what the writer believed.
+    pub fn conflict(ty: &ResourceType, name: &str, why: &str) -> Status {
+        let plural = ty.qualified_plural();
+        let message = format!("Operation cannot be fulfilled on {plural} {name:?}: {why}");
+        Status::new(409, "Conflict", message).about(ty, ty.plural, name)
+    }
+
+    /// 409: the write was made against an older version.
+    pub fn stale(ty: &ResourceType, name: &str) -> Status {
+        let why = "the object has been modified; please apply your changes to the latest version \
+                   and try again";
+        Status::conflict(ty, name, why)
+    }
+
+    /// 409 from a fault, for no reason of the object's.
+    pub fn injected_conflict() -> Status {
+        let message = "Operation cannot be fulfilled: the object has been modified; please apply \
+                       your changes to the latest version and try again";
+        Status::new(409, "Conflict", message)
+    }
+
+    /// 409: fields of an apply belong to other managers.
+    pub fn apply_conflict(fields: &[(String, String)]) -> Status {
+        let causes: Vec<Value> = fields
+            .iter()
+            .map(|(manager, field)| {
+                let message = format!("conflict with {manager:?}");
+                json!({ "reason": "FieldManagerConflict", "message": message, "field": field })
+            })
+            .collect();
+        let listed: Vec<String> = fields
+            .iter()
+            .map(|(manager, field)| format!("{field} (with {manager:?})"))
+            .collect();
+        let message = format!(
+            "Apply failed with {} conflict(s): {}",
+            fields.len(),
+            listed.join(", ")
+        );
+        let mut status = Status::new(409, "Conflict", message);
+        status.details.insert("causes".into(), causes.into());
+        status
+    }
+
+    /// 410: the resource version is no longer in the history.
+    pub fn expired(message: impl Into<String>) -> Status {
+        Status::new(410, "Expired", message)
+    }
+
+    /// 413: the body is larger than the server reads.
+    pub fn too_large() -> Status {
+        Status::new(
+            413,
+            "RequestEntityTooLarge",
+            "the request body is too large",
+        )
+    }
+
+    /// 415: the body is of a type the server does not read.
+    pub fn unsupported_media_type(got: &str, expected: &str) -> Status {
+        let message = format!("the body of type {got:?} is not supported; expected {expected}");
+        Status::new(415, "UnsupportedMediaType", message)
+    }
+
+    /// 422: the object breaks a rule of its type.
+    pub fn invalid(ty: &ResourceType, name: &str, causes: &[Cause]) -> Status {
+        let listed: Vec<String> = causes
+            .iter()
+            .map(|cause| format!("{}: {}", cause.field, cause.message))
+            .collect();
+        let message = format!(
+            "{} {name:?} is invalid: {}",
+            ty.qualified_kind(),
+            listed.join(", ")
+        );
+        let mut status = Status::new(422, "Invalid", message).about(ty, ty.kind, name);
+        let causes: Vec<Value> = causes.iter().map(Cause::to_json).collect();
+        status.details.insert("causes".into(), causes.into());
+        status
+    }
+
+    /// 422: a JSON patch does not fit the object.
+    pub fn patch_does_not_fit(message: impl Into<String>) -> Status {
+        Status::new(422, "Invalid", message)
+    }
+
+    /// 429: come back later.
+    pub fn too_many_requests(retry_after_s: u64) -> Status {
+        let message =
+            "the server has received too many requests and has asked us to try again later";
+        let mut status = Status::new(429, "TooManyRequests", message);
+        status.retry_after_s = Some(retry_after_s);
+        status
+    }
+
+    /// 500: the server broke.
+    pub fn internal(message: impl Into<String>) -> Status {
+        Status::new(500, "InternalError", message)
+    }
+
+    /// 504: the resource version asked for is in the future.
+    pub fn too_large_resource_version(wanted: u64, current: u64) -> Status {
+        let message = format!("Too large resource version: {wanted}, current: {current}");
+        let mut status = Status::new(504, "Timeout", message);
+        status.retry_after_s = Some(1);
+        status
+    }
+
+    /// The object that goes on the wire.
+    pub fn to_json(&self) -> Value {
+        let mut details = self.details.clone();
+        if let Some(seconds) = self.retry_after_s {
+            details.insert("retryAfterSeconds".into(), seconds.into());
+        }
+        let mut status = json!({
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": self.message,
+            "reason": self.reason,
+            "code": self.code,
+        });
+        if !details.is_empty() {
+            status["details"] = details.into();
+        }
+        status
+    }
+}

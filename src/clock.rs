@@ -1,0 +1,112 @@
+//! What time it is, and how to wait for a later one.
+//!
+//! [`Clock`] reads the time. [`Timer`] adds waiting. [`SystemClock`] is the default of every type in this crate;
+//! [`ManualClock`] moves only when told to, and makes a test of an hour run in a microsecond.
+
+mod deadlines;
+mod manual;
+mod system;
+
+use std::future::Future;
+use std::time::Duration;
+
+pub use deadlines::Sleep;
+pub use manual::ManualClock;
+pub use system::SystemClock;
+
+/// An instant: nanoseconds since the origin of the clock that it was read from.
+///
+/// Timestamps of different clocks have nothing to do with each other. All [`SystemClock`]s of a process share one
+/// origin. Arithmetic saturates: 64 bits of nanoseconds last 584 years.
+///
+/// ```
+/// use std::time::Duration;
+/// use tollgate::Timestamp;
+///
+/// let start = Timestamp::from_nanos(1_000);
+/// let later = start.saturating_add(Duration::from_micros(2));
+/// assert_eq!(later.as_nanos(), 3_000);
+/// assert_eq!(later.saturating_since(start), Duration::from_micros(2));
+/// assert_eq!(start.saturating_since(later), Duration::ZERO);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// The clock's origin.
+    pub const ZERO: Self = Self(0);
+    /// The last instant that can be named.
+    pub const MAX: Self = Self(u64::MAX);
+
+    /// The instant `nanos` nanoseconds after the origin.
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// Nanoseconds since the origin.
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// The instant `duration` later, or [`Timestamp::MAX`].
+    pub fn saturating_add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(saturating_nanos(duration)))
+    }
+
+    /// How long after `earlier` this is; zero if it is not.
+    pub const fn saturating_since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// A duration in nanoseconds; what does not fit is "for ever".
+pub(crate) fn saturating_nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A source of time.
+///
+/// ```
+/// use tollgate::{Clock, ManualClock, Timestamp};
+///
+/// let clock = ManualClock::new();
+/// assert_eq!(clock.now(), Timestamp::ZERO);
+/// ```
+pub trait Clock {
+    /// The time now. It may lag behind what another thread has seen; nothing in this crate mints a token or loses a
+    /// key because of that.
+    fn now(&self) -> Timestamp;
+}
+
+/// A clock that can be waited on, by a thread or by a task.
+///
+/// Implement it to bring another runtime's timer. The `tokio` feature has `TokioClock`.
+///
+/// ```
+/// use std::time::Duration;
+/// use tollgate::{Clock, ManualClock, Timer};
+///
+/// let clock = ManualClock::new();
+/// let deadline = clock.now().saturating_add(Duration::from_secs(60));
+/// let _sleep = clock.sleep_until(deadline); // a future
+/// clock.advance(Duration::from_secs(60));
+/// clock.park_until(Some(deadline)); // returns at once: the deadline has passed
+/// assert_eq!(clock.now(), deadline);
+/// ```
+pub trait Timer: Clock {
+    /// The future returned by [`sleep_until`](Self::sleep_until).
+    type Sleep: Future<Output = ()> + Send + Unpin;
+
+    /// A future that completes once the clock reads `deadline` or more. Dropping it cancels the wait.
+    fn sleep_until(&self, deadline: Timestamp) -> Self::Sleep;
+
+    /// Blocks the thread until it is unparked or the clock reads `deadline`; `None` is no deadline. It may return
+    /// early for no reason, as [`std::thread::park`] may.
+    fn park_until(&self, deadline: Option<Timestamp>);
+}
+
+impl<T: Clock + ?Sized> Clock for &T {
+    fn now(&self) -> Timestamp {
+        (**self).now()
+    }
+}

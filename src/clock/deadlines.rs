@@ -1,0 +1,126 @@
+//! Wakers in order of their deadlines: what [`ManualClock`](super::ManualClock) and the helper thread of
+//! [`SystemClock`](super::SystemClock) have in common.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use super::Timestamp;
+
+/// A waker's place; ties are broken by who came first.
+pub(super) type Place = (Timestamp, u64);
+
+#[derive(Debug, Default)]
+pub(super) struct Deadlines {
+    wakers: BTreeMap<Place, Waker>,
+    arrivals: u64,
+}
+
+impl Deadlines {
+    pub(super) fn insert(&mut self, deadline: Timestamp, waker: Waker) -> Place {
+        let place = (deadline, self.arrivals);
+        self.arrivals += 1;
+        self.wakers.insert(place, waker);
+        place
+    }
+
+    pub(super) fn remove(&mut self, place: Place) -> Option<Waker> {
+        self.wakers.remove(&place)
+    }
+
+    pub(super) fn next(&self) -> Option<Timestamp> {
+        self.wakers.first_key_value().map(|(place, _)| place.0)
+    }
+
+    /// Takes out every waker that is due, in order.
+    pub(super) fn due(&mut self, now: Timestamp) -> impl Iterator<Item = Waker> + use<> {
+        let later = match now.as_nanos().checked_add(1) {
+            Some(next) => self.wakers.split_off(&(Timestamp::from_nanos(next), 0)),
+            None => BTreeMap::new(),
+        };
+        std::mem::replace(&mut self.wakers, later).into_values()
+    }
+}
+
+/// Where a [`Sleep`] is registered. `arm` returns `None` if the deadline has passed.
+pub(super) trait Alarm: Send + Sync {
+    fn arm(&self, deadline: Timestamp, waker: &Waker) -> Option<Place>;
+    fn disarm(&self, place: Place);
+}
+
+/// The future of [`ManualClock`](super::ManualClock) and [`SystemClock`](super::SystemClock): completes at its deadline.
+///
+/// # Cancel safety
+/// Dropping it takes its waker out of the clock; nothing else happens.
+pub struct Sleep {
+    alarm: Arc<dyn Alarm>,
+    deadline: Timestamp,
+    armed: Option<Place>,
+}
+
+impl Sleep {
+    pub(super) fn new(alarm: Arc<dyn Alarm>, deadline: Timestamp) -> Self {
+        Self {
+            alarm,
+            deadline,
+            armed: None,
+        }
+    }
+
+    fn disarm(&mut self) {
+        if let Some(place) = self.armed.take() {
+            self.alarm.disarm(place);
+        }
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // Armed anew at each poll: the clock answers whether the deadline has passed, and the waker may be another.
+        self.disarm();
+        self.armed = self.alarm.arm(self.deadline, cx.waker());
+        if self.armed.is_some() {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        self.disarm();
+    }
+}
+
+impl fmt::Debug for Sleep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sleep")
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(tollgate_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn due_takes_what_is_due_in_order_and_leaves_the_rest() {
+        let mut deadlines = Deadlines::default();
+        for at in [5, 1, 9, 5] {
+            deadlines.insert(Timestamp::from_nanos(at), Waker::noop().clone());
+        }
+        assert_eq!(deadlines.due(Timestamp::ZERO).count(), 0);
+        assert_eq!(deadlines.next(), Some(Timestamp::from_nanos(1)));
+        assert_eq!(deadlines.due(Timestamp::from_nanos(5)).count(), 3);
+        assert_eq!(deadlines.next(), Some(Timestamp::from_nanos(9)));
+        assert_eq!(deadlines.due(Timestamp::MAX).count(), 1);
+        assert_eq!(deadlines.next(), None);
+    }
+}

@@ -1,0 +1,183 @@
+use std::fmt;
+use std::sync::{Arc, LazyLock, OnceLock};
+use std::task::Waker;
+
+use super::deadlines::{Alarm, Deadlines, Place, Sleep};
+use super::{Clock, Timer, Timestamp};
+use crate::sync::{Mutex, thread};
+
+/// The default clock: the processor's time-stamp counter where it is invariant, else [`std::time::Instant`].
+///
+/// All clocks of a process share one origin: the instant when the first was made. Threads that wait park with a
+/// timeout. Tasks are woken by one helper thread a process, which starts when the first task waits and never before.
+///
+/// ```
+/// use tollgate::{Clock, SystemClock};
+///
+/// let (one, two) = (SystemClock::new(), SystemClock::new());
+/// let earlier = one.now();
+/// assert!(two.now() >= earlier);
+/// ```
+#[derive(Clone)]
+pub struct SystemClock {
+    source: quanta::Clock,
+    /// A raw reading of `source`.
+    origin: u64,
+}
+
+impl SystemClock {
+    /// The clock of this process. The first call calibrates the counter, which can take some milliseconds.
+    pub fn new() -> Self {
+        static FIRST: OnceLock<SystemClock> = OnceLock::new();
+        FIRST
+            .get_or_init(|| {
+                let source = quanta::Clock::new();
+                let origin = source.raw();
+                Self { source, origin }
+            })
+            .clone()
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SystemClock {
+    #[inline]
+    fn now(&self) -> Timestamp {
+        Timestamp::from_nanos(self.source.delta_as_nanos(self.origin, self.source.raw()))
+    }
+}
+
+impl Timer for SystemClock {
+    type Sleep = Sleep;
+
+    fn sleep_until(&self, deadline: Timestamp) -> Sleep {
+        Sleep::new(Helper::shared(), deadline)
+    }
+
+    fn park_until(&self, deadline: Option<Timestamp>) {
+        match deadline {
+            None => thread::park(),
+            Some(deadline) => {
+                let left = deadline.saturating_since(self.now());
+                if !left.is_zero() {
+                    thread::park_timeout(left);
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for SystemClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SystemClock").field(&self.now()).finish()
+    }
+}
+
+/// The thread that wakes tasks.
+struct Helper {
+    clock: SystemClock,
+    deadlines: Mutex<Deadlines>,
+    thread: OnceLock<thread::Thread>,
+}
+
+impl Helper {
+    fn shared() -> Arc<Self> {
+        static HELPER: LazyLock<Arc<Helper>> = LazyLock::new(Helper::start);
+        HELPER.clone()
+    }
+
+    fn start() -> Arc<Self> {
+        let helper = Arc::new(Self {
+            clock: SystemClock::new(),
+            deadlines: Mutex::new(Deadlines::default()),
+            thread: OnceLock::new(),
+        });
+        let runner = Arc::clone(&helper);
+        thread::Builder::new()
+            .name("tollgate-timer".into())
+            .spawn(move || runner.run())
+            .expect("the operating system starts a thread");
+        helper
+    }
+
+    fn run(&self) {
+        self.thread.get_or_init(thread::current);
+        loop {
+            let (due, next) = {
+                let mut deadlines = self.deadlines.lock();
+                (deadlines.due(self.clock.now()), deadlines.next())
+            };
+            due.for_each(wake_quietly);
+            self.clock.park_until(next);
+        }
+    }
+}
+
+/// A waker that panics must not take the timers of everyone else with it.
+fn wake_quietly(waker: Waker) {
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| waker.wake()));
+}
+
+impl Alarm for Helper {
+    fn arm(&self, deadline: Timestamp, waker: &Waker) -> Option<Place> {
+        if self.clock.now() >= deadline {
+            return None;
+        }
+        let (place, earliest) = {
+            let mut deadlines = self.deadlines.lock();
+            let earliest = deadlines.next().is_none_or(|next| deadline < next);
+            (deadlines.insert(deadline, waker.clone()), earliest)
+        };
+        // Before the thread has named itself it has not looked at the deadlines yet, and will see this one.
+        if earliest && let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+        Some(place)
+    }
+
+    fn disarm(&self, place: Place) {
+        let removed = self.deadlines.lock().remove(place);
+        drop(removed);
+    }
+}
+
+#[cfg(all(test, not(tollgate_loom)))]
+mod tests {
+    use super::*;
+    use crate::wait::block_on;
+    use std::time::Duration;
+
+    #[test]
+    fn sleeps_never_end_early_and_all_end() {
+        let clock = SystemClock::new();
+        let start = clock.now();
+        let sleeps = [3, 1, 2].map(|ms| start.saturating_add(Duration::from_millis(ms)));
+        for deadline in sleeps {
+            block_on(clock.sleep_until(deadline));
+            assert!(clock.now() >= deadline);
+        }
+    }
+
+    #[test]
+    fn a_panicking_waker_does_not_stop_the_helper() {
+        struct Bomb;
+        impl std::task::Wake for Bomb {
+            fn wake(self: Arc<Self>) {
+                std::panic::resume_unwind(Box::new("bomb"));
+            }
+        }
+        let clock = SystemClock::new();
+        let soon = clock.now().saturating_add(Duration::from_millis(1));
+        assert!(
+            Helper::shared()
+                .arm(soon, &Waker::from(Arc::new(Bomb)))
+                .is_some()
+        );
+        block_on(clock.sleep_until(soon.saturating_add(Duration::from_millis(1))));
+    }
+}

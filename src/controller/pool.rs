@@ -1,0 +1,319 @@
+//! The workers of a controller: how many there are, and how they end.
+
+use std::fmt;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use super::{Controller, Reconciler, WorkerFuture};
+use crate::clock::{Timer, Timestamp};
+use crate::queue::{Drain, Get, Work, WorkQueue};
+use crate::sync::{AtomicU64, Mutex, Ordering, thread};
+use crate::wait::{Progress, Step, Wait, WaitId, WaitList, block_on};
+
+type ThreadBody = Box<dyn FnOnce() + Send>;
+
+/// How a worker is started.
+pub(super) enum Spawn {
+    Threads(Box<dyn Fn(ThreadBody) + Send + Sync>),
+    Tasks(Box<dyn Fn(WorkerFuture) + Send + Sync>),
+}
+
+pub(super) fn spawn_thread(name: &str, body: ThreadBody) {
+    let spawned = thread::Builder::new().name(name.to_owned()).spawn(body);
+    spawned.expect("the operating system starts a thread");
+}
+
+struct Pool {
+    state: Mutex<PoolState>,
+    requests: AtomicU64,
+}
+
+struct PoolState {
+    /// How many workers there should be.
+    target: usize,
+    /// How many there are.
+    running: usize,
+    /// Those that wait for a key.
+    idle: WaitList<()>,
+    /// Those who wait for `running` to be zero.
+    stopped: WaitList<()>,
+}
+
+impl Pool {
+    fn request_id(&self) -> u64 {
+        // Relaxed: only that each number is given once matters.
+        self.requests.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn with_state<T>(&self, change: impl FnOnce(&mut PoolState) -> T) -> T {
+        let mut wakers: Vec<Waker> = Vec::new();
+        let output = {
+            let mut state = self.state.lock();
+            let output = change(&mut state);
+            for _ in state.target..state.running {
+                wakers.extend(state.idle.wake_first());
+            }
+            if state.running == 0 {
+                wakers.extend(std::iter::from_fn(|| state.stopped.wake_first()));
+            }
+            output
+        };
+        wakers.into_iter().for_each(Waker::wake);
+        output
+    }
+}
+
+/// A worker's membership: it ends with the worker, however that ends.
+struct Member {
+    pool: Arc<Pool>,
+    retired: bool,
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        if !self.retired {
+            self.pool.with_state(|state| state.running -= 1);
+        }
+    }
+}
+
+/// Waits for a key, or for there to be a worker too many.
+struct Next<'a, K, C> {
+    get: Get<'a, K, C>,
+    member: &'a mut Member,
+    place: Option<WaitId>,
+}
+
+impl<K: Hash + Eq + Clone, C: Timer> Step for Next<'_, K, C> {
+    /// `None`: end.
+    type Output = Option<Work<K, C>>;
+
+    fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output> {
+        // In line for the news of a smaller pool before the size is read, so that none is missed.
+        let retired = self.member.pool.with_state(|state| {
+            match self.place {
+                Some(place) => state.idle.wait_on(place, waker),
+                None => self.place = Some(state.idle.join(waker.clone(), ())),
+            }
+            let surplus = state.running > state.target;
+            state.running -= usize::from(surplus);
+            surplus
+        });
+        if retired {
+            self.member.retired = true;
+            return Progress::Done(None);
+        }
+        self.get.step(now, waker)
+    }
+}
+
+impl<K, C> Drop for Next<'_, K, C> {
+    fn drop(&mut self) {
+        if let Some(place) = self.place.take() {
+            self.member.pool.with_state(|state| state.idle.leave(place));
+        }
+    }
+}
+
+/// The running workers of a [`Controller`]. Dropping this lets them run on, until the queue is closed.
+///
+/// ```
+/// # use tollgate::{Action, Controller, ReconcileError, Reconciler, Request, WorkQueue};
+/// # struct Nothing;
+/// # impl Reconciler<u64> for Nothing {
+/// #     async fn reconcile(&self, _: Request<'_, u64>) -> Result<Action, ReconcileError> {
+/// #         Ok(Action::done())
+/// #     }
+/// # }
+/// let queue = WorkQueue::new(100)?;
+/// let workers = Controller::new(queue.clone(), Nothing).spawn_threads(1);
+/// workers.resize(3);
+/// assert_eq!(workers.target(), 3);
+/// queue.close();
+/// workers.stopped().wait();
+/// assert_eq!(workers.running(), 0);
+/// # Ok::<(), tollgate::QueueError>(())
+/// ```
+pub struct Workers<K, C: Timer> {
+    pool: Arc<Pool>,
+    queue: WorkQueue<K, C>,
+    spawn_one: Box<dyn Fn() + Send + Sync>,
+}
+
+pub(super) fn start<K, R, C>(
+    controller: Controller<K, R, C>,
+    n: usize,
+    spawn: Spawn,
+) -> Workers<K, C>
+where
+    K: Hash + Eq + Clone + fmt::Debug + Send + Sync + 'static,
+    R: Reconciler<K> + 'static,
+    C: Timer + Send + Sync + 'static,
+{
+    let state = PoolState {
+        target: 0,
+        running: 0,
+        idle: WaitList::new(),
+        stopped: WaitList::new(),
+    };
+    let pool = Arc::new(Pool {
+        state: Mutex::new(state),
+        requests: AtomicU64::new(0),
+    });
+    let queue = controller.queue.clone();
+    let controller = Arc::new(controller);
+    let shared = Arc::clone(&pool);
+    let spawn_one = Box::new(move || {
+        let member = Member {
+            pool: Arc::clone(&shared),
+            retired: false,
+        };
+        let controller = Arc::clone(&controller);
+        match &spawn {
+            Spawn::Threads(spawn) => spawn(Box::new(move || work_on_thread(&controller, member))),
+            Spawn::Tasks(spawn) => spawn(Box::pin(work_in_task(controller, member))),
+        }
+    });
+    let workers = Workers {
+        pool,
+        queue,
+        spawn_one,
+    };
+    workers.resize(n);
+    workers
+}
+
+async fn work_in_task<K, R, C>(controller: Arc<Controller<K, R, C>>, mut member: Member)
+where
+    K: Hash + Eq + Clone + fmt::Debug,
+    R: Reconciler<K>,
+    C: Timer,
+{
+    while let Some(work) = next(&controller.queue, &mut member).await {
+        controller.process(work, member.pool.request_id()).await;
+    }
+}
+
+/// As [`work_in_task`], but a thread parks while it waits: no timer thread is needed.
+fn work_on_thread<K, R, C>(controller: &Controller<K, R, C>, mut member: Member)
+where
+    K: Hash + Eq + Clone + fmt::Debug,
+    R: Reconciler<K>,
+    C: Timer,
+{
+    while let Some(work) = next(&controller.queue, &mut member).wait() {
+        block_on(controller.process(work, member.pool.request_id()));
+    }
+}
+
+fn next<'a, K, C: Timer>(
+    queue: &'a WorkQueue<K, C>,
+    member: &'a mut Member,
+) -> Wait<'a, Next<'a, K, C>, C>
+where
+    K: Hash + Eq + Clone,
+{
+    Wait::new(
+        queue.clock(),
+        Next {
+            get: queue.getter(),
+            member,
+            place: None,
+        },
+    )
+}
+
+impl<K, C: Timer> Workers<K, C> {
+    /// Has `n` workers from now on. One too many ends when it has finished the key it holds.
+    pub fn resize(&self, n: usize) {
+        let missing = self.pool.with_state(|state| {
+            state.target = n;
+            let missing = n.saturating_sub(state.running);
+            state.running += missing;
+            missing
+        });
+        for _ in 0..missing {
+            (self.spawn_one)();
+        }
+    }
+
+    /// How many workers there should be.
+    pub fn target(&self) -> usize {
+        self.pool.state.lock().target
+    }
+
+    /// How many workers there are.
+    pub fn running(&self) -> usize {
+        self.pool.state.lock().running
+    }
+
+    /// How many reconciles have begun.
+    pub fn requests(&self) -> u64 {
+        // Relaxed: a count for display.
+        self.pool.requests.load(Ordering::Relaxed)
+    }
+
+    /// As [`WorkQueue::drain`]: reconciles in flight finish, what is ready is worked on, the rest is reported.
+    pub fn drain(&self, timeout: Duration) -> Wait<'_, Drain<'_, K, C>, C> {
+        self.queue.drain(timeout)
+    }
+
+    /// Waits until every worker has ended: after the queue was closed, or after `resize(0)`.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    pub fn stopped(&self) -> Wait<'_, Stopped<'_>, C> {
+        Wait::new(
+            self.queue.clock(),
+            Stopped {
+                pool: &self.pool,
+                place: None,
+            },
+        )
+    }
+}
+
+/// The operation of [`Workers::stopped`].
+pub struct Stopped<'a> {
+    pool: &'a Pool,
+    place: Option<WaitId>,
+}
+
+impl Step for Stopped<'_> {
+    type Output = ();
+
+    fn step(&mut self, _: Timestamp, waker: &Waker) -> Progress<()> {
+        self.pool.with_state(|state| {
+            if state.running == 0 {
+                return Progress::Done(());
+            }
+            match self.place {
+                Some(place) => state.stopped.wait_on(place, waker),
+                None => self.place = Some(state.stopped.join(waker.clone(), ())),
+            }
+            Progress::Waiting(None)
+        })
+    }
+}
+
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        if let Some(place) = self.place.take() {
+            self.pool.with_state(|state| state.stopped.leave(place));
+        }
+    }
+}
+
+impl fmt::Debug for Stopped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stopped").finish_non_exhaustive()
+    }
+}
+
+impl<K, C: Timer> fmt::Debug for Workers<K, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Workers").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,21 @@
+#![doc = include_str!("../README.md")]
+
+mod backoff;
+pub mod clock;
+pub mod controller;
+pub mod limiter;
+mod list;
+mod observe;
+pub mod queue;
+mod quota;
+mod sync;
+pub mod wait;
+
+pub use backoff::{Backoff, ExponentialBackoff};
+pub use clock::{Clock, ManualClock, SystemClock, Timer, Timestamp};
+pub use controller::{Action, Controller, ReconcileError, Reconciler, Request, Workers};
+pub use limiter::{AtomicTokenBucket, Denied, LockedTokenBucket, RateLimiter};
+pub use observe::{Observer, ReconcileResult};
+pub use queue::{AddError, Drained, QueueError, Work, WorkQueue};
+pub use quota::{Quota, QuotaError};
+pub use wait::{TimedOut, Wait};

@@ -1,0 +1,193 @@
+//! Waiting: one state machine for each operation that waits, driven by a task (`.await`) or by a thread (`.wait()`).
+
+mod list;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+pub(crate) use list::{WaitId, WaitList};
+
+use crate::clock::{Timer, Timestamp};
+use crate::sync::thread;
+
+/// Where an operation stands after a step.
+#[derive(Debug)]
+pub enum Progress<T> {
+    /// It has ended.
+    Done(T),
+    /// Its waker is registered; step again when woken or, if it names one, at that instant.
+    Waiting(Option<Timestamp>),
+}
+
+/// An operation that waits, as a state machine without a thread or a runtime. Dropping it cancels the operation.
+pub trait Step {
+    /// What the operation ends with.
+    type Output;
+
+    /// Goes as far as it can without waiting.
+    fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output>;
+}
+
+/// An operation that waits: `.await` it in a task, or call [`wait`](Self::wait) on a thread.
+///
+/// Nothing happens before the first poll. Tasks need no particular runtime; threads need no timer thread.
+///
+/// # Cancel safety
+/// Dropping it, at any moment, cancels the operation and loses nothing: tokens go back, a key goes to another consumer,
+/// a wake-up is passed on.
+///
+/// ```
+/// use tollgate::WorkQueue;
+///
+/// let queue = WorkQueue::new(8)?;
+/// queue.add("key").wait()?; // on a thread; `queue.add("key").await?` in a task
+/// let work = queue.get().wait().expect("the queue is open");
+/// assert_eq!(*work, "key");
+/// work.done();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "nothing happens until it is awaited or waited for"]
+pub struct Wait<'a, S, C: Timer> {
+    step: S,
+    clock: &'a C,
+    sleep: Option<(Timestamp, C::Sleep)>,
+}
+
+/// [`Wait::wait_timeout`] gave up; the operation was cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimedOut;
+
+impl fmt::Display for TimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("timed out")
+    }
+}
+
+impl std::error::Error for TimedOut {}
+
+// Nothing in it is pinned: steps are called by `&mut`.
+impl<S, C: Timer> Unpin for Wait<'_, S, C> {}
+
+impl<'a, S: Step, C: Timer> Wait<'a, S, C> {
+    pub(crate) fn new(clock: &'a C, step: S) -> Self {
+        Self {
+            step,
+            clock,
+            sleep: None,
+        }
+    }
+
+    /// Blocks the calling thread until the operation ends.
+    ///
+    /// Do not call it in a task: it would block the runtime's thread.
+    pub fn wait(mut self) -> S::Output {
+        match self.block(None) {
+            Some(output) => output,
+            None => unreachable!("only a deadline ends a wait early"),
+        }
+    }
+
+    /// Blocks the calling thread until the operation ends or `timeout` has passed.
+    ///
+    /// # Errors
+    /// [`TimedOut`]; the operation is then cancelled, and has changed nothing.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{TimedOut, WorkQueue};
+    ///
+    /// let queue = WorkQueue::<u64>::new(8)?;
+    /// assert_eq!(queue.get().wait_timeout(Duration::ZERO).unwrap_err(), TimedOut);
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn wait_timeout(mut self, timeout: Duration) -> Result<S::Output, TimedOut> {
+        let deadline = self.clock.now().saturating_add(timeout);
+        self.block(Some(deadline)).ok_or(TimedOut)
+    }
+
+    fn block(&mut self, deadline: Option<Timestamp>) -> Option<S::Output> {
+        let waker = thread_waker();
+        loop {
+            let now = self.clock.now();
+            let wake_at = match self.step.step(now, &waker) {
+                Progress::Done(output) => return Some(output),
+                Progress::Waiting(wake_at) => wake_at,
+            };
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                return None;
+            }
+            self.clock
+                .park_until(wake_at.into_iter().chain(deadline).min());
+        }
+    }
+}
+
+impl<S: Step, C: Timer> Future for Wait<'_, S, C> {
+    type Output = S::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<S::Output> {
+        let this = &mut *self;
+        loop {
+            let at = match this.step.step(this.clock.now(), cx.waker()) {
+                Progress::Done(output) => return Poll::Ready(output),
+                Progress::Waiting(at) => at,
+            };
+            let Some(at) = at else {
+                this.sleep = None;
+                return Poll::Pending;
+            };
+            if this.sleep.as_ref().is_none_or(|(armed, _)| *armed != at) {
+                this.sleep = Some((at, this.clock.sleep_until(at)));
+            }
+            let Some((_, sleep)) = &mut this.sleep else {
+                unreachable!("armed above")
+            };
+            if Pin::new(sleep).poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            this.sleep = None;
+        }
+    }
+}
+
+impl<S, C: Timer> fmt::Debug for Wait<'_, S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wait")
+            .field("until", &self.sleep.as_ref().map(|(at, _)| at))
+            .finish_non_exhaustive()
+    }
+}
+
+struct Unpark(thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// A waker that unparks the calling thread.
+pub(crate) fn thread_waker() -> Waker {
+    Waker::from(Arc::new(Unpark(thread::current())))
+}
+
+/// Drives a future on the calling thread.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let waker = thread_waker();
+    let mut cx = Context::from_waker(&waker);
+    loop {
+        match future.as_mut().poll(&mut cx) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}

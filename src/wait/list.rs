@@ -1,0 +1,132 @@
+use std::task::Waker;
+
+use slab::Slab;
+
+use crate::list::{Index, Linked, Links, List};
+
+/// Who waits, first come first served: threads and tasks alike, each as a [`Waker`] and what it waits for.
+///
+/// A waiter that is woken leaves the line but keeps its slot until it collects it with [`leave`](Self::leave), so that
+/// one that was woken and then cancelled can be told from one that was still in line.
+#[derive(Debug)]
+pub(crate) struct WaitList<T> {
+    slots: Slab<Slot<T>>,
+    line: List,
+}
+
+#[derive(Debug)]
+struct Slot<T> {
+    links: Links,
+    /// `None` once it has been woken.
+    waker: Option<Waker>,
+    wants: T,
+}
+
+/// A waiter's slot; valid from `join` to `leave`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WaitId(Index);
+
+impl<T> Linked for Slot<T> {
+    fn links(&mut self) -> &mut Links {
+        &mut self.links
+    }
+}
+
+impl<T> WaitList<T> {
+    pub(crate) const fn new() -> Self {
+        Self {
+            slots: Slab::new(),
+            line: List::new(),
+        }
+    }
+
+    /// Joins the line at its end.
+    pub(crate) fn join(&mut self, waker: Waker, wants: T) -> WaitId {
+        let slot = Slot {
+            links: Links::new(),
+            waker: Some(waker),
+            wants,
+        };
+        let index = Index::try_from(self.slots.insert(slot)).expect("fewer than 2^32 waiters");
+        self.line.push_back(&mut self.slots, index);
+        WaitId(index)
+    }
+
+    /// Goes back to the head of the line after a wake-up that came to nothing; a waiter still in line keeps its place.
+    pub(crate) fn wait_on(&mut self, id: WaitId, waker: &Waker) {
+        let slot = &mut self.slots[id.0 as usize];
+        match &mut slot.waker {
+            Some(old) => old.clone_from(waker),
+            woken @ None => {
+                *woken = Some(waker.clone());
+                self.line.push_front(&mut self.slots, id.0);
+            }
+        }
+    }
+
+    /// The first in line and what it waits for.
+    pub(crate) fn first(&self) -> Option<(WaitId, &T)> {
+        let head = self.line.head()?;
+        Some((WaitId(head), &self.slots[head as usize].wants))
+    }
+
+    /// Takes the first out of the line, to be woken once the lock is released.
+    pub(crate) fn wake_first(&mut self) -> Option<Waker> {
+        let head = self.line.pop_front(&mut self.slots)?;
+        self.slots[head as usize].waker.take()
+    }
+
+    /// As [`first`](Self::first), to change.
+    pub(crate) fn first_mut(&mut self) -> Option<(WaitId, &mut T)> {
+        let head = self.line.head()?;
+        Some((WaitId(head), &mut self.slots[head as usize].wants))
+    }
+
+    /// The waker of one who stays in line: to have it look at its timer. `None` if it has been woken anyway.
+    pub(crate) fn nudge(&self, id: WaitId) -> Option<Waker> {
+        self.slots[id.0 as usize].waker.clone()
+    }
+
+    pub(crate) fn was_woken(&self, id: WaitId) -> bool {
+        self.slots[id.0 as usize].waker.is_none()
+    }
+
+    /// Gives up the slot.
+    pub(crate) fn leave(&mut self, id: WaitId) -> T {
+        if !self.was_woken(id) {
+            self.line.remove(&mut self.slots, id.0);
+        }
+        self.slots.remove(id.0 as usize).wants
+    }
+}
+
+#[cfg(all(test, not(tollgate_loom)))]
+mod tests {
+    use super::*;
+
+    fn noop() -> Waker {
+        Waker::noop().clone()
+    }
+
+    #[test]
+    fn first_come_first_served_with_cancellation() {
+        let mut line = WaitList::new();
+        let ids: Vec<_> = (0..4).map(|n| line.join(noop(), n)).collect();
+        assert_eq!(line.leave(ids[1]), 1);
+        assert_eq!(line.first().map(|(_, &n)| n), Some(0));
+        assert!(line.wake_first().is_some());
+        assert!(line.was_woken(ids[0]));
+        assert_eq!(line.first().map(|(_, &n)| n), Some(2));
+        line.wait_on(ids[0], &noop());
+        assert_eq!(line.first().map(|(_, &n)| n), Some(0), "back at the head");
+        assert!(line.wake_first().is_some());
+        assert!(line.was_woken(ids[0]));
+        line.leave(ids[0]);
+        assert!(!line.was_woken(ids[2]));
+        line.leave(ids[2]);
+        assert!(line.wake_first().is_some());
+        assert!(line.wake_first().is_none());
+        assert_eq!(line.leave(ids[3]), 3);
+        assert!(line.first().is_none());
+    }
+}
