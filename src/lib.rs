@@ -3,6 +3,7 @@
 mod backoff;
 pub mod clock;
 pub mod controller;
+pub mod integrations;
 pub mod limiter;
 mod list;
 mod observe;

@@ -15,6 +15,8 @@ mod word;
 use std::fmt;
 use std::time::Duration;
 
+#[cfg(feature = "tower")]
+pub(crate) use atomic::Debt;
 pub use atomic::{AtomicAcquire, AtomicTokenBucket};
 pub use locked::{LockedAcquire, LockedTokenBucket};
 

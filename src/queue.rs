@@ -342,6 +342,7 @@ impl<K, C: Clock> WorkQueue<K, C> {
             processing: machine.processing_len(),
             capacity: machine.capacity(),
             longest_running: machine.longest_running(now),
+            unfinished: machine.unfinished(now),
         }
     }
 }
@@ -360,6 +361,8 @@ pub struct Stats {
     pub capacity: usize,
     /// For how long the worker that began first has held its key.
     pub longest_running: Duration,
+    /// For how long all workers together have held the keys that they hold.
+    pub unfinished: Duration,
 }
 
 impl<K, C: Clock> Clone for WorkQueue<K, C> {

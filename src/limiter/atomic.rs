@@ -67,6 +67,11 @@ impl AtomicTokenBucket {
 }
 
 impl<C> AtomicTokenBucket<C> {
+    #[cfg(feature = "tower")]
+    pub(crate) fn clock(&self) -> &C {
+        &self.rest.clock
+    }
+
     /// A full bucket on the given clock.
     ///
     /// # Errors
@@ -155,8 +160,18 @@ impl<C> AtomicTokenBucket<C> {
     /// The whole tokens in the bucket at `now`; [`u64::MAX`] if unlimited.
     pub fn available_at(&self, now: Timestamp) -> u64 {
         let Scale { units, depth, .. } = self.rest.scale;
-        let state = self.read(now);
-        let missing = state.time.saturating_sub(state.at);
+        // Reading moves no base: this `now` may be a guess far ahead, and those who take count from the base.
+        let (word, base) = loop {
+            let word = Word::unpack(self.word.load(Ordering::Acquire));
+            let anchor = self.anchor(word);
+            if anchor.is_for(word) {
+                break (word, anchor.base);
+            }
+        };
+        let elapsed = now.as_nanos().saturating_sub(base);
+        let missing = word
+            .time
+            .saturating_sub(elapsed.saturating_mul(units.per_nano));
         depth
             .saturating_sub(missing)
             .checked_div(units.per_token)
@@ -307,7 +322,12 @@ impl<C> AtomicTokenBucket<C> {
     }
 
     /// Takes `n` tokens into debt, if they are there after at most `max_wait`.
-    fn reserve_at(&self, n: u64, now: Timestamp, max_wait: Duration) -> Result<Debt, Denied> {
+    pub(crate) fn reserve_at(
+        &self,
+        n: u64,
+        now: Timestamp,
+        max_wait: Duration,
+    ) -> Result<Debt, Denied> {
         let cost = self.cost(n)?;
         if cost == 0 {
             return Ok(Debt {
@@ -357,8 +377,8 @@ struct State {
 
 /// Tokens taken into debt.
 #[derive(Debug)]
-struct Debt {
-    ready_at: Timestamp,
+pub(crate) struct Debt {
+    pub(crate) ready_at: Timestamp,
     cost: u64,
     /// The virtual time after this take, since the clock's origin.
     end: u128,
@@ -366,7 +386,7 @@ struct Debt {
 
 impl<C: Clock> AtomicTokenBucket<C> {
     /// Gives back what no later taker has built on: see `Bucket::give_back` for why it is this much.
-    fn give_back(&self, debt: &Debt) {
+    pub(crate) fn give_back(&self, debt: &Debt) {
         let Rest { scale, clock, .. } = &*self.rest;
         let _: Result<(), ()> = self.update(clock.now(), |state| {
             // The clock is read after the word, so that no taker seen in the word has used a later time.

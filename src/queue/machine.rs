@@ -33,6 +33,8 @@ pub(super) struct Machine<K> {
     /// In the order in which they were started.
     processing: List,
     processing_len: usize,
+    /// The sum of the instants at which they were started.
+    processing_since: u128,
     wheel: Wheel,
     capacity: usize,
     /// Room that is promised to blocked adders who have been woken.
@@ -131,6 +133,7 @@ impl<K> Machine<K> {
             ready_len: 0,
             processing: List::new(),
             processing_len: 0,
+            processing_since: 0,
             wheel: Wheel::new(),
             capacity,
             promised: 0,
@@ -188,6 +191,13 @@ impl<K> Machine<K> {
             .head()
             .map(|first| self.entries[first as usize].since);
         first.map_or(Duration::ZERO, |since| now.saturating_since(since))
+    }
+
+    /// For how long all workers together have been at what they hold.
+    pub(super) fn unfinished(&self, now: Timestamp) -> Duration {
+        let all = self.processing_len as u128 * u128::from(now.as_nanos());
+        let nanos = all.saturating_sub(self.processing_since);
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
     /// Makes ready what is due at `now`.
@@ -261,6 +271,7 @@ impl<K> Machine<K> {
         self.processing.remove(&mut self.entries, index);
         self.processing_len -= 1;
         let entry = &mut self.entries[index as usize];
+        self.processing_since -= u128::from(entry.since.as_nanos());
         let Phase::Processing { dirty } = entry.phase else {
             unreachable!("only a worker finishes")
         };
@@ -430,6 +441,7 @@ impl<K: Clone> Machine<K> {
         let failures = entry.failures;
         self.processing.push_back(&mut self.entries, index);
         self.processing_len += 1;
+        self.processing_since += u128::from(now.as_nanos());
         Some(Started {
             index,
             key,

@@ -1,1 +1,24 @@
-fn main() {}
+//! `cargo run --release -p operator`: see `--help`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use operator::cli::Args;
+use operator::{cluster, demo};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    let ended = if args.wants_cluster() {
+        cluster::run(&args).await
+    } else {
+        demo::run(&args).await
+    };
+    match ended {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

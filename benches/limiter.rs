@@ -1,0 +1,163 @@
+//! What a limiter costs, each beside its bound in the same run: a clock read, a bare compare-and-swap, a lock pair.
+
+use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use criterion::{
+    BenchmarkGroup, Criterion, criterion_group, criterion_main, measurement::WallTime,
+};
+use parking_lot::Mutex;
+use tollgate::{
+    AtomicTokenBucket, Clock, LockedTokenBucket, Quota, RateLimiter, SystemClock, Timestamp,
+};
+
+/// Admits for as long as a benchmark can run.
+fn generous() -> Quota {
+    Quota::per_second(1_000_000_000)
+        .unwrap()
+        .burst(1_000_000_000)
+        .unwrap()
+}
+
+/// A bucket that denies for as long as a benchmark can run.
+fn spent<L: RateLimiter>(limiter: L) -> L {
+    limiter.try_acquire(1).unwrap();
+    limiter
+}
+
+fn stingy() -> Quota {
+    Quota::per_day(1).unwrap()
+}
+
+/// Takes nothing away and gives nothing back: what a compare-and-swap loop costs.
+fn bare_cas(word: &AtomicU64) {
+    let mut seen = word.load(Ordering::Relaxed);
+    while let Err(actual) =
+        word.compare_exchange_weak(seen, seen + 1, Ordering::Relaxed, Ordering::Relaxed)
+    {
+        seen = actual;
+    }
+}
+
+fn bounds(group: &mut BenchmarkGroup<'_, WallTime>) {
+    let clock = SystemClock::new();
+    let word = AtomicU64::new(0);
+    let lock = Mutex::new(0_u64);
+    group.bench_function("bound: clock read", |b| b.iter(|| black_box(clock.now())));
+    group.bench_function("bound: CAS", |b| b.iter(|| bare_cas(black_box(&word))));
+    group.bench_function("bound: clock read + CAS", |b| {
+        b.iter(|| {
+            black_box(clock.now());
+            bare_cas(black_box(&word));
+        });
+    });
+    group.bench_function("bound: clock read + lock pair", |b| {
+        b.iter(|| {
+            black_box(clock.now());
+            *black_box(&lock).lock() += 1;
+        });
+    });
+}
+
+fn one_thread(c: &mut Criterion) {
+    let mut group = c.benchmark_group("one thread");
+    bounds(&mut group);
+    let atomic = AtomicTokenBucket::new(generous()).unwrap();
+    let locked = LockedTokenBucket::new(generous()).unwrap();
+    let spent_atomic = spent(AtomicTokenBucket::new(stingy()).unwrap());
+    let spent_locked = spent(LockedTokenBucket::new(stingy()).unwrap());
+
+    group.bench_function("atomic: admit", |b| {
+        b.iter(|| black_box(&atomic).try_acquire(1).is_ok())
+    });
+    group.bench_function("atomic: deny", |b| {
+        b.iter(|| black_box(&spent_atomic).try_acquire(1).is_err())
+    });
+    group.bench_function("atomic: admit at a given time", |b| {
+        let mut now = atomic_now();
+        b.iter(|| {
+            now = Timestamp::from_nanos(now.as_nanos() + 1);
+            black_box(&atomic).try_acquire_at(1, now).is_ok()
+        });
+    });
+    group.bench_function("locked: admit", |b| {
+        b.iter(|| black_box(&locked).try_acquire(1).is_ok())
+    });
+    group.bench_function("locked: deny", |b| {
+        b.iter(|| black_box(&spent_locked).try_acquire(1).is_err())
+    });
+    group.finish();
+}
+
+fn atomic_now() -> Timestamp {
+    SystemClock::new().now()
+}
+
+/// Times `work` on `threads` threads that start together; the time of one call is that of all threads' calls over
+/// their number.
+fn contend(threads: u64, iterations: u64, work: &(impl Fn() + Sync)) -> Duration {
+    let barrier = Arc::new(Barrier::new(threads as usize));
+    let each = iterations / threads + 1;
+    thread::scope(|scope| {
+        let runs: Vec<_> = (0..threads)
+            .map(|_| {
+                let barrier = Arc::clone(&barrier);
+                scope.spawn(move || {
+                    barrier.wait();
+                    let start = Instant::now();
+                    (0..each).for_each(|_| work());
+                    start.elapsed()
+                })
+            })
+            .collect();
+        runs.into_iter()
+            .map(|run| run.join().unwrap())
+            .max()
+            .unwrap_or_default()
+    })
+}
+
+fn contended(c: &mut Criterion) {
+    let cores = thread::available_parallelism().map_or(2, |n| n.get() as u64);
+    for threads in [2, 4, 8, 16]
+        .into_iter()
+        .filter(|threads| *threads <= cores)
+    {
+        let mut group = c.benchmark_group(format!("{threads} threads, one bucket"));
+        let word = AtomicU64::new(0);
+        let atomic = AtomicTokenBucket::new(generous()).unwrap();
+        let locked = LockedTokenBucket::new(generous()).unwrap();
+        let now = atomic_now();
+        group.bench_function("bound: CAS", |b| {
+            b.iter_custom(|n| contend(threads, n, &|| bare_cas(&word)))
+        });
+        group.bench_function("atomic: at a given time", |b| {
+            b.iter_custom(|n| {
+                contend(threads, n, &|| {
+                    black_box(atomic.try_acquire_at(1, now).is_ok());
+                })
+            });
+        });
+        group.bench_function("atomic", |b| {
+            b.iter_custom(|n| {
+                contend(threads, n, &|| {
+                    black_box(atomic.try_acquire(1).is_ok());
+                })
+            });
+        });
+        group.bench_function("locked", |b| {
+            b.iter_custom(|n| {
+                contend(threads, n, &|| {
+                    black_box(locked.try_acquire(1).is_ok());
+                })
+            });
+        });
+        group.finish();
+    }
+}
+
+criterion_group!(benches, one_thread, contended);
+criterion_main!(benches);

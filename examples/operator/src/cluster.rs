@@ -1,0 +1,102 @@
+//! The operator on a real cluster.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow, bail};
+use kube::Config;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use tokio::signal::unix::{SignalKind, signal};
+use tollgate::{AtomicTokenBucket, Observer};
+
+use crate::cli::Args;
+use crate::client;
+use crate::measure::{Measure, Observers};
+use crate::metrics_endpoint::Metrics;
+use crate::operator::{self, Operator};
+use crate::report;
+
+/// Runs until a signal or until going on makes no sense.
+///
+/// # Errors
+/// One line that says what is wrong.
+pub async fn run(args: &Args) -> Result<ExitCode> {
+    let budget = Arc::new(AtomicTokenBucket::new(args.quota()?)?);
+    let client = client::throttled(config(args).await?, &budget)?;
+    if args.install_crd {
+        operator::install_crd(&client)
+            .await
+            .map_err(|line| anyhow!(line))?;
+    }
+    operator::check(&client)
+        .await
+        .map_err(|line| anyhow!(line))?;
+
+    let measure = Arc::new(Measure::new());
+    let (metrics, observer) = observe(args, &measure).await?;
+    let operator = Operator::start(&client, args.workers, &observer);
+    println!("running; stop with SIGINT or SIGTERM");
+    tokio::select! {
+        line = operator.failed() => bail!(line),
+        () = serve(metrics.as_ref(), &operator) => {}
+        signal = stop_signal() => println!("{}: draining", signal?),
+    }
+    let drained = operator.drain(args.drain_timeout).await;
+    println!("{}", report::drained(&drained));
+    println!("{}", report::table(&report::of_measure(&measure)));
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn config(args: &Args) -> Result<Config> {
+    let options = KubeConfigOptions {
+        context: args.context.clone(),
+        ..KubeConfigOptions::default()
+    };
+    let config = match &args.kubeconfig {
+        Some(file) => {
+            let kubeconfig = Kubeconfig::read_from(file)
+                .with_context(|| format!("cannot read {}", file.display()))?;
+            Config::from_custom_kubeconfig(kubeconfig, &options).await
+        }
+        None => Config::from_kubeconfig(&options).await,
+    };
+    config.context("the kubeconfig cannot be used")
+}
+
+/// The observers that the flags ask for, as one.
+///
+/// # Errors
+/// If the metrics' address cannot be had.
+pub async fn observe(
+    args: &Args,
+    measure: &Arc<Measure>,
+) -> Result<(Option<Metrics>, Arc<dyn Observer>)> {
+    let Some(address) = args.metrics_addr else {
+        return Ok((None, measure.clone()));
+    };
+    let metrics = Metrics::install(address).await?;
+    println!("metrics on http://{}/metrics", metrics.address()?);
+    let observers = Observers(vec![measure.clone(), metrics.observer.clone()]);
+    Ok((Some(metrics), Arc::new(observers)))
+}
+
+/// Serves metrics, if there are any, for as long as it is polled.
+pub async fn serve(metrics: Option<&Metrics>, operator: &Operator) {
+    match metrics {
+        Some(metrics) => metrics.serve(operator).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Completes with the name of the first SIGINT or SIGTERM.
+///
+/// # Errors
+/// If the system does not let us listen for signals.
+pub async fn stop_signal() -> Result<&'static str> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = interrupt.recv() => Ok("SIGINT"),
+        _ = terminate.recv() => Ok("SIGTERM"),
+    }
+}

@@ -1,0 +1,86 @@
+//! The `Database` resource.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The finalizer that lets a snapshot be taken before a Database goes.
+pub const FINALIZER: &str = "example.com/snapshot";
+
+/// What a Database should be.
+#[derive(CustomResource, Clone, Debug, Deserialize, Serialize, PartialEq, JsonSchema)]
+#[kube(
+    group = "example.com",
+    version = "v1",
+    kind = "Database",
+    namespaced,
+    status = "DatabaseStatus",
+    derive = "PartialEq",
+    shortname = "db",
+    printcolumn(name = "Engine", type_ = "string", json_path = ".spec.engine"),
+    printcolumn(name = "Ready", type_ = "integer", json_path = ".status.readyReplicas")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct DatabaseSpec {
+    /// The software to run.
+    #[schemars(length(min = 1))]
+    pub engine: String,
+    /// How many instances.
+    #[schemars(range(min = 1, max = 5))]
+    pub replicas: i32,
+    /// The size of each instance's volume.
+    #[schemars(length(min = 1))]
+    pub storage: String,
+}
+
+/// What a Database is.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DatabaseStatus {
+    /// The generation of the spec that this status tells of.
+    pub observed_generation: Option<i64>,
+    /// Instances that are ready.
+    #[serde(default)]
+    pub ready_replicas: i32,
+    /// `Ready`, with its reason and when it last changed.
+    #[serde(default)]
+    pub conditions: Vec<Condition>,
+}
+
+impl Database {
+    /// Whether it is being deleted.
+    pub fn is_deleting(&self) -> bool {
+        self.metadata.deletion_timestamp.is_some()
+    }
+
+    /// Whether the snapshot is still to be taken.
+    pub fn has_finalizer(&self) -> bool {
+        self.metadata
+            .finalizers
+            .iter()
+            .flatten()
+            .any(|finalizer| finalizer == FINALIZER)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::CustomResourceExt;
+
+    #[test]
+    fn the_schema_bounds_the_replicas() {
+        let crd = serde_json::to_value(Database::crd()).unwrap();
+        let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+        let replicas = &schema["properties"]["replicas"];
+        assert_eq!(
+            (replicas["minimum"].as_f64(), replicas["maximum"].as_f64()),
+            (Some(1.0), Some(5.0))
+        );
+        assert_eq!(
+            schema["required"],
+            serde_json::json!(["engine", "replicas", "storage"])
+        );
+    }
+}

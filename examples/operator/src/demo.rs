@@ -1,0 +1,266 @@
+//! A run against the embedded API server, and its judgement.
+
+use std::future::Future;
+use std::pin::pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use kube::Config;
+use serde_json::json;
+use tokio::time::interval;
+use tollgate::AtomicTokenBucket;
+
+use crate::apiserver::account::largest_excess;
+use crate::apiserver::{ApiServer, Options};
+use crate::children::snapshot_name;
+use crate::cli::Args;
+use crate::client::{self, OPERATOR_AGENT};
+use crate::cluster::{observe, serve, stop_signal};
+use crate::crd::DatabaseSpec;
+use crate::load::{Expected, Fate, Load};
+use crate::measure::Measure;
+use crate::operator::Operator;
+use crate::progress::{Moment, Progress};
+use crate::reconcile::Key;
+use crate::report;
+
+/// For jitter between the limiter's decision and the arrival at the server.
+pub const SLACK: Duration = Duration::from_millis(50);
+/// How often progress is shown and convergence looked at.
+const TICK: Duration = Duration::from_millis(250);
+/// A run that makes no progress for this long has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs the operator against an embedded server until all objects have converged, or a signal.
+///
+/// # Errors
+/// One line that says what is wrong.
+pub async fn run(args: &Args) -> Result<ExitCode> {
+    let options = Options {
+        fault_rate: args.fault_rate,
+        seed: args.seed,
+        faults_for: OPERATOR_AGENT.to_owned(),
+        ..Options::default()
+    };
+    let server = ApiServer::start(options)
+        .await
+        .context("the embedded API server cannot start")?;
+    println!("API server on {}, budget {}", server.url(), args.quota()?);
+
+    let budget = Arc::new(AtomicTokenBucket::new(args.quota()?)?);
+    let client = client::throttled(Config::new(server.url()), &budget)?;
+    let mut load = Load::new(
+        client::unthrottled(Config::new(server.url()))?,
+        args.objects,
+    )?;
+    let measure = Arc::new(Measure::new());
+    let (metrics, observer) = observe(args, &measure).await?;
+    let operator = Operator::start(&client, args.workers, &observer);
+
+    let started = Instant::now();
+    let mut run = Run {
+        server: &server,
+        operator: &operator,
+        measure: &measure,
+        progress: Progress::new(args.qps),
+        total: load.expected.len(),
+    };
+    let stopped = tokio::select! {
+        line = operator.failed() => bail!(line),
+        () = serve(metrics.as_ref(), &operator) => None,
+        signal = stop_signal() => Some(signal?),
+        converged = run.converge(&mut load) => { converged?; None }
+    };
+    let took = started.elapsed();
+    if let Some(signal) = stopped {
+        println!("{signal}: draining");
+    }
+    let drained = operator.drain(args.drain_timeout).await;
+    let judgement = Judgement::of(&server, &load.expected, args);
+    let mut rows = vec![
+        ("objects made / deleted", objects(&load.expected)),
+        ("run time", format!("{took:.1?}")),
+    ];
+    rows.extend(report::of_measure(&measure));
+    rows.extend(judgement.rows(args, took));
+    println!("{}", report::drained(&drained));
+    println!("{}", report::table(&rows));
+    if stopped.is_some() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(judgement.verdict())
+}
+
+fn objects(expected: &Expected) -> String {
+    let deleted = expected
+        .values()
+        .filter(|(_, fate)| matches!(fate, Fate::Gone { .. }))
+        .count();
+    format!("{} / {deleted}", expected.len())
+}
+
+/// A run under way.
+struct Run<'a> {
+    server: &'a ApiServer,
+    operator: &'a Operator,
+    measure: &'a Measure,
+    progress: Progress,
+    total: usize,
+}
+
+impl Run<'_> {
+    /// Lets the users make objects, change and delete some when half of them stand, and waits for the rest.
+    async fn converge(&mut self, load: &mut Load) -> Result<()> {
+        self.show_while(&load.expected, load.create()).await?;
+        if self.until(&load.expected, self.total / 2).await {
+            let before = load.expected.clone();
+            self.show_while(&before, load.change()).await?;
+            self.until(&load.expected, self.total).await;
+        }
+        self.progress.finish();
+        Ok(())
+    }
+
+    /// Shows progress until `work` is done.
+    async fn show_while<T>(&mut self, expected: &Expected, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        let mut tick = interval(TICK);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                _ = tick.tick() => drop(self.show(expected)),
+            }
+        }
+    }
+
+    /// Shows progress until `enough` objects have converged, or nothing has changed for too long: `false`.
+    async fn until(&mut self, expected: &Expected, enough: usize) -> bool {
+        let mut tick = interval(TICK);
+        let mut best = (0, Instant::now());
+        loop {
+            tick.tick().await;
+            let converged = self.show(expected);
+            if converged >= enough {
+                return true;
+            }
+            if converged > best.0 {
+                best = (converged, Instant::now());
+            }
+            if best.1.elapsed() > PATIENCE {
+                return false;
+            }
+        }
+    }
+
+    fn show(&mut self, expected: &Expected) -> usize {
+        let converged = self.total - unconverged(self.server, expected).len();
+        let stats = self.operator.queue.stats();
+        self.progress.show(Moment {
+            converged,
+            total: self.total,
+            reconciles: self.measure.reconciles.load(Ordering::Relaxed),
+            depth: stats.ready,
+            delayed: stats.delayed,
+            calls: self.server.requests(OPERATOR_AGENT),
+        });
+        converged
+    }
+}
+
+/// The objects that are not as they should be.
+pub fn unconverged(server: &ApiServer, expected: &Expected) -> Vec<Key> {
+    let wrong = expected.values().filter(|(key, fate)| match fate {
+        Fate::Is(spec) => !is_converged(server, key, spec),
+        Fate::Gone { snapshot } => !is_gone(server, key, *snapshot),
+    });
+    wrong.map(|(key, _)| key.clone()).collect()
+}
+
+fn is_converged(server: &ApiServer, key: &Key, spec: &DatabaseSpec) -> bool {
+    let get = |plural: &str| {
+        server
+            .get(plural, &key.namespace, &key.name)
+            .unwrap_or_default()
+    };
+    let database = get("databases");
+    let status = &database["status"];
+    let ready = status["conditions"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
+    let (config, instances) = (get("configmaps"), get("statefulsets"));
+    database["spec"] == json!(spec)
+        && ready
+        && status["observedGeneration"] == database["metadata"]["generation"]
+        && status["readyReplicas"] == json!(spec.replicas)
+        && config["data"]["engine"] == json!(spec.engine)
+        && config["data"]["storage"] == json!(spec.storage)
+        && instances["spec"]["replicas"] == json!(spec.replicas)
+        && instances["status"]["readyReplicas"] == json!(spec.replicas)
+        && get("services")["spec"]["clusterIP"] == "None"
+}
+
+/// Gone, with all that belonged to it, and not without its snapshot.
+fn is_gone(server: &ApiServer, key: &Key, snapshot: bool) -> bool {
+    let exists = |plural: &str, name: &str| server.get(plural, &key.namespace, name).is_some();
+    let rest = ["databases", "configmaps", "services", "statefulsets"];
+    !rest.iter().any(|plural| exists(plural, &key.name))
+        && (!snapshot || exists("configmaps", &snapshot_name(&key.name)))
+}
+
+/// What the server says of a run.
+struct Judgement {
+    unconverged: Vec<Key>,
+    calls: usize,
+    faults: usize,
+    excess: i64,
+}
+
+impl Judgement {
+    fn of(server: &ApiServer, expected: &Expected, args: &Args) -> Self {
+        let arrivals = server.arrivals(OPERATOR_AGENT);
+        Self {
+            unconverged: unconverged(server, expected),
+            calls: arrivals.len(),
+            faults: server.faults_injected(),
+            excess: largest_excess(&arrivals, args.burst, args.qps, SLACK),
+        }
+    }
+
+    fn rows(&self, args: &Args, took: Duration) -> Vec<report::Row> {
+        let allowed = u128::from(args.burst) + u128::from(args.qps) * took.as_millis() / 1000;
+        let used = self.calls as u128 * 100 / allowed.max(1);
+        let slack = SLACK.as_millis();
+        vec![
+            ("faults injected", self.faults.to_string()),
+            ("API calls", self.calls.to_string()),
+            (
+                "budget used",
+                format!("{used}% of {}/s burst {}", args.qps, args.burst),
+            ),
+            (
+                "largest excess over budget",
+                format!("{} ({slack} ms allowed for jitter)", self.excess.max(0)),
+            ),
+            ("not converged, or lost", self.unconverged.len().to_string()),
+        ]
+    }
+
+    fn verdict(&self) -> ExitCode {
+        for key in self.unconverged.iter().take(10) {
+            eprintln!("error: {key} is not as it should be");
+        }
+        if self.excess > 0 {
+            eprintln!("error: the budget was exceeded by {} calls", self.excess);
+        }
+        if self.unconverged.is_empty() && self.excess <= 0 {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        }
+    }
+}

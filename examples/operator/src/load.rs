@@ -1,0 +1,167 @@
+//! The users of the demo: they make objects, change some and delete some, and know what should come of it.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use futures::stream::{self, StreamExt, TryStreamExt};
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use kube::{Client, ResourceExt};
+use serde_json::json;
+
+use crate::crd::{Database, DatabaseSpec};
+use crate::reconcile::Key;
+
+const SAMPLES: [&str; 3] = [
+    include_str!("../config/samples/orders.yaml"),
+    include_str!("../config/samples/sessions.yaml"),
+    include_str!("../config/samples/ledger.yaml"),
+];
+
+const ENGINES: [&str; 4] = ["postgres", "mysql", "mariadb", "redis"];
+
+/// Requests that the users have under way at the same time.
+const CONCURRENCY: usize = 8;
+
+/// What should come of an object.
+#[derive(Clone, Debug)]
+pub enum Fate {
+    /// It is as it says here.
+    Is(DatabaseSpec),
+    /// It is gone, and if it had been given the finalizer by then, there is a snapshot.
+    Gone {
+        /// Whether there is.
+        snapshot: bool,
+    },
+}
+
+/// What should come of each object that was ever made.
+pub type Expected = BTreeMap<String, (Key, Fate)>;
+
+/// The objects of a run.
+pub struct Load {
+    client: Client,
+    objects: Vec<Database>,
+    /// What should come of it.
+    pub expected: Expected,
+}
+
+impl Load {
+    /// The samples and `generated` more.
+    ///
+    /// # Errors
+    /// A sample that is no Database.
+    pub fn new(client: Client, generated: usize) -> Result<Self> {
+        let samples = SAMPLES
+            .iter()
+            .map(|text| serde_saphyr::from_str::<Database>(text));
+        let mut objects = samples
+            .collect::<Result<Vec<_>, _>>()
+            .context("a sample is no Database")?;
+        objects.extend((0..generated).map(generate));
+        let expected = objects
+            .iter()
+            .map(|database| entry(database, Fate::Is(database.spec.clone())))
+            .collect();
+        Ok(Self {
+            client,
+            objects,
+            expected,
+        })
+    }
+
+    /// Makes all objects.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn create(&self) -> Result<()> {
+        self.each(&self.objects, async |api, database| {
+            let params = PatchParams::apply("user");
+            api.patch(&database.name_any(), &params, &Patch::Apply(database))
+                .await
+                .map(drop)
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Changes every seventh object and deletes every eleventh.
+    ///
+    /// # Errors
+    /// What the server says.
+    pub async fn change(&mut self) -> Result<()> {
+        let changed: Vec<_> = self
+            .objects
+            .iter()
+            .step_by(7)
+            .cloned()
+            .map(change)
+            .collect();
+        self.each(&changed, async |api, database| {
+            let patch = Patch::Merge(json!({ "spec": database.spec }));
+            api.patch(&database.name_any(), &PatchParams::default(), &patch)
+                .await
+                .map(drop)
+        })
+        .await?;
+        self.expected.extend(
+            changed
+                .iter()
+                .map(|database| entry(database, Fate::Is(database.spec.clone()))),
+        );
+
+        let deleted: Vec<_> = self.objects.iter().step_by(11).cloned().collect();
+        let fates = self.each(&deleted, async |api, database| {
+            let answer = api
+                .delete(&database.name_any(), &DeleteParams::default())
+                .await?;
+            // What has a finalizer is answered with the object itself.
+            Ok(entry(
+                database,
+                Fate::Gone {
+                    snapshot: answer.is_left(),
+                },
+            ))
+        });
+        let fates = fates.await?;
+        self.expected.extend(fates);
+        Ok(())
+    }
+
+    async fn each<T>(
+        &self,
+        databases: &[Database],
+        request: impl AsyncFn(Api<Database>, &Database) -> kube::Result<T>,
+    ) -> Result<Vec<T>> {
+        stream::iter(databases)
+            .map(|database| {
+                let namespace = database.namespace().unwrap_or_default();
+                request(Api::namespaced(self.client.clone(), &namespace), database)
+            })
+            .buffer_unordered(CONCURRENCY)
+            .try_collect()
+            .await
+            .context("a user's request failed")
+    }
+}
+
+fn entry(database: &Database, fate: Fate) -> (String, (Key, Fate)) {
+    let key = Key::of(database);
+    (key.to_string(), (key, fate))
+}
+
+fn generate(n: usize) -> Database {
+    let spec = DatabaseSpec {
+        engine: ENGINES[n % ENGINES.len()].to_owned(),
+        replicas: i32::try_from(n % 5).unwrap_or(0) + 1,
+        storage: format!("{}Gi", n % 50 + 1),
+    };
+    let mut database = Database::new(&format!("generated-{n:05}"), spec);
+    database.metadata.namespace = Some(format!("team-{}", n % 10));
+    database
+}
+
+fn change(mut database: Database) -> Database {
+    database.spec.replicas = database.spec.replicas % 5 + 1;
+    database.spec.storage = "100Gi".to_owned();
+    database
+}

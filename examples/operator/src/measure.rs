@@ -1,0 +1,121 @@
+//! What a run was like: counts and latencies for the table at its end.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use tollgate::{Observer, ReconcileResult};
+
+/// Takes note of what the queue and the controller do.
+#[derive(Debug)]
+pub struct Measure {
+    /// Runs that ended.
+    pub reconciles: AtomicU64,
+    /// Runs that ended by failing.
+    pub failures: AtomicU64,
+    /// Runs that asked for another.
+    pub retries: AtomicU64,
+    queued: Mutex<Histogram<u64>>,
+    took: Mutex<Histogram<u64>>,
+}
+
+impl Measure {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        // Microseconds up to an hour; what is longer counts as an hour.
+        let histogram = || {
+            let bounds = Histogram::new_with_max(3_600_000_000, 3);
+            Mutex::new(bounds.expect("the bounds are valid"))
+        };
+        Self {
+            reconciles: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            retries: AtomicU64::new(0),
+            queued: histogram(),
+            took: histogram(),
+        }
+    }
+
+    /// How long keys waited to be handed out once they were ready: p50, p95, p99.
+    pub fn queued(&self) -> [Duration; 3] {
+        percentiles(&self.queued)
+    }
+
+    /// How long reconciles took: p50, p95, p99.
+    pub fn took(&self) -> [Duration; 3] {
+        percentiles(&self.took)
+    }
+}
+
+impl Default for Measure {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Observer for Measure {
+    fn started(&self, queued: Duration) {
+        record(&self.queued, queued);
+    }
+
+    fn retried(&self) {
+        self.retries.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn reconciled(&self, result: ReconcileResult, took: Duration) {
+        self.reconciles.fetch_add(1, Ordering::Relaxed);
+        if result.label() == "error" {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        record(&self.took, took);
+    }
+}
+
+fn record(histogram: &Mutex<Histogram<u64>>, duration: Duration) {
+    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    histogram
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .saturating_record(micros);
+}
+
+fn percentiles(histogram: &Mutex<Histogram<u64>>) -> [Duration; 3] {
+    let histogram = histogram.lock().unwrap_or_else(PoisonError::into_inner);
+    [0.50, 0.95, 0.99].map(|quantile| Duration::from_micros(histogram.value_at_quantile(quantile)))
+}
+
+/// Several observers as one.
+pub struct Observers(pub Vec<Arc<dyn Observer>>);
+
+impl Observer for Observers {
+    fn added(&self) {
+        self.0.iter().for_each(|observer| observer.added());
+    }
+
+    fn coalesced(&self) {
+        self.0.iter().for_each(|observer| observer.coalesced());
+    }
+
+    fn rejected(&self) {
+        self.0.iter().for_each(|observer| observer.rejected());
+    }
+
+    fn started(&self, queued: Duration) {
+        self.0.iter().for_each(|observer| observer.started(queued));
+    }
+
+    fn finished(&self, worked: Duration) {
+        self.0.iter().for_each(|observer| observer.finished(worked));
+    }
+
+    fn retried(&self) {
+        self.0.iter().for_each(|observer| observer.retried());
+    }
+
+    fn reconciled(&self, result: ReconcileResult, took: Duration) {
+        self.0
+            .iter()
+            .for_each(|observer| observer.reconciled(result, took));
+    }
+}

@@ -1,0 +1,275 @@
+//! One attempt to bring one Database to its desired state.
+
+use std::fmt;
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::api::{Api, Patch, PatchParams};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tollgate::{Action, ReconcileError, Reconciler, Request};
+
+use crate::children;
+use crate::client::explain;
+use crate::crd::{Database, DatabaseStatus, FINALIZER};
+
+/// How often an object is looked at even if nothing is heard of it.
+pub const DRIFT_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Names a Database.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Key {
+    /// The key of an object.
+    pub fn of(object: &impl Resource) -> Self {
+        Self {
+            namespace: object.namespace().unwrap_or_default(),
+            name: object.name_any(),
+        }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// Reconciles Databases. Idempotent: run twice, the second run changes nothing.
+pub struct DatabaseReconciler {
+    /// Under the API budget.
+    pub client: Client,
+    /// What the watch has seen.
+    pub databases: Store<Database>,
+    /// Where an error goes that no retry will mend.
+    pub fatal: watch::Sender<Option<String>>,
+}
+
+impl Reconciler<Key> for DatabaseReconciler {
+    async fn reconcile(&self, request: Request<'_, Key>) -> Result<Action, ReconcileError> {
+        let key = request.key();
+        let reference = ObjectRef::new(&key.name).within(&key.namespace);
+        let Some(database) = self.databases.get(&reference) else {
+            return Ok(Action::done());
+        };
+        let done = if database.is_deleting() {
+            self.finalize(key, &database).await
+        } else {
+            self.ensure(key, &database).await
+        };
+        done.or_else(|error| self.failed(error))
+    }
+}
+
+impl DatabaseReconciler {
+    async fn ensure(&self, key: &Key, database: &Database) -> kube::Result<Action> {
+        if !database.has_finalizer() {
+            self.set_finalizer(key, database, true).await?;
+        }
+        self.apply::<ConfigMap>(key, children::config_map(database))
+            .await?;
+        self.apply::<Service>(key, children::service(database))
+            .await?;
+        let instances: StatefulSet = self.apply(key, children::stateful_set(database)).await?;
+        let status = status_of(database, &instances);
+        if database.status.as_ref() != Some(&status) {
+            let patch = Patch::Merge(json!({ "status": status }));
+            self.api::<Database>(key)
+                .patch_status(&key.name, &PatchParams::default(), &patch)
+                .await?;
+        }
+        Ok(Action::requeue_after(DRIFT_INTERVAL))
+    }
+
+    /// Takes the snapshot, and then lets the Database go.
+    async fn finalize(&self, key: &Key, database: &Database) -> kube::Result<Action> {
+        if database.has_finalizer() {
+            self.apply::<ConfigMap>(key, children::snapshot(database))
+                .await?;
+            self.set_finalizer(key, database, false).await?;
+        }
+        Ok(Action::done())
+    }
+
+    /// Adds or removes our finalizer, if nobody else has changed the object meanwhile; else it is a conflict.
+    async fn set_finalizer(&self, key: &Key, database: &Database, on: bool) -> kube::Result<()> {
+        let mut finalizers = database.metadata.finalizers.clone().unwrap_or_default();
+        finalizers.retain(|finalizer| finalizer != FINALIZER);
+        if on {
+            finalizers.push(FINALIZER.to_owned());
+        }
+        let metadata =
+            json!({ "finalizers": finalizers, "resourceVersion": database.resource_version() });
+        let patch = Patch::Merge(json!({ "metadata": metadata }));
+        let patched = self
+            .api::<Database>(key)
+            .patch(&key.name, &PatchParams::default(), &patch)
+            .await;
+        match patched {
+            // What is to go is gone.
+            Err(kube::Error::Api(status)) if status.is_not_found() && !on => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    async fn apply<T>(&self, key: &Key, object: Value) -> kube::Result<T>
+    where
+        T: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+        T: Clone + fmt::Debug + DeserializeOwned,
+    {
+        let name = object["metadata"]["name"]
+            .as_str()
+            .unwrap_or(&key.name)
+            .to_owned();
+        let params = PatchParams::apply("tollgate-operator").force();
+        self.api::<T>(key)
+            .patch(&name, &params, &Patch::Apply(object))
+            .await
+    }
+
+    fn api<T>(&self, key: &Key) -> Api<T>
+    where
+        T: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), &key.namespace)
+    }
+
+    fn failed(&self, error: kube::Error) -> Result<Action, ReconcileError> {
+        match &error {
+            // It went while we were at it.
+            kube::Error::Api(status) if status.is_not_found() => Ok(Action::done()),
+            kube::Error::Api(status) if status.is_forbidden() => {
+                let line = explain(&error);
+                self.fatal
+                    .send_if_modified(|fatal| fatal.replace(line).is_none());
+                Err(ReconcileError::terminal(error))
+            }
+            // The server says when: there is nothing to guess.
+            kube::Error::Api(status) => match retry_after(status) {
+                Some(delay) => Ok(Action::requeue_after(delay)),
+                None => Err(error.into()),
+            },
+            _ => Err(error.into()),
+        }
+    }
+}
+
+fn retry_after(status: &kube::core::Status) -> Option<Duration> {
+    let seconds = status
+        .details
+        .as_ref()
+        .map_or(0, |details| details.retry_after_seconds);
+    (seconds > 0).then(|| Duration::from_secs(seconds.into()))
+}
+
+/// The status that the instances call for. The condition keeps its time unless it changes.
+fn status_of(database: &Database, instances: &StatefulSet) -> DatabaseStatus {
+    let fresh = instances
+        .status
+        .as_ref()
+        .filter(|status| status.observed_generation == instances.metadata.generation);
+    let ready = fresh.and_then(|status| status.ready_replicas).unwrap_or(0);
+    let wanted = database.spec.replicas;
+    let (status, reason) = if ready == wanted {
+        ("True", "AllReplicasReady")
+    } else {
+        ("False", "ReplicasNotReady")
+    };
+    let before = database
+        .status
+        .iter()
+        .flat_map(|status| &status.conditions)
+        .find(|c| c.type_ == "Ready");
+    let since = before
+        .filter(|c| c.status == status)
+        .map(|c| c.last_transition_time.clone());
+    let condition = Condition {
+        type_: "Ready".to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message: format!("{ready} of {wanted} replicas are ready"),
+        last_transition_time: since.unwrap_or_else(now),
+        observed_generation: database.metadata.generation,
+    };
+    DatabaseStatus {
+        observed_generation: database.metadata.generation,
+        ready_replicas: ready,
+        conditions: vec![condition],
+    }
+}
+
+/// In whole seconds, as the API server keeps it.
+fn now() -> Time {
+    let now = jiff::Timestamp::now();
+    Time(jiff::Timestamp::from_second(now.as_second()).unwrap_or(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::apps::v1::StatefulSetStatus;
+
+    fn database(replicas: i32) -> Database {
+        let spec = crate::crd::DatabaseSpec {
+            engine: "postgres".into(),
+            replicas,
+            storage: "1Gi".into(),
+        };
+        let mut database = Database::new("db", spec);
+        database.metadata.generation = Some(4);
+        database
+    }
+
+    fn instances(ready: i32, observed: i64) -> StatefulSet {
+        let status = StatefulSetStatus {
+            ready_replicas: Some(ready),
+            observed_generation: Some(observed),
+            ..StatefulSetStatus::default()
+        };
+        let mut set = StatefulSet {
+            status: Some(status),
+            ..StatefulSet::default()
+        };
+        set.metadata.generation = Some(2);
+        set
+    }
+
+    #[test]
+    fn ready_when_all_replicas_of_this_generation_are() {
+        let status = status_of(&database(3), &instances(3, 2));
+        assert_eq!(
+            (status.ready_replicas, status.observed_generation),
+            (3, Some(4))
+        );
+        assert_eq!(status.conditions[0].status, "True");
+        let stale = status_of(&database(3), &instances(3, 1));
+        assert_eq!(
+            (stale.ready_replicas, stale.conditions[0].status.as_str()),
+            (0, "False")
+        );
+    }
+
+    #[test]
+    fn a_condition_keeps_its_time_until_it_changes() {
+        let mut database = database(3);
+        let long_ago = Time(jiff::Timestamp::from_second(1).unwrap());
+        let mut status = status_of(&database, &instances(3, 2));
+        status.conditions[0].last_transition_time = long_ago.clone();
+        database.status = Some(status);
+        let same = status_of(&database, &instances(3, 2));
+        assert_eq!(same.conditions[0].last_transition_time, long_ago);
+        let changed = status_of(&database, &instances(2, 2));
+        assert_ne!(changed.conditions[0].last_transition_time, long_ago);
+    }
+}

@@ -1,0 +1,56 @@
+//! The table at the end.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use comfy_table::presets::UTF8_BORDERS_ONLY;
+use comfy_table::{CellAlignment, Table};
+use tollgate::Drained;
+
+use crate::measure::Measure;
+use crate::reconcile::Key;
+
+/// A name and its value.
+pub type Row = (&'static str, String);
+
+/// The rows as a table.
+pub fn table(rows: &[Row]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_BORDERS_ONLY);
+    for (name, value) in rows {
+        table.add_row([*name, value.as_str()]);
+    }
+    if let Some(values) = table.column_mut(1) {
+        values.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// What the queue and the controller did.
+pub fn of_measure(measure: &Measure) -> Vec<Row> {
+    let count =
+        |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed).to_string();
+    vec![
+        ("reconciles", count(&measure.reconciles)),
+        ("retries after a failure", count(&measure.failures)),
+        ("requeues in all", count(&measure.retries)),
+        ("queue time p50 / p95 / p99", durations(measure.queued())),
+        ("reconcile time p50 / p95 / p99", durations(measure.took())),
+    ]
+}
+
+fn durations(percentiles: [Duration; 3]) -> String {
+    percentiles
+        .map(|duration| format!("{duration:.1?}"))
+        .join(" / ")
+}
+
+/// What a drain left.
+pub fn drained(drained: &Drained<Key>) -> String {
+    format!(
+        "drained: {} ready and {} in flight were not finished, {} waited for a later look",
+        drained.ready,
+        drained.processing,
+        drained.returned.len()
+    )
+}

@@ -1,0 +1,8 @@
+//! Bridges to what others have built; each is a feature, none is on by default.
+
+#[cfg(feature = "metrics")]
+pub mod metrics;
+#[cfg(feature = "tokio")]
+pub mod tokio;
+#[cfg(feature = "tower")]
+pub mod tower;

@@ -1,0 +1,232 @@
+//! Events and numbers as series of the `metrics` facade, under the names that dashboards of Kubernetes controllers read.
+
+use std::fmt;
+use std::time::Duration;
+
+use ::metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+use crate::clock::Timer;
+use crate::controller::Workers;
+use crate::observe::{Observer, ReconcileResult};
+use crate::queue::WorkQueue;
+
+/// The buckets of the queue's histograms, in seconds: 12 from 10^-8 by factors of 10.
+pub const QUEUE_BUCKETS: [f64; 12] = [
+    1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0, 1000.0,
+];
+
+/// Counts events and times in the recorder that is installed when it is made; every series starts at 0.
+///
+/// Counters and histograms follow events. Gauges are read from the queue and the workers by [`Gauges::record`], so call
+/// that when the recorder is scraped.
+///
+/// ```
+/// use std::sync::Arc;
+/// use tollgate::WorkQueue;
+/// use tollgate::integrations::metrics::MetricsObserver;
+///
+/// let observer = Arc::new(MetricsObserver::new("databases"));
+/// let queue = WorkQueue::builder(100).observer(observer).build()?;
+/// queue.try_add("key").unwrap();
+/// assert_eq!(queue.stats().ready, 1);
+/// # Ok::<(), tollgate::QueueError>(())
+/// ```
+pub struct MetricsObserver {
+    adds: Counter,
+    coalesced: Counter,
+    rejected: Counter,
+    retries: Counter,
+    queue_duration: Histogram,
+    work_duration: Histogram,
+    /// By [`RESULTS`].
+    reconciles: [Counter; 4],
+    errors: Counter,
+    terminal_errors: Counter,
+    panics: Counter,
+    reconcile_time: Histogram,
+}
+
+const RESULTS: [&str; 4] = ["success", "error", "requeue", "requeue_after"];
+
+impl MetricsObserver {
+    /// For the queue and controller of this name.
+    pub fn new(name: &str) -> Self {
+        let queue = [("name", name.to_owned()), ("controller", name.to_owned())];
+        let controller = [("controller", name.to_owned())];
+        let observer = Self {
+            adds: counter!("workqueue_adds_total", &queue),
+            coalesced: counter!("workqueue_coalesced_total", &queue),
+            rejected: counter!("workqueue_rejected_total", &queue),
+            retries: counter!("workqueue_retries_total", &queue),
+            queue_duration: histogram!("workqueue_queue_duration_seconds", &queue),
+            work_duration: histogram!("workqueue_work_duration_seconds", &queue),
+            reconciles: RESULTS.map(|result| {
+                let labels = [
+                    ("controller", name.to_owned()),
+                    ("result", result.to_owned()),
+                ];
+                counter!("controller_runtime_reconcile_total", &labels)
+            }),
+            errors: counter!("controller_runtime_reconcile_errors_total", &controller),
+            terminal_errors: counter!(
+                "controller_runtime_terminal_reconcile_errors_total",
+                &controller
+            ),
+            panics: counter!("controller_runtime_reconcile_panics_total", &controller),
+            reconcile_time: histogram!("controller_runtime_reconcile_time_seconds", &controller),
+        };
+        observer.counters().for_each(|counter| counter.increment(0));
+        observer
+    }
+
+    fn counters(&self) -> impl Iterator<Item = &Counter> {
+        let Self {
+            adds,
+            coalesced,
+            rejected,
+            retries,
+            errors,
+            terminal_errors,
+            panics,
+            ..
+        } = self;
+        [
+            adds,
+            coalesced,
+            rejected,
+            retries,
+            errors,
+            terminal_errors,
+            panics,
+        ]
+        .into_iter()
+        .chain(&self.reconciles)
+    }
+}
+
+impl Observer for MetricsObserver {
+    fn added(&self) {
+        self.adds.increment(1);
+    }
+
+    fn coalesced(&self) {
+        self.coalesced.increment(1);
+    }
+
+    fn rejected(&self) {
+        self.rejected.increment(1);
+    }
+
+    fn started(&self, queued: Duration) {
+        self.queue_duration.record(queued);
+    }
+
+    fn finished(&self, worked: Duration) {
+        self.work_duration.record(worked);
+    }
+
+    fn retried(&self) {
+        self.retries.increment(1);
+    }
+
+    fn reconciled(&self, result: ReconcileResult, took: Duration) {
+        self.reconcile_time.record(took);
+        let of_result = RESULTS
+            .iter()
+            .zip(&self.reconciles)
+            .find(|(label, _)| **label == result.label());
+        if let Some((_, counter)) = of_result {
+            counter.increment(1);
+        }
+        match result {
+            ReconcileResult::Error | ReconcileResult::Timeout => self.errors.increment(1),
+            ReconcileResult::TerminalError => {
+                self.errors.increment(1);
+                self.terminal_errors.increment(1);
+            }
+            ReconcileResult::Panic => {
+                self.errors.increment(1);
+                self.panics.increment(1);
+            }
+            ReconcileResult::Success | ReconcileResult::Requeue | ReconcileResult::RequeueAfter => {
+            }
+        }
+    }
+}
+
+impl fmt::Debug for MetricsObserver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MetricsObserver").finish_non_exhaustive()
+    }
+}
+
+/// The gauges of a queue and its controller.
+///
+/// ```
+/// use tollgate::WorkQueue;
+/// use tollgate::integrations::metrics::Gauges;
+///
+/// # use tollgate::{Action, Controller, ReconcileError, Reconciler, Request};
+/// # struct Nothing;
+/// # impl Reconciler<u64> for Nothing {
+/// #     async fn reconcile(&self, _: Request<'_, u64>) -> Result<Action, ReconcileError> {
+/// #         Ok(Action::done())
+/// #     }
+/// # }
+/// let queue = WorkQueue::<u64>::new(100)?;
+/// let workers = Controller::new(queue.clone(), Nothing).spawn_threads(2);
+/// let gauges = Gauges::new("numbers");
+/// gauges.record(&queue, &workers); // whenever the recorder is scraped
+/// assert_eq!(queue.stats().capacity, 100);
+/// # Ok::<(), tollgate::QueueError>(())
+/// ```
+pub struct Gauges {
+    depth: Gauge,
+    delayed: Gauge,
+    capacity: Gauge,
+    unfinished: Gauge,
+    longest: Gauge,
+    max_concurrent: Gauge,
+    active: Gauge,
+}
+
+impl Gauges {
+    /// For the queue and controller of this name.
+    pub fn new(name: &str) -> Self {
+        let queue = [("name", name.to_owned()), ("controller", name.to_owned())];
+        let controller = [("controller", name.to_owned())];
+        Self {
+            depth: gauge!("workqueue_depth", &queue),
+            delayed: gauge!("workqueue_delayed_items", &queue),
+            capacity: gauge!("workqueue_capacity", &queue),
+            unfinished: gauge!("workqueue_unfinished_work_seconds", &queue),
+            longest: gauge!("workqueue_longest_running_processor_seconds", &queue),
+            max_concurrent: gauge!("controller_runtime_max_concurrent_reconciles", &controller),
+            active: gauge!("controller_runtime_active_workers", &controller),
+        }
+    }
+
+    /// Sets them to the numbers of this moment.
+    pub fn record<K, C: Timer>(&self, queue: &WorkQueue<K, C>, workers: &Workers<K, C>) {
+        let stats = queue.stats();
+        self.depth.set(count(stats.ready));
+        self.delayed.set(count(stats.delayed));
+        self.capacity.set(count(stats.capacity));
+        self.unfinished.set(stats.unfinished);
+        self.longest.set(stats.longest_running);
+        self.max_concurrent.set(count(workers.target()));
+        self.active.set(count(stats.processing));
+    }
+}
+
+/// Exact up to 2^53.
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+fn count(n: usize) -> f64 {
+    n as f64
+}
+
+impl fmt::Debug for Gauges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gauges").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,66 @@
+//! tokio's clock and timer.
+
+use std::pin::Pin;
+
+use crate::clock::{Clock, Timer, Timestamp};
+use crate::sync::thread;
+
+/// tokio's clock: the sleeps of tasks go to tokio's timer, and `tokio::time::pause` stops this clock too.
+///
+/// Outside of a runtime it tells the time, but tasks cannot wait on it.
+///
+/// ```
+/// use std::time::Duration;
+/// use tollgate::integrations::tokio::TokioClock;
+/// use tollgate::{LockedTokenBucket, Quota};
+///
+/// #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// async fn main() {
+///     let quota = Quota::per_hour(1).unwrap();
+///     let bucket = LockedTokenBucket::with_clock(quota, TokioClock::new()).unwrap();
+///     let start = tokio::time::Instant::now();
+///     bucket.acquire(1).await.unwrap();
+///     bucket.acquire(1).await.unwrap(); // an hour later, and at once: time is paused
+///     assert_eq!(start.elapsed().as_secs(), 3600);
+/// }
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct TokioClock {
+    origin: tokio::time::Instant,
+}
+
+impl TokioClock {
+    /// A clock whose origin is now.
+    pub fn new() -> Self {
+        Self {
+            origin: tokio::time::Instant::now(),
+        }
+    }
+}
+
+impl Default for TokioClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for TokioClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::ZERO.saturating_add(self.origin.elapsed())
+    }
+}
+
+impl Timer for TokioClock {
+    type Sleep = Pin<Box<tokio::time::Sleep>>;
+
+    fn sleep_until(&self, deadline: Timestamp) -> Self::Sleep {
+        Box::pin(tokio::time::sleep(deadline.saturating_since(self.now())))
+    }
+
+    fn park_until(&self, deadline: Option<Timestamp>) {
+        match deadline.map(|deadline| deadline.saturating_since(self.now())) {
+            None => thread::park(),
+            Some(left) => thread::park_timeout(left),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! A limiter as middleware.
+
+use std::error::Error;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use ::tower_layer::Layer;
+use ::tower_service::Service;
+use futures_util::TryFutureExt;
+use futures_util::future::MapErr;
+
+use crate::clock::{SystemClock, Timer};
+use crate::limiter::{AtomicTokenBucket, Debt};
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+/// Wraps services so that each request takes a token first, and waits for it: client-side throttling.
+///
+/// Services that share a bucket share its tokens, first come, first served.
+///
+/// ```
+/// use std::sync::Arc;
+/// use tollgate::integrations::tower::RateLimitLayer;
+/// use tollgate::{AtomicTokenBucket, Quota};
+/// use tower::{ServiceBuilder, ServiceExt, service_fn};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// let budget = Arc::new(AtomicTokenBucket::new(Quota::per_second(50)?.burst(100)?)?);
+/// let service = ServiceBuilder::new()
+///     .layer(RateLimitLayer::new(budget.clone()))
+///     .service(service_fn(async |name: &str| Ok::<_, std::io::Error>(format!("hello {name}"))));
+///
+/// assert_eq!(service.oneshot("ada").await?, "hello ada");
+/// assert_eq!(budget.available(), 99);
+/// # Ok(())
+/// # }
+/// ```
+pub struct RateLimitLayer<C = SystemClock> {
+    bucket: Arc<AtomicTokenBucket<C>>,
+}
+
+impl<C> RateLimitLayer<C> {
+    /// A layer that takes its tokens from `bucket`.
+    pub fn new(bucket: Arc<AtomicTokenBucket<C>>) -> Self {
+        Self { bucket }
+    }
+}
+
+impl<C> Clone for RateLimitLayer<C> {
+    fn clone(&self) -> Self {
+        Self::new(Arc::clone(&self.bucket))
+    }
+}
+
+impl<S, C: Timer> Layer<S> for RateLimitLayer<C> {
+    type Service = RateLimit<S, C>;
+
+    fn layer(&self, inner: S) -> RateLimit<S, C> {
+        RateLimit {
+            inner,
+            bucket: Arc::clone(&self.bucket),
+            token: Token::None,
+        }
+    }
+}
+
+/// A service whose readiness is a token: from [`RateLimitLayer`].
+///
+/// # Cancel safety
+/// A token that was taken for a request that never came goes back when the service is dropped, as far as no later
+/// taker has built on it.
+pub struct RateLimit<S, C: Timer = SystemClock> {
+    inner: S,
+    bucket: Arc<AtomicTokenBucket<C>>,
+    token: Token<C::Sleep>,
+}
+
+enum Token<Sleep> {
+    None,
+    Awaited(Debt, Sleep),
+    Held(Debt),
+}
+
+impl<S, C: Timer> RateLimit<S, C> {
+    fn poll_token(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        if matches!(self.token, Token::None) {
+            let now = self.bucket.clock().now();
+            let debt = self.bucket.reserve_at(1, now, Duration::MAX)?;
+            let sleep = self.bucket.clock().sleep_until(debt.ready_at);
+            self.token = Token::Awaited(debt, sleep);
+        }
+        if let Token::Awaited(_, sleep) = &mut self.token {
+            ready!(Pin::new(sleep).poll(cx));
+        }
+        self.token = match std::mem::replace(&mut self.token, Token::None) {
+            Token::Awaited(debt, _) => Token::Held(debt),
+            other => other,
+        };
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S, C, Request> Service<Request> for RateLimit<S, C>
+where
+    S: Service<Request>,
+    S::Error: Into<BoxError>,
+    C: Timer,
+{
+    type Response = S::Response;
+    type Error = BoxError;
+    type Future = MapErr<S::Future, fn(S::Error) -> BoxError>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        ready!(self.poll_token(cx))?;
+        self.inner.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        self.token = Token::None;
+        self.inner.call(request).map_err(Into::into)
+    }
+}
+
+impl<S, C: Timer> Drop for RateLimit<S, C> {
+    fn drop(&mut self) {
+        if let Token::Awaited(debt, _) | Token::Held(debt) = &self.token {
+            self.bucket.give_back(debt);
+        }
+    }
+}
+
+impl<C> fmt::Debug for RateLimitLayer<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RateLimitLayer")
+            .field("bucket", &self.bucket)
+            .finish()
+    }
+}
+
+impl<S, C: Timer> fmt::Debug for RateLimit<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RateLimit")
+            .field("bucket", &self.bucket)
+            .finish_non_exhaustive()
+    }
+}
