@@ -1,5 +1,16 @@
 //! What a limiter costs, each beside its bound in the same run: a clock read, a bare compare-and-swap, a lock pair.
 
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "a bench measures with what the library hides"
+)]
+#![allow(
+    missing_docs,
+    clippy::cast_possible_truncation,
+    clippy::semicolon_if_nothing_returned
+)]
+
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};

@@ -1,5 +1,12 @@
 //! What the queue costs: 30-byte string keys, one thread, and one producer with workers.
 
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "a bench measures with what the library hides"
+)]
+#![allow(missing_docs, clippy::cast_possible_truncation)]
+
 use std::hint::black_box;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,7 +27,7 @@ fn keys(n: usize) -> Vec<String> {
 
 fn cycle(c: &mut Criterion) {
     let mut group = c.benchmark_group("queue");
-    let queue = WorkQueue::new(1_000).unwrap();
+    let queue = WorkQueue::<String>::new(1_000).unwrap();
     group.bench_function("add, get, finish", |b| {
         b.iter_batched(
             || key(7),
@@ -49,7 +56,7 @@ fn fill_and_drain(c: &mut Criterion) {
         .throughput(Throughput::Elements(MANY as u64));
     group.bench_function("fill, drain", |b| {
         b.iter_batched(
-            || (WorkQueue::new(MANY).unwrap(), keys(MANY)),
+            || (WorkQueue::<String>::new(MANY).unwrap(), keys(MANY)),
             |(queue, keys)| {
                 for key in keys {
                     queue.try_add(key).unwrap();
@@ -63,7 +70,7 @@ fn fill_and_drain(c: &mut Criterion) {
     });
     group.bench_function("insert delays", |b| {
         b.iter_batched(
-            || (WorkQueue::new(MANY).unwrap(), keys(MANY)),
+            || (WorkQueue::<String>::new(MANY).unwrap(), keys(MANY)),
             |(queue, keys)| {
                 for (n, key) in (1..).zip(keys) {
                     queue
@@ -83,7 +90,7 @@ fn workers(c: &mut Criterion) {
     group.throughput(Throughput::Elements(1));
     group.bench_function("four workers", |b| {
         b.iter_custom(|n| {
-            let queue = WorkQueue::new(1_000).unwrap();
+            let queue = WorkQueue::<String>::new(1_000).unwrap();
             let keys = keys(n as usize);
             thread::scope(|scope| {
                 for _ in 0..4 {

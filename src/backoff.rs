@@ -92,7 +92,7 @@ impl Backoff for ExponentialBackoff {
         let delay = u128::from(saturating_nanos(delay.min(self.max)));
         // Exact in 128 bits: below 2^64 * 2^7 before the division, below 2^64 * 2^64 after it.
         let most = delay * u128::from(self.jitter) / 100;
-        let off = most * u128::from(random) >> 64;
+        let off = (most * u128::from(random)) >> 64;
         Duration::from_nanos(u64::try_from(delay - off).unwrap_or(u64::MAX))
     }
 }

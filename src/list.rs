@@ -44,11 +44,11 @@ impl List {
         }
     }
 
-    pub(crate) const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(self) -> bool {
         self.head == NIL
     }
 
-    pub(crate) const fn head(&self) -> Option<Index> {
+    pub(crate) const fn head(self) -> Option<Index> {
         if self.head == NIL {
             None
         } else {

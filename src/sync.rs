@@ -1,24 +1,76 @@
 //! The primitives every other module uses: the real ones, or loom's.
 //!
-//! `--cfg tollgate_loom` swaps them for the model checker's, so that the models drive the very code that ships.
-//! `Arc` is std's in both: nothing here depends on more than its count.
-//! It is a private cfg rather than `cfg(loom)`, because some dependencies react to the latter.
+//! `--cfg tollgate_loom` swaps them for the model checker's, so that the models drive the very code that ships. It is a
+//! private cfg rather than `cfg(loom)`, because some dependencies react to the latter. `Arc` is std's in both: nothing
+//! here depends on more than its count.
+//!
+//! They are wrapped rather than re-exported, so that clippy's disallowed lists can tell them from std's.
 
 #[cfg(not(tollgate_loom))]
-mod imp {
-    pub(crate) use parking_lot::Mutex;
-    pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic;
 
-    pub(crate) mod thread {
-        pub(crate) use std::thread::{Builder, Thread, current, park, park_timeout};
+#[cfg(tollgate_loom)]
+use loom::sync::atomic;
+
+pub(crate) use atomic::Ordering;
+pub(crate) use mutex::Mutex;
+
+/// An atomic word.
+#[derive(Debug)]
+#[expect(clippy::disallowed_types, reason = "this is where it comes in")]
+pub(crate) struct AtomicU64(atomic::AtomicU64);
+
+impl AtomicU64 {
+    #[expect(clippy::disallowed_types, reason = "this is where it comes in")]
+    pub(crate) fn new(value: u64) -> Self {
+        Self(atomic::AtomicU64::new(value))
+    }
+
+    #[inline]
+    pub(crate) fn load(&self, order: Ordering) -> u64 {
+        self.0.load(order)
+    }
+
+    #[inline]
+    pub(crate) fn store(&self, value: u64, order: Ordering) {
+        self.0.store(value, order);
+    }
+
+    #[inline]
+    pub(crate) fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
+        self.0.fetch_add(value, order)
+    }
+
+    #[inline]
+    pub(crate) fn compare_exchange(
+        &self,
+        current: u64,
+        new: u64,
+        success: Ordering,
+        failure: Ordering,
+    ) -> Result<u64, u64> {
+        self.0.compare_exchange(current, new, success, failure)
+    }
+
+    #[inline]
+    pub(crate) fn compare_exchange_weak(
+        &self,
+        current: u64,
+        new: u64,
+        success: Ordering,
+        failure: Ordering,
+    ) -> Result<u64, u64> {
+        self.0.compare_exchange_weak(current, new, success, failure)
     }
 }
 
-#[cfg(tollgate_loom)]
-mod imp {
-    use loom::sync::MutexGuard;
-    pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
+#[cfg(not(tollgate_loom))]
+mod mutex {
+    pub(crate) use parking_lot::Mutex;
+}
 
+#[cfg(tollgate_loom)]
+mod mutex {
     /// loom's mutex with the signature of `parking_lot`'s: a model never poisons a lock and lives on.
     #[derive(Debug)]
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
@@ -28,20 +80,35 @@ mod imp {
             Self(loom::sync::Mutex::new(value))
         }
 
-        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        pub(crate) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
             self.0.lock().expect("a model does not poison a lock")
-        }
-    }
-
-    pub(crate) mod thread {
-        pub(crate) use loom::thread::{Thread, current, park};
-        pub(crate) use std::thread::Builder;
-
-        /// Time does not pass in a model, so a timed park is a plain one.
-        pub(crate) fn park_timeout(_: std::time::Duration) {
-            park();
         }
     }
 }
 
-pub(crate) use imp::*;
+/// Threads, and how they wait.
+#[expect(clippy::disallowed_methods, reason = "this is where they come in")]
+pub(crate) mod thread {
+    #[cfg(tollgate_loom)]
+    use loom::thread;
+    #[cfg(not(tollgate_loom))]
+    use std::thread;
+
+    pub(crate) use std::thread::Builder;
+    pub(crate) use thread::{Thread, current};
+
+    pub(crate) fn park() {
+        thread::park();
+    }
+
+    pub(crate) fn park_timeout(timeout: std::time::Duration) {
+        #[cfg(not(tollgate_loom))]
+        thread::park_timeout(timeout);
+        // Time does not pass in a model, so a timed park is a plain one.
+        #[cfg(tollgate_loom)]
+        {
+            let _ = timeout;
+            thread::park();
+        }
+    }
+}

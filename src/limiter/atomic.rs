@@ -12,7 +12,7 @@ use crate::sync::{AtomicU64, Ordering};
 use crate::wait::{Progress, Step, Wait};
 
 /// Slots for anchors: the generation in force, the next, and two that stale threads may still be looking at.
-const SLOTS: usize = 4;
+const SLOTS: u16 = 4;
 
 /// An exact token bucket in one atomic word: acquire and deny take no lock, allocate nothing, and never wait for
 /// another thread.
@@ -51,7 +51,7 @@ pub struct AtomicTokenBucket<C = SystemClock> {
 /// What the hot path only reads, on another cache line than what it writes.
 struct Rest<C> {
     scale: Scale,
-    anchors: [AtomicU64; SLOTS],
+    anchors: [AtomicU64; SLOTS as usize],
     quota: Quota,
     clock: C,
 }
@@ -91,11 +91,11 @@ impl<C> AtomicTokenBucket<C> {
     pub fn with_clock(quota: Quota, clock: C) -> Result<Self, QuotaError> {
         let scale = Scale::new(quota.units()?)?;
         // Slot i is for generation i next; it looks as if it had last been used one round ago.
-        let anchors = std::array::from_fn(|slot| {
+        let first = [0, 1, 2, 3].map(|slot: u16| {
             let generation = if slot == 0 {
                 0
             } else {
-                (slot as u16).wrapping_sub(SLOTS as u16)
+                slot.wrapping_sub(SLOTS)
             };
             AtomicU64::new(
                 Anchor {
@@ -115,7 +115,7 @@ impl<C> AtomicTokenBucket<C> {
             )),
             rest: CachePadded::new(Rest {
                 scale,
-                anchors,
+                anchors: first,
                 quota,
                 clock,
             }),
@@ -241,7 +241,8 @@ impl<C> AtomicTokenBucket<C> {
     fn anchor(&self, word: Word) -> Anchor {
         // Acquire pairs with the AcqRel of the proposal; that the anchor is the one of this word is checked by number.
         Anchor::unpack(
-            self.rest.anchors[usize::from(word.generation) % SLOTS].load(Ordering::Acquire),
+            self.rest.anchors[usize::from(u16::from(word.generation) % SLOTS)]
+                .load(Ordering::Acquire),
         )
     }
 
@@ -258,11 +259,11 @@ impl<C> AtomicTokenBucket<C> {
         }
         let scale = &self.rest.scale;
         let generation = anchor.generation.wrapping_add(1);
-        let slot = &self.rest.anchors[usize::from(generation) % SLOTS];
+        let slot = &self.rest.anchors[usize::from(generation % SLOTS)];
         let seen = Anchor::unpack(slot.load(Ordering::Acquire));
         let proposed = if seen.generation == generation {
             seen
-        } else if seen.generation == generation.wrapping_sub(SLOTS as u16) {
+        } else if seen.generation == generation.wrapping_sub(SLOTS) {
             let mine = Anchor {
                 generation,
                 base: scale.base_at(now.as_nanos()).max(anchor.base),
@@ -284,7 +285,7 @@ impl<C> AtomicTokenBucket<C> {
             return reload();
         }
         let next = Word {
-            generation: generation as u8,
+            generation: proposed.short_generation(),
             time: scale.rebase(word.time, anchor.base, proposed.base),
         };
         // Release publishes the anchor with the generation; Acquire on failure sees the one that somebody else began.

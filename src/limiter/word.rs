@@ -57,9 +57,15 @@ impl Anchor {
         (self.generation as u64) << 48 | self.base >> BASE_SHIFT
     }
 
+    /// The generation as a word has it.
+    #[expect(clippy::cast_possible_truncation, reason = "the low bits are meant")]
+    pub(super) const fn short_generation(self) -> u8 {
+        self.generation as u8
+    }
+
     /// Whether a word of this generation may be read with this anchor.
     pub(super) const fn is_for(self, word: Word) -> bool {
-        self.generation as u8 == word.generation
+        self.short_generation() == word.generation
     }
 }
 

@@ -15,7 +15,7 @@ const TICK: u64 = 1_000_000;
 const NEVER: u64 = u64::MAX;
 
 /// The tick at whose beginning `at` has passed.
-pub(super) const fn tick_after(at: Timestamp) -> u64 {
+const fn tick_after(at: Timestamp) -> u64 {
     at.as_nanos().div_ceil(TICK)
 }
 
@@ -122,6 +122,17 @@ pub(super) enum Outcome {
     After(u64),
     /// It failed; once more when the backoff is over.
     Retry(Failures),
+}
+
+impl Outcome {
+    /// Once more after `delay`.
+    pub(super) fn after(delay: Duration, now: Timestamp) -> Self {
+        if delay.is_zero() {
+            Self::Requeue
+        } else {
+            Self::After(tick_after(now.saturating_add(delay)))
+        }
+    }
 }
 
 impl<K> Machine<K> {

@@ -6,7 +6,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::add::AddError;
-use super::machine::{Added, Failures, Machine, Outcome, Refused, Started, tick_after};
+use super::machine::{Added, Failures, Machine, Outcome, Refused, Started};
 use super::work::Work;
 use crate::backoff::{Backoff, Random};
 use crate::clock::{Clock, Timestamp};
@@ -158,14 +158,6 @@ impl<K, C: Clock> Shared<K, C> {
         Failures {
             count,
             until: now.saturating_add(delay),
-        }
-    }
-
-    pub(super) fn after(&self, delay: Duration, now: Timestamp) -> Outcome {
-        if delay.is_zero() {
-            Outcome::Requeue
-        } else {
-            Outcome::After(tick_after(now.saturating_add(delay)))
         }
     }
 }

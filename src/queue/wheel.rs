@@ -8,7 +8,7 @@ use slab::Slab;
 
 use crate::list::{Index, Linked, List};
 
-const BITS: u32 = 6;
+const BITS: usize = 6;
 const SLOTS: usize = 1 << BITS;
 /// 48 bits of ticks: at 1 ms, past the end of the clock.
 const LEVELS: usize = 8;
@@ -103,16 +103,20 @@ impl Wheel {
     fn next_slot(&self) -> Option<(usize, usize, u64)> {
         let level = self.occupied.iter().position(|slots| *slots != 0)?;
         let slot = self.occupied[level].trailing_zeros() as usize;
-        let shift = BITS * level as u32;
+        let shift = BITS * level;
         // The bits above are those of `now`: an entry that differs in one of them lies in a higher level.
         let above = self.now >> (shift + BITS) << (shift + BITS);
         Some((level, slot, above | (slot as u64) << shift))
     }
 
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the low bits of the tick are meant"
+    )]
     fn place(&self, tick: u64) -> (usize, usize) {
         debug_assert!(tick > self.now);
-        let level = ((tick ^ self.now).ilog2() / BITS) as usize;
-        let slot = (tick >> (BITS * level as u32)) as usize % SLOTS;
+        let level = (tick ^ self.now).ilog2() as usize / BITS;
+        let slot = (tick >> (BITS * level)) as usize % SLOTS;
         (level, slot)
     }
 }

@@ -84,7 +84,7 @@ impl<K, C: Clock> Work<K, C> {
 
     /// Once more, after `delay` or when it is added, whichever is first; its failures are forgotten.
     pub fn requeue_after(mut self, delay: Duration) {
-        self.finish(|work, now| work.shared.after(delay, now));
+        self.finish(|_, now| Outcome::after(delay, now));
     }
 
     /// It failed: once more, when the queue's [`Backoff`](crate::Backoff) is over or when it is added.
