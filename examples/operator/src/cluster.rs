@@ -41,8 +41,8 @@ pub async fn run(args: &Args) -> Result<ExitCode> {
         () = serve(metrics.as_ref(), &operator) => {}
         signal = stop_signal() => println!("{}: draining", signal?),
     }
-    let drained = operator.drain(args.drain_timeout).await;
-    println!("{}", report::drained(&drained));
+    let left = operator.drain(args.drain_timeout).await;
+    println!("{}", report::stopped(left));
     println!("{}", report::table(&report::of_measure(&measure)));
     Ok(ExitCode::SUCCESS)
 }

@@ -78,7 +78,7 @@ pub async fn run(args: &Args) -> Result<ExitCode> {
     if let Some(signal) = stopped {
         println!("{signal}: draining");
     }
-    let drained = operator.drain(args.drain_timeout).await;
+    let left = operator.drain(args.drain_timeout).await;
     let judgement = Judgement::of(&server, &load.expected, args);
     let mut rows = vec![
         ("objects made / deleted", objects(&load.expected)),
@@ -86,7 +86,7 @@ pub async fn run(args: &Args) -> Result<ExitCode> {
     ];
     rows.extend(report::of_measure(&measure));
     rows.extend(judgement.rows(args, took));
-    println!("{}", report::drained(&drained));
+    println!("{}", report::stopped(left));
     println!("{}", report::table(&rows));
     if stopped.is_some() {
         return Ok(ExitCode::SUCCESS);

@@ -16,7 +16,7 @@ use kube::{Client, CustomResourceExt, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tollgate::{Controller, Drained, ExponentialBackoff, Observer, WorkQueue, Workers};
+use tollgate::{Controller, ExponentialBackoff, Observer, WorkQueue, Workers};
 
 use crate::client::explain;
 use crate::crd::Database;
@@ -40,6 +40,17 @@ pub struct Operator {
     /// Turns to a line that says why, when going on makes no sense.
     pub fatal: watch::Receiver<Option<String>>,
     watches: JoinSet<()>,
+}
+
+/// What an operator left undone when it was told to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// Objects that waited for a worker.
+    pub ready: usize,
+    /// Objects that waited for their next look.
+    pub delayed: usize,
+    /// Reconciles that did not end in time.
+    pub in_flight: usize,
 }
 
 /// Checks that the server answers, that the resource is there, and that we may list it.
@@ -136,10 +147,18 @@ impl Operator {
         }
     }
 
-    /// Stops watching; reconciles in flight finish, what is ready is worked on until `timeout`, the rest is reported.
-    pub async fn drain(mut self, timeout: Duration) -> Drained<Key> {
+    /// Stops watching; reconciles in flight finish, or `timeout` ends the wait for them. The rest is reported.
+    pub async fn drain(mut self, timeout: Duration) -> Stopped {
         self.watches.shutdown().await;
-        self.workers.drain(timeout).await
+        let ready = self.queue.stats().ready;
+        let waiting = self.queue.shutdown_now().len();
+        let drained = self.workers.drain(timeout).await;
+        let delayed = waiting.saturating_sub(ready) + drained.returned.len();
+        Stopped {
+            ready,
+            delayed,
+            in_flight: drained.processing,
+        }
     }
 
     /// Completes with a line that says why going on makes no sense.

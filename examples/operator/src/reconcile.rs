@@ -82,13 +82,12 @@ impl DatabaseReconciler {
         self.apply::<Service>(key, children::service(database))
             .await?;
         let instances: StatefulSet = self.apply(key, children::stateful_set(database)).await?;
-        let status = status_of(database, &instances);
-        if database.status.as_ref() != Some(&status) {
-            let patch = Patch::Merge(json!({ "status": status }));
-            self.api::<Database>(key)
-                .patch_status(&key.name, &PatchParams::default(), &patch)
-                .await?;
-        }
+        // Written even if it looks the same: what the watch has shown may be older than our last write.
+        let patch = Patch::Merge(json!({ "status": status_of(database, &instances) }));
+        let databases = self.api::<Database>(key);
+        databases
+            .patch_status(&key.name, &PatchParams::default(), &patch)
+            .await?;
         Ok(Action::requeue_after(DRIFT_INTERVAL))
     }
 

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
-use tollgate::Drained;
 
 use crate::measure::Measure;
-use crate::reconcile::Key;
+use crate::operator::Stopped;
 
 /// A name and its value.
 pub type Row = (&'static str, String);
@@ -45,12 +44,14 @@ fn durations(percentiles: [Duration; 3]) -> String {
         .join(" / ")
 }
 
-/// What a drain left.
-pub fn drained(drained: &Drained<Key>) -> String {
+/// What a stop left undone.
+pub fn stopped(stopped: Stopped) -> String {
+    let Stopped {
+        ready,
+        delayed,
+        in_flight,
+    } = stopped;
     format!(
-        "drained: {} ready and {} in flight were not finished, {} waited for a later look",
-        drained.ready,
-        drained.processing,
-        drained.returned.len()
+        "stopped: {ready} objects waited for a worker, {delayed} for a later look, {in_flight} were cut short"
     )
 }
