@@ -15,7 +15,9 @@ pub mod wait;
 pub use backoff::{Backoff, ExponentialBackoff};
 pub use clock::{Clock, ManualClock, SystemClock, Timer, Timestamp};
 pub use controller::{Action, Controller, ReconcileError, Reconciler, Request, Workers};
-pub use limiter::{AtomicTokenBucket, Denied, LockedTokenBucket, RateLimiter};
+pub use limiter::{
+    AtomicTokenBucket, CarryOver, Denied, LockedTokenBucket, RateLimiter, Reservation, TokenLease,
+};
 pub use observe::{Observer, ReconcileResult};
 pub use queue::{AddError, Drained, QueueError, Work, WorkQueue};
 pub use quota::{Quota, QuotaError};

@@ -9,19 +9,29 @@
 
 mod atomic;
 mod bucket;
+mod carry;
+mod cell;
+mod lease;
+mod ledger;
+mod line;
 mod locked;
+mod reservation;
 mod word;
 
 use std::fmt;
 use std::time::Duration;
 
-#[cfg(feature = "tower")]
-pub(crate) use atomic::Debt;
 pub use atomic::{AtomicAcquire, AtomicTokenBucket};
+pub use carry::CarryOver;
+pub use lease::TokenLease;
 pub use locked::{LockedAcquire, LockedTokenBucket};
+pub(crate) use reservation::Internal;
+pub use reservation::Reservation;
+#[cfg(feature = "tower")]
+pub(crate) use reservation::Taken;
 
 use crate::clock::Timestamp;
-use crate::quota::Quota;
+use crate::quota::{Quota, QuotaError};
 
 /// What every limiter can do, as an object: `Arc<dyn RateLimiter>`.
 ///
@@ -46,27 +56,270 @@ use crate::quota::Quota;
 /// }
 /// # Ok::<(), tollgate::QuotaError>(())
 /// ```
-pub trait RateLimiter: fmt::Debug + Send + Sync {
+///
+/// Every operation has a form `_at`, for a caller who has the time in hand: the clock read is most of the cost.
+///
+/// The trait is sealed: what a reservation or a lease needs of a limiter is this crate's own business.
+pub trait RateLimiter: Internal + fmt::Debug + Send + Sync {
+    /// The time on the limiter's clock.
+    fn now(&self) -> Timestamp;
+
     /// The quota in force.
+    ///
+    /// ```
+    /// use tollgate::{LockedTokenBucket, Quota, RateLimiter};
+    ///
+    /// let bucket = LockedTokenBucket::new(Quota::per_second(5)?)?;
+    /// assert_eq!(bucket.quota(), "5/s".parse()?);
+    /// # Ok::<(), tollgate::QuotaError>(())
+    /// ```
     fn quota(&self) -> Quota;
 
     /// Takes `n` tokens now, or none.
     ///
     /// # Errors
     /// [`Denied`]; nothing was written.
-    fn try_acquire(&self, n: u64) -> Result<(), Denied>;
+    ///
+    /// ```
+    /// use tollgate::{AtomicTokenBucket, Denied, Quota, RateLimiter};
+    ///
+    /// let bucket = AtomicTokenBucket::new(Quota::per_hour(3)?)?;
+    /// assert!(bucket.try_acquire(3).is_ok());
+    /// assert!(matches!(bucket.try_acquire(1), Err(Denied::NotYet { .. })));
+    /// # Ok::<(), tollgate::QuotaError>(())
+    /// ```
+    #[inline]
+    fn try_acquire(&self, n: u64) -> Result<(), Denied> {
+        self.try_acquire_at(n, self.now())
+    }
 
-    /// As [`try_acquire`](Self::try_acquire), at the caller's time: saves the clock read, which is most of the cost.
+    /// As [`try_acquire`](Self::try_acquire), at the caller's time.
     ///
     /// # Errors
     /// [`Denied`]; nothing was written.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{AtomicTokenBucket, Denied, Quota, RateLimiter, Timestamp};
+    ///
+    /// let bucket = AtomicTokenBucket::new(Quota::per_second(3)?.burst(1)?)?;
+    /// assert!(bucket.try_acquire_at(1, Timestamp::ZERO).is_ok());
+    /// let retry_after = Duration::from_nanos(333_333_334);
+    /// assert_eq!(bucket.try_acquire_at(1, Timestamp::ZERO), Err(Denied::NotYet { retry_after }));
+    /// assert!(bucket.try_acquire_at(1, Timestamp::from_nanos(333_333_334)).is_ok());
+    /// # Ok::<(), tollgate::QuotaError>(())
+    /// ```
     fn try_acquire_at(&self, n: u64, now: Timestamp) -> Result<(), Denied>;
 
+    /// Takes `n` tokens if at least `floor` remain: callers of low priority leave some for those of high.
+    ///
+    /// # Errors
+    /// [`Denied`]; nothing was written. If `n` and `floor` together are more than the burst: [`Denied::ExceedsBurst`].
+    ///
+    /// ```
+    /// use tollgate::{AtomicTokenBucket, Quota, RateLimiter};
+    ///
+    /// let bucket = AtomicTokenBucket::new(Quota::per_hour(10)?)?;
+    /// assert!(bucket.try_acquire_above(6, 4).is_ok());
+    /// assert!(bucket.try_acquire_above(1, 4).is_err());
+    /// assert!(bucket.try_acquire(4).is_ok());
+    /// # Ok::<(), tollgate::QuotaError>(())
+    /// ```
+    fn try_acquire_above(&self, n: u64, floor: u64) -> Result<(), Denied> {
+        self.try_acquire_above_at(n, floor, self.now())
+    }
+
+    /// As [`try_acquire_above`](Self::try_acquire_above), at the caller's time.
+    ///
+    /// # Errors
+    /// As [`try_acquire_above`](Self::try_acquire_above).
+    fn try_acquire_above_at(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied>;
+
+    /// Takes what there is, at most `n`, and says how much.
+    ///
+    /// ```
+    /// use tollgate::{LockedTokenBucket, Quota, RateLimiter};
+    ///
+    /// let bucket = LockedTokenBucket::new(Quota::per_hour(3)?)?;
+    /// assert_eq!(bucket.try_acquire_up_to(5), 3);
+    /// assert_eq!(bucket.try_acquire_up_to(5), 0);
+    /// # Ok::<(), tollgate::QuotaError>(())
+    /// ```
+    fn try_acquire_up_to(&self, n: u64) -> u64 {
+        self.try_acquire_up_to_at(n, self.now())
+    }
+
+    /// As [`try_acquire_up_to`](Self::try_acquire_up_to), at the caller's time.
+    fn try_acquire_up_to_at(&self, n: u64, now: Timestamp) -> u64;
+
+    /// Takes `n` tokens ahead of their time, if they are there after at most `max_wait`.
+    ///
+    /// # Errors
+    /// [`Denied`]; nothing was taken.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{AtomicTokenBucket, Denied, Quota, RateLimiter};
+    ///
+    /// let bucket = AtomicTokenBucket::new(Quota::per_second(1)?)?;
+    /// let used = bucket.reserve(1, Duration::ZERO)?;
+    /// assert!(matches!(bucket.reserve(1, Duration::ZERO), Err(Denied::TooLong { .. })));
+    /// let next = bucket.reserve(1, Duration::from_secs(2))?;
+    /// assert!(next.ready_at() > used.ready_at());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    fn reserve(&self, n: u64, max_wait: Duration) -> Result<Reservation<'_>, Denied> {
+        self.reserve_at(n, max_wait, self.now())
+    }
+
+    /// As [`reserve`](Self::reserve), at the caller's time.
+    ///
+    /// # Errors
+    /// As [`reserve`](Self::reserve).
+    fn reserve_at(
+        &self,
+        n: u64,
+        max_wait: Duration,
+        now: Timestamp,
+    ) -> Result<Reservation<'_>, Denied>;
+
+    /// Returns `n` tokens that were taken and not used, never above the burst. What the bucket has gained meanwhile is
+    /// not taken back: to undo a take exactly, [`reserve`](Self::reserve) and cancel.
+    ///
+    /// ```
+    /// use tollgate::{AtomicTokenBucket, Quota, RateLimiter};
+    ///
+    /// let bucket = AtomicTokenBucket::new(Quota::per_day(3)?)?;
+    /// assert!(bucket.try_acquire(2).is_ok());
+    /// bucket.refund(1);
+    /// assert_eq!(bucket.available(), 2);
+    /// bucket.refund(100);
+    /// assert_eq!(bucket.available(), 3);
+    /// # Ok::<(), tollgate::QuotaError>(())
+    /// ```
+    fn refund(&self, n: u64);
+
+    /// Takes all there is: the server said that we are out of tokens. Debt stays.
+    ///
+    /// ```
+    /// use tollgate::{AtomicTokenBucket, Quota, RateLimiter};
+    ///
+    /// let bucket = AtomicTokenBucket::new(Quota::per_day(3)?)?;
+    /// bucket.drain();
+    /// assert_eq!(bucket.available(), 0);
+    /// # Ok::<(), tollgate::QuotaError>(())
+    /// ```
+    fn drain(&self) {
+        self.drain_at(self.now());
+    }
+
+    /// As [`drain`](Self::drain), at the caller's time.
+    fn drain_at(&self, now: Timestamp);
+
+    /// Lets no token be had before `until`, and the first one then: the server said `Retry-After`. It only tightens; an
+    /// unlimited limiter stays unlimited.
+    ///
+    /// # Errors
+    /// [`Denied::TooLong`] if the limiter cannot promise that far ahead; nothing was changed.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{AtomicTokenBucket, ManualClock, Quota, RateLimiter};
+    ///
+    /// let clock = ManualClock::new();
+    /// let bucket = AtomicTokenBucket::with_clock(Quota::per_second(100)?, clock.clone())?;
+    /// bucket.pause_until(bucket.now().saturating_add(Duration::from_secs(30)))?;
+    /// assert_eq!(bucket.try_acquire(1).unwrap_err().retry_after(), Some(Duration::from_secs(30)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    fn pause_until(&self, until: Timestamp) -> Result<(), Denied>;
+
+    /// Lets no more than `remaining` tokens be there: the server said `X-RateLimit-Remaining`. It only tightens.
+    ///
+    /// ```
+    /// use tollgate::{LockedTokenBucket, Quota, RateLimiter};
+    ///
+    /// let bucket = LockedTokenBucket::new(Quota::per_day(10)?)?;
+    /// bucket.sync_remaining(4);
+    /// bucket.sync_remaining(7);
+    /// assert_eq!(bucket.available(), 4);
+    /// # Ok::<(), tollgate::QuotaError>(())
+    /// ```
+    fn sync_remaining(&self, remaining: u64) {
+        self.sync_remaining_at(remaining, self.now());
+    }
+
+    /// As [`sync_remaining`](Self::sync_remaining), at the caller's time.
+    fn sync_remaining_at(&self, remaining: u64, now: Timestamp);
+
+    /// Changes the quota, from now on; how the fill carries over is `carry`'s choice.
+    ///
+    /// # Errors
+    /// [`QuotaError`] if the limiter cannot have this quota: it keeps the one it has. [`QuotaError::ZeroBurst`] also if
+    /// leases hold all of the new burst.
+    ///
+    /// ```
+    /// use tollgate::{AtomicTokenBucket, CarryOver, Quota, RateLimiter};
+    ///
+    /// let bucket = AtomicTokenBucket::new(Quota::per_day(10)?)?;
+    /// assert!(bucket.try_acquire(6).is_ok());
+    /// bucket.set_quota(Quota::per_day(100)?, CarryOver::Tokens)?;
+    /// assert_eq!(bucket.available(), 4);
+    /// bucket.set_quota(Quota::per_day(1000)?, CarryOver::Full)?;
+    /// assert_eq!(bucket.available(), 1000);
+    /// # Ok::<(), tollgate::QuotaError>(())
+    /// ```
+    fn set_quota(&self, quota: Quota, carry: CarryOver) -> Result<(), QuotaError> {
+        self.set_quota_at(quota, carry, self.now())
+    }
+
+    /// As [`set_quota`](Self::set_quota), with the new quota in force since `now`: tokens accrue at its rate from then
+    /// on, and all that has been taken is charged.
+    ///
+    /// # Errors
+    /// As [`set_quota`](Self::set_quota).
+    fn set_quota_at(
+        &self,
+        quota: Quota,
+        carry: CarryOver,
+        now: Timestamp,
+    ) -> Result<(), QuotaError>;
+
     /// The whole tokens in the bucket now; [`u64::MAX`] if unlimited.
-    fn available(&self) -> u64;
+    ///
+    /// ```
+    /// use tollgate::{AtomicTokenBucket, Quota, RateLimiter};
+    ///
+    /// let bucket = AtomicTokenBucket::new(Quota::per_day(5)?)?;
+    /// assert!(bucket.try_acquire(2).is_ok());
+    /// assert_eq!(bucket.available(), 3);
+    /// # Ok::<(), tollgate::QuotaError>(())
+    /// ```
+    fn available(&self) -> u64 {
+        self.available_at(self.now())
+    }
 
     /// The whole tokens in the bucket at `now`.
     fn available_at(&self, now: Timestamp) -> u64;
+
+    /// Carves `batch` tokens out of the burst, for a thread of its own: see [`TokenLease`].
+    ///
+    /// # Errors
+    /// [`Denied::ExceedsBurst`], with the largest batch, if nothing of the burst would be left.
+    ///
+    /// ```
+    /// use tollgate::{AtomicTokenBucket, Denied, Quota, RateLimiter};
+    ///
+    /// let bucket = AtomicTokenBucket::new(Quota::per_hour(10)?)?;
+    /// assert_eq!(bucket.lease(10).unwrap_err(), Denied::ExceedsBurst { burst: 9 });
+    /// # Ok::<(), tollgate::QuotaError>(())
+    /// ```
+    fn lease(&self, batch: u64) -> Result<TokenLease<'_, Self>, Denied>
+    where
+        Self: Sized,
+    {
+        TokenLease::new(self, batch)
+    }
 }
 
 /// Why no token was taken.
@@ -97,7 +350,7 @@ impl Denied {
     /// How long until a retry can succeed; `None` if none ever will.
     ///
     /// ```
-    /// use tollgate::{AtomicTokenBucket, Quota};
+    /// use tollgate::{AtomicTokenBucket, Quota, RateLimiter};
     ///
     /// let bucket = AtomicTokenBucket::new(Quota::per_second(1)?)?;
     /// assert_eq!(bucket.try_acquire(2).unwrap_err().retry_after(), None);
@@ -123,35 +376,3 @@ impl fmt::Display for Denied {
 }
 
 impl std::error::Error for Denied {}
-
-/// Implements [`RateLimiter`] by the inherent methods of the same names.
-macro_rules! delegate_rate_limiter {
-    ($bucket:ident) => {
-        impl<C: crate::clock::Clock + Send + Sync> crate::limiter::RateLimiter for $bucket<C> {
-            fn quota(&self) -> crate::quota::Quota {
-                self.quota()
-            }
-
-            fn try_acquire(&self, n: u64) -> Result<(), crate::limiter::Denied> {
-                self.try_acquire(n)
-            }
-
-            fn try_acquire_at(
-                &self,
-                n: u64,
-                now: crate::clock::Timestamp,
-            ) -> Result<(), crate::limiter::Denied> {
-                self.try_acquire_at(n, now)
-            }
-
-            fn available(&self) -> u64 {
-                self.available()
-            }
-
-            fn available_at(&self, now: crate::clock::Timestamp) -> u64 {
-                self.available_at(now)
-            }
-        }
-    };
-}
-pub(crate) use delegate_rate_limiter;

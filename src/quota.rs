@@ -231,6 +231,13 @@ pub(crate) struct Units {
     pub(crate) burst: u64,
 }
 
+impl Units {
+    /// The burst in units.
+    pub(crate) fn depth(self) -> u128 {
+        u128::from(self.burst) * u128::from(self.per_token)
+    }
+}
+
 const fn gcd(mut a: u64, mut b: u64) -> u64 {
     while b != 0 {
         (a, b) = (b, a % b);

@@ -12,7 +12,7 @@ use std::sync::atomic;
 #[cfg(tollgate_loom)]
 use loom::sync::atomic;
 
-pub(crate) use atomic::Ordering;
+pub(crate) use atomic::{Ordering, fence};
 pub(crate) use mutex::Mutex;
 
 /// An atomic word.
@@ -61,6 +61,28 @@ impl AtomicU64 {
         failure: Ordering,
     ) -> Result<u64, u64> {
         self.0.compare_exchange_weak(current, new, success, failure)
+    }
+}
+
+/// A word that the model checker does not follow: for what may hold any value, and to keep models small enough to end.
+#[derive(Debug)]
+#[expect(clippy::disallowed_types, reason = "this is where it comes in")]
+pub(crate) struct UnmodelledU64(std::sync::atomic::AtomicU64);
+
+impl UnmodelledU64 {
+    #[expect(clippy::disallowed_types, reason = "this is where it comes in")]
+    pub(crate) fn new(value: u64) -> Self {
+        Self(std::sync::atomic::AtomicU64::new(value))
+    }
+
+    #[inline]
+    pub(crate) fn load_relaxed(&self) -> u64 {
+        self.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn store_relaxed(&self, value: u64) {
+        self.0.store(value, std::sync::atomic::Ordering::Relaxed);
     }
 }
 

@@ -13,7 +13,7 @@ use futures_util::TryFutureExt;
 use futures_util::future::MapErr;
 
 use crate::clock::{SystemClock, Timer};
-use crate::limiter::{AtomicTokenBucket, Debt};
+use crate::limiter::{AtomicTokenBucket, Internal, Taken};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -24,7 +24,7 @@ type BoxError = Box<dyn Error + Send + Sync>;
 /// ```
 /// use std::sync::Arc;
 /// use tollgate::integrations::tower::RateLimitLayer;
-/// use tollgate::{AtomicTokenBucket, Quota};
+/// use tollgate::{AtomicTokenBucket, Quota, RateLimiter};
 /// use tower::{ServiceBuilder, ServiceExt, service_fn};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -56,7 +56,7 @@ impl<C> Clone for RateLimitLayer<C> {
     }
 }
 
-impl<S, C: Timer> Layer<S> for RateLimitLayer<C> {
+impl<S, C: Timer + Send + Sync> Layer<S> for RateLimitLayer<C> {
     type Service = RateLimit<S, C>;
 
     fn layer(&self, inner: S) -> RateLimit<S, C> {
@@ -73,7 +73,7 @@ impl<S, C: Timer> Layer<S> for RateLimitLayer<C> {
 /// # Cancel safety
 /// A token that was taken for a request that never came goes back when the service is dropped, as far as no later
 /// taker has built on it.
-pub struct RateLimit<S, C: Timer = SystemClock> {
+pub struct RateLimit<S, C: Timer + Send + Sync = SystemClock> {
     inner: S,
     bucket: Arc<AtomicTokenBucket<C>>,
     token: Token<C::Sleep>,
@@ -81,23 +81,23 @@ pub struct RateLimit<S, C: Timer = SystemClock> {
 
 enum Token<Sleep> {
     None,
-    Awaited(Debt, Sleep),
-    Held(Debt),
+    Awaited(Taken, Sleep),
+    Held(Taken),
 }
 
-impl<S, C: Timer> RateLimit<S, C> {
+impl<S, C: Timer + Send + Sync> RateLimit<S, C> {
     fn poll_token(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         if matches!(self.token, Token::None) {
             let now = self.bucket.clock().now();
-            let debt = self.bucket.reserve_at(1, now, Duration::MAX)?;
-            let sleep = self.bucket.clock().sleep_until(debt.ready_at);
-            self.token = Token::Awaited(debt, sleep);
+            let owed = self.bucket.owe(1, Duration::MAX, now)?;
+            let sleep = self.bucket.clock().sleep_until(owed.ready_at);
+            self.token = Token::Awaited(owed, sleep);
         }
         if let Token::Awaited(_, sleep) = &mut self.token {
             ready!(Pin::new(sleep).poll(cx));
         }
         self.token = match std::mem::replace(&mut self.token, Token::None) {
-            Token::Awaited(debt, _) => Token::Held(debt),
+            Token::Awaited(owed, _) => Token::Held(owed),
             other => other,
         };
         Poll::Ready(Ok(()))
@@ -108,7 +108,7 @@ impl<S, C, Request> Service<Request> for RateLimit<S, C>
 where
     S: Service<Request>,
     S::Error: Into<BoxError>,
-    C: Timer,
+    C: Timer + Send + Sync,
 {
     type Response = S::Response;
     type Error = BoxError;
@@ -120,15 +120,17 @@ where
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        self.token = Token::None;
+        if let Token::Held(owed) = std::mem::replace(&mut self.token, Token::None) {
+            self.bucket.keep(&owed);
+        }
         self.inner.call(request).map_err(Into::into)
     }
 }
 
-impl<S, C: Timer> Drop for RateLimit<S, C> {
+impl<S, C: Timer + Send + Sync> Drop for RateLimit<S, C> {
     fn drop(&mut self) {
-        if let Token::Awaited(debt, _) | Token::Held(debt) = &self.token {
-            self.bucket.give_back(debt);
+        if let Token::Awaited(owed, _) | Token::Held(owed) = &self.token {
+            self.bucket.give_back(owed);
         }
     }
 }
@@ -141,7 +143,7 @@ impl<C> fmt::Debug for RateLimitLayer<C> {
     }
 }
 
-impl<S, C: Timer> fmt::Debug for RateLimit<S, C> {
+impl<S, C: Timer + Send + Sync> fmt::Debug for RateLimit<S, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateLimit")
             .field("bucket", &self.bucket)

@@ -2,20 +2,18 @@ use std::fmt;
 use std::task::Waker;
 use std::time::Duration;
 
-use crossbeam_utils::CachePadded;
-
-use super::word::{Anchor, Scale, TIME_MAX, Word};
-use super::{Denied, delegate_rate_limiter};
+use super::cell::{View, WordCell};
+use super::ledger::Ledger;
+use super::reservation::{Internal, Reservation, Taken};
+use super::word::{Scale, TIME_MAX};
+use super::{CarryOver, Denied, RateLimiter};
 use crate::clock::{Clock, SystemClock, Timer, Timestamp};
-use crate::quota::{Quota, QuotaError};
-use crate::sync::{AtomicU64, Ordering};
+use crate::quota::{Quota, QuotaError, Units};
+use crate::sync::Mutex;
 use crate::wait::{Progress, Step, Wait};
 
-/// Slots for anchors: the generation in force, the next, and two that stale threads may still be looking at.
-const SLOTS: u16 = 4;
-
 /// An exact token bucket in one atomic word: acquire and deny take no lock, allocate nothing, and never wait for
-/// another thread.
+/// another thread, also while the quota changes beside them.
 ///
 /// Waiters are served in the order in which they came, since each takes its tokens at once, into debt, and then sleeps
 /// until they are there.
@@ -23,19 +21,20 @@ const SLOTS: u16 = 4;
 /// # Limits
 /// Burst and rate must fit 56 bits of *units* (a token and a nanosecond are both whole numbers of them).
 /// [`new`](Self::new) says so when they do not; a [`LockedTokenBucket`](super::LockedTokenBucket) takes every quota.
-/// A wait for which those bits do not suffice is refused with [`Denied::TooLong`].
+/// A wait or a pause for which those bits do not suffice is refused with [`Denied::TooLong`].
 ///
 /// # Memory ordering
 /// Taking a token synchronises with nothing: do not use it to publish data. A thread whose time is older than what
 /// others have used is judged by its own time, which is never in its favour.
 ///
 /// The generation in the word is 8 bits. A thread would have to sleep between reading the word and replacing it through
-/// an exact multiple of 256 re-anchorings, each of which is at least half a millisecond of virtual time (and most of a
-/// day at common rates) apart, and find the same virtual time there, for a single decision to be judged by an old base.
+/// an exact multiple of 256 generations (changes of the quota, and moves of the base, which are at least a millisecond
+/// apart and most of a day at common rates), and find the same virtual time there, for a single decision to be judged
+/// by an old quota or base.
 ///
 /// # Examples
 /// ```
-/// use tollgate::{AtomicTokenBucket, Denied, Quota};
+/// use tollgate::{AtomicTokenBucket, Denied, Quota, RateLimiter};
 ///
 /// let bucket = AtomicTokenBucket::new(Quota::per_hour(3)?)?;
 /// assert!(bucket.try_acquire(3).is_ok());
@@ -44,16 +43,16 @@ const SLOTS: u16 = 4;
 /// # Ok::<(), tollgate::QuotaError>(())
 /// ```
 pub struct AtomicTokenBucket<C = SystemClock> {
-    word: CachePadded<AtomicU64>,
-    rest: CachePadded<Rest<C>>,
+    cell: WordCell,
+    clock: C,
+    /// What acquire and deny do without.
+    slow: Mutex<Slow>,
 }
 
-/// What the hot path only reads, on another cache line than what it writes.
-struct Rest<C> {
-    scale: Scale,
-    anchors: [AtomicU64; SLOTS as usize],
+struct Slow {
+    /// As it was set, without what is carved out of it.
     quota: Quota,
-    clock: C,
+    ledger: Ledger,
 }
 
 impl AtomicTokenBucket {
@@ -67,11 +66,6 @@ impl AtomicTokenBucket {
 }
 
 impl<C> AtomicTokenBucket<C> {
-    #[cfg(feature = "tower")]
-    pub(crate) fn clock(&self) -> &C {
-        &self.rest.clock
-    }
-
     /// A full bucket on the given clock.
     ///
     /// # Errors
@@ -79,7 +73,7 @@ impl<C> AtomicTokenBucket<C> {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use tollgate::{AtomicTokenBucket, ManualClock, Quota};
+    /// use tollgate::{AtomicTokenBucket, ManualClock, Quota, RateLimiter};
     ///
     /// let clock = ManualClock::new();
     /// let bucket = AtomicTokenBucket::with_clock(Quota::per_second(10)?.burst(1)?, clock.clone())?;
@@ -90,354 +84,312 @@ impl<C> AtomicTokenBucket<C> {
     /// ```
     pub fn with_clock(quota: Quota, clock: C) -> Result<Self, QuotaError> {
         let scale = Scale::new(quota.units()?)?;
-        // Slot i is for generation i next; it looks as if it had last been used one round ago.
-        let first = [0, 1, 2, 3].map(|slot: u16| {
-            let generation = if slot == 0 {
-                0
-            } else {
-                slot.wrapping_sub(SLOTS)
-            };
-            AtomicU64::new(
-                Anchor {
-                    generation,
-                    base: 0,
-                }
-                .pack(),
-            )
-        });
         Ok(Self {
-            word: CachePadded::new(AtomicU64::new(
-                Word {
-                    generation: 0,
-                    time: 0,
-                }
-                .pack(),
-            )),
-            rest: CachePadded::new(Rest {
-                scale,
-                anchors: first,
+            cell: WordCell::new(&scale),
+            clock,
+            slow: Mutex::new(Slow {
                 quota,
-                clock,
+                ledger: Ledger::default(),
             }),
         })
     }
 
-    /// The quota in force.
-    pub fn quota(&self) -> Quota {
-        self.rest.quota
-    }
-
-    /// Takes `n` tokens at `now`, or none.
-    ///
-    /// # Errors
-    /// [`Denied`]; nothing was written.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::{AtomicTokenBucket, Denied, Quota, Timestamp};
-    ///
-    /// let bucket = AtomicTokenBucket::new(Quota::per_second(3)?.burst(1)?)?;
-    /// assert!(bucket.try_acquire_at(1, Timestamp::ZERO).is_ok());
-    /// let retry_after = Duration::from_nanos(333_333_334);
-    /// assert_eq!(bucket.try_acquire_at(1, Timestamp::ZERO), Err(Denied::NotYet { retry_after }));
-    /// assert!(bucket.try_acquire_at(1, Timestamp::from_nanos(333_333_334)).is_ok());
-    /// # Ok::<(), tollgate::QuotaError>(())
-    /// ```
-    #[inline]
-    pub fn try_acquire_at(&self, n: u64, now: Timestamp) -> Result<(), Denied> {
-        let cost = self.cost(n)?;
-        if cost == 0 {
-            return Ok(());
-        }
-        self.update(now, |state| {
-            match self.rest.scale.take(state.time, state.at, cost) {
-                Ok(next) => Ok((next, ())),
-                Err(short) => Err(self.too_early(short, state, now)),
-            }
-        })
-    }
-
-    /// The whole tokens in the bucket at `now`; [`u64::MAX`] if unlimited.
-    pub fn available_at(&self, now: Timestamp) -> u64 {
-        let Scale { units, depth, .. } = self.rest.scale;
-        // Reading moves no base: this `now` may be a guess far ahead, and those who take count from the base.
-        let (word, base) = loop {
-            let word = Word::unpack(self.word.load(Ordering::Acquire));
-            let anchor = self.anchor(word);
-            if anchor.is_for(word) {
-                break (word, anchor.base);
-            }
-        };
-        let elapsed = now.as_nanos().saturating_sub(base);
-        let missing = word
-            .time
-            .saturating_sub(elapsed.saturating_mul(units.per_nano));
-        depth
-            .saturating_sub(missing)
-            .checked_div(units.per_token)
-            .unwrap_or(u64::MAX)
-    }
-
-    fn cost(&self, n: u64) -> Result<u64, Denied> {
-        let units = &self.rest.scale.units;
-        // Up to the burst the product is at most the depth.
-        if n > units.burst {
-            Err(Denied::ExceedsBurst { burst: units.burst })
-        } else {
-            Ok(n * units.per_token)
-        }
-    }
-
-    /// Replaces the virtual time by what `decide` makes of it, unless it denies.
-    #[inline]
-    fn update<T, E>(
-        &self,
-        now: Timestamp,
-        decide: impl Fn(&State) -> Result<(u64, T), E>,
-    ) -> Result<T, E> {
-        loop {
-            let state = self.read(now);
-            let (time, output) = decide(&state)?;
-            let next = Word { time, ..state.word }.pack();
-            // Relaxed: taking publishes nothing but the word itself; a replacement of the word continues the release
-            // sequence of the re-anchoring that began the generation, so the Acquire in `read` still pairs with that.
-            if self
-                .word
-                .compare_exchange_weak(
-                    state.word.pack(),
-                    next,
-                    Ordering::Relaxed,
-                    Ordering::Relaxed,
-                )
-                .is_ok()
-            {
-                return Ok(output);
-            }
-        }
-    }
-
-    /// The word, the base that belongs to it, and `now` in its units. Moves the base on first, if `now` is too far.
-    #[inline]
-    fn read(&self, now: Timestamp) -> State {
-        // Acquire pairs with the Release in `reanchor`: the anchor of the generation read here is visible below.
-        let mut word = Word::unpack(self.word.load(Ordering::Acquire));
-        loop {
-            let anchor = self.anchor(word);
-            let elapsed = now.as_nanos().saturating_sub(anchor.base);
-            if anchor.is_for(word) && elapsed <= self.rest.scale.horizon {
-                let at = elapsed * self.rest.scale.units.per_nano;
-                return State {
-                    word,
-                    time: word.time,
-                    at,
-                    base: anchor.base,
-                };
-            }
-            word = self.reanchor(word, anchor, now);
-        }
-    }
-
-    #[inline]
-    fn anchor(&self, word: Word) -> Anchor {
-        // Acquire pairs with the AcqRel of the proposal; that the anchor is the one of this word is checked by number.
-        Anchor::unpack(
-            self.rest.anchors[usize::from(u16::from(word.generation) % SLOTS)]
-                .load(Ordering::Acquire),
-        )
-    }
-
-    /// Begins the next generation, whose base is nearer to `now`; returns the word in force afterwards.
-    ///
-    /// First a base is proposed in the next slot, where the first proposal wins and the generation's full number keeps a
-    /// late one out; then the word is moved to it. Whoever needs the new base can do either part, so nobody waits for
-    /// anybody: a thread that stops halfway leaves the rest to the others.
-    #[cold]
-    fn reanchor(&self, word: Word, anchor: Anchor, now: Timestamp) -> Word {
-        let reload = || Word::unpack(self.word.load(Ordering::Acquire));
-        if !anchor.is_for(word) {
-            return reload();
-        }
-        let scale = &self.rest.scale;
-        let generation = anchor.generation.wrapping_add(1);
-        let slot = &self.rest.anchors[usize::from(generation % SLOTS)];
-        let seen = Anchor::unpack(slot.load(Ordering::Acquire));
-        let proposed = if seen.generation == generation {
-            seen
-        } else if seen.generation == generation.wrapping_sub(SLOTS) {
-            let mine = Anchor {
-                generation,
-                base: scale.base_at(now.as_nanos()).max(anchor.base),
-            };
-            // AcqRel, Acquire: publishes this proposal, or sees the one that was faster.
-            match slot.compare_exchange(
-                seen.pack(),
-                mine.pack(),
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            ) {
-                Ok(_) => mine,
-                Err(faster) => Anchor::unpack(faster),
-            }
-        } else {
-            return reload();
-        };
-        if proposed.generation != generation {
-            return reload();
-        }
-        let next = Word {
-            generation: proposed.short_generation(),
-            time: scale.rebase(word.time, anchor.base, proposed.base),
-        };
-        // Release publishes the anchor with the generation; Acquire on failure sees the one that somebody else began.
-        match self.word.compare_exchange(
-            word.pack(),
-            next.pack(),
-            Ordering::AcqRel,
-            Ordering::Acquire,
-        ) {
-            Ok(_) => next,
-            Err(actual) => Word::unpack(actual),
-        }
-    }
-
-    #[cold]
-    fn too_early(&self, short: u64, state: &State, now: Timestamp) -> Denied {
-        self.ready_after(short, state, now)
-            .map_or(Denied::Exhausted, |retry_after| Denied::NotYet {
-                retry_after,
-            })
-    }
-
-    /// How long after `now` `short` units have accrued; `None` if the clock ends first.
-    fn ready_after(&self, short: u64, state: &State, now: Timestamp) -> Option<Duration> {
-        let wait = match short {
-            0 => 0,
-            short => {
-                short.checked_next_multiple_of(self.rest.scale.units.per_nano)?
-                    / self.rest.scale.units.per_nano
-            }
-        };
-        // A time before the base was judged at the base.
-        let ready = now.as_nanos().max(state.base).checked_add(wait)?;
-        Some(Duration::from_nanos(ready - now.as_nanos()))
+    #[cfg(feature = "tower")]
+    pub(crate) fn clock(&self) -> &C {
+        &self.clock
     }
 
     /// Takes `n` tokens into debt, if they are there after at most `max_wait`.
-    pub(crate) fn reserve_at(
-        &self,
-        n: u64,
-        now: Timestamp,
-        max_wait: Duration,
-    ) -> Result<Debt, Denied> {
-        let cost = self.cost(n)?;
-        if cost == 0 {
-            return Ok(Debt {
-                ready_at: now,
-                cost,
-                end: 0,
-            });
-        }
-        let scale = &self.rest.scale;
-        self.update(now, |state| {
-            let next = state.time.max(state.at) + cost;
-            let short = next.saturating_sub(state.at + scale.depth);
-            let retry_after = self
-                .ready_after(short, state, now)
-                .ok_or(Denied::Exhausted)?;
+    pub(crate) fn owe(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Taken, Denied> {
+        let ledger = &mut self.slow.lock().ledger;
+        let (ready_at, cost, full_at) = self.cell.update(now.as_nanos(), |view| {
+            let cost = cost(view, n)?;
+            if cost == 0 {
+                return Ok((view.time(), (now, 0, view.absolute(view.time()))));
+            }
+            let next = view.time().max(view.at).wrapping_add(cost);
+            let short = next.saturating_sub(view.at.wrapping_add(view.scale.depth));
+            let retry_after = ready_after(short, view, now).ok_or(Denied::Exhausted)?;
             if retry_after > max_wait || next > TIME_MAX {
                 return Err(Denied::TooLong { retry_after });
             }
-            let ready_at = now.saturating_add(retry_after);
             Ok((
                 next,
-                Debt {
-                    ready_at,
-                    cost,
-                    end: self.absolute(state.base, next),
-                },
+                (now.saturating_add(retry_after), cost, view.absolute(next)),
             ))
+        })?;
+        Ok(Taken {
+            ready_at,
+            debt: ledger.open(cost.into(), full_at),
         })
     }
 
-    /// A virtual time in units since the clock's origin, which no re-anchoring changes.
-    fn absolute(&self, base: u64, time: u64) -> u128 {
-        u128::from(base) * u128::from(self.rest.scale.units.per_nano) + u128::from(time)
+    /// Lets no more than `keep` tokens be there at `now`.
+    fn tighten(&self, now: Timestamp, keep: u64) {
+        let _: Result<(), ()> = self.cell.update(now.as_nanos(), |view| {
+            let keep = keep
+                .min(view.scale.units.burst)
+                .wrapping_mul(view.scale.units.per_token);
+            raise(
+                view,
+                view.at.wrapping_add(view.scale.depth).wrapping_sub(keep),
+            )
+        });
     }
 }
 
-/// A word as read, with what is needed to judge it.
-struct State {
-    word: Word,
-    /// When the bucket is full, in units since the base.
-    time: u64,
-    /// Now, in units since the base.
-    at: u64,
-    /// In nanoseconds.
-    base: u64,
+/// What `n` tokens cost. Up to the burst the product is at most the depth.
+#[inline]
+fn cost(view: &View, n: u64) -> Result<u64, Denied> {
+    let Units {
+        per_token, burst, ..
+    } = view.scale.units;
+    if n > burst {
+        Err(Denied::ExceedsBurst { burst })
+    } else {
+        Ok(n.wrapping_mul(per_token))
+    }
 }
 
-/// Tokens taken into debt.
-#[derive(Debug)]
-pub(crate) struct Debt {
-    pub(crate) ready_at: Timestamp,
-    cost: u64,
-    /// The virtual time after this take, since the clock's origin.
-    end: u128,
+/// A later virtual time, or none.
+fn raise(view: &View, to: u64) -> Result<(u64, ()), ()> {
+    if to > view.time() {
+        Ok((to, ()))
+    } else {
+        Err(())
+    }
 }
 
-impl<C: Clock> AtomicTokenBucket<C> {
-    /// Gives back what no later taker has built on: see `Bucket::give_back` for why it is this much.
-    pub(crate) fn give_back(&self, debt: &Debt) {
-        let Rest { scale, clock, .. } = &*self.rest;
-        let _: Result<(), ()> = self.update(clock.now(), |state| {
-            // The clock is read after the word, so that no taker seen in the word has used a later time.
-            let now = clock
-                .now()
-                .as_nanos()
-                .saturating_sub(state.base)
-                .saturating_mul(scale.units.per_nano);
-            let since = self
-                .absolute(state.base, state.time)
-                .saturating_sub(debt.end);
-            let since = u64::try_from(since).unwrap_or(u64::MAX);
-            let ahead = state.time.saturating_sub(since).saturating_sub(now);
-            let back = debt.cost.min(ahead).min(scale.depth.saturating_sub(since));
+#[cold]
+fn too_early(short: u64, view: &View, now: Timestamp) -> Denied {
+    ready_after(short, view, now).map_or(Denied::Exhausted, |retry_after| Denied::NotYet {
+        retry_after,
+    })
+}
+
+/// How long after `now` `short` units have accrued; `None` if the clock ends first.
+fn ready_after(short: u64, view: &View, now: Timestamp) -> Option<Duration> {
+    if short == 0 {
+        return Some(Duration::ZERO);
+    }
+    let wait =
+        short.checked_next_multiple_of(view.scale.units.per_nano)? / view.scale.units.per_nano;
+    // A time before the base was judged at the base.
+    let ready = now.as_nanos().max(view.base()).checked_add(wait)?;
+    Some(Duration::from_nanos(ready - now.as_nanos()))
+}
+
+impl<C: Clock + Send + Sync> RateLimiter for AtomicTokenBucket<C> {
+    #[inline]
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn quota(&self) -> Quota {
+        self.slow.lock().quota
+    }
+
+    #[inline]
+    fn try_acquire_at(&self, n: u64, now: Timestamp) -> Result<(), Denied> {
+        self.try_acquire_above_at(n, 0, now)
+    }
+
+    #[inline]
+    fn try_acquire_above_at(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
+        if n == 0 {
+            return Ok(());
+        }
+        self.cell.update(now.as_nanos(), |view| {
+            let Units {
+                per_token, burst, ..
+            } = view.scale.units;
+            if n > burst || floor > burst - n {
+                return Err(Denied::ExceedsBurst {
+                    burst: burst.saturating_sub(floor),
+                });
+            }
+            let (cost, floor) = (n.wrapping_mul(per_token), floor.wrapping_mul(per_token));
+            if cost == 0 {
+                return Ok((view.time(), ()));
+            }
+            match view.scale.take(view.time(), view.at, cost, floor) {
+                Ok(next) => Ok((next, ())),
+                Err(short) => Err(too_early(short, view, now)),
+            }
+        })
+    }
+
+    fn try_acquire_up_to_at(&self, n: u64, now: Timestamp) -> u64 {
+        let taken = self.cell.update(now.as_nanos(), |view| {
+            let there = available(view).min(n);
+            let cost = there.wrapping_mul(view.scale.units.per_token);
+            if cost == 0 {
+                Err(there)
+            } else {
+                Ok((view.time().max(view.at).wrapping_add(cost), there))
+            }
+        });
+        // What costs nothing needs no write.
+        taken.unwrap_or_else(|free| free)
+    }
+
+    fn reserve_at(
+        &self,
+        n: u64,
+        max_wait: Duration,
+        now: Timestamp,
+    ) -> Result<Reservation<'_>, Denied> {
+        self.owe(n, max_wait, now)
+            .map(|taken| Reservation::new(self, taken))
+    }
+
+    fn refund(&self, n: u64) {
+        let ledger = &mut self.slow.lock().ledger;
+        let back = self.cell.update(self.clock.now().as_nanos(), |view| {
+            let cost = n
+                .min(view.scale.units.burst)
+                .wrapping_mul(view.scale.units.per_token);
+            let back = cost.min(view.time().saturating_sub(view.at));
             if back == 0 {
                 Err(())
             } else {
-                Ok((state.time - back, ()))
+                Ok((view.time() - back, back))
             }
         });
+        ledger.returned(back.unwrap_or(0).into());
     }
 
-    /// Takes `n` tokens now, or none.
-    ///
-    /// # Errors
-    /// [`Denied`]; nothing was written.
-    #[inline]
-    pub fn try_acquire(&self, n: u64) -> Result<(), Denied> {
-        self.try_acquire_at(n, self.rest.clock.now())
+    fn drain_at(&self, now: Timestamp) {
+        self.tighten(now, 0);
     }
 
-    /// The whole tokens in the bucket now; [`u64::MAX`] if unlimited.
-    ///
-    /// ```
-    /// use tollgate::{AtomicTokenBucket, Quota};
-    ///
-    /// let bucket = AtomicTokenBucket::new(Quota::per_day(5)?)?;
-    /// assert!(bucket.try_acquire(2).is_ok());
-    /// assert_eq!(bucket.available(), 3);
-    /// # Ok::<(), tollgate::QuotaError>(())
-    /// ```
-    pub fn available(&self) -> u64 {
-        self.available_at(self.rest.clock.now())
+    fn sync_remaining_at(&self, remaining: u64, now: Timestamp) {
+        self.tighten(now, remaining);
+    }
+
+    fn pause_until(&self, until: Timestamp) -> Result<(), Denied> {
+        let now = self.clock.now();
+        let paused = self.cell.update(now.as_nanos(), |view| {
+            let Scale { units, depth, .. } = view.scale;
+            if units.per_token == 0 || until <= now {
+                return Err(None);
+            }
+            let wait = until
+                .as_nanos()
+                .saturating_sub(view.base())
+                .checked_mul(units.per_nano);
+            // The first token is there at `until`.
+            let to = wait.and_then(|at| at.checked_add(depth.wrapping_sub(units.per_token)));
+            let Some(to) = to.filter(|to| *to <= TIME_MAX) else {
+                return Err(Some(Denied::TooLong {
+                    retry_after: until.saturating_since(now),
+                }));
+            };
+            raise(view, to).map_err(|()| None)
+        });
+        paused.or_else(|refused| refused.map_or(Ok(()), Err))
+    }
+
+    fn set_quota_at(
+        &self,
+        quota: Quota,
+        carry: CarryOver,
+        now: Timestamp,
+    ) -> Result<(), QuotaError> {
+        let units = quota.units()?;
+        let mut slow = self.slow.lock();
+        let before = slow.quota.max_burst();
+        self.cell.configure(carry, now.as_nanos(), |scale| {
+            // What leases have carved out stays out.
+            let carved = before - scale.units.burst;
+            let burst = units
+                .burst
+                .checked_sub(carved)
+                .filter(|burst| *burst > 0)
+                .ok_or(QuotaError::ZeroBurst)?;
+            Scale::new(Units { burst, ..units })
+        })?;
+        slow.quota = quota;
+        slow.ledger.reset();
+        Ok(())
+    }
+
+    fn available_at(&self, now: Timestamp) -> u64 {
+        self.cell.peek(now.as_nanos(), available)
     }
 }
 
-impl<C: Timer> AtomicTokenBucket<C> {
+fn available(view: &View) -> u64 {
+    let missing = view.time().saturating_sub(view.at);
+    view.scale
+        .depth
+        .saturating_sub(missing)
+        .checked_div(view.scale.units.per_token)
+        .unwrap_or(u64::MAX)
+}
+
+impl<C: Clock + Send + Sync> Internal for AtomicTokenBucket<C> {
+    fn give_back(&self, taken: &Taken) {
+        let ledger = &mut self.slow.lock().ledger;
+        let refunded = self.cell.update(self.clock.now().as_nanos(), |view| {
+            // The clock is read after the word, so that no taker seen in the word has used a later time.
+            let now =
+                u128::from(self.clock.now().as_nanos()) * u128::from(view.scale.units.per_nano);
+            let full_at = view.absolute(view.time());
+            let refund = ledger
+                .plan(taken.debt, full_at, now, view.scale.depth.into())
+                .ok_or(())?;
+            let back = u64::try_from(refund.back).unwrap_or(u64::MAX);
+            let next = view.time().saturating_sub(back);
+            Ok((next, (refund, view.absolute(next))))
+        });
+        if let Ok::<_, ()>((refund, full_at)) = refunded {
+            ledger.commit(taken.debt, refund, full_at);
+        }
+    }
+
+    fn keep(&self, taken: &Taken) {
+        self.slow.lock().ledger.close(taken.debt);
+    }
+
+    fn uncarved(&self) -> u64 {
+        self.cell
+            .peek(self.clock.now().as_nanos(), |view| view.scale.units.burst)
+    }
+
+    fn carve(&self, n: u64) -> Result<(), Denied> {
+        let mut slow = self.slow.lock();
+        self.cell
+            .configure(CarryOver::Tokens, self.clock.now().as_nanos(), |scale| {
+                let burst = scale.units.burst;
+                let left = burst.checked_sub(n).filter(|left| *left > 0);
+                let left = left.ok_or(Denied::ExceedsBurst {
+                    burst: burst.saturating_sub(1),
+                })?;
+                Ok(scale.with_burst(left))
+            })?;
+        slow.ledger.reset();
+        Ok(())
+    }
+
+    fn restore(&self, n: u64) {
+        let mut slow = self.slow.lock();
+        let Ok(()) = self
+            .cell
+            .configure(CarryOver::Tokens, self.clock.now().as_nanos(), |scale| {
+                Ok::<_, std::convert::Infallible>(
+                    scale.with_burst(scale.units.burst.saturating_add(n)),
+                )
+            });
+        slow.ledger.reset();
+    }
+}
+
+impl<C: Timer + Send + Sync> AtomicTokenBucket<C> {
     /// Takes `n` tokens and waits until they are there: `.await` it, or `.wait()` for it on a thread.
     ///
-    /// First come, first served. Each waiter has one timer; none wakes another.
+    /// First come, first served. Each waiter has one timer; none wakes another. A change of the quota leaves the instants
+    /// of those who wait already.
     ///
     /// # Errors
     /// At once, with nothing taken: [`Denied::ExceedsBurst`], [`Denied::Exhausted`], and [`Denied::TooLong`] where the
@@ -456,7 +408,7 @@ impl<C: Timer> AtomicTokenBucket<C> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn acquire(&self, n: u64) -> Wait<'_, AtomicAcquire<'_, C>, C> {
-        self.acquire_within(n, Duration::MAX)
+        self.acquire_timeout(n, Duration::MAX)
     }
 
     /// As [`acquire`](Self::acquire), if the tokens are there within `timeout` from the first poll; if they will not
@@ -479,66 +431,64 @@ impl<C: Timer> AtomicTokenBucket<C> {
     /// # Ok::<(), tollgate::QuotaError>(())
     /// ```
     pub fn acquire_timeout(&self, n: u64, timeout: Duration) -> Wait<'_, AtomicAcquire<'_, C>, C> {
-        self.acquire_within(n, timeout)
-    }
-
-    fn acquire_within(&self, n: u64, max_wait: Duration) -> Wait<'_, AtomicAcquire<'_, C>, C> {
         Wait::new(
-            &self.rest.clock,
+            &self.clock,
             AtomicAcquire {
                 bucket: self,
                 n,
-                max_wait,
-                debt: None,
+                max_wait: timeout,
+                owed: None,
             },
         )
     }
 }
 
-delegate_rate_limiter!(AtomicTokenBucket);
-
 /// The operation of [`AtomicTokenBucket::acquire`].
 #[derive(Debug)]
-pub struct AtomicAcquire<'a, C: Clock> {
+pub struct AtomicAcquire<'a, C: Clock + Send + Sync> {
     bucket: &'a AtomicTokenBucket<C>,
     n: u64,
     max_wait: Duration,
     /// Taken, and not yet handed over.
-    debt: Option<Debt>,
+    owed: Option<Taken>,
 }
 
-impl<C: Clock> Step for AtomicAcquire<'_, C> {
+impl<C: Clock + Send + Sync> Step for AtomicAcquire<'_, C> {
     type Output = Result<(), Denied>;
 
     fn step(&mut self, now: Timestamp, _: &Waker) -> Progress<Self::Output> {
-        let debt = match self.debt.take() {
-            Some(debt) => debt,
-            None => match self.bucket.reserve_at(self.n, now, self.max_wait) {
-                Ok(debt) => debt,
-                Err(denied) => return Progress::Done(Err(denied)),
+        let owed = match self.owed {
+            Some(owed) => owed,
+            None => match self.bucket.try_acquire_at(self.n, now) {
+                Err(Denied::NotYet { .. }) => match self.bucket.owe(self.n, self.max_wait, now) {
+                    Ok(owed) => *self.owed.insert(owed),
+                    Err(denied) => return Progress::Done(Err(denied)),
+                },
+                decided => return Progress::Done(decided),
             },
         };
-        if debt.ready_at <= now {
-            return Progress::Done(Ok(()));
+        if owed.ready_at > now {
+            return Progress::Waiting(Some(owed.ready_at));
         }
-        let ready_at = debt.ready_at;
-        self.debt = Some(debt);
-        Progress::Waiting(Some(ready_at))
+        self.owed = None;
+        self.bucket.keep(&owed);
+        Progress::Done(Ok(()))
     }
 }
 
-impl<C: Clock> Drop for AtomicAcquire<'_, C> {
+impl<C: Clock + Send + Sync> Drop for AtomicAcquire<'_, C> {
     fn drop(&mut self) {
-        if let Some(debt) = self.debt.take() {
-            self.bucket.give_back(&debt);
+        if let Some(owed) = self.owed.take() {
+            self.bucket.give_back(&owed);
         }
     }
 }
 
 impl<C> fmt::Debug for AtomicTokenBucket<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the quota, which is behind a lock: `Debug` never blocks.
         f.debug_struct("AtomicTokenBucket")
-            .field("quota", &self.rest.quota)
+            .field("cell", &self.cell)
             .finish_non_exhaustive()
     }
 }

@@ -6,7 +6,9 @@
 
 use std::time::Duration;
 
-use super::Denied;
+use super::ledger::Ledger;
+use super::reservation::Taken;
+use super::{CarryOver, Denied};
 use crate::clock::Timestamp;
 use crate::quota::Units;
 
@@ -20,30 +22,28 @@ pub(super) struct Bucket {
     touched: Timestamp,
     /// What was missing to full at that instant.
     missing: Amount,
-}
-
-/// Tokens that were taken, by where they lie in virtual time; kept to give them back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Taken {
-    cost: Amount,
-    end: Amount,
+    ledger: Ledger,
 }
 
 impl Bucket {
     /// A full bucket.
-    pub(super) const fn new(units: Units) -> Self {
+    pub(super) fn new(units: Units) -> Self {
         Self {
             units,
             touched: Timestamp::ZERO,
             missing: 0,
+            ledger: Ledger::default(),
         }
     }
 
-    pub(super) const fn check_burst(&self, n: u64) -> Result<(), Denied> {
-        if n > self.units.burst {
-            Err(Denied::ExceedsBurst {
-                burst: self.units.burst,
-            })
+    pub(super) const fn units(&self) -> Units {
+        self.units
+    }
+
+    pub(super) const fn check_burst(&self, n: u64, floor: u64) -> Result<(), Denied> {
+        let burst = self.units.burst.saturating_sub(floor);
+        if n > burst {
+            Err(Denied::ExceedsBurst { burst })
         } else {
             Ok(())
         }
@@ -54,7 +54,7 @@ impl Bucket {
         let wanted = self
             .missing_at(now)
             .saturating_add(n.saturating_mul(self.units.per_token.into()));
-        let short = wanted.saturating_sub(self.depth());
+        let short = wanted.saturating_sub(self.units.depth());
         if n == 0 || short == 0 {
             return Ok(Duration::ZERO);
         }
@@ -70,42 +70,84 @@ impl Bucket {
 
     /// Takes `n` tokens whether they are there or not. A `now` before the last take counts from the last take, which is
     /// what keeps a stale clock from minting.
-    pub(super) fn take(&mut self, n: u64, now: Timestamp) -> Taken {
+    pub(super) fn take(&mut self, n: u64, now: Timestamp) {
         let cost = self.cost(n);
-        if cost > 0 && now > self.touched {
-            self.missing = self.missing_at(now);
-            self.touched = now;
+        if cost > 0 {
+            self.touch(now);
         }
         self.missing += cost;
-        Taken {
-            cost,
-            end: self.full_at(),
-        }
+    }
+
+    /// Takes `n` tokens that can be used at `ready_at`, and that may come back.
+    pub(super) fn owe(&mut self, n: u64, now: Timestamp, ready_at: Timestamp) -> Taken {
+        self.take(n, now);
+        let debt = self.ledger.open(self.cost(n), self.full_at());
+        Taken { ready_at, debt }
     }
 
     /// Gives back what no later taker has built on.
-    ///
-    /// Had these tokens not been taken, a later taker that waited until r would have left the bucket full at r plus
-    /// what was taken from then on, or later. No refund may promise less than that: so none reaches back before now,
-    /// and none frees more than what a burst leaves beside all that was taken since.
-    pub(super) fn give_back(&mut self, taken: Taken, now: Timestamp) {
-        let now = now.max(self.touched);
-        let since = self.full_at() - taken.end;
-        let ahead = taken.end.saturating_sub(self.elapsed_units(now));
-        let beside = self.depth().saturating_sub(since);
-        self.missing -= taken.cost.min(ahead).min(beside);
+    pub(super) fn give_back(&mut self, taken: &Taken, now: Timestamp) {
+        let (full_at, now) = (self.full_at(), self.elapsed_units(now.max(self.touched)));
+        let Some(refund) = self
+            .ledger
+            .plan(taken.debt, full_at, now, self.units.depth())
+        else {
+            return;
+        };
+        self.missing = self.missing.saturating_sub(refund.back);
+        self.ledger.commit(taken.debt, refund, self.full_at());
+    }
+
+    /// The tokens will be used.
+    pub(super) fn keep(&mut self, taken: &Taken) {
+        self.ledger.close(taken.debt);
+    }
+
+    /// Returns `n` tokens, never above the burst.
+    pub(super) fn refund(&mut self, n: u64) {
+        let back = self.cost(n.min(self.units.burst)).min(self.missing);
+        self.missing -= back;
+        self.ledger.returned(back);
+    }
+
+    /// Lets no more than `keep` tokens be there at `now`.
+    pub(super) fn tighten(&mut self, keep: u64, now: Timestamp) {
+        let least = self.units.depth() - self.cost(keep.min(self.units.burst));
+        if self.missing_at(now) < least {
+            self.touch(now);
+            self.missing = least;
+        }
+    }
+
+    /// Lets the first token be there at `until`, not before.
+    pub(super) fn pause_until(&mut self, until: Timestamp, now: Timestamp) {
+        let first = self.elapsed_units(until) + self.units.depth() - self.cost(1);
+        if until > now && self.full_at() < first {
+            self.touch(now);
+            self.missing = first - self.elapsed_units(self.touched);
+        }
+    }
+
+    /// Changes the quota, in force since `now`.
+    pub(super) fn configure(&mut self, units: Units, carry: CarryOver, now: Timestamp) {
+        let missing = carry.missing(self.units, units, self.missing_at(now));
+        (self.units, self.touched, self.missing) = (units, now, missing);
+        self.ledger.reset();
     }
 
     pub(super) fn available(&self, now: Timestamp) -> u64 {
-        let there = self.depth().saturating_sub(self.missing_at(now));
+        let there = self.units.depth().saturating_sub(self.missing_at(now));
         match there.checked_div(self.units.per_token.into()) {
             None => u64::MAX,
             Some(tokens) => u64::try_from(tokens).unwrap_or(u64::MAX),
         }
     }
 
-    fn depth(&self) -> Amount {
-        self.cost(self.units.burst)
+    fn touch(&mut self, now: Timestamp) {
+        if now > self.touched {
+            self.missing = self.missing_at(now);
+            self.touched = now;
+        }
     }
 
     fn cost(&self, n: u64) -> Amount {

@@ -2,19 +2,21 @@ use std::fmt;
 use std::task::Waker;
 use std::time::Duration;
 
-use super::bucket::{Bucket, Taken};
-use super::{Denied, delegate_rate_limiter};
+use super::bucket::Bucket;
+use super::line::{Line, Wakers};
+use super::reservation::{Internal, Reservation, Taken};
+use super::{CarryOver, Denied, RateLimiter};
 use crate::clock::{Clock, SystemClock, Timer, Timestamp};
-use crate::quota::{Quota, QuotaError};
+use crate::quota::{Quota, QuotaError, Units};
 use crate::sync::Mutex;
-use crate::wait::{Progress, Step, Wait, WaitId, WaitList};
+use crate::wait::{Progress, Step, Wait, WaitId};
 
 /// An exact token bucket behind one lock: it takes every [`Quota`], and its waiters move up when one before them gives
-/// up.
+/// up, and when the quota changes.
 ///
 /// # Fairness
-/// Waiters are served in the order in which they came. While somebody waits, [`try_acquire`](Self::try_acquire) is
-/// denied unless there are tokens beyond those that are waited for.
+/// Waiters are served in the order in which they came. While somebody waits, every other taker is denied unless there
+/// are tokens beyond those that are waited for.
 ///
 /// # Memory ordering
 /// Every operation takes the lock, and so synchronises with every other on the same bucket.
@@ -22,7 +24,7 @@ use crate::wait::{Progress, Step, Wait, WaitId, WaitList};
 /// # Examples
 /// ```
 /// use std::time::Duration;
-/// use tollgate::{LockedTokenBucket, Quota};
+/// use tollgate::{LockedTokenBucket, Quota, RateLimiter};
 ///
 /// // A million million tokens at once, and one a century after that: beyond any word of 64 bits.
 /// let quota = Quota::new(1, Quota::MAX_PERIOD)?.burst(1_000_000_000_000)?;
@@ -34,86 +36,13 @@ use crate::wait::{Progress, Step, Wait, WaitId, WaitList};
 /// ```
 pub struct LockedTokenBucket<C = SystemClock> {
     state: Mutex<State>,
-    quota: Quota,
     clock: C,
 }
 
 struct State {
-    bucket: Bucket,
-    line: WaitList<Waiter>,
-    /// Tokens that those in line wait for.
-    wanted: u128,
-}
-
-struct Waiter {
-    n: u64,
-    /// Set when its tokens have been taken for it.
-    granted: Option<Taken>,
-}
-
-/// Collected under the lock, woken after it.
-type Wakers = Vec<Waker>;
-
-impl State {
-    /// Gives every waiter whose turn has come its tokens, and has the one who is now first set its timer.
-    fn grant(&mut self, now: Timestamp, wakers: &mut Wakers) {
-        let mut granted = false;
-        while let Some((_, waiter)) = self.line.first_mut() {
-            if self.bucket.wait_for(waiter.n.into(), now) != Ok(Duration::ZERO) {
-                break;
-            }
-            waiter.granted = Some(self.bucket.take(waiter.n, now));
-            self.wanted -= u128::from(waiter.n);
-            wakers.extend(self.line.wake_first());
-            granted = true;
-        }
-        if granted {
-            wakers.extend(self.nudge_first());
-        }
-    }
-
-    fn nudge_first(&self) -> Option<Waker> {
-        self.line.nudge(self.line.first()?.0)
-    }
-
-    /// Takes `n` that nobody waits for.
-    fn try_acquire(&mut self, n: u64, now: Timestamp) -> Result<(), Denied> {
-        self.bucket.check_burst(n)?;
-        match self
-            .bucket
-            .wait_for(self.wanted.saturating_add(n.into()), now)?
-        {
-            Duration::ZERO => {
-                self.bucket.take(n, now);
-                Ok(())
-            }
-            retry_after => Err(Denied::NotYet { retry_after }),
-        }
-    }
-
-    /// When the first in line gets its tokens, if `id` is the first: only the first has a timer.
-    fn due(&self, id: WaitId, now: Timestamp) -> Option<Timestamp> {
-        let (first, waiter) = self.line.first().filter(|(first, _)| *first == id)?;
-        debug_assert_eq!(first, id);
-        let wait = self
-            .bucket
-            .wait_for(waiter.n.into(), now)
-            .unwrap_or(Duration::MAX);
-        Some(now.saturating_add(wait))
-    }
-
-    /// Takes a waiter out, with its tokens if it has got them.
-    fn leave(&mut self, id: WaitId, wakers: &mut Wakers) -> Waiter {
-        let first = self.line.first().is_some_and(|(first, _)| first == id);
-        let waiter = self.line.leave(id);
-        if waiter.granted.is_none() {
-            self.wanted -= u128::from(waiter.n);
-        }
-        if first {
-            wakers.extend(self.nudge_first());
-        }
-        waiter
-    }
+    line: Line,
+    /// As it was set, without what is carved out of it.
+    quota: Quota,
 }
 
 impl LockedTokenBucket {
@@ -134,7 +63,7 @@ impl<C> LockedTokenBucket<C> {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use tollgate::{LockedTokenBucket, ManualClock, Quota};
+    /// use tollgate::{LockedTokenBucket, ManualClock, Quota, RateLimiter};
     ///
     /// let clock = ManualClock::new();
     /// let bucket = LockedTokenBucket::with_clock(Quota::per_second(10)?.burst(1)?, clock.clone())?;
@@ -145,84 +74,184 @@ impl<C> LockedTokenBucket<C> {
     /// ```
     pub fn with_clock(quota: Quota, clock: C) -> Result<Self, QuotaError> {
         let state = State {
-            bucket: Bucket::new(quota.units()?),
-            line: WaitList::new(),
-            wanted: 0,
+            line: Line::new(Bucket::new(quota.units()?)),
+            quota,
         };
         Ok(Self {
             state: Mutex::new(state),
-            quota,
             clock,
         })
-    }
-
-    /// The quota in force.
-    pub fn quota(&self) -> Quota {
-        self.quota
-    }
-
-    /// Takes `n` tokens at `now`, or none.
-    ///
-    /// # Errors
-    /// [`Denied`]; nothing was written.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::{Denied, LockedTokenBucket, Quota, Timestamp};
-    ///
-    /// let bucket = LockedTokenBucket::new(Quota::per_second(3)?.burst(1)?)?;
-    /// assert!(bucket.try_acquire_at(1, Timestamp::ZERO).is_ok());
-    /// let retry_after = Duration::from_nanos(333_333_334);
-    /// assert_eq!(bucket.try_acquire_at(1, Timestamp::ZERO), Err(Denied::NotYet { retry_after }));
-    /// assert!(bucket.try_acquire_at(1, Timestamp::from_nanos(333_333_334)).is_ok());
-    /// # Ok::<(), tollgate::QuotaError>(())
-    /// ```
-    pub fn try_acquire_at(&self, n: u64, now: Timestamp) -> Result<(), Denied> {
-        if n == 0 {
-            return Ok(());
-        }
-        self.state.lock().try_acquire(n, now)
-    }
-
-    /// The whole tokens in the bucket at `now`, those that are waited for included; [`u64::MAX`] if unlimited.
-    pub fn available_at(&self, now: Timestamp) -> u64 {
-        self.state.lock().bucket.available(now)
-    }
-
-    /// Runs `change` under the lock, and wakes after it.
-    fn with_state<T>(&self, change: impl FnOnce(&mut State, &mut Wakers) -> T) -> T {
-        let mut wakers = Wakers::new();
-        let output = change(&mut self.state.lock(), &mut wakers);
-        wakers.into_iter().for_each(Waker::wake);
-        output
     }
 }
 
 impl<C: Clock> LockedTokenBucket<C> {
-    /// Takes `n` tokens now, or none.
-    ///
-    /// # Errors
-    /// [`Denied`]; nothing was written.
-    pub fn try_acquire(&self, n: u64) -> Result<(), Denied> {
-        self.try_acquire_at(n, self.clock.now())
+    /// Runs `change` under the lock, at the time that the clock says there, so that no taker before has used a later
+    /// one. Then serves those whose turn has come by it, and has the first of the others look at its timer.
+    fn change<T>(&self, change: impl FnOnce(&mut State, Timestamp) -> T) -> T {
+        let mut wakers = Wakers::new();
+        let output = {
+            let mut state = self.state.lock();
+            let now = self.clock.now();
+            let before = state.line.timer_of_first(now);
+            let output = change(&mut state, now);
+            state.line.grant(now, &mut wakers);
+            if state.line.timer_of_first(now) != before {
+                wakers.extend(state.line.nudge_first());
+            }
+            output
+        };
+        wakers.into_iter().for_each(Waker::wake);
+        output
     }
 
-    /// The whole tokens in the bucket now, those that are waited for included; [`u64::MAX`] if unlimited.
-    ///
-    /// ```
-    /// use tollgate::{LockedTokenBucket, Quota};
-    ///
-    /// let bucket = LockedTokenBucket::new(Quota::per_day(5)?)?;
-    /// assert!(bucket.try_acquire(2).is_ok());
-    /// assert_eq!(bucket.available(), 3);
-    /// # Ok::<(), tollgate::QuotaError>(())
-    /// ```
-    pub fn available(&self) -> u64 {
-        self.available_at(self.clock.now())
+    /// Changes the units, in force since `since`.
+    fn configure<T>(
+        &self,
+        carry: CarryOver,
+        since: Option<Timestamp>,
+        make: impl FnOnce(&mut Quota, Units) -> Result<Units, T>,
+    ) -> Result<(), T> {
+        self.change(|state, now| {
+            let units = make(&mut state.quota, state.line.bucket.units())?;
+            state
+                .line
+                .bucket
+                .configure(units, carry, since.unwrap_or(now));
+            Ok(())
+        })
     }
 }
 
-impl<C: Timer> LockedTokenBucket<C> {
+impl<C: Clock + Send + Sync> RateLimiter for LockedTokenBucket<C> {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn quota(&self) -> Quota {
+        self.state.lock().quota
+    }
+
+    fn try_acquire_at(&self, n: u64, now: Timestamp) -> Result<(), Denied> {
+        self.try_acquire_above_at(n, 0, now)
+    }
+
+    fn try_acquire_above_at(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
+        if n == 0 {
+            return Ok(());
+        }
+        let mut state = self.state.lock();
+        match state.line.wait_for(n, floor, now)? {
+            Duration::ZERO => {
+                state.line.bucket.take(n, now);
+                Ok(())
+            }
+            retry_after => Err(Denied::NotYet { retry_after }),
+        }
+    }
+
+    fn try_acquire_up_to_at(&self, n: u64, now: Timestamp) -> u64 {
+        let mut state = self.state.lock();
+        let free = state.line.free(now).min(n);
+        state.line.bucket.take(free, now);
+        free
+    }
+
+    fn reserve_at(
+        &self,
+        n: u64,
+        max_wait: Duration,
+        now: Timestamp,
+    ) -> Result<Reservation<'_>, Denied> {
+        let mut state = self.state.lock();
+        let retry_after = state.line.wait_for(n, 0, now)?;
+        // Those who wait have not taken yet: a reservation behind them would be ready too soon.
+        let behind = !state.line.is_empty() && !retry_after.is_zero();
+        if n > 0 && (retry_after > max_wait || behind) {
+            return Err(Denied::TooLong { retry_after });
+        }
+        let taken = state
+            .line
+            .bucket
+            .owe(n, now, now.saturating_add(retry_after));
+        Ok(Reservation::new(self, taken))
+    }
+
+    fn refund(&self, n: u64) {
+        self.change(|state, _| state.line.bucket.refund(n));
+    }
+
+    fn drain_at(&self, now: Timestamp) {
+        self.state.lock().line.bucket.tighten(0, now);
+    }
+
+    fn pause_until(&self, until: Timestamp) -> Result<(), Denied> {
+        self.change(|state, now| state.line.bucket.pause_until(until, now));
+        Ok(())
+    }
+
+    fn sync_remaining_at(&self, remaining: u64, now: Timestamp) {
+        self.state.lock().line.bucket.tighten(remaining, now);
+    }
+
+    fn set_quota_at(
+        &self,
+        quota: Quota,
+        carry: CarryOver,
+        now: Timestamp,
+    ) -> Result<(), QuotaError> {
+        let units = quota.units()?;
+        self.configure(carry, Some(now), |current, old| {
+            // What leases have carved out stays out.
+            let carved = current.max_burst() - old.burst;
+            let burst = units
+                .burst
+                .checked_sub(carved)
+                .filter(|burst| *burst > 0)
+                .ok_or(QuotaError::ZeroBurst)?;
+            *current = quota;
+            Ok(Units { burst, ..units })
+        })
+    }
+
+    fn available_at(&self, now: Timestamp) -> u64 {
+        self.state.lock().line.bucket.available(now)
+    }
+}
+
+impl<C: Clock + Send + Sync> Internal for LockedTokenBucket<C> {
+    fn give_back(&self, taken: &Taken) {
+        self.change(|state, now| state.line.bucket.give_back(taken, now));
+    }
+
+    fn keep(&self, taken: &Taken) {
+        self.state.lock().line.bucket.keep(taken);
+    }
+
+    fn uncarved(&self) -> u64 {
+        self.state.lock().line.bucket.units().burst
+    }
+
+    fn carve(&self, n: u64) -> Result<(), Denied> {
+        self.configure(CarryOver::Tokens, None, |_, units| {
+            let left = units.burst.checked_sub(n).filter(|left| *left > 0);
+            let burst = left.ok_or(Denied::ExceedsBurst {
+                burst: units.burst.saturating_sub(1),
+            })?;
+            Ok(Units { burst, ..units })
+        })
+    }
+
+    fn restore(&self, n: u64) {
+        let Ok(()) = self.configure(CarryOver::Tokens, None, |_, units| {
+            Ok::<_, std::convert::Infallible>(Units {
+                burst: units.burst.saturating_add(n),
+                ..units
+            })
+        });
+    }
+}
+
+impl<C: Timer + Send + Sync> LockedTokenBucket<C> {
     /// Takes `n` tokens, as soon as those who came before have theirs: `.await` it, or `.wait()` for it on a thread.
     ///
     /// Only the first in line has a timer, so a cancellation re-times everybody behind it and wakes at most one.
@@ -244,7 +273,7 @@ impl<C: Timer> LockedTokenBucket<C> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn acquire(&self, n: u64) -> Wait<'_, LockedAcquire<'_, C>, C> {
-        self.acquire_within(n, Duration::MAX)
+        self.acquire_timeout(n, Duration::MAX)
     }
 
     /// As [`acquire`](Self::acquire), if the tokens are there within `timeout` from the first poll; if, as the line
@@ -267,95 +296,94 @@ impl<C: Timer> LockedTokenBucket<C> {
     /// # Ok::<(), tollgate::QuotaError>(())
     /// ```
     pub fn acquire_timeout(&self, n: u64, timeout: Duration) -> Wait<'_, LockedAcquire<'_, C>, C> {
-        self.acquire_within(n, timeout)
-    }
-
-    fn acquire_within(&self, n: u64, max_wait: Duration) -> Wait<'_, LockedAcquire<'_, C>, C> {
         Wait::new(
             &self.clock,
             LockedAcquire {
                 bucket: self,
                 n,
-                max_wait,
+                timeout,
+                deadline: None,
                 place: None,
             },
         )
     }
 }
 
-delegate_rate_limiter!(LockedTokenBucket);
-
 /// The operation of [`LockedTokenBucket::acquire`].
 #[derive(Debug)]
-pub struct LockedAcquire<'a, C: Clock> {
+pub struct LockedAcquire<'a, C: Clock + Send + Sync> {
     bucket: &'a LockedTokenBucket<C>,
     n: u64,
-    max_wait: Duration,
+    timeout: Duration,
+    /// From the first step on.
+    deadline: Option<Timestamp>,
     place: Option<WaitId>,
 }
 
-impl<C: Clock> LockedAcquire<'_, C> {
-    /// Takes the tokens if nobody is before us, else joins the line.
-    fn join(
+impl<C: Clock + Send + Sync> LockedAcquire<'_, C> {
+    fn look(
         &mut self,
-        state: &mut State,
+        line: &mut Line,
+        deadline: Timestamp,
         now: Timestamp,
         waker: &Waker,
-    ) -> Progress<Result<(), Denied>> {
-        let retry_after = match state.try_acquire(self.n, now) {
-            Err(Denied::NotYet { retry_after }) => retry_after,
-            decided => return Progress::Done(decided),
-        };
-        if retry_after > self.max_wait {
-            return Progress::Done(Err(Denied::TooLong { retry_after }));
+    ) -> Option<Result<(), Denied>> {
+        if let Some(place) = self.place {
+            let decided = line.look(place, deadline, now, waker);
+            if decided.is_some() {
+                self.place = None;
+            }
+            return decided;
         }
-        state.wanted += u128::from(self.n);
-        let place = state.line.join(
-            waker.clone(),
-            Waiter {
-                n: self.n,
-                granted: None,
-            },
-        );
-        self.place = Some(place);
-        Progress::Waiting(state.due(place, now))
+        self.place = match line.join(self.n, deadline, now, waker) {
+            Ok(place) => place,
+            Err(denied) => return Some(Err(denied)),
+        };
+        if self.place.is_none() {
+            Some(Ok(()))
+        } else {
+            None
+        }
     }
 }
 
-impl<C: Clock> Step for LockedAcquire<'_, C> {
+impl<C: Clock + Send + Sync> Step for LockedAcquire<'_, C> {
     type Output = Result<(), Denied>;
 
     fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output> {
         if self.n == 0 {
             return Progress::Done(Ok(()));
         }
-        self.bucket.with_state(|state, wakers| {
-            state.grant(now, wakers);
-            let Some(place) = self.place else {
-                return self.join(state, now, waker);
-            };
-            if state.line.was_woken(place) {
-                self.place = None;
-                state.line.leave(place);
-                return Progress::Done(Ok(()));
+        let deadline = *self
+            .deadline
+            .get_or_insert_with(|| now.saturating_add(self.timeout));
+        let mut wakers = Wakers::new();
+        let progress = {
+            let line = &mut self.bucket.state.lock().line;
+            let first = line.first();
+            line.grant(now, &mut wakers);
+            let decided = self.look(line, deadline, now, waker);
+            if line.first() != first && line.first() != self.place {
+                wakers.extend(line.nudge_first());
             }
-            state.line.wait_on(place, waker);
-            Progress::Waiting(state.due(place, now))
-        })
+            match (decided, self.place) {
+                (None, Some(place)) => Progress::Waiting(line.timer(place, deadline, now)),
+                (decided, _) => Progress::Done(decided.unwrap_or(Ok(()))),
+            }
+        };
+        wakers.into_iter().for_each(Waker::wake);
+        progress
     }
 }
 
-impl<C: Clock> Drop for LockedAcquire<'_, C> {
+impl<C: Clock + Send + Sync> Drop for LockedAcquire<'_, C> {
     fn drop(&mut self) {
         let Some(place) = self.place.take() else {
             return;
         };
-        self.bucket.with_state(|state, wakers| {
-            // Read with the lock held, so that no taker before us has used a later time.
-            let now = self.bucket.clock.now();
-            if let Some(taken) = state.leave(place, wakers).granted {
-                state.bucket.give_back(taken, now);
-                state.grant(now, wakers);
+        self.bucket.change(|state, now| {
+            if let Some(taken) = state.line.leave(place) {
+                state.line.bucket.give_back(&taken, now);
             }
         });
     }
@@ -364,8 +392,6 @@ impl<C: Clock> Drop for LockedAcquire<'_, C> {
 impl<C> fmt::Debug for LockedTokenBucket<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Without the lock: `Debug` never blocks.
-        f.debug_struct("LockedTokenBucket")
-            .field("quota", &self.quota)
-            .finish_non_exhaustive()
+        f.debug_struct("LockedTokenBucket").finish_non_exhaustive()
     }
 }

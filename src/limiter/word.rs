@@ -1,8 +1,9 @@
 //! The layout and arithmetic of the one word of an [`AtomicTokenBucket`](super::AtomicTokenBucket), without the atomics.
 //!
 //! A word is `[generation: 8 | virtual time: 56]`. Virtual time is the instant at which the bucket is full again, in
-//! units since the *base* of the generation. The base stands in a slot, as an anchor `[generation: 16 | base: 48]`; it
-//! moves forward, with the generation, long before the units of a word run out.
+//! units since the *base* of the generation. The base stands in a slot, as an anchor
+//! `[generation: 16 | configuration: 2 | base: 46]`; it moves forward, with the generation, long before the units of a
+//! word run out.
 
 use crate::quota::{QuotaError, Units};
 
@@ -14,9 +15,12 @@ pub(super) const TIME_MAX: u64 = TIME_MASK;
 /// Depth, elapsed time and debt each stay below a quarter of the word, so that their sum always fits.
 const QUARTER: u64 = 1 << (TIME_BITS - 2);
 
-/// A base is kept in steps of 2^16 ns, so that 48 bits reach as far as the clock does.
-const BASE_SHIFT: u32 = 16;
-const BASE_MASK: u64 = (1 << 48) - 1;
+/// A base is kept in steps of 2^18 ns, so that 46 bits reach as far as the clock does.
+const BASE_SHIFT: u32 = 18;
+const BASE_BITS: u32 = 46;
+
+/// Configurations that an anchor can name.
+pub(super) const CONFIGS: u8 = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Word {
@@ -33,28 +37,30 @@ impl Word {
     }
 
     pub(super) const fn pack(self) -> u64 {
-        debug_assert!(self.time <= TIME_MAX);
-        (self.generation as u64) << TIME_BITS | self.time
+        (self.generation as u64) << TIME_BITS | self.time & TIME_MASK
     }
 }
 
-/// What a slot says of a generation: its full number and its base in nanoseconds.
+/// What a slot says of a generation: its full number, its configuration, and its base in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Anchor {
     pub(super) generation: u16,
+    pub(super) config: u8,
     pub(super) base: u64,
 }
 
 impl Anchor {
+    #[expect(clippy::cast_possible_truncation, reason = "two bits are left")]
     pub(super) const fn unpack(bits: u64) -> Self {
         Self {
             generation: (bits >> 48) as u16,
-            base: (bits & BASE_MASK) << BASE_SHIFT,
+            config: (bits >> BASE_BITS & (CONFIGS as u64 - 1)) as u8,
+            base: bits << (u64::BITS - BASE_BITS) >> (u64::BITS - BASE_BITS - BASE_SHIFT),
         }
     }
 
     pub(super) const fn pack(self) -> u64 {
-        (self.generation as u64) << 48 | self.base >> BASE_SHIFT
+        (self.generation as u64) << 48 | (self.config as u64) << BASE_BITS | self.base >> BASE_SHIFT
     }
 
     /// The generation as a word has it.
@@ -106,6 +112,19 @@ impl Scale {
         })
     }
 
+    /// The same rate with another burst, no larger than one that fitted.
+    pub(super) fn with_burst(&self, burst: u64) -> Self {
+        let units = Units {
+            burst,
+            ..self.units
+        };
+        Self {
+            units,
+            depth: burst.wrapping_mul(self.units.per_token),
+            ..*self
+        }
+    }
+
     /// The base for a generation that begins at `now`: some way back, so that threads with an older time still count
     /// from their own.
     pub(super) const fn base_at(&self, now: u64) -> u64 {
@@ -117,14 +136,18 @@ impl Scale {
         time.saturating_sub(to.saturating_sub(base).saturating_mul(self.units.per_nano))
     }
 
-    /// The time `at` units after the base, with the bucket full at `time`: the virtual time after `cost` is taken, or
-    /// by how many units it is too early.
+    /// With the bucket full at `time`, and now `at`: the virtual time after `cost` is taken and `floor` is left, or by
+    /// how many units it is too early. Wraps rather than panics on values that were read while they changed; the caller
+    /// finds that out.
     #[inline]
-    pub(super) const fn take(&self, time: u64, at: u64, cost: u64) -> Result<u64, u64> {
-        let next = (if time > at { time } else { at }) + cost;
-        match next.checked_sub(at + self.depth) {
-            None | Some(0) => Ok(next),
-            Some(short) => Err(short),
+    pub(super) const fn take(&self, time: u64, at: u64, cost: u64, floor: u64) -> Result<u64, u64> {
+        let next = (if time > at { time } else { at }).wrapping_add(cost);
+        let limit = at.wrapping_add(self.depth);
+        let wanted = next.wrapping_add(floor);
+        if wanted <= limit {
+            Ok(next)
+        } else {
+            Err(wanted.wrapping_sub(limit))
         }
     }
 }
@@ -142,6 +165,7 @@ mod tests {
         }
         let anchor = Anchor {
             generation: 0xabcd,
+            config: 3,
             base: u64::MAX >> BASE_SHIFT << BASE_SHIFT,
         };
         assert_eq!(Anchor::unpack(anchor.pack()), anchor);

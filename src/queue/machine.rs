@@ -279,6 +279,8 @@ impl<K> Machine<K> {
 
     /// Ends the processing of a key. The key comes back if it is no longer live.
     pub(super) fn finish(&mut self, index: Index, outcome: Outcome, now: Timestamp) -> Option<K> {
+        // What has become due meanwhile was ready first, although nobody has asked for it yet.
+        self.advance(now);
         self.processing.remove(&mut self.entries, index);
         self.processing_len -= 1;
         let entry = &mut self.entries[index as usize];
@@ -428,9 +430,10 @@ impl<K: Eq> Machine<K> {
             }
             Phase::Delayed => self.wheel.remove(entries, index),
             Phase::Processing { dirty } => {
+                let wished = *dirty || entry.due != NEVER;
                 *dirty = false;
                 entry.due = NEVER;
-                return Some(Removed::Wish);
+                return wished.then_some(Removed::Wish);
             }
         }
         Some(Removed::Key(self.forget(index)))

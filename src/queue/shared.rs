@@ -193,8 +193,11 @@ impl<K: Hash + Eq + Clone, C: Clock> Shared<K, C> {
     }
 
     pub(super) fn hand_out(self: &Arc<Self>, started: Started<K>, now: Timestamp) -> Work<K, C> {
-        self.observer.started(started.queued);
-        Work::new(Arc::clone(self), started, now)
+        let queued = started.queued;
+        // Made before the observer is called: should that panic, dropping it releases the key.
+        let work = Work::new(Arc::clone(self), started, now);
+        self.observer.started(queued);
+        work
     }
 }
 
@@ -206,6 +209,8 @@ impl<K: Eq + Clone> State<K> {
         delay: Option<Duration>,
         now: Timestamp,
     ) -> Result<Added<K>, Refused<K>> {
+        // What has become due meanwhile was ready first, although nobody has asked for it yet.
+        self.machine.advance(now);
         match delay {
             None => self.machine.add(hash, key, now),
             Some(delay) => self

@@ -1,0 +1,76 @@
+//! Bytes as operations on a token bucket: a rate, a burst, then four bytes an operation.
+
+use std::time::Duration;
+
+use tollgate::Quota;
+
+use crate::limiter_model::{AGE, Amount, Op, When, run};
+
+const RATES: [&str; 14] = [
+    "1/d",
+    "1/90ms",
+    "3/s",
+    "7/s",
+    "999983/s",
+    "1500000/s",
+    "30000000/s",
+    "600000000/s",
+    "999999937/s",
+    "1000000000/s",
+    "1000000007/s",
+    "1000000000000/s",
+    "0/s",
+    "unlimited",
+];
+
+/// Runs what the bytes say on the buckets and the model; returns how many operations that were.
+///
+/// # Panics
+/// If they differ.
+pub(crate) fn check(data: &[u8]) -> usize {
+    let Some((head, rest)) = data.split_at_checked(9) else {
+        return 0;
+    };
+    let (rate, numbers) = (usize::from(head[0]), &head[1..]);
+    let Some(quota) = quota(rate, number(&numbers[..4]), number(&numbers[4..])) else {
+        return 0;
+    };
+    let ops: Vec<Op> = rest.chunks_exact(4).take(200).map(op).collect();
+    let start = if rate >= 128 { AGE } else { 0 };
+    run(quota, start, &ops);
+    ops.len()
+}
+
+fn number(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |number, &byte| number << 8 | u64::from(byte))
+}
+
+/// A rate of the list with a burst; beyond the list, a rate made of the two numbers.
+fn quota(rate: usize, burst: u64, other: u64) -> Option<Quota> {
+    let rate = match RATES.get(rate % 16) {
+        Some(named) => named.parse().ok()?,
+        None => Quota::new(burst, Duration::from_nanos(other + 1)).ok()?,
+    };
+    rate.burst(1 + burst % 1_000_000_000).ok()
+}
+
+fn op(bytes: &[u8]) -> Op {
+    let [tag, amount, shift, x] = [bytes[0], bytes[1], bytes[2], bytes[3]];
+    let nanos = u64::from(x) << (shift % 50);
+    let when = match tag % 4 {
+        0 => When::Forward(nanos),
+        1 => When::Forward(nanos.wrapping_mul(0x9e37_79b9) >> 16),
+        2 => When::Stale(nanos),
+        _ => When::Retry(x.cast_signed() % 3),
+    };
+    let amount = match tag >> 2 & 3 {
+        0 => Amount::Tokens(amount.into()),
+        1 => Amount::OfBurst(amount.cast_signed()),
+        2 => Amount::Part(amount),
+        _ => return Op::Available(when),
+    };
+    Op::TryAcquire(amount, when)
+}

@@ -1,0 +1,161 @@
+//! Who has taken tokens that may still come back: sequential bookkeeping for reservations and waiters.
+//!
+//! Tokens lie in virtual time in the order in which they were taken. One that is given back leaves a hole, and those
+//! who took later have counted on it: their instants are promises. So what comes back at once is only what no promise
+//! rests on, and the rest when all that was taken later has come back too.
+//!
+//! Positions are *gross*: the virtual time at which the bucket is full, as if nothing had ever come back. Whatever is
+//! taken moves the gross position, and nothing that comes back does, so that two positions tell what was taken between.
+
+use std::collections::VecDeque;
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ledger {
+    /// What has come back since the clock's origin: the gross position is this beyond the virtual time.
+    returned: u128,
+    /// The number of the first debt.
+    first: u64,
+    debts: VecDeque<Debt>,
+    /// Counts the quotas; debts of another have no position any more.
+    epoch: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Debt {
+    /// The gross position before and after.
+    start: u128,
+    end: u128,
+    /// What had come back when it was taken.
+    returned_before: u128,
+    /// What of it has not come back.
+    left: u128,
+    state: DebtState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DebtState {
+    Open,
+    Used,
+    Cancelled,
+}
+
+/// A debt's number; in the hands of whoever took the tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DebtId {
+    number: u64,
+    epoch: u64,
+}
+
+/// What a cancellation gives back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refund {
+    /// By so much the bucket is full sooner.
+    pub(super) back: u128,
+    /// So many debts at the end are gone with it; none, if later takers remain.
+    settled: usize,
+}
+
+impl Ledger {
+    /// Notes that `cost` units were taken, after which the bucket is full at `full_at`.
+    pub(super) fn open(&mut self, cost: u128, full_at: u128) -> DebtId {
+        while self
+            .debts
+            .front()
+            .is_some_and(|debt| debt.state == DebtState::Used)
+        {
+            self.debts.pop_front();
+            self.first += 1;
+        }
+        let number = self.first + self.debts.len() as u64;
+        let end = full_at + self.returned;
+        let (start, returned_before) = (end - cost, self.returned);
+        self.debts.push_back(Debt {
+            start,
+            end,
+            returned_before,
+            left: cost,
+            state: DebtState::Open,
+        });
+        DebtId {
+            number,
+            epoch: self.epoch,
+        }
+    }
+
+    fn place(&self, id: DebtId) -> Option<usize> {
+        let place = usize::try_from(id.number.checked_sub(self.first)?).ok()?;
+        (id.epoch == self.epoch && place < self.debts.len()).then_some(place)
+    }
+
+    /// The tokens are used: they will not come back, nor will what was taken before them and is cancelled.
+    pub(super) fn close(&mut self, id: DebtId) {
+        let Some(place) = self.place(id) else { return };
+        self.debts[place].state = DebtState::Used;
+        for debt in self.debts.range_mut(..place).rev() {
+            if debt.state != DebtState::Cancelled {
+                break;
+            }
+            debt.state = DebtState::Used;
+        }
+    }
+
+    /// What comes back if a debt is cancelled now. Changes nothing; [`commit`](Self::commit) does.
+    ///
+    /// While later takers remain: had the tokens not been taken, a later taker that was ready at r would have left the
+    /// bucket full at r plus what was taken from then on, or later. A taker was ready when it asked, or when the bucket
+    /// was full but for a burst. So nothing before `now` comes back, and no more than what a burst (`depth`) leaves
+    /// beside all that was taken, and all that came back, since.
+    pub(super) fn plan(&self, id: DebtId, full_at: u128, now: u128, depth: u128) -> Option<Refund> {
+        let place = self.place(id)?;
+        let debt = &self.debts[place];
+        let gross = full_at + self.returned;
+        let (mut back, mut settled, mut end) = (0, 0, gross);
+        for (at, debt) in self.debts.iter().enumerate().rev() {
+            let cancelled = debt.state == DebtState::Cancelled || at == place;
+            if !cancelled || debt.end != end {
+                break;
+            }
+            (back, settled, end) = (back + debt.left, settled + 1, debt.start);
+        }
+        if settled > self.debts.len() - 1 - place {
+            return Some(Refund {
+                back: back.min(full_at),
+                settled,
+            });
+        }
+        let since = gross.saturating_sub(debt.end) + (self.returned - debt.returned_before);
+        let ahead = debt.end.saturating_sub(self.returned).saturating_sub(now);
+        let back = debt.left.min(ahead).min(depth.saturating_sub(since));
+        Some(Refund { back, settled: 0 })
+    }
+
+    /// Notes that a planned refund was made, after which the bucket is full at `full_at`.
+    pub(super) fn commit(&mut self, id: DebtId, refund: Refund, full_at: u128) {
+        let Some(place) = self.place(id) else { return };
+        if refund.settled == 0 {
+            let debt = &mut self.debts[place];
+            debt.state = DebtState::Cancelled;
+            debt.left -= refund.back;
+            self.returned += refund.back;
+            return;
+        }
+        let kept = self.debts.len() - refund.settled;
+        let start = self.debts[kept].start;
+        self.debts.truncate(kept);
+        // The gross position falls back to where the first of them began.
+        self.returned = start.saturating_sub(full_at);
+    }
+
+    /// Notes that `amount` came back otherwise.
+    pub(super) fn returned(&mut self, amount: u128) {
+        self.returned += amount;
+    }
+
+    /// A new quota: what was taken before it has no position in it.
+    pub(super) fn reset(&mut self) {
+        *self = Self {
+            epoch: self.epoch + 1,
+            ..Self::default()
+        };
+    }
+}

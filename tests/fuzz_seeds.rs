@@ -1,0 +1,43 @@
+//! Replays the seeds of the fuzzers, on any compiler: what a fuzzer has found once stays found.
+#![cfg(not(tollgate_loom))]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "of amounts that are bounded by 64 bits"
+)]
+
+#[path = "model/limiter.rs"]
+mod limiter_model;
+#[path = "../fuzz/ops/limiter.rs"]
+mod limiter_ops;
+#[path = "model/queue.rs"]
+mod queue_model;
+#[path = "../fuzz/ops/queue.rs"]
+mod queue_ops;
+
+use std::fs;
+use std::path::Path;
+
+/// Replays every seed of a target. None, or one that does nothing, is a failure.
+fn replay(target: &str, check: fn(&[u8]) -> usize) {
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fuzz/seeds")
+        .join(target);
+    let mut replayed = 0;
+    for seed in fs::read_dir(&seeds).unwrap() {
+        let seed = seed.unwrap().path();
+        let ops = check(&fs::read(&seed).unwrap());
+        assert!(ops > 0, "{} does nothing", seed.display());
+        replayed += 1;
+    }
+    assert!(replayed > 0, "no seeds in {}", seeds.display());
+}
+
+#[test]
+fn limiter_ops() {
+    replay("limiter_ops", limiter_ops::check);
+}
+
+#[test]
+fn queue_ops() {
+    replay("queue_ops", queue_ops::check);
+}

@@ -1,0 +1,275 @@
+//! Both token buckets against an exact model: every decision and every wait, at every kind of rate; and the promises of
+//! [`tollgate::RateLimiter`], each as a property of its own.
+#![cfg(not(tollgate_loom))]
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "of amounts that are bounded by 64 bits"
+)]
+
+#[path = "model/limiter.rs"]
+mod model;
+
+use std::time::Duration;
+
+use model::{AGE, Amount, Exact, Op, When, bound, buckets, exact_skew};
+use proptest::prelude::*;
+use tollgate::{
+    AtomicTokenBucket, Denied, LockedTokenBucket, ManualClock, Quota, RateLimiter, Timestamp,
+};
+
+const YEAR: u64 = AGE / 200;
+
+fn rate() -> impl Strategy<Value = Quota> {
+    let named = [
+        "1/d",
+        "1/90ms",
+        "3/s",
+        "7/s",
+        "999983/s",
+        "1500000/s",
+        "30000000/s",
+        "600000000/s",
+        "999999937/s",
+        "1000000000/s",
+        "1000000007/s",
+        "1000000000000/s",
+    ];
+    let named = prop::sample::select(named.to_vec()).prop_map(|text| text.parse().unwrap());
+    let any = (log_uniform(60), log_uniform(62))
+        .prop_filter_map("within the bounds", |(tokens, period)| {
+            Quota::new(tokens + 1, Duration::from_nanos(period + 1)).ok()
+        });
+    prop_oneof![4 => named, 2 => any]
+}
+
+fn quota() -> impl Strategy<Value = Quota> {
+    let burst = prop_oneof![Just(1), Just(2), 1..100u64, 1..=1_000_000_000u64];
+    let limited = (rate(), burst.clone()).prop_map(|(rate, burst)| rate.burst(burst).unwrap());
+    let never = burst.prop_map(|burst| Quota::per_second(0).unwrap().burst(burst).unwrap());
+    prop_oneof![20 => limited, 1 => never, 1 => Just(Quota::unlimited())]
+}
+
+/// A number of up to `bits` bits, each length as likely as any other.
+fn log_uniform(bits: u32) -> impl Strategy<Value = u64> {
+    (0..=bits, any::<u64>()).prop_map(|(bits, x)| x & ((1u64 << bits) - 1))
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let when = prop_oneof![
+        3 => log_uniform(56).prop_map(When::Forward),
+        2 => Just(When::Forward(0)),
+        2 => log_uniform(56).prop_map(When::Stale),
+        3 => (-2..=2i8).prop_map(When::Retry),
+    ];
+    let amount = prop_oneof![
+        4 => (0..4u64).prop_map(Amount::Tokens),
+        1 => any::<u64>().prop_map(Amount::Tokens),
+        2 => (-1..3i8).prop_map(Amount::OfBurst),
+        2 => any::<u8>().prop_map(Amount::Part),
+    ];
+    prop_oneof![
+        5 => (amount, when.clone()).prop_map(|(amount, when)| Op::TryAcquire(amount, when)),
+        1 => when.prop_map(Op::Available),
+    ]
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    prop::collection::vec(op(), 1..60)
+}
+
+fn at(nanos: u64) -> Timestamp {
+    Timestamp::from_nanos(nanos)
+}
+
+/// Takes token by token until denied.
+fn take_all(bucket: &dyn RateLimiter, now: u64) -> u64 {
+    (0..)
+        .find(|_| bucket.try_acquire_at(1, at(now)).is_err())
+        .expect("denied in the end")
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn every_answer_is_that_of_the_exact_model(quota in quota(), ops in ops()) {
+        model::run(quota, 0, &ops);
+    }
+
+    #[test]
+    fn the_age_of_the_process_changes_nothing(quota in quota(), ops in ops()) {
+        // From beyond any possible skew on, so that no stale time is cut off at the origin.
+        let young = model::run(quota, AGE / 4, &ops);
+        // Nor may a run, with all its waits, reach the end of the clock.
+        let year = Duration::from_nanos(YEAR);
+        let waits = |denied: &Denied| denied.retry_after().is_none_or(|wait| wait < year);
+        prop_assume!(young.iter().filter_map(|decision| decision.as_ref().err()).all(waits));
+        prop_assert_eq!(young, model::run(quota, AGE, &ops));
+    }
+
+    #[test]
+    fn saturated_from_full_it_admits_exactly_the_bound(
+        rate in rate(), burst in 2..400u64, start in log_uniform(60),
+        gaps in prop::collection::vec(any::<u64>(), 1..60),
+    ) {
+        let quota = rate.burst(burst).unwrap();
+        // Short enough that the bucket, left with less than a token, is not full before the next poll.
+        let longest = u128::from(burst - 1) * quota.period().as_nanos() / u128::from(quota.tokens());
+        let longest = u64::try_from(longest).unwrap_or(u64::MAX).min(YEAR / 30);
+        prop_assume!(longest > 0);
+        for bucket in buckets(quota) {
+            let (mut now, mut taken) = (start, take_all(&*bucket, start));
+            for gap in &gaps {
+                now += 1 + gap % longest;
+                taken += take_all(&*bucket, now);
+                prop_assert_eq!(u128::from(taken), bound(quota, now - start));
+            }
+        }
+    }
+
+    #[test]
+    fn with_a_burst_of_one_less_than_a_tick_a_token_is_lost(rate in rate(), start in log_uniform(60)) {
+        let quota = rate.burst(1).unwrap();
+        let tick = quota.period().as_nanos().div_ceil(u128::from(quota.tokens())) as u64;
+        prop_assume!(tick < YEAR);
+        for bucket in buckets(quota) {
+            let mut now = start;
+            for _ in 0..100 {
+                prop_assert!(bucket.try_acquire_at(1, at(now)).is_ok());
+                prop_assert!(bucket.try_acquire_at(1, at(now)).is_err());
+                prop_assert!(bucket.try_acquire_at(1, at(now + tick - 1)).is_err());
+                now += tick;
+            }
+        }
+    }
+
+    #[test]
+    fn the_wait_is_honest_and_a_denial_writes_nothing(
+        quota in quota(), ops in ops(), n in prop_oneof![1..4u64, 1..1_000_000_000u64], now in log_uniform(62),
+    ) {
+        prop_assume!(!quota.is_unlimited());
+        for bucket in buckets(quota) {
+            let _ = bucket.try_acquire_at(quota.max_burst(), at(now));
+            let Err(Denied::NotYet { retry_after }) = bucket.try_acquire_at(n, at(now)) else { continue };
+            let ready = now + retry_after.as_nanos() as u64;
+            // Denials of any size at any time between leave no trace.
+            for (i, _) in ops.iter().enumerate() {
+                let between = now + (ready - 1 - now) / (i as u64 + 1);
+                prop_assert_eq!(
+                    bucket.try_acquire_at(n, at(between)),
+                    Err(Denied::NotYet { retry_after: Duration::from_nanos(ready - between) })
+                );
+                prop_assert!(bucket.try_acquire_at(quota.max_burst() + 1, at(between)).is_err());
+            }
+            prop_assert!(bucket.try_acquire_at(n, at(ready - 1)).is_err());
+            prop_assert!(bucket.try_acquire_at(n, at(ready)).is_ok());
+        }
+    }
+
+    #[test]
+    fn ten_idle_years_give_at_most_the_burst(quota in quota(), used in log_uniform(30)) {
+        prop_assume!(!quota.is_unlimited());
+        for bucket in buckets(quota) {
+            let _ = bucket.try_acquire_at(used.min(quota.max_burst()), at(0));
+            let later = at(10 * YEAR);
+            let there = bucket.available_at(later);
+            prop_assert!(there <= quota.max_burst());
+            prop_assert!(bucket.try_acquire_at(there, later).is_ok());
+            prop_assert!(bucket.try_acquire_at(1, later).is_err());
+        }
+    }
+
+    #[test]
+    fn looking_ahead_changes_nothing(quota in quota(), ahead in log_uniform(63)) {
+        for bucket in buckets(quota) {
+            let _ = bucket.try_acquire_at(quota.max_burst(), at(0));
+            let before = bucket.try_acquire_at(1, at(0));
+            bucket.available_at(at(ahead));
+            prop_assert_eq!(bucket.try_acquire_at(1, at(0)), before);
+        }
+    }
+
+    #[test]
+    fn no_stale_time_however_old_mints_a_token(rate in rate(), burst in 1..1000u64, now in log_uniform(62), back: u64) {
+        let quota = rate.burst(burst).unwrap();
+        for bucket in buckets(quota) {
+            prop_assert!(bucket.try_acquire_at(burst, at(now)).is_ok());
+            let stale = at(now - back % (now + 1));
+            let denied = bucket.try_acquire_at(1, stale);
+            let mut exact = Exact::new(quota);
+            prop_assert!(exact.try_acquire(burst, now).is_ok());
+            // Ready at the same instant, from whichever time it is counted.
+            let wait = |now: u64, denied: Result<(), Denied>| {
+                denied.unwrap_err().retry_after().map(|wait| now + wait.as_nanos() as u64)
+            };
+            prop_assert_eq!(wait(stale.as_nanos(), denied), wait(now, exact.ask(1, now)));
+        }
+    }
+}
+
+/// Takes at each instant at which a token is there, through many re-anchorings of the atomic bucket.
+fn never_drifts(rate: &str, burst: u64, step: u64, steps: u64) {
+    let quota = rate.parse::<Quota>().unwrap().burst(burst).unwrap();
+    let horizon = exact_skew(quota) * 8;
+    assert!(
+        step * steps > 3 * horizon,
+        "{rate}: re-anchors more than once"
+    );
+    for bucket in buckets(quota) {
+        let mut taken = burst;
+        assert!(bucket.try_acquire_at(burst, at(0)).is_ok());
+        for now in (1..=steps).map(|i| i * step) {
+            let there = bucket.available_at(at(now));
+            assert!(bucket.try_acquire_at(there, at(now)).is_ok());
+            taken += there;
+        }
+        assert_eq!(u128::from(taken), bound(quota, step * steps));
+    }
+}
+
+#[test]
+fn seven_a_second_does_not_drift_in_five_years() {
+    never_drifts("7/s", 1_000_000, 86_399_999_999_989, 5 * 365);
+}
+
+#[test]
+fn a_prime_rate_does_not_drift_in_ten_hours() {
+    never_drifts("999983/s", 1_000_000, 999_999_937, 36_000);
+}
+
+#[test]
+fn the_fastest_rates_do_not_drift() {
+    never_drifts("999999937/s", 10_000_000, 9_999_991, 10_000);
+    never_drifts("1000000000000/s", 1_000_000_000_000, 999_999_937, 60_000);
+}
+
+#[test]
+fn the_last_instants_of_the_clock_are_like_any_other() {
+    let quota = Quota::per_second(1).unwrap();
+    for bucket in buckets(quota) {
+        assert!(bucket.try_acquire_at(1, Timestamp::MAX).is_ok());
+        assert_eq!(
+            bucket.try_acquire_at(1, Timestamp::MAX),
+            Err(Denied::Exhausted)
+        );
+        assert_eq!(bucket.available_at(Timestamp::MAX), 0);
+    }
+}
+
+#[test]
+fn zero_tokens_always_pass_and_more_than_the_burst_never() {
+    let quota = Quota::per_second(5).unwrap();
+    for bucket in buckets(quota) {
+        assert!(bucket.try_acquire_at(5, at(0)).is_ok());
+        assert!(bucket.try_acquire_at(0, at(0)).is_ok());
+        let denied = bucket.try_acquire_at(6, at(AGE)).unwrap_err();
+        assert!(matches!(denied, Denied::ExceedsBurst { burst: 5, .. }));
+    }
+}
+
+#[test]
+fn buckets_can_be_shared() {
+    fn shared<T: Send + Sync>() {}
+    shared::<AtomicTokenBucket<ManualClock>>();
+    shared::<LockedTokenBucket<ManualClock>>();
+}

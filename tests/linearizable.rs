@@ -1,0 +1,261 @@
+//! Histories of real threads: each must be one that a sequential bucket, or a sequential queue, could have given, with
+//! every call at some instant between its beginning and its end.
+#![cfg(not(tollgate_loom))]
+
+#[allow(dead_code, reason = "the operations are for other tests")]
+#[path = "model/limiter.rs"]
+mod exact;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Debug;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use exact::Exact;
+use tollgate::RateLimiter;
+use tollgate::{
+    AtomicTokenBucket, Denied, ManualClock, Quota, RateLimiter, Timestamp, Work, WorkQueue,
+};
+
+const THREADS: u64 = 3;
+const CALLS: u64 = 4;
+const ROUNDS: u64 = 3_000;
+
+/// A call with its place in the order of all beginnings and ends.
+#[derive(Clone, Debug)]
+struct Call<O, R> {
+    op: O,
+    result: R,
+    began: u64,
+    ended: u64,
+}
+
+/// Numbers the beginnings and ends of calls.
+#[derive(Default)]
+struct Recorder(AtomicU64);
+
+impl Recorder {
+    fn call<O, R>(&self, op: O, run: impl FnOnce(&O) -> R) -> Call<O, R> {
+        let began = self.0.fetch_add(1, Ordering::SeqCst);
+        let result = run(&op);
+        let ended = self.0.fetch_add(1, Ordering::SeqCst);
+        Call {
+            op,
+            result,
+            began,
+            ended,
+        }
+    }
+}
+
+/// Wing and Gong's search (1993): some call that began before any other had ended comes first.
+fn linearizable<S: Clone, O: Clone, R: Clone + PartialEq>(
+    state: &S,
+    history: &[Call<O, R>],
+    apply: fn(&mut S, &O) -> R,
+) -> bool {
+    let Some(first_end) = history.iter().map(|call| call.ended).min() else {
+        return true;
+    };
+    (0..history.len())
+        .filter(|&i| history[i].began < first_end)
+        .any(|i| {
+            let (mut state, mut rest) = (state.clone(), history.to_vec());
+            let call = rest.swap_remove(i);
+            apply(&mut state, &call.op) == call.result && linearizable(&state, &rest, apply)
+        })
+}
+
+/// Runs a thread's part on three threads that begin together.
+fn record<C: Send>(part: impl Fn(u64) -> Vec<C> + Sync) -> Vec<C> {
+    let barrier = Barrier::new(usize::try_from(THREADS).unwrap());
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS)
+            .map(|i| {
+                let (barrier, part) = (&barrier, &part);
+                scope.spawn(move || {
+                    barrier.wait();
+                    part(i)
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap())
+            .collect()
+    })
+}
+
+/// Numbers that look random and repeat from run to run.
+fn scramble(x: u64) -> u64 {
+    let x = x.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (x ^ (x >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 32
+}
+
+fn assert_linearizable<S: Clone, O: Clone + Debug, R: Clone + PartialEq + Debug>(
+    state: &S,
+    history: &[Call<O, R>],
+    apply: fn(&mut S, &O) -> R,
+) {
+    assert!(
+        linearizable(state, history, apply),
+        "no order explains {history:#?}"
+    );
+}
+
+type Take = (u64, u64);
+
+fn take(bucket: &mut Exact, &(n, now): &Take) -> Result<(), Denied> {
+    bucket.try_acquire(n, now)
+}
+
+/// `start`: about where the threads' clocks stand. Each is stale by up to 100 tokens' time.
+fn bucket_histories(rate: &str, burst: u64, start: u64, token: u64) {
+    let quota: Quota = rate.parse::<Quota>().unwrap().burst(burst).unwrap();
+    assert!(
+        100 * token < exact::exact_skew(quota),
+        "judged by its own time"
+    );
+    for round in 0..ROUNDS {
+        let bucket = AtomicTokenBucket::with_clock(quota, ManualClock::new()).unwrap();
+        let recorder = Recorder::default();
+        let history = record(|thread| {
+            let call = |i| {
+                let seed = scramble((round * THREADS + thread) * CALLS + i);
+                let op = (1 + seed % 2, start + seed / 2 % 100 * token / 20);
+                recorder.call(op, |&(n, now)| {
+                    bucket.try_acquire_at(n, Timestamp::from_nanos(now))
+                })
+            };
+            (0..CALLS).map(call).collect()
+        });
+        assert_linearizable(&Exact::new(quota), &history, take);
+    }
+}
+
+#[test]
+fn the_atomic_bucket_with_stale_clocks() {
+    bucket_histories("1000/s", 4, 1_000_000_000, 1_000_000);
+}
+
+#[test]
+fn the_atomic_bucket_while_it_moves_its_base() {
+    // Around the horizon of the first base.
+    bucket_histories("999983/s", 4, (1 << 54) / 999_983 - 2_000, 1_000);
+}
+
+/// A call on the queue; a thread finishes only what it holds.
+#[derive(Clone, Copy, Debug)]
+enum QueueOp {
+    Add(u8),
+    Get,
+    Done(u8),
+}
+
+/// Of each live key, whether it is being processed and dirty; and the line.
+#[derive(Clone, Debug, Default)]
+struct Sequential {
+    live: BTreeMap<u8, Option<bool>>,
+    ready: VecDeque<u8>,
+}
+
+const CAPACITY: usize = 2;
+
+/// `Some(key)` or `None` of a get; of an add, `None` if it was refused.
+fn step(queue: &mut Sequential, op: &QueueOp) -> Option<u8> {
+    match *op {
+        QueueOp::Add(key) => {
+            let room = queue.live.len() < CAPACITY;
+            match queue.live.get_mut(&key) {
+                Some(Some(dirty)) => *dirty = true,
+                Some(None) => {}
+                None if !room => return None,
+                None => {
+                    queue.live.insert(key, None);
+                    queue.ready.push_back(key);
+                }
+            }
+            Some(key)
+        }
+        QueueOp::Get => {
+            let key = queue.ready.pop_front()?;
+            queue.live.insert(key, Some(false));
+            Some(key)
+        }
+        QueueOp::Done(key) => {
+            if queue.live.remove(&key) == Some(Some(true)) {
+                queue.live.insert(key, None);
+                queue.ready.push_back(key);
+            }
+            Some(key)
+        }
+    }
+}
+
+type TestQueue = WorkQueue<u8, ManualClock>;
+
+/// What a thread does: adds, or finishes what it holds, or gets; and finishes what it holds in the end.
+fn use_queue(queue: &TestQueue, recorder: &Recorder, seed: u64) -> Vec<Call<QueueOp, Option<u8>>> {
+    let (mut held, mut calls) = (None, Vec::new());
+    let done = |work: Work<u8, ManualClock>| {
+        let key = *work;
+        recorder.call(QueueOp::Done(key), |_| {
+            work.done();
+            Some(key)
+        })
+    };
+    for i in 0..CALLS {
+        let seed = scramble(seed * CALLS + i);
+        let key = u8::try_from(seed / 2 % 3).unwrap();
+        calls.push(if seed.is_multiple_of(2) {
+            recorder.call(QueueOp::Add(key), |_| queue.try_add(key).ok().map(|()| key))
+        } else if let Some(work) = held.take() {
+            done(work)
+        } else {
+            recorder.call(QueueOp::Get, |_| {
+                held = queue.try_get();
+                held.as_deref().copied()
+            })
+        });
+    }
+    calls.extend(held.map(done));
+    calls
+}
+
+#[test]
+fn the_queue() {
+    for round in 0..ROUNDS {
+        let builder = WorkQueue::builder(CAPACITY).clock(ManualClock::new());
+        let (queue, recorder): (TestQueue, _) = (builder.build().unwrap(), Recorder::default());
+        let history = record(|thread| use_queue(&queue, &recorder, round * THREADS + thread));
+        assert_linearizable(&Sequential::default(), &history, step);
+    }
+}
+
+#[test]
+fn the_search_finds_what_is_wrong() {
+    fn call<O, R>(op: O, result: R, began: u64, ended: u64) -> Call<O, R> {
+        Call {
+            op,
+            result,
+            began,
+            ended,
+        }
+    }
+    let quota = Quota::per_second(1).unwrap();
+    let taken_twice = [call((1, 0), Ok(()), 0, 1), call((1, 0), Ok(()), 2, 3)];
+    assert!(!linearizable(&Exact::new(quota), &taken_twice, take));
+    // One after the other: the second cannot have come first.
+    let lost = [
+        call(QueueOp::Add(1), Some(1), 0, 1),
+        call(QueueOp::Get, None, 2, 3),
+    ];
+    assert!(!linearizable(&Sequential::default(), &lost, step));
+    // At once: it can.
+    let either = [
+        call(QueueOp::Add(1), Some(1), 0, 3),
+        call(QueueOp::Get, None, 1, 2),
+    ];
+    assert!(linearizable(&Sequential::default(), &either, step));
+}

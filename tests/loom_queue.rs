@@ -1,0 +1,301 @@
+//! The work queue under the model checker: no key is lost, none is held twice, and whoever waits is woken, in whatever
+//! order the threads come.
+//!
+//! Waiting threads that are not woken show as deadlocks. No model is capped in time or permutations; those of three
+//! threads bound the preemptions by three. Each prints how many executions it took.
+#![cfg(tollgate_loom)]
+
+#[path = "model/explore.rs"]
+mod explore;
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use explore::{block_on, explore};
+use loom::thread;
+use tollgate::{AddError, ManualClock, Work, WorkQueue};
+
+type Queue = WorkQueue<u8, ManualClock>;
+
+fn queue(capacity: usize) -> (Queue, ManualClock) {
+    let clock = ManualClock::new();
+    let backoff = |_: u32, _: u64| Duration::from_millis(1);
+    let queue = WorkQueue::builder(capacity)
+        .backoff(backoff)
+        .clock(clock.clone());
+    (queue.build().unwrap(), clock)
+}
+
+/// Polls once, and drops the future if it is not ready.
+fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
+    pin!(future)
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// Counts who holds a key; std's, so that it is no part of the model.
+#[derive(Default)]
+struct Held(AtomicUsize);
+
+impl Held {
+    fn finish(&self, work: Work<u8, ManualClock>) {
+        assert_eq!(self.0.fetch_add(1, Ordering::Relaxed), 0, "held twice");
+        thread::yield_now();
+        self.0.fetch_sub(1, Ordering::Relaxed);
+        work.done();
+    }
+}
+
+#[test]
+fn a_key_added_while_it_is_finished_runs_again() {
+    explore("add x finish", None, || {
+        let (queue, _) = queue(1);
+        queue.try_add(1).unwrap();
+        let work = queue.try_get().unwrap();
+        let adder = {
+            let queue = queue.clone();
+            thread::spawn(move || queue.try_add(1).unwrap())
+        };
+        work.done();
+        adder.join().unwrap();
+        assert_eq!(
+            queue.stats().ready,
+            1,
+            "the add came after the key was handed out"
+        );
+    });
+}
+
+#[test]
+fn a_key_that_two_want_is_held_by_one() {
+    explore("add, get x finish, get", None, || {
+        let (queue, _) = queue(1);
+        let held = Arc::new(Held::default());
+        queue.try_add(1).unwrap();
+        let other = {
+            let (queue, held) = (queue.clone(), Arc::clone(&held));
+            thread::spawn(move || {
+                queue.try_add(1).unwrap();
+                queue.try_get().map(|work| held.finish(work)).is_some()
+            })
+        };
+        let mut runs = 0;
+        while let Some(work) = queue.try_get() {
+            held.finish(work);
+            runs += 1;
+        }
+        runs += u32::from(other.join().unwrap());
+        while let Some(work) = queue.try_get() {
+            held.finish(work);
+            runs += 1;
+        }
+        assert!((1..=2).contains(&runs), "{runs}");
+    });
+}
+
+#[test]
+fn a_waiting_consumer_gets_what_is_added() {
+    explore("add x get", None, || {
+        let (queue, _) = queue(1);
+        let consumer = {
+            let queue = queue.clone();
+            thread::spawn(move || *block_on(queue.get()).unwrap())
+        };
+        queue.try_add(7).unwrap();
+        assert_eq!(consumer.join().unwrap(), 7);
+    });
+    explore("add, add x get x get", Some(3), || {
+        let (queue, _) = queue(2);
+        let consumers = [(); 2].map(|()| {
+            let queue = queue.clone();
+            thread::spawn(move || {
+                let work = block_on(queue.get()).unwrap();
+                let key = *work;
+                work.done();
+                key
+            })
+        });
+        queue.try_add(1).unwrap();
+        queue.try_add(2).unwrap();
+        let mut got = consumers.map(|consumer| consumer.join().unwrap());
+        got.sort_unstable();
+        assert_eq!(got, [1, 2]);
+    });
+}
+
+#[test]
+fn the_wake_up_of_a_cancelled_consumer_is_passed_on() {
+    explore("add x cancelled get x get", Some(3), || {
+        let (queue, _) = queue(1);
+        let cancelled = {
+            let queue = queue.clone();
+            thread::spawn(move || {
+                if let Poll::Ready(Some(work)) = poll_once(queue.get()) {
+                    work.requeue();
+                }
+            })
+        };
+        let consumer = {
+            let queue = queue.clone();
+            thread::spawn(move || block_on(queue.get()).unwrap().done())
+        };
+        queue.try_add(1).unwrap();
+        consumer.join().unwrap();
+        cancelled.join().unwrap();
+    });
+}
+
+#[test]
+fn the_lead_of_a_cancelled_consumer_is_passed_on() {
+    explore("advance x cancelled leader x get", Some(3), || {
+        let (queue, clock) = queue(1);
+        queue.try_add_after(1, Duration::from_millis(1)).unwrap();
+        let cancelled = {
+            let queue = queue.clone();
+            thread::spawn(move || {
+                if let Poll::Ready(Some(work)) = poll_once(queue.get()) {
+                    work.requeue();
+                }
+            })
+        };
+        let consumer = {
+            let queue = queue.clone();
+            thread::spawn(move || block_on(queue.get()).unwrap().done())
+        };
+        clock.advance(Duration::from_millis(1));
+        consumer.join().unwrap();
+        cancelled.join().unwrap();
+    });
+}
+
+#[test]
+fn an_earlier_key_re_arms_the_leader() {
+    explore("add_after earlier x get x advance", Some(3), || {
+        let (queue, clock) = queue(2);
+        queue.try_add_after(9, Duration::from_secs(9)).unwrap();
+        let consumer = {
+            let queue = queue.clone();
+            thread::spawn(move || *block_on(queue.get()).unwrap())
+        };
+        let adder = {
+            let queue = queue.clone();
+            thread::spawn(move || queue.try_add_after(1, Duration::from_millis(1)).unwrap())
+        };
+        clock.advance(Duration::from_millis(1));
+        adder.join().unwrap();
+        // From whichever instant the delay was counted, it is over now.
+        clock.advance(Duration::from_millis(1));
+        assert_eq!(consumer.join().unwrap(), 1);
+    });
+}
+
+#[test]
+fn a_blocked_adder_gets_the_room_that_is_freed() {
+    explore("finish x blocked add", None, || {
+        let (queue, _) = queue(1);
+        queue.try_add(1).unwrap();
+        let work = queue.try_get().unwrap();
+        let adder = {
+            let queue = queue.clone();
+            thread::spawn(move || block_on(queue.add(2)).unwrap())
+        };
+        work.done();
+        adder.join().unwrap();
+        assert_eq!(*queue.try_get().unwrap(), 2);
+    });
+    explore("finish x cancelled add x blocked add", Some(3), || {
+        let (queue, _) = queue(1);
+        queue.try_add(1).unwrap();
+        let work = queue.try_get().unwrap();
+        let cancelled = {
+            let queue = queue.clone();
+            thread::spawn(move || {
+                if poll_once(queue.add(3)).is_ready() {
+                    assert!(queue.remove(&3));
+                }
+            })
+        };
+        let adder = {
+            let queue = queue.clone();
+            thread::spawn(move || block_on(queue.add(2)).unwrap())
+        };
+        work.done();
+        adder.join().unwrap();
+        cancelled.join().unwrap();
+        assert_eq!(*queue.try_get().unwrap(), 2);
+    });
+}
+
+#[test]
+fn a_drain_waits_for_a_key_that_became_dirty() {
+    explore("drain x add x finish", Some(3), || {
+        let (queue, _) = queue(1);
+        queue.try_add(1).unwrap();
+        let work = queue.try_get().unwrap();
+        let drain = {
+            let queue = queue.clone();
+            thread::spawn(move || block_on(queue.drain(Duration::MAX)))
+        };
+        let adder = {
+            let queue = queue.clone();
+            thread::spawn(move || queue.try_add(1))
+        };
+        work.done();
+        let added = adder.join().unwrap();
+        match queue.try_get() {
+            Some(work) => work.done(),
+            None => assert_eq!(added, Err(AddError::Closed(1)), "an added key runs"),
+        }
+        let drained = drain.join().unwrap();
+        assert!(drained.complete() && drained.returned.is_empty());
+    });
+    explore("drain x retry", None, || {
+        let (queue, _) = queue(1);
+        queue.try_add(1).unwrap();
+        let work = queue.try_get().unwrap();
+        let drain = {
+            let queue = queue.clone();
+            thread::spawn(move || block_on(queue.drain(Duration::MAX)))
+        };
+        drop(work);
+        let drained = drain.join().unwrap();
+        assert!(drained.complete());
+        assert_eq!(drained.returned, [1], "reported, not lost");
+    });
+}
+
+#[test]
+fn closing_ends_every_wait() {
+    explore("close x get x get", Some(3), || {
+        let (queue, _) = queue(1);
+        let consumers = [(); 2].map(|()| {
+            let queue = queue.clone();
+            thread::spawn(move || block_on(queue.get()).is_none())
+        });
+        assert!(queue.close().is_empty());
+        assert!(consumers.map(|consumer| consumer.join().unwrap()) == [true, true]);
+    });
+    explore("close x blocked add x get", Some(3), || {
+        let (queue, _) = queue(1);
+        queue.try_add(1).unwrap();
+        let adder = {
+            let queue = queue.clone();
+            thread::spawn(move || block_on(queue.add(2)))
+        };
+        let consumer = {
+            let queue = queue.clone();
+            thread::spawn(move || block_on(queue.get()).map(Work::done))
+        };
+        let left = queue.close();
+        assert!(left.is_empty(), "nothing was delayed");
+        let added = adder.join().unwrap().is_ok();
+        let got = consumer.join().unwrap().is_some();
+        // The second key is still there exactly if it came in and only one was taken.
+        assert!(got, "a ready key is handed out, closed or not");
+        assert_eq!(queue.stats().ready, usize::from(added));
+    });
+}

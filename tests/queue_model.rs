@@ -1,0 +1,126 @@
+//! The work queue against a naive model of its states: the same results, in the same order, with the same counts; no
+//! key lost, none held twice, never more than fit.
+#![cfg(not(tollgate_loom))]
+
+#[path = "model/queue.rs"]
+mod model;
+
+use std::time::Duration;
+
+use model::{Op, Outcome};
+use proptest::prelude::*;
+use tollgate::{Backoff, ExponentialBackoff, ManualClock, WorkQueue};
+
+/// Of a few ticks mostly, so that keys are due together.
+fn nanos() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        1 => Just(0),
+        3 => (0..5u64).prop_map(|millis| millis * 1_000_000),
+        2 => 0..5_000_000u64,
+        2 => 0..1u64 << 34,
+        1 => 0..1u64 << 54,
+    ]
+}
+
+fn outcome() -> impl Strategy<Value = Outcome> {
+    prop_oneof![
+        Just(Outcome::Done),
+        Just(Outcome::Requeue),
+        nanos().prop_map(Outcome::RequeueAfter),
+        Just(Outcome::Retry),
+        Just(Outcome::Retry),
+        Just(Outcome::Fail),
+        Just(Outcome::Drop),
+    ]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let key = 0..8u8;
+    prop_oneof![
+        60 => key.clone().prop_map(Op::Add),
+        60 => (key.clone(), nanos()).prop_map(|(key, delay)| Op::AddAfter(key, delay)),
+        80 => Just(Op::Get),
+        80 => (any::<u8>(), outcome()).prop_map(|(pick, outcome)| Op::Finish(pick, outcome)),
+        20 => key.prop_map(Op::Remove),
+        60 => nanos().prop_map(Op::Advance),
+        1 => Just(Op::Close),
+        1 => Just(Op::Drain),
+        1 => Just(Op::ShutdownNow),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn agrees_with_the_naive_model(capacity in 1..9usize, ops in prop::collection::vec(op(), 1..120)) {
+        model::run(capacity, &ops);
+    }
+}
+
+#[test]
+fn a_key_that_was_due_first_is_handed_out_first() {
+    // Nobody asked between the two: the delayed key has been ready since 5 ms nevertheless.
+    let add = [
+        Op::AddAfter(1, 5_000_000),
+        Op::Advance(10_000_000),
+        Op::Add(2),
+        Op::Get,
+    ];
+    model::run(8, &add);
+    let finish = [
+        Op::Add(2),
+        Op::Get,
+        Op::AddAfter(1, 5_000_000),
+        Op::Advance(10_000_000),
+        Op::Finish(0, Outcome::Requeue),
+        Op::Get,
+    ];
+    model::run(8, &finish);
+}
+
+#[test]
+fn there_is_nothing_to_remove_of_a_key_that_only_runs() {
+    model::run(8, &[Op::Add(1), Op::Get, Op::Remove(1)]);
+    model::run(
+        8,
+        &[
+            Op::Add(1),
+            Op::Get,
+            Op::AddAfter(1, 1),
+            Op::Remove(1),
+            Op::Remove(1),
+        ],
+    );
+}
+
+#[test]
+fn runs_that_events_bring_on_do_not_raise_the_backoff() {
+    let clock = ManualClock::new();
+    let backoff =
+        ExponentialBackoff::new(Duration::from_millis(5), Duration::from_secs(1000)).jitter(0);
+    let queue = WorkQueue::builder(1)
+        .backoff(backoff)
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    queue.try_add("key").unwrap();
+    queue.try_get().unwrap().retry();
+    for _ in 0..100 {
+        // Long before the 5 ms are over.
+        queue.try_add("key").unwrap();
+        let work = queue.try_get().unwrap();
+        assert_eq!(work.failures(), 1);
+        work.retry();
+    }
+    clock.advance(backoff.delay(1, 0));
+    let work = queue.try_get().unwrap();
+    assert_eq!(work.failures(), 1);
+    work.retry();
+    clock.advance(backoff.delay(2, 0));
+    assert_eq!(
+        queue.try_get().unwrap().failures(),
+        2,
+        "a run that waited for its time counts"
+    );
+}

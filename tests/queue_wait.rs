@@ -1,0 +1,317 @@
+//! Waiting on the work queue: who is woken, and when; what a waiter that gives up leaves to the others; how it ends.
+#![cfg(not(tollgate_loom))]
+
+#[allow(dead_code, reason = "shared with the tests of the limiters")]
+#[path = "model/tasks.rs"]
+mod tasks;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::thread;
+use std::time::Duration;
+
+use tasks::{Polled, poll_once};
+use tollgate::{AddError, Clock, ManualClock, TimedOut, Timestamp, WorkQueue};
+
+type Queue = WorkQueue<u64, ManualClock>;
+
+fn queue(capacity: usize) -> (Queue, ManualClock) {
+    let clock = ManualClock::new();
+    let backoff = |_: u32, _: u64| millis(5);
+    let queue = WorkQueue::builder(capacity)
+        .backoff(backoff)
+        .clock(clock.clone());
+    (queue.build().unwrap(), clock)
+}
+
+fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// The wake-ups of each.
+fn woken<F: Future>(waiting: &[Polled<F>]) -> Vec<usize> {
+    waiting.iter().map(Polled::woken).collect()
+}
+
+#[test]
+fn one_added_key_wakes_one_consumer_the_first() {
+    let (queue, _) = queue(1_000);
+    let mut waiting: Vec<_> = (0..100).map(|_| Polled::pending(queue.get())).collect();
+    for n in 0..100 {
+        queue.try_add(n).unwrap();
+        let woken = woken(&waiting);
+        assert_eq!(woken.iter().sum::<usize>(), n as usize + 1);
+        assert_eq!(woken[n as usize], 1);
+    }
+    for (n, getter) in waiting.drain(..).enumerate() {
+        getter.ready().expect("a key").done();
+        assert_eq!(queue.stats().ready, 99 - n);
+    }
+}
+
+#[test]
+fn a_cancelled_consumer_passes_its_wake_up_on() {
+    let (queue, _) = queue(8);
+    let (first, second, third) = (
+        Polled::pending(queue.get()),
+        Polled::pending(queue.get()),
+        Polled::pending(queue.get()),
+    );
+    queue.try_add(1).unwrap();
+    assert_eq!((first.woken(), second.woken()), (1, 0));
+    drop(first);
+    assert_eq!((second.woken(), third.woken()), (1, 0));
+    drop(second);
+    assert_eq!(*third.ready().unwrap(), 1);
+}
+
+#[test]
+fn a_consumer_that_finds_its_key_taken_waits_at_the_head() {
+    let (queue, _) = queue(8);
+    let (mut first, second) = (Polled::pending(queue.get()), Polled::pending(queue.get()));
+    queue.try_add(1).unwrap();
+    let barged = queue.try_get().unwrap();
+    assert!(first.poll().is_pending());
+    queue.try_add(2).unwrap();
+    assert_eq!((first.woken(), second.woken()), (2, 0));
+    assert_eq!(*first.ready().unwrap(), 2);
+    barged.done();
+}
+
+#[test]
+fn the_leader_that_is_cancelled_hands_the_lead_on() {
+    let (queue, clock) = queue(8);
+    queue.try_add_after(1, millis(5)).unwrap();
+    let (leader, mut next) = (Polled::pending(queue.get()), Polled::pending(queue.get()));
+    assert_eq!(
+        clock.next_deadline(),
+        Some(Timestamp::from_nanos(5_000_000))
+    );
+    drop(leader);
+    assert_eq!((clock.next_deadline(), next.woken()), (None, 1));
+    assert!(next.poll().is_pending());
+    clock.advance(millis(5));
+    assert_eq!(*next.ready().unwrap(), 1);
+}
+
+#[test]
+fn the_leader_that_takes_a_key_hands_the_lead_on() {
+    let (queue, clock) = queue(8);
+    queue.try_add_after(1, millis(5)).unwrap();
+    let (leader, mut next) = (Polled::pending(queue.get()), Polled::pending(queue.get()));
+    queue.try_add(2).unwrap();
+    assert_eq!(*leader.ready().unwrap(), 2);
+    assert_eq!(next.woken(), 1);
+    assert!(next.poll().is_pending());
+    clock.advance(millis(5));
+    assert_eq!(*next.ready().unwrap(), 1);
+}
+
+#[test]
+fn an_earlier_key_re_arms_the_leader_and_nobody_else() {
+    let (queue, clock) = queue(8);
+    let mut leader = Polled::pending(queue.get());
+    let other = Polled::pending(queue.get());
+    for (i, delay) in [50, 20, 3].into_iter().enumerate() {
+        queue.try_add_after(delay, millis(delay)).unwrap();
+        assert_eq!((leader.woken(), other.woken()), (i + 1, 0));
+        assert!(leader.poll().is_pending());
+        assert_eq!(
+            clock.next_deadline(),
+            Some(Timestamp::ZERO.saturating_add(millis(delay)))
+        );
+    }
+    // A later one changes nothing.
+    queue.try_add_after(60, millis(60)).unwrap();
+    assert_eq!(leader.woken(), 3);
+    clock.advance(millis(3));
+    assert_eq!(*leader.ready().unwrap(), 3);
+}
+
+#[test]
+fn delays_of_all_lengths_end_on_the_tick_with_one_consumer_waiting() {
+    for delay in [
+        1,
+        63,
+        64,
+        65,
+        4_095,
+        4_096,
+        5_000,
+        262_144,
+        1 << 24,
+        (1 << 24) + 1,
+        1 << 40,
+    ] {
+        let (queue, clock) = queue(8);
+        queue.try_add_after(1, millis(delay)).unwrap();
+        let mut tasks = tasks::Tasks::new(&clock);
+        tasks.start(async { drop(queue.get().await) });
+        tasks.run_until(u64::MAX);
+        assert_eq!(tasks.ended, [(0, delay * 1_000_000, ())]);
+        assert!(tasks.wakes() <= 8, "one a level of the wheel at most");
+    }
+}
+
+#[test]
+fn adders_wait_for_room_in_order() {
+    let (queue, _) = queue(2);
+    queue.try_add(1).unwrap();
+    queue.try_add(2).unwrap();
+    let (first, second) = (Polled::pending(queue.add(3)), Polled::pending(queue.add(4)));
+    // A live key needs no room.
+    assert_eq!(queue.add(1).wait(), Ok(()));
+    queue.try_get().unwrap().done();
+    assert_eq!((first.woken(), second.woken()), (1, 0));
+    assert_eq!(
+        queue.try_add(5),
+        Err(AddError::Full(5)),
+        "the room is promised"
+    );
+    assert_eq!(first.ready(), Ok(()));
+    assert!(queue.remove(&3));
+    assert_eq!(second.ready(), Ok(()));
+    let ready = [(); 2].map(|()| *queue.try_get().unwrap());
+    assert_eq!(ready, [2, 4]);
+}
+
+#[test]
+fn a_cancelled_adder_passes_the_room_on() {
+    let (queue, _) = queue(1);
+    queue.try_add(1).unwrap();
+    let (first, second) = (Polled::pending(queue.add(2)), Polled::pending(queue.add(3)));
+    queue.try_get().unwrap().done();
+    drop(first);
+    assert_eq!(second.woken(), 1);
+    assert_eq!(second.ready(), Ok(()));
+    // And with nobody left to take it, it is there for all.
+    let third = Polled::pending(queue.add(4));
+    queue.try_get().unwrap().done();
+    drop(third);
+    assert_eq!(queue.try_add(5), Ok(()));
+}
+
+#[test]
+fn an_adder_whose_key_came_in_meanwhile_leaves_the_room_to_the_next() {
+    let (queue, _) = queue(2);
+    queue.try_add(1).unwrap();
+    queue.try_add(2).unwrap();
+    let waiting = [3, 3, 4].map(|key| Polled::pending(queue.add(key)));
+    queue.try_get().unwrap().done();
+    queue.try_get().unwrap().done();
+    assert_eq!(woken(&waiting), [1, 1, 0]);
+    let [first, same, other] = waiting;
+    assert_eq!(
+        (first.ready(), same.ready(), other.ready()),
+        (Ok(()), Ok(()), Ok(()))
+    );
+    assert_eq!(queue.stats().ready, 2);
+}
+
+#[test]
+fn closing_wakes_everybody() {
+    let (queue, _) = queue(1);
+    let getters: Vec<_> = (0..3).map(|_| Polled::pending(queue.get())).collect();
+    queue.close();
+    assert_eq!(woken(&getters), [1, 1, 1]);
+    for getter in getters {
+        assert!(getter.ready().is_none());
+    }
+    let (queue, _) = self::queue(1);
+    queue.try_add(1).unwrap();
+    let adders: Vec<_> = [2, 3]
+        .into_iter()
+        .map(|key| Polled::pending(queue.add(key)))
+        .collect();
+    queue.close();
+    assert_eq!(woken(&adders), [1, 1]);
+    for (key, adder) in [2, 3].into_iter().zip(adders) {
+        assert_eq!(adder.ready(), Err(AddError::Closed(key)));
+    }
+}
+
+#[test]
+fn a_drain_waits_for_what_runs_and_for_what_became_dirty() {
+    let (queue, clock) = queue(8);
+    for key in [1, 2] {
+        queue.try_add(key).unwrap();
+    }
+    let (one, two) = (queue.try_get().unwrap(), queue.try_get().unwrap());
+    queue.try_add(1).unwrap();
+    let mut drain = Polled::pending(queue.drain(millis(100)));
+    assert_eq!(queue.try_add(2), Err(AddError::Closed(2)));
+    one.done();
+    two.retry();
+    assert!(drain.poll().is_pending(), "the first is ready once more");
+    queue.try_get().unwrap().done();
+    let drained = drain.ready();
+    assert!(drained.complete());
+    assert_eq!(drained.returned, [2]);
+
+    // Out of time.
+    let (queue, clock2) = self::queue(8);
+    queue.try_add(1).unwrap();
+    let work = queue.try_get().unwrap();
+    let drain = Polled::pending(queue.drain(millis(100)));
+    clock2.advance(millis(100));
+    assert_eq!(drain.woken(), 1);
+    let drained = drain.ready();
+    assert_eq!((drained.ready, drained.processing), (0, 1));
+    work.done();
+    assert!(poll_once(queue.drain(Duration::ZERO)).is_ready());
+    assert_eq!(clock.now(), Timestamp::ZERO);
+}
+
+#[test]
+fn a_worker_that_panics_loses_nothing() {
+    let (queue, clock) = queue(8);
+    queue.try_add(1).unwrap();
+    let panicked = catch_unwind(AssertUnwindSafe(|| {
+        let _work = queue.try_get().unwrap();
+        resume_unwind(Box::new("bug"));
+    }));
+    assert!(panicked.is_err());
+    assert_eq!(queue.stats().delayed, 1);
+    clock.advance(millis(5));
+    assert_eq!(queue.try_get().unwrap().failures(), 1);
+}
+
+#[test]
+fn an_observer_that_panics_loses_nothing() {
+    struct Bomb;
+    impl tollgate::Observer for Bomb {
+        fn started(&self, _: Duration) {
+            resume_unwind(Box::new("bug"));
+        }
+    }
+    let queue = WorkQueue::<u64>::builder(8)
+        .clock(ManualClock::new())
+        .observer(std::sync::Arc::new(Bomb));
+    let queue = queue.build().unwrap();
+    queue.try_add(1).unwrap();
+    assert!(catch_unwind(AssertUnwindSafe(|| drop(queue.try_get()))).is_err());
+    let stats = queue.stats();
+    assert_eq!((stats.processing, stats.delayed), (0, 1));
+}
+
+#[test]
+fn a_thread_waits_until_its_deadline() {
+    let (queue, clock) = queue(8);
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| queue.get().wait_timeout(millis(10)).map(drop));
+        while clock.next_deadline().is_none() {
+            thread::yield_now();
+        }
+        clock.advance(millis(10));
+        assert_eq!(waiting.join().unwrap(), Err(TimedOut));
+        let waiting = scope.spawn(|| {
+            queue
+                .get()
+                .wait_timeout(millis(10))
+                .unwrap()
+                .unwrap()
+                .done()
+        });
+        queue.try_add(1).unwrap();
+        waiting.join().unwrap();
+    });
+}
