@@ -17,11 +17,11 @@ pub(crate) use mutex::Mutex;
 
 /// An atomic word.
 #[derive(Debug)]
-#[expect(clippy::disallowed_types, reason = "this is where it comes in")]
+#[allow(clippy::disallowed_types, reason = "this is where it comes in")]
 pub(crate) struct AtomicU64(atomic::AtomicU64);
 
 impl AtomicU64 {
-    #[expect(clippy::disallowed_types, reason = "this is where it comes in")]
+    #[allow(clippy::disallowed_types, reason = "this is where it comes in")]
     pub(crate) fn new(value: u64) -> Self {
         Self(atomic::AtomicU64::new(value))
     }
@@ -66,11 +66,11 @@ impl AtomicU64 {
 
 /// A word that the model checker does not follow: for what may hold any value, and to keep models small enough to end.
 #[derive(Debug)]
-#[expect(clippy::disallowed_types, reason = "this is where it comes in")]
+#[allow(clippy::disallowed_types, reason = "this is where it comes in")]
 pub(crate) struct UnmodelledU64(std::sync::atomic::AtomicU64);
 
 impl UnmodelledU64 {
-    #[expect(clippy::disallowed_types, reason = "this is where it comes in")]
+    #[allow(clippy::disallowed_types, reason = "this is where it comes in")]
     pub(crate) fn new(value: u64) -> Self {
         Self(std::sync::atomic::AtomicU64::new(value))
     }
@@ -109,7 +109,7 @@ mod mutex {
 }
 
 /// Threads, and how they wait.
-#[expect(clippy::disallowed_methods, reason = "this is where they come in")]
+#[allow(clippy::disallowed_methods, reason = "this is where they come in")]
 pub(crate) mod thread {
     #[cfg(tollgate_loom)]
     use loom::thread;

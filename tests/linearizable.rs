@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use exact::Exact;
-use tollgate::RateLimiter;
 use tollgate::{
     AtomicTokenBucket, Denied, ManualClock, Quota, RateLimiter, Timestamp, Work, WorkQueue,
 };

@@ -49,7 +49,7 @@ impl World {
         let version = self.versions[at].load(Ordering::SeqCst);
         thread::yield_now();
         self.held[at].store(false, Ordering::SeqCst);
-        if self.runs.fetch_add(1, Ordering::SeqCst) % 7 == 0 {
+        if self.runs.fetch_add(1, Ordering::SeqCst).is_multiple_of(7) {
             resume_unwind(Box::new("every seventh"));
         }
         self.seen[at].store(version, Ordering::SeqCst);

@@ -1,0 +1,321 @@
+//! All operations of a limiter: that the lock-free bucket and the locked one do the same, whatever is asked of them in
+//! whatever order, and that neither leases nor changes of the quota nor cancellations admit more than the quota does.
+
+#![allow(missing_docs)]
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tollgate::{
+    AtomicTokenBucket, CarryOver, Clock, Denied, LockedTokenBucket, ManualClock, Quota, QuotaError,
+    RateLimiter, Reservation, Timestamp,
+};
+
+#[derive(Clone, Debug)]
+enum Op {
+    Acquire(u64),
+    AcquireAbove(u64, u64),
+    AcquireUpTo(u64),
+    Reserve(u64, u64),
+    /// Of the reservations that are open.
+    Cancel(prop::sample::Index),
+    Use(prop::sample::Index),
+    Refund(u64),
+    Drain,
+    PauseFor(u64),
+    SyncRemaining(u64),
+    SetQuota(u64, u64, u8),
+    Advance(u64),
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let n = || 0..12_u64;
+    let op = prop_oneof![
+        6 => n().prop_map(Op::Acquire),
+        2 => (n(), n()).prop_map(|(n, floor)| Op::AcquireAbove(n, floor)),
+        2 => n().prop_map(Op::AcquireUpTo),
+        3 => (n(), 0..20_000_000_000_u64).prop_map(|(n, wait)| Op::Reserve(n, wait)),
+        2 => any::<prop::sample::Index>().prop_map(Op::Cancel),
+        1 => any::<prop::sample::Index>().prop_map(Op::Use),
+        1 => n().prop_map(Op::Refund),
+        1 => Just(Op::Drain),
+        1 => (0..5_000_000_000_u64).prop_map(Op::PauseFor),
+        1 => n().prop_map(Op::SyncRemaining),
+        1 => (0..50_u64, 1..20_u64, 0..4_u8).prop_map(|(rate, burst, rule)| Op::SetQuota(rate, burst, rule)),
+        6 => (0..3_000_000_000_u64).prop_map(Op::Advance),
+    ];
+    prop::collection::vec(op, 1..120)
+}
+
+fn rule(code: u8) -> CarryOver {
+    [
+        CarryOver::Tokens,
+        CarryOver::Fraction,
+        CarryOver::Empty,
+        CarryOver::Full,
+    ][usize::from(code)]
+}
+
+/// A limiter, its open reservations, and what it said.
+struct Subject<'a, L> {
+    limiter: &'a L,
+    clock: ManualClock,
+    open: Vec<Reservation<'a>>,
+}
+
+impl<L: RateLimiter> Subject<'_, L> {
+    /// Does one thing and says, in words, what came of it.
+    fn run(&mut self, op: &Op) -> String {
+        let limiter = self.limiter;
+        let said = match op {
+            Op::Acquire(n) => format!("{:?}", limiter.try_acquire(*n)),
+            Op::AcquireAbove(n, floor) => format!("{:?}", limiter.try_acquire_above(*n, *floor)),
+            Op::AcquireUpTo(n) => limiter.try_acquire_up_to(*n).to_string(),
+            Op::Reserve(n, wait) => match limiter.reserve(*n, Duration::from_nanos(*wait)) {
+                Ok(reservation) => {
+                    let ready_at = reservation.ready_at();
+                    self.open.push(reservation);
+                    format!("{ready_at:?}")
+                }
+                Err(denied) => format!("{denied:?}"),
+            },
+            Op::Cancel(_) | Op::Use(_) if self.open.is_empty() => String::new(),
+            Op::Cancel(which) => {
+                self.open.remove(which.index(self.open.len())).cancel();
+                String::new()
+            }
+            Op::Use(which) => {
+                drop(self.open.remove(which.index(self.open.len())));
+                String::new()
+            }
+            Op::Refund(n) => format!("{:?}", limiter.refund(*n)),
+            Op::Drain => format!("{:?}", limiter.drain()),
+            Op::PauseFor(nanos) => {
+                let until = self
+                    .clock
+                    .now()
+                    .saturating_add(Duration::from_nanos(*nanos));
+                format!("{:?}", limiter.pause_until(until))
+            }
+            Op::SyncRemaining(n) => format!("{:?}", limiter.sync_remaining(*n)),
+            Op::SetQuota(rate, burst, code) => {
+                let quota = Quota::per_second(*rate).unwrap().burst(*burst).unwrap();
+                format!("{:?}", limiter.set_quota(quota, rule(*code)))
+            }
+            Op::Advance(nanos) => format!("{:?}", self.clock.advance(Duration::from_nanos(*nanos))),
+        };
+        format!("{said}, {} there, {}", limiter.available(), limiter.quota())
+    }
+}
+
+fn quota(text: &str) -> Quota {
+    text.parse().unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_500))]
+
+    #[test]
+    fn atomic_and_locked_do_the_same(ops in ops(), rate in 1..40_u64, burst in 1..15_u64) {
+        let quota = Quota::per_second(rate).unwrap().burst(burst).unwrap();
+        let (a, b) = (ManualClock::new(), ManualClock::new());
+        let atomic = AtomicTokenBucket::with_clock(quota, a.clone()).unwrap();
+        let locked = LockedTokenBucket::with_clock(quota, b.clone()).unwrap();
+        let mut atomic = Subject { limiter: &atomic, clock: a, open: Vec::new() };
+        let mut locked = Subject { limiter: &locked, clock: b, open: Vec::new() };
+        for (step, op) in ops.iter().enumerate() {
+            prop_assert_eq!(atomic.run(op), locked.run(op), "step {}: {:?}", step, op);
+        }
+    }
+
+    #[test]
+    fn a_lease_and_its_bucket_stay_within_the_quota(
+        batch in 1..9_u64,
+        takes in prop::collection::vec((any::<bool>(), 1..6_u64, 0..400_000_000_u64), 1..80),
+    ) {
+        let quota = quota("10/s burst 10");
+        let clock = ManualClock::new();
+        let buckets: [Box<dyn Leased>; 2] = [
+            Box::new(AtomicTokenBucket::with_clock(quota, clock.clone()).unwrap()),
+            Box::new(LockedTokenBucket::with_clock(quota, clock.clone()).unwrap()),
+        ];
+        for bucket in buckets {
+            let mut used = Vec::new();
+            bucket.with_lease(batch, &mut |bucket, from_lease| {
+                for (leased, n, wait) in &takes {
+                    let taken = if *leased { from_lease(*n) } else { bucket.try_acquire(*n) };
+                    if taken.is_ok() {
+                        used.push((clock.now(), *n));
+                    }
+                    clock.advance(Duration::from_nanos(*wait));
+                }
+            });
+            assert_never_over(quota, &used);
+            clock.advance(Duration::from_secs(10));
+            prop_assert_eq!(bucket.available(), 10, "all of the burst is back");
+        }
+    }
+
+    #[test]
+    fn changing_the_quota_back_and_forth_mints_nothing(
+        first in (1..30_u64, 1..20_u64), second in (1..30_u64, 1..20_u64), code in 0..3_u8, used in 0..20_u64,
+    ) {
+        let quota = |(rate, burst)| Quota::per_second(rate).unwrap().burst(burst).unwrap();
+        let (first, second) = (quota(first), quota(second));
+        let clock = ManualClock::new();
+        let atomic = AtomicTokenBucket::with_clock(first, clock.clone()).unwrap();
+        let locked = LockedTokenBucket::with_clock(first, clock).unwrap();
+        for bucket in [&atomic as &dyn RateLimiter, &locked] {
+            bucket.try_acquire_up_to(used);
+            let before = bucket.available();
+            for _ in 0..300 {
+                bucket.set_quota(second, rule(code)).unwrap();
+                bucket.set_quota(first, rule(code)).unwrap();
+            }
+            prop_assert!(bucket.available() <= before);
+        }
+    }
+}
+
+/// To lease from either bucket by one name.
+trait Leased: RateLimiter {
+    fn with_lease(&self, batch: u64, run: &mut Run<'_>);
+}
+
+type Run<'a> = dyn FnMut(&dyn RateLimiter, &mut dyn FnMut(u64) -> Result<(), Denied>) + 'a;
+
+impl<L: RateLimiter> Leased for L {
+    fn with_lease(&self, batch: u64, run: &mut Run<'_>) {
+        let mut lease = self.lease(batch).unwrap();
+        run(self, &mut |n| lease.try_acquire(n));
+    }
+}
+
+/// In every window of the takes.
+fn assert_never_over(quota: Quota, used: &[(Timestamp, u64)]) {
+    for (i, (from, _)) in used.iter().enumerate() {
+        let mut sum = 0;
+        for (to, n) in &used[i..] {
+            sum += u128::from(*n);
+            let accrued = to.saturating_since(*from).as_nanos() * u128::from(quota.tokens())
+                / quota.period().as_nanos();
+            assert!(
+                sum <= u128::from(quota.max_burst()) + accrued,
+                "{sum} from {from:?} to {to:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn all_cancelled_is_as_if_nothing_had_been_taken() {
+    for order in [[0, 1, 2, 3], [3, 2, 1, 0], [1, 3, 0, 2]] {
+        let clock = ManualClock::new();
+        let atomic = AtomicTokenBucket::with_clock(quota("1/s burst 4"), clock.clone()).unwrap();
+        let locked = LockedTokenBucket::with_clock(quota("1/s burst 4"), clock).unwrap();
+        for bucket in [&atomic as &dyn RateLimiter, &locked] {
+            let mut open: Vec<_> = (0..4)
+                .map(|_| bucket.reserve(3, Duration::MAX).ok())
+                .collect();
+            for which in order {
+                open[which].take().unwrap().cancel();
+            }
+            assert_eq!(bucket.available(), 4, "{order:?}");
+        }
+    }
+}
+
+#[test]
+fn a_quota_that_does_not_fit_leaves_the_old_one() {
+    let bucket = AtomicTokenBucket::new(quota("10/d")).unwrap();
+    bucket.try_acquire(4).unwrap();
+    let refused = bucket.set_quota(quota("999983/s burst 1000000000"), CarryOver::Full);
+    assert!(
+        matches!(refused, Err(QuotaError::BeyondWord { max_burst: 1.. })),
+        "{refused:?}"
+    );
+    assert_eq!((bucket.quota(), bucket.available()), (quota("10/d"), 6));
+    let _lease = bucket.lease(3).unwrap();
+    assert_eq!(
+        bucket.set_quota(quota("10/d burst 3"), CarryOver::Tokens),
+        Err(QuotaError::ZeroBurst)
+    );
+    assert_eq!(bucket.quota(), quota("10/d"));
+}
+
+#[test]
+fn waiters_follow_a_new_quota() {
+    let clock = ManualClock::new();
+    let bucket = LockedTokenBucket::with_clock(quota("1/h burst 2"), clock.clone()).unwrap();
+    bucket.try_acquire(2).unwrap();
+    std::thread::scope(|scope| {
+        let small = scope.spawn(|| bucket.acquire(1).wait());
+        while clock.next_deadline().is_none() {
+            std::thread::yield_now();
+        }
+        // An hour becomes a second: whoever waits already need not wait an hour.
+        bucket
+            .set_quota(quota("1/s burst 2"), CarryOver::Tokens)
+            .unwrap();
+        while clock
+            .next_deadline()
+            .is_none_or(|due| due.as_nanos() > 1_000_000_000)
+        {
+            std::thread::yield_now();
+        }
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(small.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn a_waiter_for_more_than_a_new_burst_is_told() {
+    let clock = ManualClock::new();
+    let bucket = LockedTokenBucket::with_clock(quota("1/h burst 5"), clock.clone()).unwrap();
+    bucket.try_acquire(5).unwrap();
+    std::thread::scope(|scope| {
+        let large = scope.spawn(|| bucket.acquire(5).wait());
+        while clock.next_deadline().is_none() {
+            std::thread::yield_now();
+        }
+        bucket
+            .set_quota(quota("1/h burst 3"), CarryOver::Tokens)
+            .unwrap();
+        assert_eq!(
+            large.join().unwrap(),
+            Err(Denied::ExceedsBurst { burst: 3 })
+        );
+    });
+}
+
+#[test]
+fn a_server_can_only_tighten() {
+    let clock = ManualClock::new();
+    let atomic = AtomicTokenBucket::with_clock(quota("10/s burst 10"), clock.clone()).unwrap();
+    let locked = LockedTokenBucket::with_clock(quota("10/s burst 10"), clock.clone()).unwrap();
+    for bucket in [&atomic as &dyn RateLimiter, &locked] {
+        bucket.sync_remaining(u64::MAX);
+        assert_eq!(bucket.available(), 10);
+        bucket
+            .pause_until(clock.now().saturating_add(Duration::from_secs(7)))
+            .unwrap();
+        bucket
+            .pause_until(clock.now().saturating_add(Duration::from_secs(5)))
+            .unwrap();
+        assert_eq!(
+            bucket.try_acquire(1).unwrap_err().retry_after(),
+            Some(Duration::from_secs(7))
+        );
+        bucket.refund(u64::MAX);
+        assert!(bucket.available() <= 10);
+    }
+    let fast = AtomicTokenBucket::new(quota("999983/s burst 1")).unwrap();
+    assert!(matches!(
+        fast.pause_until(Timestamp::MAX),
+        Err(Denied::TooLong { .. })
+    ));
+    assert!(fast.try_acquire(1).is_ok(), "nothing was changed");
+    let unlimited = LockedTokenBucket::new(Quota::unlimited()).unwrap();
+    unlimited.drain();
+    assert!(unlimited.try_acquire(u64::MAX).is_ok());
+}
