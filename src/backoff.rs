@@ -50,6 +50,9 @@ pub struct ExponentialBackoff {
 }
 
 impl ExponentialBackoff {
+    /// As the default.
+    pub(crate) const DEFAULT: Self = Self::new(Duration::from_millis(5), Duration::from_secs(1000));
+
     /// `base` after the first failure, doubled with each further one, at most `max`; with a jitter of 10%.
     pub const fn new(base: Duration, max: Duration) -> Self {
         Self {
@@ -79,7 +82,7 @@ impl ExponentialBackoff {
 
 impl Default for ExponentialBackoff {
     fn default() -> Self {
-        Self::new(Duration::from_millis(5), Duration::from_secs(1000))
+        Self::DEFAULT
     }
 }
 

@@ -319,3 +319,51 @@ fn a_server_can_only_tighten() {
     unlimited.drain();
     assert!(unlimited.try_acquire(u64::MAX).is_ok());
 }
+
+#[test]
+fn a_time_before_the_base_is_judged_by_itself() {
+    // 999,983/s moves its base after 18 seconds, to 2.25 seconds ago.
+    const LATE: u64 = 40_000_000_000;
+    let at = Timestamp::from_nanos;
+    for stale in [
+        0,
+        1,
+        LATE / 2,
+        LATE - 2_300_000_000,
+        LATE - 2_250_000_100,
+        LATE - 1,
+    ] {
+        let atomic =
+            AtomicTokenBucket::with_clock(quota("999983/s burst 2"), ManualClock::new()).unwrap();
+        let locked =
+            LockedTokenBucket::with_clock(quota("999983/s burst 2"), ManualClock::new()).unwrap();
+        let [mut from_atomic, mut from_locked] = [Vec::new(), Vec::new()];
+        for (bucket, said) in [
+            (&atomic as &dyn RateLimiter, &mut from_atomic),
+            (&locked, &mut from_locked),
+        ] {
+            bucket.try_acquire_at(2, at(LATE)).unwrap();
+            bucket.sync_remaining_at(1, at(stale));
+            said.push((
+                bucket.try_acquire_at(1, at(stale)),
+                bucket.available_at(at(stale)),
+            ));
+            bucket.drain_at(at(stale));
+            bucket.try_acquire_up_to_at(1, at(stale));
+            said.push((
+                bucket.try_acquire_at(1, at(LATE + 1_000)),
+                bucket.available_at(at(LATE + 1_001)),
+            ));
+            said.push((bucket.try_acquire_at(1, at(LATE + 1_001)), 0));
+            said.push((
+                bucket.try_acquire_at(1, at(stale)),
+                bucket.available_at(at(stale)),
+            ));
+        }
+        assert_eq!(from_atomic, from_locked, "{stale}");
+        assert!(
+            matches!(from_atomic[0].0, Err(Denied::NotYet { .. })),
+            "{stale}"
+        );
+    }
+}

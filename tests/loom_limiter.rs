@@ -30,8 +30,8 @@ fn at(nanos: u64) -> Timestamp {
     Timestamp::from_nanos(nanos)
 }
 
-/// The instants by which a take may be judged: its own; or the base that a thread with a later time has begun, if its
-/// own lies before that.
+/// The instant by which a take is judged, and the bases after it that a thread with a later time may have begun: then
+/// it may be denied, since what was before a base is forgotten.
 fn judged_at(quota: Quota, now: u64, all: &[u64]) -> Vec<u64> {
     let base = |later: &u64| (later.saturating_sub(exact_skew(quota)) >> 18) << 18;
     let later = all.iter().map(base).filter(|base| *base > now);
@@ -52,11 +52,11 @@ fn explained(exact: &Exact, threads: &[Answers], probe: u64, there: u64) -> bool
         };
         let mut threads = threads.to_vec();
         threads[i] = rest.to_vec();
-        instants.iter().any(|&now| {
-            let mut exact = exact.clone();
-            exact.try_acquire(*n, now).is_ok() == *admitted
-                && explained(&exact, &threads, probe, there)
-        })
+        let mut after = exact.clone();
+        let same = after.try_acquire(*n, instants[0]).is_ok() == *admitted;
+        let before_a_base = instants.len() > 1;
+        same && explained(&after, &threads, probe, there)
+            || before_a_base && !admitted && explained(exact, &threads, probe, there)
     })
 }
 

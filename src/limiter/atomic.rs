@@ -25,7 +25,9 @@ use crate::wait::{Progress, Step, Wait};
 ///
 /// # Memory ordering
 /// Taking a token synchronises with nothing: do not use it to publish data. A thread whose time is older than what
-/// others have used is judged by its own time, which is never in its favour.
+/// others have used is judged by its own time, which is never in its favour. What lay before the base of the
+/// word, which follows the latest time at some distance (seconds at a million a second, weeks at common rates), is
+/// forgotten: a thread with an even older time may be denied what its own time would have allowed, never the reverse.
 ///
 /// The generation in the word is 8 bits. A thread would have to sleep between reading the word and replacing it through
 /// an exact multiple of 256 generations (changes of the quota, and moves of the base, which are at least a millisecond
@@ -108,8 +110,7 @@ impl<C> AtomicTokenBucket<C> {
                 return Ok((view.time(), (now, 0, view.absolute(view.time()))));
             }
             let next = view.time().max(view.at).wrapping_add(cost);
-            let short = next.saturating_sub(view.at.wrapping_add(view.scale.depth));
-            let retry_after = ready_after(short, view, now).ok_or(Denied::Exhausted)?;
+            let retry_after = retry_after(next, view, now).ok_or(Denied::Exhausted)?;
             if retry_after > max_wait || next > TIME_MAX {
                 return Err(Denied::TooLong { retry_after });
             }
@@ -132,7 +133,9 @@ impl<C> AtomicTokenBucket<C> {
                 .wrapping_mul(view.scale.units.per_token);
             raise(
                 view,
-                view.at.wrapping_add(view.scale.depth).wrapping_sub(keep),
+                view.at
+                    .saturating_add(view.scale.depth)
+                    .saturating_sub(keep),
             )
         });
     }
@@ -160,23 +163,18 @@ fn raise(view: &View, to: u64) -> Result<(u64, ()), ()> {
     }
 }
 
+/// Denied at `now`, by how far the virtual time would go.
 #[cold]
-fn too_early(short: u64, view: &View, now: Timestamp) -> Denied {
-    ready_after(short, view, now).map_or(Denied::Exhausted, |retry_after| Denied::NotYet {
+fn too_early(time: u64, view: &View, now: Timestamp) -> Denied {
+    retry_after(time, view, now).map_or(Denied::Exhausted, |retry_after| Denied::NotYet {
         retry_after,
     })
 }
 
-/// How long after `now` `short` units have accrued; `None` if the clock ends first.
-fn ready_after(short: u64, view: &View, now: Timestamp) -> Option<Duration> {
-    if short == 0 {
-        return Some(Duration::ZERO);
-    }
-    let wait =
-        short.checked_next_multiple_of(view.scale.units.per_nano)? / view.scale.units.per_nano;
-    // A time before the base was judged at the base.
-    let ready = now.as_nanos().max(view.base()).checked_add(wait)?;
-    Some(Duration::from_nanos(ready - now.as_nanos()))
+/// How long after `now` what is taken up to a virtual time can be used; `None` if the clock ends first.
+fn retry_after(time: u64, view: &View, now: Timestamp) -> Option<Duration> {
+    let ready_at = Timestamp::from_nanos(view.ready_at(time)?);
+    Some(ready_at.saturating_since(now))
 }
 
 impl<C: Clock + Send + Sync> RateLimiter for AtomicTokenBucket<C> {
@@ -214,7 +212,7 @@ impl<C: Clock + Send + Sync> RateLimiter for AtomicTokenBucket<C> {
             }
             match view.scale.take(view.time(), view.at, cost, floor) {
                 Ok(next) => Ok((next, ())),
-                Err(short) => Err(too_early(short, view, now)),
+                Err(wanted) => Err(too_early(wanted, view, now)),
             }
         })
     }
@@ -270,7 +268,7 @@ impl<C: Clock + Send + Sync> RateLimiter for AtomicTokenBucket<C> {
     fn pause_until(&self, until: Timestamp) -> Result<(), Denied> {
         let now = self.clock.now();
         let paused = self.cell.update(now.as_nanos(), |view| {
-            let Scale { units, depth, .. } = view.scale;
+            let units = view.scale.units;
             if units.per_token == 0 || until <= now {
                 return Err(None);
             }
@@ -279,7 +277,8 @@ impl<C: Clock + Send + Sync> RateLimiter for AtomicTokenBucket<C> {
                 .saturating_sub(view.base())
                 .checked_mul(units.per_nano);
             // The first token is there at `until`.
-            let to = wait.and_then(|at| at.checked_add(depth.wrapping_sub(units.per_token)));
+            let to =
+                wait.and_then(|at| at.checked_add(depth(view).saturating_sub(units.per_token)));
             let Some(to) = to.filter(|to| *to <= TIME_MAX) else {
                 return Err(Some(Denied::TooLong {
                     retry_after: until.saturating_since(now),
@@ -319,6 +318,14 @@ impl<C: Clock + Send + Sync> RateLimiter for AtomicTokenBucket<C> {
     }
 }
 
+/// The whole burst in units, also where the view's depth is what of it has accrued.
+fn depth(view: &View) -> u64 {
+    view.scale
+        .units
+        .burst
+        .wrapping_mul(view.scale.units.per_token)
+}
+
 fn available(view: &View) -> u64 {
     let missing = view.time().saturating_sub(view.at);
     view.scale
@@ -337,7 +344,7 @@ impl<C: Clock + Send + Sync> Internal for AtomicTokenBucket<C> {
                 u128::from(self.clock.now().as_nanos()) * u128::from(view.scale.units.per_nano);
             let full_at = view.absolute(view.time());
             let refund = ledger
-                .plan(taken.debt, full_at, now, view.scale.depth.into())
+                .plan(taken.debt, full_at, now, depth(view).into())
                 .ok_or(())?;
             let back = u64::try_from(refund.back).unwrap_or(u64::MAX);
             let next = view.time().saturating_sub(back);

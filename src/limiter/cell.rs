@@ -108,8 +108,9 @@ impl Config {
 pub(super) struct View {
     word: Word,
     anchor: Anchor,
+    /// Before the base, the depth is what of it has accrued by now.
     pub(super) scale: Scale,
-    /// Now, in units since the base.
+    /// Now, in units since the base; 0 before it.
     pub(super) at: u64,
 }
 
@@ -125,11 +126,23 @@ impl View {
         self.anchor.base
     }
 
+    /// When, in nanoseconds since the clock's origin, the bucket is full but for a burst at the virtual time `time`:
+    /// what is taken up to there can be used then. `None` if the clock ends first.
+    pub(super) fn ready_at(&self, time: u64) -> Option<u64> {
+        let accrued = self.absolute(time).saturating_sub(self.scale.units.depth());
+        if accrued == 0 {
+            return Some(0);
+        }
+        let per_nano = u128::from(self.scale.units.per_nano);
+        u64::try_from(accrued.checked_next_multiple_of(per_nano)? / per_nano).ok()
+    }
+
     /// A virtual time in units since the clock's origin, which no re-anchoring changes.
     pub(super) fn absolute(&self, time: u64) -> u128 {
         u128::from(self.anchor.base) * u128::from(self.scale.units.per_nano) + u128::from(time)
     }
 
+    #[inline]
     fn new(word: Word, anchor: Anchor, scale: Scale, elapsed: u64) -> Self {
         // Wraps only if the scale was read while it changed.
         Self {
@@ -137,6 +150,25 @@ impl View {
             anchor,
             scale,
             at: elapsed.wrapping_mul(scale.units.per_nano),
+        }
+    }
+
+    /// At any time, however far from the base.
+    fn at_any_time(word: Word, anchor: Anchor, mut scale: Scale, now: u64) -> Self {
+        let ahead = now
+            .saturating_sub(anchor.base)
+            .saturating_mul(scale.units.per_nano);
+        // Before the base, as much less of the burst has accrued.
+        let behind = anchor
+            .base
+            .saturating_sub(now)
+            .saturating_mul(scale.units.per_nano);
+        scale.depth = scale.depth.saturating_sub(behind);
+        Self {
+            word,
+            anchor,
+            scale,
+            at: ahead,
         }
     }
 }
@@ -225,9 +257,11 @@ impl WordCell {
         let slot = self.rest.hint.load_relaxed();
         let anchor = self.anchor(slot);
         let scale = self.rest.configs[usize::from(anchor.config)].scale();
-        let elapsed = now.saturating_sub(anchor.base);
+        // Beyond the horizon too if `now` lies before the base.
+        let elapsed = now.wrapping_sub(anchor.base);
         let word = self.load();
-        if anchor.is_for(word) && elapsed <= scale.horizon {
+        let mutant = cfg!(tollgate_mutant = "reanchor-unchecked");
+        if (mutant || anchor.is_for(word)) && elapsed <= scale.horizon {
             return View::new(word, anchor, scale, elapsed);
         }
         self.view_by_word(now, word)
@@ -239,15 +273,7 @@ impl WordCell {
             let word = self.load();
             let anchor = self.anchor(word.generation.into());
             let scale = self.rest.configs[usize::from(anchor.config)].scale();
-            let at = now
-                .saturating_sub(anchor.base)
-                .saturating_mul(scale.units.per_nano);
-            let view = View {
-                word,
-                anchor,
-                scale,
-                at,
-            };
+            let view = View::at_any_time(word, anchor, scale, now);
             let output = read(&view);
             if anchor.is_for(word) && self.is_current(&view) {
                 return output;
@@ -265,7 +291,7 @@ impl WordCell {
                 word = self.load();
             } else if elapsed <= scale.horizon {
                 self.rest.hint.store_relaxed(anchor.generation.into());
-                return View::new(word, anchor, scale, elapsed);
+                return View::at_any_time(word, anchor, scale, now);
             } else {
                 word = self.reanchor(word, anchor, &scale, now);
             }
@@ -320,6 +346,9 @@ impl WordCell {
             config,
             base,
         };
+        if cfg!(tollgate_mutant = "proposal-overwritten") {
+            slot.store(mine.pack(), Ordering::Release);
+        }
         // AcqRel publishes this proposal and its configuration; Acquire sees those of the one that was faster.
         match slot.compare_exchange(
             seen.pack(),

@@ -136,9 +136,9 @@ impl Scale {
         time.saturating_sub(to.saturating_sub(base).saturating_mul(self.units.per_nano))
     }
 
-    /// With the bucket full at `time`, and now `at`: the virtual time after `cost` is taken and `floor` is left, or by
-    /// how many units it is too early. Wraps rather than panics on values that were read while they changed; the caller
-    /// finds that out.
+    /// With the bucket full at `time`, and now `at`: the virtual time after `cost` is taken, if `floor` is left then;
+    /// else the one that would have had to come. Wraps rather than panics on values that were read while they changed;
+    /// the caller finds that out.
     #[inline]
     pub(super) const fn take(&self, time: u64, at: u64, cost: u64, floor: u64) -> Result<u64, u64> {
         let next = (if time > at { time } else { at }).wrapping_add(cost);
@@ -147,7 +147,7 @@ impl Scale {
         if wanted <= limit {
             Ok(next)
         } else {
-            Err(wanted.wrapping_sub(limit))
+            Err(wanted)
         }
     }
 }

@@ -75,6 +75,7 @@ impl<'a, K, C> Add<'a, K, C> {
     fn leave(&mut self, state: &mut State<K>) {
         if let Some(place) = self.place.take()
             && state.adders.leave(place)
+            && !cfg!(tollgate_mutant = "room-not-passed-on")
         {
             state.machine.release_room();
         }

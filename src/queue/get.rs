@@ -27,11 +27,12 @@ impl<'a, K, C> Get<'a, K, C> {
         let Some(place) = self.place.take() else {
             return;
         };
-        if state.getters.was_woken(place) {
+        if state.getters.was_woken(place) && !cfg!(tollgate_mutant = "no-pass-on") {
             state.woken -= 1;
         }
         state.getters.leave(place);
-        if state.leader.is_some_and(|leader| leader.id == place) {
+        let mutant = cfg!(tollgate_mutant = "no-hand-off");
+        if !mutant && state.leader.is_some_and(|leader| leader.id == place) {
             state.leader = None;
         }
     }

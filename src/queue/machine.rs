@@ -288,6 +288,7 @@ impl<K> Machine<K> {
         let Phase::Processing { dirty } = entry.phase else {
             unreachable!("only a worker finishes")
         };
+        let dirty = dirty && !cfg!(tollgate_mutant = "done-before-dirty");
         let asked = std::mem::replace(&mut entry.due, NEVER);
         entry.failures = Failures::default();
         let due = match outcome {

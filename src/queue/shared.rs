@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::add::AddError;
 use super::machine::{Added, Failures, Machine, Outcome, Refused, Started};
 use super::work::Work;
-use crate::backoff::{Backoff, Random};
+use crate::backoff::{Backoff, ExponentialBackoff, Random};
 use crate::clock::{Clock, Timestamp};
 use crate::list::Index;
 use crate::observe::Observer;
@@ -147,14 +147,25 @@ impl<K, C: Clock> Shared<K, C> {
     }
 
     /// The failures of a key whose run, begun at `started`, has failed too.
-    pub(super) fn failed(&self, before: Failures, started: Timestamp, now: Timestamp) -> Failures {
+    pub(super) fn failed(
+        &self,
+        before: Failures,
+        started: Timestamp,
+        now: Timestamp,
+        panicked: bool,
+    ) -> Failures {
         // A run that began before the last backoff was over was brought on by an event: it does not raise the exponent.
         let count = if started >= before.until {
             before.count.saturating_add(1)
         } else {
             before.count
         };
-        let delay = self.backoff.delay(count.max(1), self.random.next());
+        let backoff: &dyn Backoff = if panicked {
+            &ExponentialBackoff::DEFAULT
+        } else {
+            &*self.backoff
+        };
+        let delay = backoff.delay(count.max(1), self.random.next());
         Failures {
             count,
             until: now.saturating_add(delay),

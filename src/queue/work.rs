@@ -34,6 +34,8 @@ pub struct Work<K, C: Clock = SystemClock> {
     queued: Duration,
     started: Timestamp,
     failures: Failures,
+    /// The queue's backoff has been asked: if it panicked, it is not asked again.
+    asked: bool,
     finished: bool,
 }
 
@@ -52,6 +54,7 @@ impl<K, C: Clock> Work<K, C> {
             queued,
             started: now,
             failures,
+            asked: false,
             finished: false,
         }
     }
@@ -145,11 +148,15 @@ impl<K, C: Clock> Work<K, C> {
         self.shared.state.lock().machine.is_dirty(self.index)
     }
 
-    fn failed(&self, now: Timestamp) -> Outcome {
-        Outcome::Retry(self.shared.failed(self.failures, self.started, now))
+    fn failed(&mut self, now: Timestamp) -> Outcome {
+        let panicked = std::mem::replace(&mut self.asked, true);
+        Outcome::Retry(
+            self.shared
+                .failed(self.failures, self.started, now, panicked),
+        )
     }
 
-    fn finish(&mut self, outcome: impl FnOnce(&Self, Timestamp) -> Outcome) {
+    fn finish(&mut self, outcome: impl FnOnce(&mut Self, Timestamp) -> Outcome) {
         let now = self.shared.clock.now();
         let outcome = outcome(self, now);
         self.finished = true;

@@ -1,0 +1,106 @@
+//! Changes of the quota and leases beside takers, under the model checker: no token appears, and none is lost.
+//!
+//! Those of three threads bound the preemptions by two, which is said where it is done.
+#![cfg(tollgate_loom)]
+
+#[path = "model/explore.rs"]
+mod explore;
+
+use std::sync::Arc;
+
+use explore::explore;
+use loom::thread;
+use tollgate::{AtomicTokenBucket, CarryOver, ManualClock, Quota, RateLimiter, Timestamp};
+
+fn bucket(quota: &str) -> Arc<AtomicTokenBucket<ManualClock>> {
+    Arc::new(AtomicTokenBucket::with_clock(quota.parse().unwrap(), ManualClock::new()).unwrap())
+}
+
+fn quota(text: &str) -> Quota {
+    text.parse().unwrap()
+}
+
+/// Takes single tokens, at times that may be stale, and counts them.
+fn take(bucket: &AtomicTokenBucket<ManualClock>, times: &[u64]) -> u64 {
+    let taken = times.iter().filter(|nanos| {
+        bucket
+            .try_acquire_at(1, Timestamp::from_nanos(**nanos))
+            .is_ok()
+    });
+    taken.count() as u64
+}
+
+#[test]
+fn tokens_carry_over_whoever_takes_meanwhile() {
+    explore("acquire x set_quota", None, || {
+        let bucket = bucket("1/h burst 2");
+        let taker = {
+            let bucket = Arc::clone(&bucket);
+            thread::spawn(move || take(&bucket, &[5, 0, 5]))
+        };
+        bucket
+            .set_quota(quota("7/h burst 5"), CarryOver::Tokens)
+            .unwrap();
+        let taken = taker.join().unwrap();
+        assert_eq!((taken, bucket.available()), (2, 0));
+    });
+}
+
+#[test]
+fn two_takers_and_a_change() {
+    // Bounded by two preemptions: three threads.
+    explore("acquire x acquire x set_quota", Some(2), || {
+        let bucket = bucket("1/h burst 3");
+        let takers = [[0, 0], [0, 0]].map(|times| {
+            let bucket = Arc::clone(&bucket);
+            thread::spawn(move || take(&bucket, &times))
+        });
+        bucket
+            .set_quota(quota("1/s burst 3"), CarryOver::Tokens)
+            .unwrap();
+        let taken: u64 = takers.into_iter().map(|taker| taker.join().unwrap()).sum();
+        assert_eq!((taken, bucket.available()), (3, 0));
+    });
+}
+
+#[test]
+fn a_change_and_a_re_anchoring_are_both_done() {
+    // 999,983/s re-anchors after 18 seconds.
+    const LATE: u64 = 20_000_000_000;
+    explore("re-anchor x set_quota", None, || {
+        let bucket = bucket("999983/s burst 2");
+        let taker = {
+            let bucket = Arc::clone(&bucket);
+            thread::spawn(move || take(&bucket, &[LATE, LATE, LATE]))
+        };
+        let late = Timestamp::from_nanos(LATE);
+        bucket
+            .set_quota_at(quota("1/d burst 4"), CarryOver::Tokens, late)
+            .unwrap();
+        let taken = taker.join().unwrap();
+        assert_eq!((taken, bucket.available_at(late)), (2, 0));
+        assert_eq!(bucket.quota(), quota("1/d burst 4"));
+    });
+}
+
+#[test]
+fn a_lease_and_a_taker_share_what_there_is() {
+    // Bounded by two preemptions: a lease that comes and goes is four steps of many words.
+    explore("lease x acquire x drop", Some(2), || {
+        let bucket = bucket("1/d burst 3");
+        let taker = {
+            let bucket = Arc::clone(&bucket);
+            thread::spawn(move || take(&bucket, &[0, 0]))
+        };
+        let mut leased = 0;
+        {
+            let mut lease = bucket.lease(2).unwrap();
+            leased += u64::from(lease.try_acquire(1).is_ok());
+        }
+        let taken = taker.join().unwrap();
+        let there = bucket.available();
+        // A carved burst can hold less for a while, but nothing may appear.
+        assert!(leased + taken + there <= 3, "{leased} + {taken} + {there}");
+        assert!(leased + taken >= 1);
+    });
+}
