@@ -1,4 +1,5 @@
-//! What a limiter costs, each beside its bound in the same run: a clock read, a bare compare-and-swap, a lock pair.
+//! What a limiter costs, each beside its bound in the same run: a clock read, a bare
+//! compare-and-swap, a lock pair.
 
 #![allow(
     clippy::disallowed_types,
@@ -107,8 +108,8 @@ fn atomic_now() -> Timestamp {
     SystemClock::new().now()
 }
 
-/// Times `work` on `threads` threads that start together; the time of one call is that of all threads' calls over
-/// their number.
+/// Times `work` on `threads` threads that start together; the time of one call is that of all
+/// threads' calls over their number.
 fn contend(threads: u64, iterations: u64, work: &(impl Fn() + Sync)) -> Duration {
     let barrier = Arc::new(Barrier::new(threads as usize));
     let each = iterations / threads + 1;

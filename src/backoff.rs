@@ -17,8 +17,8 @@ use crate::sync::{AtomicU64, Ordering};
 /// assert_eq!(fast_then_slow.delay(3, 0), Duration::from_secs(60));
 /// ```
 pub trait Backoff: Send + Sync {
-    /// The delay after `failures` failures in a row, which is at least 1. `random` is uniform over all of `u64`, from
-    /// the queue's own seeded source: use it for jitter.
+    /// The delay after `failures` failures in a row, which is at least 1. `random` is uniform over
+    /// all of `u64`, from the queue's own seeded source: use it for jitter.
     fn delay(&self, failures: u32, random: u64) -> Duration;
 }
 
@@ -28,10 +28,11 @@ impl<F: Fn(u32, u64) -> Duration + Send + Sync> Backoff for F {
     }
 }
 
-/// Doubles the delay with each failure, up to a maximum, and takes a random part off so that keys that failed together
-/// do not come back together.
+/// Doubles the delay with each failure, up to a maximum, and takes a random part off so that keys
+/// that failed together do not come back together.
 ///
-/// The default is that of Kubernetes' controllers, 5 ms doubling up to 1000 s, with a jitter of 10%.
+/// The default is that of Kubernetes' controllers, 5 ms doubling up to 1000 s, with a jitter of
+/// 10%.
 ///
 /// ```
 /// use std::time::Duration;
@@ -53,7 +54,8 @@ impl ExponentialBackoff {
     /// As the default.
     pub(crate) const DEFAULT: Self = Self::new(Duration::from_millis(5), Duration::from_secs(1000));
 
-    /// `base` after the first failure, doubled with each further one, at most `max`; with a jitter of 10%.
+    /// `base` after the first failure, doubled with each further one, at most `max`; with a jitter
+    /// of 10%.
     pub const fn new(base: Duration, max: Duration) -> Self {
         Self {
             base,
@@ -100,7 +102,8 @@ impl Backoff for ExponentialBackoff {
     }
 }
 
-/// The queue's random numbers: splitmix64 (Steele, Lea and Flood, 2014), so that a seed replays a run.
+/// The queue's random numbers: splitmix64 (Steele, Lea and Flood, 2014), so that a seed replays a
+/// run.
 #[derive(Debug)]
 pub(crate) struct Random(AtomicU64);
 

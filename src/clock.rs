@@ -1,6 +1,7 @@
 //! What time it is, and how to wait for a later one.
 //!
-//! [`Clock`] reads the time. [`Timer`] adds waiting. [`SystemClock`] is the default of every type in this crate;
+//! [`Clock`] reads the time. [`Timer`] adds waiting. [`SystemClock`] is the default of every type
+//! in this crate;
 //! [`ManualClock`] moves only when told to, and makes a test of an hour run in a microsecond.
 
 mod deadlines;
@@ -16,8 +17,8 @@ pub use system::SystemClock;
 
 /// An instant: nanoseconds since the origin of the clock that it was read from.
 ///
-/// Timestamps of different clocks have nothing to do with each other. All [`SystemClock`]s of a process share one
-/// origin. Arithmetic saturates: 64 bits of nanoseconds last 584 years.
+/// Timestamps of different clocks have nothing to do with each other. All [`SystemClock`]s of a
+/// process share one origin. Arithmetic saturates: 64 bits of nanoseconds last 584 years.
 ///
 /// ```
 /// use std::time::Duration;
@@ -73,8 +74,8 @@ pub(crate) fn saturating_nanos(duration: Duration) -> u64 {
 /// assert_eq!(clock.now(), Timestamp::ZERO);
 /// ```
 pub trait Clock {
-    /// The time now. It may lag behind what another thread has seen; nothing in this crate mints a token or loses a
-    /// key because of that.
+    /// The time now. It may lag behind what another thread has seen; nothing in this crate mints a
+    /// token or loses a key because of that.
     fn now(&self) -> Timestamp;
 }
 
@@ -97,11 +98,12 @@ pub trait Timer: Clock {
     /// The future returned by [`sleep_until`](Self::sleep_until).
     type Sleep: Future<Output = ()> + Send + Unpin;
 
-    /// A future that completes once the clock reads `deadline` or more. Dropping it cancels the wait.
+    /// A future that completes once the clock reads `deadline` or more. Dropping it cancels the
+    /// wait.
     fn sleep_until(&self, deadline: Timestamp) -> Self::Sleep;
 
-    /// Blocks the thread until it is unparked or the clock reads `deadline`; `None` is no deadline. It may return
-    /// early for no reason, as [`std::thread::park`] may.
+    /// Blocks the thread until it is unparked or the clock reads `deadline`; `None` is no deadline.
+    /// It may return early for no reason, as [`std::thread::park`] may.
     fn park_until(&self, deadline: Option<Timestamp>);
 }
 

@@ -21,8 +21,8 @@ use pool::{Spawn, spawn_thread};
 
 /// Brings the thing that a key names to its desired state.
 ///
-/// It is called with one key at a time, never twice at once for the same key, and as often as it takes. It must be
-/// idempotent: what it is told is that something may have changed, not what.
+/// It is called with one key at a time, never twice at once for the same key, and as often as it
+/// takes. It must be idempotent: what it is told is that something may have changed, not what.
 ///
 /// ```
 /// use tollgate::{Action, Controller, ReconcileError, Reconciler, Request, WorkQueue};
@@ -156,7 +156,8 @@ impl ReconcileError {
     }
 }
 
-// As `anyhow`'s, this type is no `std::error::Error` itself, so that it can be made from every type that is.
+// As `anyhow`'s, this type is no `std::error::Error` itself, so that it can be made from every type
+// that is.
 impl<E: Into<BoxError>> From<E> for ReconcileError {
     fn from(error: E) -> Self {
         Self {

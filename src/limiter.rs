@@ -38,8 +38,8 @@ use crate::quota::{Quota, QuotaError};
 /// # Promises
 /// - Never over: what is admitted in any window of length T is at most B + floor(T * N / P).
 /// - Never under: while the bucket is not full, tokens accrue exactly, however often it is asked.
-/// - Honest wait: denied with `retry_after` w at `now` means denied until 1 ns before `now + w` and admitted then, if
-///   nobody else took.
+/// - Honest wait: denied with `retry_after` w at `now` means denied until 1 ns before `now + w` and
+///   admitted then, if nobody else took.
 /// - A denial writes nothing. Zero tokens always pass.
 /// - A `now` older than what the bucket has seen is legal, at any skew, and never mints a token.
 ///
@@ -57,9 +57,11 @@ use crate::quota::{Quota, QuotaError};
 /// # Ok::<(), tollgate::QuotaError>(())
 /// ```
 ///
-/// Every operation has a form `_at`, for a caller who has the time in hand: the clock read is most of the cost.
+/// Every operation has a form `_at`, for a caller who has the time in hand: the clock read is most
+/// of the cost.
 ///
-/// The trait is sealed: what a reservation or a lease needs of a limiter is this crate's own business.
+/// The trait is sealed: what a reservation or a lease needs of a limiter is this crate's own
+/// business.
 pub trait RateLimiter: Internal + fmt::Debug + Send + Sync {
     /// The time on the limiter's clock.
     fn now(&self) -> Timestamp;
@@ -111,10 +113,12 @@ pub trait RateLimiter: Internal + fmt::Debug + Send + Sync {
     /// ```
     fn try_acquire_at(&self, n: u64, now: Timestamp) -> Result<(), Denied>;
 
-    /// Takes `n` tokens if at least `floor` remain: callers of low priority leave some for those of high.
+    /// Takes `n` tokens if at least `floor` remain: callers of low priority leave some for those of
+    /// high.
     ///
     /// # Errors
-    /// [`Denied`]; nothing was written. If `n` and `floor` together are more than the burst: [`Denied::ExceedsBurst`].
+    /// [`Denied`]; nothing was written. If `n` and `floor` together are more than the burst:
+    /// [`Denied::ExceedsBurst`].
     ///
     /// ```
     /// use tollgate::{AtomicTokenBucket, Quota, RateLimiter};
@@ -183,8 +187,9 @@ pub trait RateLimiter: Internal + fmt::Debug + Send + Sync {
         now: Timestamp,
     ) -> Result<Reservation<'_>, Denied>;
 
-    /// Returns `n` tokens that were taken and not used, never above the burst. What the bucket has gained meanwhile is
-    /// not taken back: to undo a take exactly, [`reserve`](Self::reserve) and cancel.
+    /// Returns `n` tokens that were taken and not used, never above the burst. What the bucket has
+    /// gained meanwhile is not taken back: to undo a take exactly, [`reserve`](Self::reserve) and
+    /// cancel.
     ///
     /// ```
     /// use tollgate::{AtomicTokenBucket, Quota, RateLimiter};
@@ -216,8 +221,8 @@ pub trait RateLimiter: Internal + fmt::Debug + Send + Sync {
     /// As [`drain`](Self::drain), at the caller's time.
     fn drain_at(&self, now: Timestamp);
 
-    /// Lets no token be had before `until`, and the first one then: the server said `Retry-After`. It only tightens; an
-    /// unlimited limiter stays unlimited.
+    /// Lets no token be had before `until`, and the first one then: the server said `Retry-After`.
+    /// It only tightens; an unlimited limiter stays unlimited.
     ///
     /// # Errors
     /// [`Denied::TooLong`] if the limiter cannot promise that far ahead; nothing was changed.
@@ -234,7 +239,8 @@ pub trait RateLimiter: Internal + fmt::Debug + Send + Sync {
     /// ```
     fn pause_until(&self, until: Timestamp) -> Result<(), Denied>;
 
-    /// Lets no more than `remaining` tokens be there: the server said `X-RateLimit-Remaining`. It only tightens.
+    /// Lets no more than `remaining` tokens be there: the server said `X-RateLimit-Remaining`. It
+    /// only tightens.
     ///
     /// ```
     /// use tollgate::{LockedTokenBucket, Quota, RateLimiter};
@@ -255,8 +261,8 @@ pub trait RateLimiter: Internal + fmt::Debug + Send + Sync {
     /// Changes the quota, from now on; how the fill carries over is `carry`'s choice.
     ///
     /// # Errors
-    /// [`QuotaError`] if the limiter cannot have this quota: it keeps the one it has. [`QuotaError::ZeroBurst`] also if
-    /// leases hold all of the new burst.
+    /// [`QuotaError`] if the limiter cannot have this quota: it keeps the one it has.
+    /// [`QuotaError::ZeroBurst`] also if leases hold all of the new burst.
     ///
     /// ```
     /// use tollgate::{AtomicTokenBucket, CarryOver, Quota, RateLimiter};
@@ -273,8 +279,8 @@ pub trait RateLimiter: Internal + fmt::Debug + Send + Sync {
         self.set_quota_at(quota, carry, self.now())
     }
 
-    /// As [`set_quota`](Self::set_quota), with the new quota in force since `now`: tokens accrue at its rate from then
-    /// on, and all that has been taken is charged.
+    /// As [`set_quota`](Self::set_quota), with the new quota in force since `now`: tokens accrue at
+    /// its rate from then on, and all that has been taken is charged.
     ///
     /// # Errors
     /// As [`set_quota`](Self::set_quota).
@@ -338,8 +344,8 @@ pub enum Denied {
     },
     /// The quota's rate is zero, or so slow that the clock ends first: do not retry.
     Exhausted,
-    /// The tokens could be had, but not within the wait that was allowed, or further in the future than the bucket
-    /// can promise.
+    /// The tokens could be had, but not within the wait that was allowed, or further in the future
+    /// than the bucket can promise.
     TooLong {
         /// When they could be had, from now.
         retry_after: Duration,

@@ -1,4 +1,5 @@
-//! Doubly linked FIFO lists through a slab: O(1) insert, remove and pop without an allocation or `unsafe`.
+//! Doubly linked FIFO lists through a slab: O(1) insert, remove and pop without an allocation or
+//! `unsafe`.
 //!
 //! Waiters, ready keys and the slots of the timing wheel are all such lists.
 

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-/// Called on events of a [`WorkQueue`](crate::WorkQueue) and its [`Controller`](crate::Controller), outside any lock.
+/// Called on events of a [`WorkQueue`](crate::WorkQueue) and its [`Controller`](crate::Controller),
+/// outside any lock.
 ///
-/// Every method does nothing by default. Gauges are not here: read [`WorkQueue::stats`](crate::WorkQueue::stats) when
-/// they are scraped, and they are never stale.
+/// Every method does nothing by default. Gauges are not here: read
+/// [`WorkQueue::stats`](crate::WorkQueue::stats) when they are scraped, and they are never stale.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -82,7 +83,8 @@ pub enum ReconcileResult {
 }
 
 impl ReconcileResult {
-    /// The value of the label `result` that dashboards read: `success`, `requeue`, `requeue_after` or `error`.
+    /// The value of the label `result` that dashboards read: `success`, `requeue`, `requeue_after`
+    /// or `error`.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Success => "success",

@@ -28,8 +28,9 @@ use shared::Shared;
 
 /// A bounded queue of keys to be worked on, each at most once at a time.
 ///
-/// A key is *live* from the moment it is added until a worker is done with it. Adding a live key again does not queue
-/// it twice: whoever adds while it waits shares its next run, and whoever adds while it runs makes it run once more.
+/// A key is *live* from the moment it is added until a worker is done with it. Adding a live key
+/// again does not queue it twice: whoever adds while it waits shares its next run, and whoever adds
+/// while it runs makes it run once more.
 ///
 /// # States
 /// | event | Absent | Delayed | Ready | Processing | Processing, dirty |
@@ -43,16 +44,17 @@ use shared::Shared;
 /// | [`remove`](Self::remove) | – | Absent | Absent | – | not dirty |
 ///
 /// # Bound
-/// At most `capacity` keys are live. Only a new key can meet the bound: adding a live key again, and whatever a worker
-/// does with the key it holds, never fails, blocks or allocates.
+/// At most `capacity` keys are live. Only a new key can meet the bound: adding a live key again,
+/// and whatever a worker does with the key it holds, never fails, blocks or allocates.
 ///
 /// # Order
-/// Ready keys are handed out in the order in which they became ready. A delayed key is never early; delays are rounded
-/// up to a millisecond.
+/// Ready keys are handed out in the order in which they became ready. A delayed key is never early;
+/// delays are rounded up to a millisecond.
 ///
 /// # Memory ordering
-/// Every operation takes the queue's lock. What a thread did before it added a key is visible to the worker that gets
-/// it; what a worker did before it finished a key is visible to whoever gets the key next.
+/// Every operation takes the queue's lock. What a thread did before it added a key is visible to
+/// the worker that gets it; what a worker did before it finished a key is visible to whoever gets
+/// the key next.
 ///
 /// Clones are handles to the same queue.
 ///
@@ -121,8 +123,8 @@ impl<K: Hash + Eq + Clone, C: Clock> WorkQueue<K, C> {
 
     /// As [`try_add`](Self::try_add), but the key is not handed out before `delay` has passed.
     ///
-    /// A key that is delayed already keeps the earlier time; one that is ready, or dirty, stays so. A delay of zero is
-    /// `try_add`; no delay is too long.
+    /// A key that is delayed already keeps the earlier time; one that is ready, or dirty, stays so.
+    /// A delay of zero is `try_add`; no delay is too long.
     ///
     /// # Errors
     /// [`AddError`], which gives the key back.
@@ -154,8 +156,8 @@ impl<K: Hash + Eq + Clone, C: Clock> WorkQueue<K, C> {
         self.0.try_start()
     }
 
-    /// Takes back what was added: a waiting key becomes absent, a running one will not run again. `true` if there was
-    /// anything to take back.
+    /// Takes back what was added: a waiting key becomes absent, a running one will not run again.
+    /// `true` if there was anything to take back.
     ///
     /// ```
     /// let queue = tollgate::WorkQueue::new(8)?;
@@ -177,7 +179,8 @@ impl<K: Hash + Eq + Clone, C: Clock> WorkQueue<K, C> {
 }
 
 impl<K: Hash + Eq + Clone, C: Timer> WorkQueue<K, C> {
-    /// Adds a key, and waits for room if it is not live and the queue is full. First come, first served.
+    /// Adds a key, and waits for room if it is not live and the queue is full. First come, first
+    /// served.
     ///
     /// # Errors
     /// [`AddError::Closed`], which gives the key back.
@@ -197,7 +200,8 @@ impl<K: Hash + Eq + Clone, C: Timer> WorkQueue<K, C> {
         Wait::new(&self.0.clock, Add::new(&self.0, key, None))
     }
 
-    /// As [`add`](Self::add), but the key is not handed out before `delay` has passed, counted from when there is room.
+    /// As [`add`](Self::add), but the key is not handed out before `delay` has passed, counted from
+    /// when there is room.
     ///
     /// # Errors
     /// [`AddError::Closed`], which gives the key back.
@@ -217,12 +221,15 @@ impl<K: Hash + Eq + Clone, C: Timer> WorkQueue<K, C> {
         Wait::new(&self.0.clock, Add::new(&self.0, key, Some(delay)))
     }
 
-    /// Waits for a key to work on; `None` once the queue is closed and nothing is ready. First come, first served.
+    /// Waits for a key to work on; `None` once the queue is closed and nothing is ready. First
+    /// come, first served.
     ///
-    /// One of the waiting consumers sleeps until the next delayed key is due; there is no timer thread of the queue.
+    /// One of the waiting consumers sleeps until the next delayed key is due; there is no timer
+    /// thread of the queue.
     ///
     /// # Cancel safety
-    /// Dropping the future loses nothing: if it had been woken for a key, another consumer is woken instead.
+    /// Dropping the future loses nothing: if it had been woken for a key, another consumer is woken
+    /// instead.
     ///
     /// ```
     /// let queue = tollgate::WorkQueue::new(8)?;
@@ -245,7 +252,8 @@ impl<K: Hash + Eq + Clone, C: Timer> WorkQueue<K, C> {
 }
 
 impl<K, C: Timer> WorkQueue<K, C> {
-    /// Closes the queue and waits until nothing is ready and nothing is being processed, or until `timeout` has passed.
+    /// Closes the queue and waits until nothing is ready and nothing is being processed, or until
+    /// `timeout` has passed.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the queue closed; the next call reports what this one would have.
@@ -273,8 +281,9 @@ impl<K, C: Clock> WorkQueue<K, C> {
         &self.0.clock
     }
 
-    /// Lets no key in any more, and returns those that were delayed. What is ready is still handed out; a key whose
-    /// worker wants it again later is left for the next call of this, [`drain`](Self::drain) or
+    /// Lets no key in any more, and returns those that were delayed. What is ready is still handed
+    /// out; a key whose worker wants it again later is left for the next call of this,
+    /// [`drain`](Self::drain) or
     /// [`shutdown_now`](Self::shutdown_now). Closing twice is no error.
     ///
     /// ```
@@ -351,7 +360,8 @@ impl<K, C: Clock> WorkQueue<K, C> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Keys that wait for a worker. Those that are due, but that nobody has asked for yet, count as delayed.
+    /// Keys that wait for a worker. Those that are due, but that nobody has asked for yet, count as
+    /// delayed.
     pub ready: usize,
     /// Keys that wait for their time.
     pub delayed: usize,

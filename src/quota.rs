@@ -9,11 +9,11 @@ use crate::clock::saturating_nanos;
 
 /// N tokens per period P, with a burst of B: all integers, so that no rate is rounded.
 ///
-/// A bucket holds at most `burst` tokens, starts full, and gains N tokens in every P. What it admits in any window of
-/// length T is at most B + floor(T * N / P).
+/// A bucket holds at most `burst` tokens, starts full, and gains N tokens in every P. What it
+/// admits in any window of length T is at most B + floor(T * N / P).
 ///
-/// The burst is N unless [`burst`](Self::burst) sets another. A quota reads and prints as text: `100/s burst 20`,
-/// `5000/h`, `1/90ms`, `unlimited`.
+/// The burst is N unless [`burst`](Self::burst) sets another. A quota reads and prints as text:
+/// `100/s burst 20`, `5000/h`, `1/90ms`, `unlimited`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -44,7 +44,8 @@ impl Quota {
     /// The fastest rate: 1000 tokens a nanosecond, 10^12 a second.
     pub const MAX_TOKENS_PER_NANO: u64 = 1_000;
 
-    /// `tokens` per `period`. Zero tokens is a quota too: the burst, which must then be set, and nothing after it.
+    /// `tokens` per `period`. Zero tokens is a quota too: the burst, which must then be set, and
+    /// nothing after it.
     ///
     /// # Errors
     /// The bound that was broken, as a [`QuotaError`].
@@ -220,8 +221,9 @@ impl Quota {
     }
 }
 
-/// A quota scaled so that both a nanosecond and a token are a whole number of *units*: N / P in lowest terms.
-/// One token is `per_token` units, one nanosecond accrues `per_nano`. Every sum of them is exact.
+/// A quota scaled so that both a nanosecond and a token are a whole number of *units*: N / P in
+/// lowest terms. One token is `per_token` units, one nanosecond accrues `per_nano`. Every sum of
+/// them is exact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Units {
     /// 0: nothing ever accrues.

@@ -1,10 +1,11 @@
 //! The primitives every other module uses: the real ones, or loom's.
 //!
-//! `--cfg tollgate_loom` swaps them for the model checker's, so that the models drive the very code that ships. It is a
-//! private cfg rather than `cfg(loom)`, because some dependencies react to the latter. `Arc` is std's in both: nothing
-//! here depends on more than its count.
+//! `--cfg tollgate_loom` swaps them for the model checker's, so that the models drive the very code
+//! that ships. It is a private cfg rather than `cfg(loom)`, because some dependencies react to the
+//! latter. `Arc` is std's in both: nothing here depends on more than its count.
 //!
-//! They are wrapped rather than re-exported, so that clippy's disallowed lists can tell them from std's.
+//! They are wrapped rather than re-exported, so that clippy's disallowed lists can tell them from
+//! std's.
 
 #[cfg(not(tollgate_loom))]
 use std::sync::atomic;
@@ -64,7 +65,8 @@ impl AtomicU64 {
     }
 }
 
-/// A word that the model checker does not follow: for what may hold any value, and to keep models small enough to end.
+/// A word that the model checker does not follow: for what may hold any value, and to keep models
+/// small enough to end.
 #[derive(Debug)]
 #[allow(clippy::disallowed_types, reason = "this is where it comes in")]
 pub(crate) struct UnmodelledU64(std::sync::atomic::AtomicU64);
@@ -93,7 +95,8 @@ mod mutex {
 
 #[cfg(tollgate_loom)]
 mod mutex {
-    /// loom's mutex with the signature of `parking_lot`'s: a model never poisons a lock and lives on.
+    /// loom's mutex with the signature of `parking_lot`'s: a model never poisons a lock and lives
+    /// on.
     #[derive(Debug)]
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 

@@ -1,4 +1,5 @@
-//! Waiting: one state machine for each operation that waits, driven by a task (`.await`) or by a thread (`.wait()`).
+//! Waiting: one state machine for each operation that waits, driven by a task (`.await`) or by a
+//! thread (`.wait()`).
 
 mod list;
 
@@ -23,7 +24,8 @@ pub enum Progress<T> {
     Waiting(Option<Timestamp>),
 }
 
-/// An operation that waits, as a state machine without a thread or a runtime. Dropping it cancels the operation.
+/// An operation that waits, as a state machine without a thread or a runtime. Dropping it cancels
+/// the operation.
 pub trait Step {
     /// What the operation ends with.
     type Output;
@@ -34,11 +36,12 @@ pub trait Step {
 
 /// An operation that waits: `.await` it in a task, or call [`wait`](Self::wait) on a thread.
 ///
-/// Nothing happens before the first poll. Tasks need no particular runtime; threads need no timer thread.
+/// Nothing happens before the first poll. Tasks need no particular runtime; threads need no timer
+/// thread.
 ///
 /// # Cancel safety
-/// Dropping it, at any moment, cancels the operation and loses nothing: tokens go back, a key goes to another consumer,
-/// a wake-up is passed on.
+/// Dropping it, at any moment, cancels the operation and loses nothing: tokens go back, a key goes
+/// to another consumer, a wake-up is passed on.
 ///
 /// ```
 /// use tollgate::WorkQueue;

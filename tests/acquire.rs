@@ -1,5 +1,5 @@
-//! Waiting for tokens: in order, at the exact instant, with one timer a waiter; and what a waiter that gives up leaves
-//! to the others.
+//! Waiting for tokens: in order, at the exact instant, with one timer a waiter; and what a waiter
+//! that gives up leaves to the others.
 #![cfg(not(tollgate_loom))]
 
 #[allow(dead_code, reason = "the operations are for other tests")]
@@ -133,8 +133,8 @@ for_both! {
         assert_eq!(late.woken(), 1);
         assert!(bucket.try_acquire(1).is_err());
         drop(late);
-        // Of two tokens that were due just now, the atomic bucket no longer knows that they were not used; it never
-        // gives back more than it may.
+        // Of two tokens that were due just now, the atomic bucket no longer knows that they were
+        // not used; it never gives back more than it may.
         assert!(bucket.available() <= 2);
         clock.advance(millis(100));
         assert_eq!(bucket.available(), 4);
@@ -237,7 +237,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     prop::collection::vec(op, 1..60)
 }
 
-/// Whatever is cancelled and whenever, what is used never exceeds the bound; and whoever is left is served.
+/// Whatever is cancelled and whenever, what is used never exceeds the bound; and whoever is left is
+/// served.
 macro_rules! cancel_at_random {
     ($bucket:ident, $ops:expr) => {{
         let quota: Quota = "1000/s burst 5".parse().unwrap();

@@ -1,5 +1,5 @@
-//! The controller: what becomes of a key by each way a reconcile can end, on threads and as tasks, and how the pool of
-//! workers grows, shrinks and ends.
+//! The controller: what becomes of a key by each way a reconcile can end, on threads and as tasks,
+//! and how the pool of workers grows, shrinks and ends.
 
 #![allow(missing_docs)]
 

@@ -1,4 +1,5 @@
-//! Both token buckets against an exact model: every decision and every wait, at every kind of rate; and the promises of
+//! Both token buckets against an exact model: every decision and every wait, at every kind of rate;
+//! and the promises of
 //! [`tollgate::RateLimiter`], each as a property of its own.
 #![cfg(not(tollgate_loom))]
 #![expect(
@@ -113,7 +114,8 @@ proptest! {
         gaps in prop::collection::vec(any::<u64>(), 1..60),
     ) {
         let quota = rate.burst(burst).unwrap();
-        // Short enough that the bucket, left with less than a token, is not full before the next poll.
+        // Short enough that the bucket, left with less than a token, is not full before the next
+        // poll.
         let longest = u128::from(burst - 1) * quota.period().as_nanos() / u128::from(quota.tokens());
         let longest = u64::try_from(longest).unwrap_or(u64::MAX).min(YEAR / 30);
         prop_assume!(longest > 0);
@@ -207,7 +209,8 @@ proptest! {
     }
 }
 
-/// Takes at each instant at which a token is there, through many re-anchorings of the atomic bucket.
+/// Takes at each instant at which a token is there, through many re-anchorings of the atomic
+/// bucket.
 fn never_drifts(rate: &str, burst: u64, step: u64, steps: u64) {
     let quota = rate.parse::<Quota>().unwrap().burst(burst).unwrap();
     let horizon = exact_skew(quota) * 8;

@@ -1,5 +1,6 @@
-//! All operations of a limiter: that the lock-free bucket and the locked one do the same, whatever is asked of them in
-//! whatever order, and that neither leases nor changes of the quota nor cancellations admit more than the quota does.
+//! All operations of a limiter: that the lock-free bucket and the locked one do the same, whatever
+//! is asked of them in whatever order, and that neither leases nor changes of the quota nor
+//! cancellations admit more than the quota does.
 
 #![allow(missing_docs)]
 

@@ -1,5 +1,5 @@
-//! Histories of real threads: each must be one that a sequential bucket, or a sequential queue, could have given, with
-//! every call at some instant between its beginning and its end.
+//! Histories of real threads: each must be one that a sequential bucket, or a sequential queue,
+//! could have given, with every call at some instant between its beginning and its end.
 #![cfg(not(tollgate_loom))]
 
 #[allow(dead_code, reason = "the operations are for other tests")]
@@ -194,7 +194,8 @@ fn step(queue: &mut Sequential, op: &QueueOp) -> Option<u8> {
 
 type TestQueue = WorkQueue<u8, ManualClock>;
 
-/// What a thread does: adds, or finishes what it holds, or gets; and finishes what it holds in the end.
+/// What a thread does: adds, or finishes what it holds, or gets; and finishes what it holds in the
+/// end.
 fn use_queue(queue: &TestQueue, recorder: &Recorder, seed: u64) -> Vec<Call<QueueOp, Option<u8>>> {
     let (mut held, mut calls) = (None, Vec::new());
     let done = |work: Work<u8, ManualClock>| {

@@ -1,8 +1,10 @@
-//! The atomic token bucket under the model checker: whatever the interleaving and whatever a thread sees late, the
-//! answers are those of an exact bucket in some order of the calls. And: no interleaving loses a waiter.
+//! The atomic token bucket under the model checker: whatever the interleaving and whatever a thread
+//! sees late, the answers are those of an exact bucket in some order of the calls. And: no
+//! interleaving loses a waiter.
 //!
-//! No model is capped in time or permutations, which would make it pass early. Those of three threads bound the
-//! preemptions by three, which is said where it is done. Each prints how many executions it took.
+//! No model is capped in time or permutations, which would make it pass early. Those of three
+//! threads bound the preemptions by three, which is said where it is done. Each prints how many
+//! executions it took.
 #![cfg(tollgate_loom)]
 
 #[allow(dead_code, reason = "the operations are for other tests")]
@@ -30,18 +32,20 @@ fn at(nanos: u64) -> Timestamp {
     Timestamp::from_nanos(nanos)
 }
 
-/// The instant by which a take is judged, and the bases after it that a thread with a later time may have begun: then
-/// it may be denied, since what was before a base is forgotten.
+/// The instant by which a take is judged, and the bases after it that a thread with a later time
+/// may have begun: then it may be denied, since what was before a base is forgotten.
 fn judged_at(quota: Quota, now: u64, all: &[u64]) -> Vec<u64> {
     let base = |later: &u64| (later.saturating_sub(exact_skew(quota)) >> 18) << 18;
     let later = all.iter().map(base).filter(|base| *base > now);
     std::iter::once(now).chain(later).collect()
 }
 
-/// A thread's takes: how many, the instants by which they may be judged, and whether they were admitted.
+/// A thread's takes: how many, the instants by which they may be judged, and whether they were
+/// admitted.
 type Answers = Vec<(u64, Vec<u64>, bool)>;
 
-/// Whether some interleaving of the threads' takes, each in its own order, gives these answers and leaves this much.
+/// Whether some interleaving of the threads' takes, each in its own order, gives these answers and
+/// leaves this much.
 fn explained(exact: &Exact, threads: &[Answers], probe: u64, there: u64) -> bool {
     if threads.iter().all(Vec::is_empty) {
         return exact.available(probe) == there;
@@ -60,7 +64,8 @@ fn explained(exact: &Exact, threads: &[Answers], probe: u64, there: u64) -> bool
     })
 }
 
-/// Runs `before`, then each list of takes on a thread of its own; the outcome must have an explanation.
+/// Runs `before`, then each list of takes on a thread of its own; the outcome must have an
+/// explanation.
 fn contend(
     name: &str,
     preemptions: Option<usize>,
@@ -70,8 +75,8 @@ fn contend(
     probe: u64,
 ) {
     let quota: Quota = quota.parse().unwrap();
-    // Each thread has its turn as the first: loom remembers only the last access to a word, and may not try a read
-    // after a write if it has seen them in the other order.
+    // Each thread has its turn as the first: loom remembers only the last access to a word, and may
+    // not try a read after a write if it has seen them in the other order.
     for first in 0..threads.len() {
         let mut threads = threads.to_vec();
         threads.rotate_left(first);
@@ -156,7 +161,8 @@ const HORIZON: u64 = (1 << 54) / 999_983;
 #[test]
 fn a_re_anchoring_keeps_every_token_that_was_taken() {
     assert_eq!(HORIZON / 8, exact_skew(Quota::per_second(999_983).unwrap()));
-    // The bucket is empty just before the horizon: one thread moves the base, another still takes at the old one.
+    // The bucket is empty just before the horizon: one thread moves the base, another still takes
+    // at the old one.
     contend(
         "re-anchor x acquire",
         None,
@@ -180,7 +186,8 @@ fn a_re_anchoring_keeps_every_token_that_was_taken() {
 
 #[test]
 fn a_thread_that_stalls_while_every_slot_is_used_again_is_not_misled() {
-    // It reads the word of the first generation and the anchor of the fifth, which lies in the same slot.
+    // It reads the word of the first generation and the anchor of the fifth, which lies in the same
+    // slot.
     const LATER: u64 = 4 * HORIZON + 5_000;
     // Bounded by two preemptions: many steps, of which the stall takes one.
     contend(
@@ -317,7 +324,8 @@ fn whoever_is_behind_a_cancelled_waiter_is_woken() {
         let canceller = {
             let (bucket, clock) = (Arc::clone(&bucket), clock.clone());
             thread::spawn(move || {
-                // Granted or not when it is dropped, depending on who was first; if it was served, time has to go on.
+                // Granted or not when it is dropped, depending on who was first; if it was served,
+                // time has to go on.
                 if cancelled_acquire!(bucket).is_ready() {
                     clock.advance(Duration::from_secs(1));
                 }

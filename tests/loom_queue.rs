@@ -1,8 +1,9 @@
-//! The work queue under the model checker: no key is lost, none is held twice, and whoever waits is woken, in whatever
-//! order the threads come.
+//! The work queue under the model checker: no key is lost, none is held twice, and whoever waits is
+//! woken, in whatever order the threads come.
 //!
-//! Waiting threads that are not woken show as deadlocks. No model is capped in time or permutations; those of three
-//! threads bound the preemptions by three. Each prints how many executions it took.
+//! Waiting threads that are not woken show as deadlocks. No model is capped in time or
+//! permutations; those of three threads bound the preemptions by three. Each prints how many
+//! executions it took.
 #![cfg(tollgate_loom)]
 
 #[path = "model/explore.rs"]

@@ -1,4 +1,5 @@
-//! Changes of the quota and leases beside takers, under the model checker: no token appears, and none is lost.
+//! Changes of the quota and leases beside takers, under the model checker: no token appears, and
+//! none is lost.
 //!
 //! Those of three threads bound the preemptions by two, which is said where it is done.
 #![cfg(tollgate_loom)]

@@ -1,5 +1,5 @@
-//! The work queue against a naive model of its states: the same results, in the same order, with the same counts; no
-//! key lost, none held twice, never more than fit.
+//! The work queue against a naive model of its states: the same results, in the same order, with
+//! the same counts; no key lost, none held twice, never more than fit.
 #![cfg(not(tollgate_loom))]
 
 #[path = "model/queue.rs"]

@@ -1,5 +1,5 @@
-//! The work queue under many threads, some of which panic and some of which give up: every key is processed after its
-//! last add, and none is held twice.
+//! The work queue under many threads, some of which panic and some of which give up: every key is
+//! processed after its last add, and none is held twice.
 #![cfg(not(tollgate_loom))]
 
 #[allow(dead_code, reason = "shared with other tests")]
@@ -108,7 +108,8 @@ fn every_key_is_processed_after_its_last_add() {
         for producer in producers {
             producer.join().unwrap();
         }
-        // It must not be the last to hold a key of a closed queue: whoever is idle then has gone home.
+        // It must not be the last to hold a key of a closed queue: whoever is idle then has gone
+        // home.
         over.store(true, Ordering::SeqCst);
         quitter.join().unwrap();
         let drained = queue.drain(Duration::from_secs(1)).wait();

@@ -1,4 +1,5 @@
-//! Waiting on the work queue: who is woken, and when; what a waiter that gives up leaves to the others; how it ends.
+//! Waiting on the work queue: who is woken, and when; what a waiter that gives up leaves to the
+//! others; how it ends.
 #![cfg(not(tollgate_loom))]
 
 #[allow(dead_code, reason = "shared with the tests of the limiters")]

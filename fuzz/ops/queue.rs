@@ -17,7 +17,8 @@ pub(crate) fn check(data: &[u8]) -> usize {
 
 fn op(bytes: &[u8]) -> Op {
     let [tag, pick, shift, x] = [bytes[0], bytes[1], bytes[2], bytes[3]];
-    // From nanoseconds up to months; an even shift means whole milliseconds, so that keys are due together.
+    // From nanoseconds up to months; an even shift means whole milliseconds, so that keys are due
+    // together.
     let unit = if shift % 2 == 0 { 1_000_000 } else { 1 };
     let nanos = (u64::from(x) * unit) << (shift / 2 % 20);
     let key = pick % 16;

@@ -1,4 +1,5 @@
-//! Wakers in order of their deadlines: what [`ManualClock`](super::ManualClock) and the helper thread of
+//! Wakers in order of their deadlines: what [`ManualClock`](super::ManualClock) and the helper
+//! thread of
 //! [`SystemClock`](super::SystemClock) have in common.
 
 use std::collections::BTreeMap;
@@ -51,7 +52,8 @@ pub(super) trait Alarm: Send + Sync {
     fn disarm(&self, place: Place);
 }
 
-/// The future of [`ManualClock`](super::ManualClock) and [`SystemClock`](super::SystemClock): completes at its deadline.
+/// The future of [`ManualClock`](super::ManualClock) and [`SystemClock`](super::SystemClock):
+/// completes at its deadline.
 ///
 /// # Cancel safety
 /// Dropping it takes its waker out of the clock; nothing else happens.
@@ -81,7 +83,8 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        // Armed anew at each poll: the clock answers whether the deadline has passed, and the waker may be another.
+        // Armed anew at each poll: the clock answers whether the deadline has passed, and the waker
+        // may be another.
         self.disarm();
         self.armed = self.alarm.arm(self.deadline, cx.waker());
         if self.armed.is_some() {

@@ -10,7 +10,8 @@ use crate::wait::thread_waker;
 
 /// A clock that moves only when told to. Clones share the time.
 ///
-/// Threads and tasks that wait on it are woken by [`advance`](Self::advance), in the order of their deadlines.
+/// Threads and tasks that wait on it are woken by [`advance`](Self::advance), in the order of their
+/// deadlines.
 ///
 /// ```
 /// use std::time::Duration;
@@ -82,7 +83,8 @@ impl Default for ManualClock {
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        // Acquire pairs with the Release in `set`: what the setter did before is visible to who reads the new time.
+        // Acquire pairs with the Release in `set`: what the setter did before is visible to who
+        // reads the new time.
         Timestamp::from_nanos(self.0.now.load(Ordering::Acquire))
     }
 }

@@ -6,10 +6,12 @@ use super::deadlines::{Alarm, Deadlines, Place, Sleep};
 use super::{Clock, Timer, Timestamp};
 use crate::sync::{Mutex, thread};
 
-/// The default clock: the processor's time-stamp counter where it is invariant, else [`std::time::Instant`].
+/// The default clock: the processor's time-stamp counter where it is invariant, else
+/// [`std::time::Instant`].
 ///
-/// All clocks of a process share one origin: the instant when the first was made. Threads that wait park with a
-/// timeout. Tasks are woken by one helper thread a process, which starts when the first task waits and never before.
+/// All clocks of a process share one origin: the instant when the first was made. Threads that wait
+/// park with a timeout. Tasks are woken by one helper thread a process, which starts when the first
+/// task waits and never before.
 ///
 /// ```
 /// use tollgate::{Clock, SystemClock};
@@ -26,7 +28,8 @@ pub struct SystemClock {
 }
 
 impl SystemClock {
-    /// The clock of this process. The first call calibrates the counter, which can take some milliseconds.
+    /// The clock of this process. The first call calibrates the counter, which can take some
+    /// milliseconds.
     pub fn new() -> Self {
         static FIRST: OnceLock<SystemClock> = OnceLock::new();
         FIRST
@@ -133,7 +136,8 @@ impl Alarm for Helper {
             let earliest = deadlines.next().is_none_or(|next| deadline < next);
             (deadlines.insert(deadline, waker.clone()), earliest)
         };
-        // Before the thread has named itself it has not looked at the deadlines yet, and will see this one.
+        // Before the thread has named itself it has not looked at the deadlines yet, and will see
+        // this one.
         if earliest && let Some(thread) = self.thread.get() {
             thread.unpark();
         }

@@ -117,7 +117,8 @@ impl<K, C> Drop for Next<'_, K, C> {
     }
 }
 
-/// The running workers of a [`Controller`]. Dropping this lets them run on, until the queue is closed.
+/// The running workers of a [`Controller`]. Dropping this lets them run on, until the queue is
+/// closed.
 ///
 /// ```
 /// # use tollgate::{Action, Controller, ReconcileError, Reconciler, Request, WorkQueue};
@@ -255,7 +256,8 @@ impl<K, C: Timer> Workers<K, C> {
         self.pool.requests.load(Ordering::Relaxed)
     }
 
-    /// As [`WorkQueue::drain`]: reconciles in flight finish, what is ready is worked on, the rest is reported.
+    /// As [`WorkQueue::drain`]: reconciles in flight finish, what is ready is worked on, the rest
+    /// is reported.
     pub fn drain(&self, timeout: Duration) -> Wait<'_, Drain<'_, K, C>, C> {
         self.queue.drain(timeout)
     }

@@ -1,4 +1,5 @@
-//! Events and numbers as series of the `metrics` facade, under the names that dashboards of Kubernetes controllers read.
+//! Events and numbers as series of the `metrics` facade, under the names that dashboards of
+//! Kubernetes controllers read.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,10 +16,11 @@ pub const QUEUE_BUCKETS: [f64; 12] = [
     1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0, 1000.0,
 ];
 
-/// Counts events and times in the recorder that is installed when it is made; every series starts at 0.
+/// Counts events and times in the recorder that is installed when it is made; every series starts
+/// at 0.
 ///
-/// Counters and histograms follow events. Gauges are read from the queue and the workers by [`Gauges::record`], so call
-/// that when the recorder is scraped.
+/// Counters and histograms follow events. Gauges are read from the queue and the workers by
+/// [`Gauges::record`], so call that when the recorder is scraped.
 ///
 /// ```
 /// use std::sync::Arc;

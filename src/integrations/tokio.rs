@@ -5,7 +5,8 @@ use std::pin::Pin;
 use crate::clock::{Clock, Timer, Timestamp};
 use crate::sync::thread;
 
-/// tokio's clock: the sleeps of tasks go to tokio's timer, and `tokio::time::pause` stops this clock too.
+/// tokio's clock: the sleeps of tasks go to tokio's timer, and `tokio::time::pause` stops this
+/// clock too.
 ///
 /// Outside of a runtime it tells the time, but tasks cannot wait on it.
 ///

@@ -17,7 +17,8 @@ use crate::limiter::{AtomicTokenBucket, Internal, Taken};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
-/// Wraps services so that each request takes a token first, and waits for it: client-side throttling.
+/// Wraps services so that each request takes a token first, and waits for it: client-side
+/// throttling.
 ///
 /// Services that share a bucket share its tokens, first come, first served.
 ///
@@ -71,8 +72,8 @@ impl<S, C: Timer + Send + Sync> Layer<S> for RateLimitLayer<C> {
 /// A service whose readiness is a token: from [`RateLimitLayer`].
 ///
 /// # Cancel safety
-/// A token that was taken for a request that never came goes back when the service is dropped, as far as no later
-/// taker has built on it.
+/// A token that was taken for a request that never came goes back when the service is dropped, as
+/// far as no later taker has built on it.
 pub struct RateLimit<S, C: Timer + Send + Sync = SystemClock> {
     inner: S,
     bucket: Arc<AtomicTokenBucket<C>>,

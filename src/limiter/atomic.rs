@@ -3,6 +3,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::cell::{View, WordCell};
+use super::lease::{carve, carve_as_before};
 use super::ledger::Ledger;
 use super::reservation::{Internal, Reservation, Taken};
 use super::word::{Scale, TIME_MAX};
@@ -12,27 +13,30 @@ use crate::quota::{Quota, QuotaError, Units};
 use crate::sync::Mutex;
 use crate::wait::{Progress, Step, Wait};
 
-/// An exact token bucket in one atomic word: acquire and deny take no lock, allocate nothing, and never wait for
-/// another thread, also while the quota changes beside them.
+/// An exact token bucket in one atomic word: acquire and deny take no lock, allocate nothing, and
+/// never wait for another thread, also while the quota changes beside them.
 ///
-/// Waiters are served in the order in which they came, since each takes its tokens at once, into debt, and then sleeps
-/// until they are there.
+/// Waiters are served in the order in which they came, since each takes its tokens at once, into
+/// debt, and then sleeps until they are there.
 ///
 /// # Limits
-/// Burst and rate must fit 56 bits of *units* (a token and a nanosecond are both whole numbers of them).
-/// [`new`](Self::new) says so when they do not; a [`LockedTokenBucket`](super::LockedTokenBucket) takes every quota.
-/// A wait or a pause for which those bits do not suffice is refused with [`Denied::TooLong`].
+/// Burst and rate must fit 56 bits of *units* (a token and a nanosecond are both whole numbers of
+/// them).
+/// [`new`](Self::new) says so when they do not; a [`LockedTokenBucket`](super::LockedTokenBucket)
+/// takes every quota. A wait or a pause for which those bits do not suffice is refused with
+/// [`Denied::TooLong`].
 ///
 /// # Memory ordering
-/// Taking a token synchronises with nothing: do not use it to publish data. A thread whose time is older than what
-/// others have used is judged by its own time, which is never in its favour. What lay before the base of the
-/// word, which follows the latest time at some distance (seconds at a million a second, weeks at common rates), is
-/// forgotten: a thread with an even older time may be denied what its own time would have allowed, never the reverse.
+/// Taking a token synchronises with nothing: do not use it to publish data. A thread whose time is
+/// older than what others have used is judged by its own time, which is never in its favour. What
+/// lay before the base of the word, which follows the latest time at some distance (seconds at a
+/// million a second, weeks at common rates), is forgotten: a thread with an even older time may be
+/// denied what its own time would have allowed, never the reverse.
 ///
-/// The generation in the word is 8 bits. A thread would have to sleep between reading the word and replacing it through
-/// an exact multiple of 256 generations (changes of the quota, and moves of the base, which are at least a millisecond
-/// apart and most of a day at common rates), and find the same virtual time there, for a single decision to be judged
-/// by an old quota or base.
+/// The generation in the word is 8 bits. A thread would have to sleep between reading the word and
+/// replacing it through an exact multiple of 256 generations (changes of the quota, and moves of
+/// the base, which are at least a millisecond apart and most of a day at common rates), and find
+/// the same virtual time there, for a single decision to be judged by an old quota or base.
 ///
 /// # Examples
 /// ```
@@ -171,7 +175,8 @@ fn too_early(time: u64, view: &View, now: Timestamp) -> Denied {
     })
 }
 
-/// How long after `now` what is taken up to a virtual time can be used; `None` if the clock ends first.
+/// How long after `now` what is taken up to a virtual time can be used; `None` if the clock ends
+/// first.
 fn retry_after(time: u64, view: &View, now: Timestamp) -> Option<Duration> {
     let ready_at = Timestamp::from_nanos(view.ready_at(time)?);
     Some(ready_at.saturating_since(now))
@@ -295,18 +300,13 @@ impl<C: Clock + Send + Sync> RateLimiter for AtomicTokenBucket<C> {
         carry: CarryOver,
         now: Timestamp,
     ) -> Result<(), QuotaError> {
-        let units = quota.units()?;
+        // Without leases it must fit, too.
+        let whole = Scale::new(quota.units()?)?;
         let mut slow = self.slow.lock();
-        let before = slow.quota.max_burst();
+        let old = slow.quota;
         self.cell.configure(carry, now.as_nanos(), |scale| {
-            // What leases have carved out stays out.
-            let carved = before - scale.units.burst;
-            let burst = units
-                .burst
-                .checked_sub(carved)
-                .filter(|burst| *burst > 0)
-                .ok_or(QuotaError::ZeroBurst)?;
-            Scale::new(Units { burst, ..units })
+            let carved = carve_as_before(quota, old, scale.units)?;
+            Ok::<_, QuotaError>(whole.with_burst(carved.burst))
         })?;
         slow.quota = quota;
         slow.ledger.reset();
@@ -339,7 +339,8 @@ impl<C: Clock + Send + Sync> Internal for AtomicTokenBucket<C> {
     fn give_back(&self, taken: &Taken) {
         let ledger = &mut self.slow.lock().ledger;
         let refunded = self.cell.update(self.clock.now().as_nanos(), |view| {
-            // The clock is read after the word, so that no taker seen in the word has used a later time.
+            // The clock is read after the word, so that no taker seen in the word has used a later
+            // time.
             let now =
                 u128::from(self.clock.now().as_nanos()) * u128::from(view.scale.units.per_nano);
             let full_at = view.absolute(view.time());
@@ -368,12 +369,7 @@ impl<C: Clock + Send + Sync> Internal for AtomicTokenBucket<C> {
         let mut slow = self.slow.lock();
         self.cell
             .configure(CarryOver::Tokens, self.clock.now().as_nanos(), |scale| {
-                let burst = scale.units.burst;
-                let left = burst.checked_sub(n).filter(|left| *left > 0);
-                let left = left.ok_or(Denied::ExceedsBurst {
-                    burst: burst.saturating_sub(1),
-                })?;
-                Ok(scale.with_burst(left))
+                Ok::<_, Denied>(scale.with_burst(carve(scale.units, n)?.burst))
             })?;
         slow.ledger.reset();
         Ok(())
@@ -393,14 +389,15 @@ impl<C: Clock + Send + Sync> Internal for AtomicTokenBucket<C> {
 }
 
 impl<C: Timer + Send + Sync> AtomicTokenBucket<C> {
-    /// Takes `n` tokens and waits until they are there: `.await` it, or `.wait()` for it on a thread.
+    /// Takes `n` tokens and waits until they are there: `.await` it, or `.wait()` for it on a
+    /// thread.
     ///
-    /// First come, first served. Each waiter has one timer; none wakes another. A change of the quota leaves the instants
-    /// of those who wait already.
+    /// First come, first served. Each waiter has one timer; none wakes another. A change of the
+    /// quota leaves the instants of those who wait already.
     ///
     /// # Errors
-    /// At once, with nothing taken: [`Denied::ExceedsBurst`], [`Denied::Exhausted`], and [`Denied::TooLong`] where the
-    /// debt does not fit the word.
+    /// At once, with nothing taken: [`Denied::ExceedsBurst`], [`Denied::Exhausted`], and
+    /// [`Denied::TooLong`] where the debt does not fit the word.
     ///
     /// # Cancel safety
     /// Dropping the future gives back what no later taker has built on.
@@ -418,8 +415,8 @@ impl<C: Timer + Send + Sync> AtomicTokenBucket<C> {
         self.acquire_timeout(n, Duration::MAX)
     }
 
-    /// As [`acquire`](Self::acquire), if the tokens are there within `timeout` from the first poll; if they will not
-    /// be, it fails at once.
+    /// As [`acquire`](Self::acquire), if the tokens are there within `timeout` from the first poll;
+    /// if they will not be, it fails at once.
     ///
     /// # Errors
     /// As [`acquire`](Self::acquire), and [`Denied::TooLong`]; nothing was taken.

@@ -1,8 +1,10 @@
-//! The token bucket as sequential arithmetic: `now` comes in, nothing is locked, nothing is rounded.
+//! The token bucket as sequential arithmetic: `now` comes in, nothing is locked, nothing is
+//! rounded.
 //!
-//! It is the virtual scheduling form of the generic cell rate algorithm (ITU-T I.371, annex A): what is kept is not a
-//! count of tokens but the instant at which the bucket is full again. A count would have to be brought up to date, and
-//! rounded, whenever somebody looks; the instant changes only when somebody takes.
+//! It is the virtual scheduling form of the generic cell rate algorithm (ITU-T I.371, annex A):
+//! what is kept is not a count of tokens but the instant at which the bucket is full again. A count
+//! would have to be brought up to date, and rounded, whenever somebody looks; the instant changes
+//! only when somebody takes.
 
 use std::time::Duration;
 
@@ -12,7 +14,8 @@ use super::{CarryOver, Denied};
 use crate::clock::Timestamp;
 use crate::quota::Units;
 
-/// 128 bits hold every sum of units that occurs: bounds on [`Quota`](crate::Quota) keep each product below 2^125.
+/// 128 bits hold every sum of units that occurs: bounds on [`Quota`](crate::Quota) keep each
+/// product below 2^125.
 type Amount = u128;
 
 #[derive(Clone, Debug)]
@@ -49,7 +52,8 @@ impl Bucket {
         }
     }
 
-    /// How long after `now` `n` tokens can be had, if all of it is taken in pieces no larger than the burst.
+    /// How long after `now` `n` tokens can be had, if all of it is taken in pieces no larger than
+    /// the burst.
     pub(super) fn wait_for(&self, n: Amount, now: Timestamp) -> Result<Duration, Denied> {
         let wanted = self
             .missing_at(now)
@@ -68,8 +72,8 @@ impl Bucket {
         in_time.map(Duration::from_nanos).ok_or(Denied::Exhausted)
     }
 
-    /// Takes `n` tokens whether they are there or not. A `now` before the last take counts from the last take, which is
-    /// what keeps a stale clock from minting.
+    /// Takes `n` tokens whether they are there or not. A `now` before the last take counts from the
+    /// last take, which is what keeps a stale clock from minting.
     pub(super) fn take(&mut self, n: u64, now: Timestamp) {
         let cost = self.cost(n);
         if cost > 0 {

@@ -4,13 +4,15 @@ use crate::quota::Units;
 
 /// How the fill of a bucket carries over to a new quota.
 ///
-/// None of them but [`Full`](Self::Full) ever adds a token: changing a quota back and forth gains nothing.
+/// None of them but [`Full`](Self::Full) ever adds a token: changing a quota back and forth gains
+/// nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum CarryOver {
     /// The tokens stay, and so does the debt. What the new burst cannot hold is lost.
     #[default]
     Tokens,
-    /// The bucket stays as full as it was: of half a bucket, half the new one. Debt stays in the same proportion.
+    /// The bucket stays as full as it was: of half a bucket, half the new one. Debt stays in the
+    /// same proportion.
     Fraction,
     /// The bucket starts empty. Debt stays.
     Empty,
@@ -33,8 +35,8 @@ impl CarryOver {
         self as u64
     }
 
-    /// What is missing to full after the change, in units of `new`, if `missing` units of `old` were missing before:
-    /// rounded up, so that rounding never adds a token.
+    /// What is missing to full after the change, in units of `new`, if `missing` units of `old`
+    /// were missing before: rounded up, so that rounding never adds a token.
     pub(super) fn missing(self, old: Units, new: Units, missing: u128) -> u128 {
         let (old_depth, new_depth) = (old.depth(), new.depth());
         if new.per_token == 0 || self == Self::Full {
@@ -54,13 +56,15 @@ impl CarryOver {
     }
 }
 
-/// Units of `old` as units of `new`, for the same tokens. An unlimited quota has as many tokens as are asked for.
+/// Units of `old` as units of `new`, for the same tokens. An unlimited quota has as many tokens as
+/// are asked for.
 fn convert_down(amount: u128, old: Units, new: Units) -> u128 {
     if old.per_token == 0 {
         return u128::MAX;
     }
     let (from, to) = (u128::from(old.per_token), u128::from(new.per_token));
-    // Below 2^62 each, so the second product fits; whole tokens times their cost are bounded by the quota's maxima.
+    // Below 2^62 each, so the second product fits; whole tokens times their cost are bounded by the
+    // quota's maxima.
     (amount / from)
         .saturating_mul(to)
         .saturating_add(amount % from * to / from)
@@ -81,8 +85,8 @@ fn mul_div_up(a: u128, b: u128, c: u128) -> u128 {
     if c == 0 {
         return 0;
     }
-    // Long multiplication from the top bit of b: quotient and remainder double with each bit. As a <= c, neither step
-    // leaves more than 2c + a behind, and c is below 2^125.
+    // Long multiplication from the top bit of b: quotient and remainder double with each bit. As a
+    // <= c, neither step leaves more than 2c + a behind, and c is below 2^125.
     let (mut quotient, mut rest) = (0_u128, 0_u128);
     for bit in (0..u128::BITS).rev() {
         let add = if b >> bit & 1 == 1 { a } else { 0 };

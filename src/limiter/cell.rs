@@ -1,14 +1,15 @@
 //! The word, and how it moves from one generation to the next: the concurrent half of
 //! [`AtomicTokenBucket`](super::AtomicTokenBucket), without any policy.
 //!
-//! A generation is a base and a configuration. It begins in two steps that any thread can do: an anchor is proposed in
-//! the next slot, where the first proposal wins and the full number of the generation that stood there a round ago
-//! keeps a late one out; then the word is moved to it. Whoever needs the new generation does what is left to do, so
-//! nobody waits for anybody.
+//! A generation is a base and a configuration. It begins in two steps that any thread can do: an
+//! anchor is proposed in the next slot, where the first proposal wins and the full number of the
+//! generation that stood there a round ago keeps a late one out; then the word is moved to it.
+//! Whoever needs the new generation does what is left to do, so nobody waits for anybody.
 //!
-//! A configuration is several words, so it can be read while it changes. It is written only while it is not in force,
-//! before the anchor that names it is proposed. A thread that reads it long after it was in force finds that out: its
-//! compare-and-swap of the word fails, or, if it denies, `is_current` does.
+//! A configuration is several words, so it can be read while it changes. It is written only while
+//! it is not in force, before the anchor that names it is proposed. A thread that reads it long
+//! after it was in force finds that out: its compare-and-swap of the word fails, or, if it denies,
+//! `is_current` does.
 
 use crossbeam_utils::CachePadded;
 
@@ -17,7 +18,8 @@ use super::word::{Anchor, CONFIGS, Scale, TIME_MAX, Word};
 use crate::quota::Units;
 use crate::sync::{AtomicU64, Mutex, Ordering, UnmodelledU64, fence};
 
-/// Slots for anchors: the generation in force, the next, and two that stale threads may still be looking at.
+/// Slots for anchors: the generation in force, the next, and two that stale threads may still be
+/// looking at.
 const SLOTS: u16 = 4;
 
 #[derive(Debug)]
@@ -29,8 +31,8 @@ pub(super) struct WordCell {
 
 #[derive(Debug)]
 struct Rest {
-    /// The generation that was in force not long ago. It need not be right: it lets the anchor and the configuration be
-    /// read without waiting for the word.
+    /// The generation that was in force not long ago. It need not be right: it lets the anchor and
+    /// the configuration be read without waiting for the word.
     hint: UnmodelledU64,
     anchors: [AtomicU64; SLOTS as usize],
     configs: [Config; CONFIGS as usize],
@@ -40,7 +42,8 @@ struct Rest {
 
 /// A [`Scale`], and how the generation that begins it carries over.
 ///
-/// All of it is written and read alike. In a model the burst, which may be read late, stands for the rest.
+/// All of it is written and read alike. In a model the burst, which may be read late, stands for
+/// the rest.
 #[derive(Debug)]
 struct Config {
     burst: AtomicU64,
@@ -126,8 +129,9 @@ impl View {
         self.anchor.base
     }
 
-    /// When, in nanoseconds since the clock's origin, the bucket is full but for a burst at the virtual time `time`:
-    /// what is taken up to there can be used then. `None` if the clock ends first.
+    /// When, in nanoseconds since the clock's origin, the bucket is full but for a burst at the
+    /// virtual time `time`: what is taken up to there can be used then. `None` if the clock ends
+    /// first.
     pub(super) fn ready_at(&self, time: u64) -> Option<u64> {
         let accrued = self.absolute(time).saturating_sub(self.scale.units.depth());
         if accrued == 0 {
@@ -232,9 +236,9 @@ impl WordCell {
             match decide(&view) {
                 Ok((time, output)) => {
                     let next = Word { time, ..view.word }.pack();
-                    // Relaxed: taking publishes nothing but the word itself. A replacement of the word continues the
-                    // release sequence of the store that began the generation, so the Acquire of the next reader still
-                    // pairs with that.
+                    // Relaxed: taking publishes nothing but the word itself. A replacement of the
+                    // word continues the release sequence of the store that began the generation,
+                    // so the Acquire of the next reader still pairs with that.
                     let (success, failure) = (Ordering::Relaxed, Ordering::Relaxed);
                     if self
                         .word
@@ -298,12 +302,12 @@ impl WordCell {
         }
     }
 
-    /// Whether what was read belonged together. If the configuration was read while it changed, its generation had
-    /// ended before.
+    /// Whether what was read belonged together. If the configuration was read while it changed, its
+    /// generation had ended before.
     #[inline]
     fn is_current(&self, view: &View) -> bool {
-        // Pairs with the fence in `configure`: whoever read a word of a configuration that was written after it sees
-        // that the generation has ended.
+        // Pairs with the fence in `configure`: whoever read a word of a configuration that was
+        // written after it sees that the generation has ended.
         fence(Ordering::Acquire);
         Word::unpack(self.word.load(Ordering::Relaxed)).generation == view.word.generation
     }
@@ -316,11 +320,13 @@ impl WordCell {
 
     #[inline]
     fn anchor(&self, slot: u64) -> Anchor {
-        // Acquire pairs with the Release of the proposal: the configuration that the anchor names is visible.
+        // Acquire pairs with the Release of the proposal: the configuration that the anchor names
+        // is visible.
         Anchor::unpack(self.rest.anchors[slot_of(slot)].load(Ordering::Acquire))
     }
 
-    /// Begins the next generation with a base that is nearer to `now`; returns the word in force afterwards.
+    /// Begins the next generation with a base that is nearer to `now`; returns the word in force
+    /// afterwards.
     fn reanchor(&self, word: Word, anchor: Anchor, scale: &Scale, now: u64) -> Word {
         let base = scale.base_at(now).max(anchor.base);
         match self.propose(anchor, anchor.config, base) {
@@ -329,8 +335,8 @@ impl WordCell {
         }
     }
 
-    /// Proposes what follows `anchor`; returns what will, by this proposal or another. `None`: something else follows
-    /// already.
+    /// Proposes what follows `anchor`; returns what will, by this proposal or another. `None`:
+    /// something else follows already.
     fn propose(&self, anchor: Anchor, config: u8, base: u64) -> Option<Anchor> {
         let generation = anchor.generation.wrapping_add(1);
         let slot = &self.rest.anchors[slot_of(generation.into())];
@@ -349,7 +355,8 @@ impl WordCell {
         if cfg!(tollgate_mutant = "proposal-overwritten") {
             slot.store(mine.pack(), Ordering::Release);
         }
-        // AcqRel publishes this proposal and its configuration; Acquire sees those of the one that was faster.
+        // AcqRel publishes this proposal and its configuration; Acquire sees those of the one that
+        // was faster.
         match slot.compare_exchange(
             seen.pack(),
             mine.pack(),
@@ -363,7 +370,8 @@ impl WordCell {
         }
     }
 
-    /// Moves the word from the generation of `anchor` to that of `next`; returns the word in force afterwards.
+    /// Moves the word from the generation of `anchor` to that of `next`; returns the word in force
+    /// afterwards.
     fn advance(&self, word: Word, anchor: Anchor, next: Anchor) -> Word {
         let time = if next.config == anchor.config {
             let scale = self.rest.configs[usize::from(anchor.config)].scale();
@@ -375,7 +383,8 @@ impl WordCell {
             generation: next.short_generation(),
             time,
         };
-        // Release publishes the anchor with the generation; Acquire on failure sees the one that somebody else began.
+        // Release publishes the anchor with the generation; Acquire on failure sees the one that
+        // somebody else began.
         match self.word.compare_exchange(
             word.pack(),
             moved.pack(),
@@ -391,7 +400,8 @@ impl WordCell {
         }
     }
 
-    /// A virtual time of the generation of `anchor`, as one of that of `next`, which has another quota.
+    /// A virtual time of the generation of `anchor`, as one of that of `next`, which has another
+    /// quota.
     fn carried_over(&self, time: u64, anchor: Anchor, next: Anchor) -> u64 {
         let (old, new) = (
             &self.rest.configs[usize::from(anchor.config)],
@@ -425,7 +435,8 @@ impl WordCell {
         let before = self.view(now);
         let scale = make(&before.scale)?;
         let config = (before.anchor.config + 1) % CONFIGS;
-        // Pairs with the fence in `is_current`: the generations that this configuration was in force for have ended.
+        // Pairs with the fence in `is_current`: the generations that this configuration was in
+        // force for have ended.
         fence(Ordering::Release);
         self.rest.configs[usize::from(config)].set(&scale, carry, now);
         loop {

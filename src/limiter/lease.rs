@@ -1,15 +1,37 @@
 use std::fmt;
 
 use super::{Denied, RateLimiter};
+use crate::quota::{Quota, QuotaError, Units};
 
-/// A handle that one thread owns, with tokens of its own: about a nanosecond each, without a clock or an atomic.
+/// What is left of a quota when `n` tokens are carved out of its burst.
+pub(super) fn carve(units: Units, n: u64) -> Result<Units, Denied> {
+    let left = units.burst.checked_sub(n).filter(|left| *left > 0);
+    let burst = left.ok_or(Denied::ExceedsBurst {
+        burst: units.burst.saturating_sub(1),
+    })?;
+    Ok(Units { burst, ..units })
+}
+
+/// A new quota, with what leases have carved out of the old one's burst carved out of its own.
+pub(super) fn carve_as_before(
+    new: Quota,
+    old: Quota,
+    old_units: Units,
+) -> Result<Units, QuotaError> {
+    let carved = old.max_burst() - old_units.burst;
+    carve(new.units()?, carved).map_err(|_| QuotaError::ZeroBurst)
+}
+
+/// A handle that one thread owns, with tokens of its own: about a nanosecond each, without a clock
+/// or an atomic.
 ///
-/// While it lives its batch is carved out of the limiter's burst, so that what the limiter and all its leases admit
-/// together stays within the quota. It fetches tokens in batches, smaller ones when they are scarce, and spends them by
-/// counting down. Dropping it returns what is left.
+/// While it lives its batch is carved out of the limiter's burst, so that what the limiter and all
+/// its leases admit together stays within the quota. It fetches tokens in batches, smaller ones
+/// when they are scarce, and spends them by counting down. Dropping it returns what is left.
 ///
-/// For many threads that take single tokens from one generous limiter. Not for small bursts: a batch that one lease
-/// holds is missing to everybody else, and the limiter admits no more at once than what is left of its burst.
+/// For many threads that take single tokens from one generous limiter. Not for small bursts: a
+/// batch that one lease holds is missing to everybody else, and the limiter admits no more at once
+/// than what is left of its burst.
 ///
 /// # Examples
 /// ```

@@ -1,17 +1,21 @@
-//! Who has taken tokens that may still come back: sequential bookkeeping for reservations and waiters.
+//! Who has taken tokens that may still come back: sequential bookkeeping for reservations and
+//! waiters.
 //!
-//! Tokens lie in virtual time in the order in which they were taken. One that is given back leaves a hole, and those
-//! who took later have counted on it: their instants are promises. So what comes back at once is only what no promise
-//! rests on, and the rest when all that was taken later has come back too.
+//! Tokens lie in virtual time in the order in which they were taken. One that is given back leaves
+//! a hole, and those who took later have counted on it: their instants are promises. So what comes
+//! back at once is only what no promise rests on, and the rest when all that was taken later has
+//! come back too.
 //!
-//! Positions are *gross*: the virtual time at which the bucket is full, as if nothing had ever come back. Whatever is
-//! taken moves the gross position, and nothing that comes back does, so that two positions tell what was taken between.
+//! Positions are *gross*: the virtual time at which the bucket is full, as if nothing had ever come
+//! back. Whatever is taken moves the gross position, and nothing that comes back does, so that two
+//! positions tell what was taken between.
 
 use std::collections::VecDeque;
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ledger {
-    /// What has come back since the clock's origin: the gross position is this beyond the virtual time.
+    /// What has come back since the clock's origin: the gross position is this beyond the virtual
+    /// time.
     returned: u128,
     /// The number of the first debt.
     first: u64,
@@ -87,7 +91,8 @@ impl Ledger {
         (id.epoch == self.epoch && place < self.debts.len()).then_some(place)
     }
 
-    /// The tokens are used: they will not come back, nor will what was taken before them and is cancelled.
+    /// The tokens are used: they will not come back, nor will what was taken before them and is
+    /// cancelled.
     pub(super) fn close(&mut self, id: DebtId) {
         let Some(place) = self.place(id) else { return };
         self.debts[place].state = DebtState::Used;
@@ -101,10 +106,11 @@ impl Ledger {
 
     /// What comes back if a debt is cancelled now. Changes nothing; [`commit`](Self::commit) does.
     ///
-    /// While later takers remain: had the tokens not been taken, a later taker that was ready at r would have left the
-    /// bucket full at r plus what was taken from then on, or later. A taker was ready when it asked, or when the bucket
-    /// was full but for a burst. So nothing before `now` comes back, and no more than what a burst (`depth`) leaves
-    /// beside all that was taken, and all that came back, since.
+    /// While later takers remain: had the tokens not been taken, a later taker that was ready at r
+    /// would have left the bucket full at r plus what was taken from then on, or later. A taker was
+    /// ready when it asked, or when the bucket was full but for a burst. So nothing before `now`
+    /// comes back, and no more than what a burst (`depth`) leaves beside all that was taken, and
+    /// all that came back, since.
     pub(super) fn plan(&self, id: DebtId, full_at: u128, now: u128, depth: u128) -> Option<Refund> {
         let place = self.place(id)?;
         let debt = &self.debts[place];

@@ -1,7 +1,8 @@
-//! A [`Bucket`] with those who wait for its tokens, first come, first served: sequential, like the bucket itself.
+//! A [`Bucket`] with those who wait for its tokens, first come, first served: sequential, like the
+//! bucket itself.
 //!
-//! Who waits has taken nothing yet; what is wanted is only counted. So when one gives up, or the quota changes,
-//! everybody behind moves up, and nothing has to be undone.
+//! Who waits has taken nothing yet; what is wanted is only counted. So when one gives up, or the
+//! quota changes, everybody behind moves up, and nothing has to be undone.
 
 use std::task::Waker;
 use std::time::Duration;
@@ -68,7 +69,8 @@ impl Line {
         }
     }
 
-    /// When the first in line gets its tokens; an error if it never will, since the quota has changed.
+    /// When the first in line gets its tokens; an error if it never will, since the quota has
+    /// changed.
     fn first_due(&self, now: Timestamp) -> Option<Result<Timestamp, Denied>> {
         let (_, waiter) = self.waiters.first()?;
         let checked = self.bucket.check_burst(waiter.n, 0);
@@ -148,7 +150,8 @@ impl Line {
         Some(Err(denied))
     }
 
-    /// When a waiter should look again: only the first in line, and who has a deadline, needs a timer.
+    /// When a waiter should look again: only the first in line, and who has a deadline, needs a
+    /// timer.
     pub(super) fn timer(
         &self,
         id: WaitId,

@@ -3,6 +3,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::bucket::Bucket;
+use super::lease::{carve, carve_as_before};
 use super::line::{Line, Wakers};
 use super::reservation::{Internal, Reservation, Taken};
 use super::{CarryOver, Denied, RateLimiter};
@@ -11,12 +12,12 @@ use crate::quota::{Quota, QuotaError, Units};
 use crate::sync::Mutex;
 use crate::wait::{Progress, Step, Wait, WaitId};
 
-/// An exact token bucket behind one lock: it takes every [`Quota`], and its waiters move up when one before them gives
-/// up, and when the quota changes.
+/// An exact token bucket behind one lock: it takes every [`Quota`], and its waiters move up when
+/// one before them gives up, and when the quota changes.
 ///
 /// # Fairness
-/// Waiters are served in the order in which they came. While somebody waits, every other taker is denied unless there
-/// are tokens beyond those that are waited for.
+/// Waiters are served in the order in which they came. While somebody waits, every other taker is
+/// denied unless there are tokens beyond those that are waited for.
 ///
 /// # Memory ordering
 /// Every operation takes the lock, and so synchronises with every other on the same bucket.
@@ -85,8 +86,9 @@ impl<C> LockedTokenBucket<C> {
 }
 
 impl<C: Clock> LockedTokenBucket<C> {
-    /// Runs `change` under the lock, at the time that the clock says there, so that no taker before has used a later
-    /// one. Then serves those whose turn has come by it, and has the first of the others look at its timer.
+    /// Runs `change` under the lock, at the time that the clock says there, so that no taker before
+    /// has used a later one. Then serves those whose turn has come by it, and has the first of the
+    /// others look at its timer.
     fn change<T>(&self, change: impl FnOnce(&mut State, Timestamp) -> T) -> T {
         let mut wakers = Wakers::new();
         let output = {
@@ -199,17 +201,10 @@ impl<C: Clock + Send + Sync> RateLimiter for LockedTokenBucket<C> {
         carry: CarryOver,
         now: Timestamp,
     ) -> Result<(), QuotaError> {
-        let units = quota.units()?;
         self.configure(carry, Some(now), |current, old| {
-            // What leases have carved out stays out.
-            let carved = current.max_burst() - old.burst;
-            let burst = units
-                .burst
-                .checked_sub(carved)
-                .filter(|burst| *burst > 0)
-                .ok_or(QuotaError::ZeroBurst)?;
+            let units = carve_as_before(quota, *current, old)?;
             *current = quota;
-            Ok(Units { burst, ..units })
+            Ok(units)
         })
     }
 
@@ -232,13 +227,7 @@ impl<C: Clock + Send + Sync> Internal for LockedTokenBucket<C> {
     }
 
     fn carve(&self, n: u64) -> Result<(), Denied> {
-        self.configure(CarryOver::Tokens, None, |_, units| {
-            let left = units.burst.checked_sub(n).filter(|left| *left > 0);
-            let burst = left.ok_or(Denied::ExceedsBurst {
-                burst: units.burst.saturating_sub(1),
-            })?;
-            Ok(Units { burst, ..units })
-        })
+        self.configure(CarryOver::Tokens, None, |_, units| carve(units, n))
     }
 
     fn restore(&self, n: u64) {
@@ -252,16 +241,18 @@ impl<C: Clock + Send + Sync> Internal for LockedTokenBucket<C> {
 }
 
 impl<C: Timer + Send + Sync> LockedTokenBucket<C> {
-    /// Takes `n` tokens, as soon as those who came before have theirs: `.await` it, or `.wait()` for it on a thread.
+    /// Takes `n` tokens, as soon as those who came before have theirs: `.await` it, or `.wait()`
+    /// for it on a thread.
     ///
-    /// Only the first in line has a timer, so a cancellation re-times everybody behind it and wakes at most one.
+    /// Only the first in line has a timer, so a cancellation re-times everybody behind it and wakes
+    /// at most one.
     ///
     /// # Errors
     /// At once, with nothing taken: [`Denied::ExceedsBurst`] and [`Denied::Exhausted`].
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the line; those behind move up. Tokens that it had already been granted go back, as
-    /// far as no later taker has built on them.
+    /// Dropping the future leaves the line; those behind move up. Tokens that it had already been
+    /// granted go back, as far as no later taker has built on them.
     ///
     /// ```
     /// use tollgate::{LockedTokenBucket, Quota};
@@ -276,8 +267,8 @@ impl<C: Timer + Send + Sync> LockedTokenBucket<C> {
         self.acquire_timeout(n, Duration::MAX)
     }
 
-    /// As [`acquire`](Self::acquire), if the tokens are there within `timeout` from the first poll; if, as the line
-    /// stands, they will not be, it fails at once.
+    /// As [`acquire`](Self::acquire), if the tokens are there within `timeout` from the first poll;
+    /// if, as the line stands, they will not be, it fails at once.
     ///
     /// # Errors
     /// As [`acquire`](Self::acquire), and [`Denied::TooLong`]; nothing was taken.

@@ -32,10 +32,11 @@ pub trait Internal {
     fn restore(&self, n: u64);
 }
 
-/// Tokens that were taken ahead of their time: from [`RateLimiter::reserve`](super::RateLimiter::reserve).
+/// Tokens that were taken ahead of their time: from
+/// [`RateLimiter::reserve`](super::RateLimiter::reserve).
 ///
-/// They may be used from [`ready_at`](Self::ready_at) on. Dropping a reservation uses it; [`cancel`](Self::cancel)
-/// gives it back.
+/// They may be used from [`ready_at`](Self::ready_at) on. Dropping a reservation uses it;
+/// [`cancel`](Self::cancel) gives it back.
 ///
 /// ```
 /// use std::time::Duration;
@@ -86,8 +87,9 @@ impl<'a> Reservation<'a> {
         self.taken.ready_at.saturating_since(now)
     }
 
-    /// Gives the tokens back, before they are used, also after [`ready_at`](Self::ready_at): exactly what no later
-    /// taker has built on, and the rest once those have given back theirs. After the quota has changed, that is nothing.
+    /// Gives the tokens back, before they are used, also after [`ready_at`](Self::ready_at):
+    /// exactly what no later taker has built on, and the rest once those have given back theirs.
+    /// After the quota has changed, that is nothing.
     pub fn cancel(self) {
         self.limiter.give_back(&self.taken);
         // Not used as well.

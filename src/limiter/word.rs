@@ -1,9 +1,10 @@
-//! The layout and arithmetic of the one word of an [`AtomicTokenBucket`](super::AtomicTokenBucket), without the atomics.
+//! The layout and arithmetic of the one word of an [`AtomicTokenBucket`](super::AtomicTokenBucket),
+//! without the atomics.
 //!
-//! A word is `[generation: 8 | virtual time: 56]`. Virtual time is the instant at which the bucket is full again, in
-//! units since the *base* of the generation. The base stands in a slot, as an anchor
-//! `[generation: 16 | configuration: 2 | base: 46]`; it moves forward, with the generation, long before the units of a
-//! word run out.
+//! A word is `[generation: 8 | virtual time: 56]`. Virtual time is the instant at which the bucket
+//! is full again, in units since the *base* of the generation. The base stands in a slot, as an
+//! anchor `[generation: 16 | configuration: 2 | base: 46]`; it moves forward, with the generation,
+//! long before the units of a word run out.
 
 use crate::quota::{QuotaError, Units};
 
@@ -12,7 +13,8 @@ const TIME_BITS: u32 = 56;
 const TIME_MASK: u64 = (1 << TIME_BITS) - 1;
 /// The largest virtual time that a word can hold.
 pub(super) const TIME_MAX: u64 = TIME_MASK;
-/// Depth, elapsed time and debt each stay below a quarter of the word, so that their sum always fits.
+/// Depth, elapsed time and debt each stay below a quarter of the word, so that their sum always
+/// fits.
 const QUARTER: u64 = 1 << (TIME_BITS - 2);
 
 /// A base is kept in steps of 2^18 ns, so that 46 bits reach as far as the clock does.
@@ -41,7 +43,8 @@ impl Word {
     }
 }
 
-/// What a slot says of a generation: its full number, its configuration, and its base in nanoseconds.
+/// What a slot says of a generation: its full number, its configuration, and its base in
+/// nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Anchor {
     pub(super) generation: u16,
@@ -125,20 +128,21 @@ impl Scale {
         }
     }
 
-    /// The base for a generation that begins at `now`: some way back, so that threads with an older time still count
-    /// from their own.
+    /// The base for a generation that begins at `now`: some way back, so that threads with an older
+    /// time still count from their own.
     pub(super) const fn base_at(&self, now: u64) -> u64 {
         now.saturating_sub(self.horizon / 8) >> BASE_SHIFT << BASE_SHIFT
     }
 
-    /// A virtual time counted from `base`, counted from the later base `to`. One that lies before it is full: zero.
+    /// A virtual time counted from `base`, counted from the later base `to`. One that lies before
+    /// it is full: zero.
     pub(super) const fn rebase(&self, time: u64, base: u64, to: u64) -> u64 {
         time.saturating_sub(to.saturating_sub(base).saturating_mul(self.units.per_nano))
     }
 
-    /// With the bucket full at `time`, and now `at`: the virtual time after `cost` is taken, if `floor` is left then;
-    /// else the one that would have had to come. Wraps rather than panics on values that were read while they changed;
-    /// the caller finds that out.
+    /// With the bucket full at `time`, and now `at`: the virtual time after `cost` is taken, if
+    /// `floor` is left then; else the one that would have had to come. Wraps rather than panics on
+    /// values that were read while they changed; the caller finds that out.
     #[inline]
     pub(super) const fn take(&self, time: u64, at: u64, cost: u64, floor: u64) -> Result<u64, u64> {
         let next = (if time > at { time } else { at }).wrapping_add(cost);

@@ -52,7 +52,8 @@ impl<K> fmt::Display for AddError<K> {
 
 impl<K: fmt::Debug> std::error::Error for AddError<K> {}
 
-/// The operation of [`WorkQueue::add`](super::WorkQueue::add) and [`add_after`](super::WorkQueue::add_after).
+/// The operation of [`WorkQueue::add`](super::WorkQueue::add) and
+/// [`add_after`](super::WorkQueue::add_after).
 pub struct Add<'a, K, C> {
     shared: &'a Arc<Shared<K, C>>,
     /// Until it has been added.

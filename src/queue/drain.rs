@@ -11,7 +11,8 @@ use crate::wait::{Progress, Step, WaitId};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Drained<K> {
-    /// Keys that waited for their time, or that a worker wanted again later: nobody will work on them.
+    /// Keys that waited for their time, or that a worker wanted again later: nobody will work on
+    /// them.
     pub returned: Vec<K>,
     /// Keys that are still ready: the timeout came first.
     pub ready: usize,

@@ -22,7 +22,8 @@ impl<'a, K, C> Get<'a, K, C> {
         }
     }
 
-    /// Leaves the line, and the lead to another; what it was woken for goes to another too, when the state settles.
+    /// Leaves the line, and the lead to another; what it was woken for goes to another too, when
+    /// the state settles.
     fn leave(&mut self, state: &mut State<K>) {
         let Some(place) = self.place.take() else {
             return;
@@ -37,7 +38,8 @@ impl<'a, K, C> Get<'a, K, C> {
         }
     }
 
-    /// Joins the line or goes back to it; returns when to look again, if this is the one that leads.
+    /// Joins the line or goes back to it; returns when to look again, if this is the one that
+    /// leads.
     fn wait(&mut self, state: &mut State<K>, waker: &Waker) -> Option<Timestamp> {
         let place = match self.place {
             None => state.getters.join(waker.clone(), ()),

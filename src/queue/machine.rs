@@ -1,4 +1,5 @@
-//! The states of the keys: the queue as a sequential machine. `now` comes in, nothing is locked, nobody is woken.
+//! The states of the keys: the queue as a sequential machine. `now` comes in, nothing is locked,
+//! nobody is woken.
 
 use std::time::Duration;
 
@@ -50,7 +51,8 @@ struct Entry<K> {
     hash: u64,
     links: Links,
     phase: Phase,
-    /// Delayed: the tick at which it becomes ready. Processing: the same, for when it is finished, or `NEVER`.
+    /// Delayed: the tick at which it becomes ready. Processing: the same, for when it is finished,
+    /// or `NEVER`.
     due: u64,
     /// Ready: since when. Processing: when it was started.
     since: Timestamp,
@@ -96,7 +98,8 @@ pub(super) enum Refused<K> {
 pub(super) enum Added<K> {
     /// It has an entry now.
     New,
-    /// It had one, which was not waiting to run, or not so soon. The spare key is for the caller to drop.
+    /// It had one, which was not waiting to run, or not so soon. The spare key is for the caller to
+    /// drop.
     Updated(K),
     /// It was waiting already.
     Coalesced(K),

@@ -154,7 +154,8 @@ impl<K, C: Clock> Shared<K, C> {
         now: Timestamp,
         panicked: bool,
     ) -> Failures {
-        // A run that began before the last backoff was over was brought on by an event: it does not raise the exponent.
+        // A run that began before the last backoff was over was brought on by an event: it does not
+        // raise the exponent.
         let count = if started >= before.until {
             before.count.saturating_add(1)
         } else {

@@ -1,8 +1,9 @@
 //! A hierarchical timing wheel (Varghese and Lauck, 1987): O(1) insert and cancel, any delay.
 //!
-//! Time is counted in ticks. Level 0 has a slot for each of the next 64 ticks, level 1 one for each 64 of those, and so
-//! on. An entry lies in the level of the highest group of 6 bits in which its tick differs from now; which level that
-//! is depends on nothing else, so entries of one tick are always in one list, in the order in which they came.
+//! Time is counted in ticks. Level 0 has a slot for each of the next 64 ticks, level 1 one for each
+//! 64 of those, and so on. An entry lies in the level of the highest group of 6 bits in which its
+//! tick differs from now; which level that is depends on nothing else, so entries of one tick are
+//! always in one list, in the order in which they came.
 
 use slab::Slab;
 
@@ -85,8 +86,8 @@ impl Wheel {
         self.now = self.now.max(to);
     }
 
-    /// A tick by which [`advance`](Self::advance) should be called again: that of the next entry, or an earlier one at
-    /// which entries move down a level.
+    /// A tick by which [`advance`](Self::advance) should be called again: that of the next entry,
+    /// or an earlier one at which entries move down a level.
     pub(super) fn next_tick(&self) -> Option<u64> {
         self.next_slot().map(|(_, _, start)| start)
     }
@@ -99,12 +100,14 @@ impl Wheel {
         Some(index)
     }
 
-    /// The first slot that holds anything: no entry of a higher level can be due before one of a lower.
+    /// The first slot that holds anything: no entry of a higher level can be due before one of a
+    /// lower.
     fn next_slot(&self) -> Option<(usize, usize, u64)> {
         let level = self.occupied.iter().position(|slots| *slots != 0)?;
         let slot = self.occupied[level].trailing_zeros() as usize;
         let shift = BITS * level;
-        // The bits above are those of `now`: an entry that differs in one of them lies in a higher level.
+        // The bits above are those of `now`: an entry that differs in one of them lies in a higher
+        // level.
         let above = self.now >> (shift + BITS) << (shift + BITS);
         Some((level, slot, above | (slot as u64) << shift))
     }

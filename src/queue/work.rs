@@ -10,9 +10,9 @@ use crate::list::Index;
 
 /// A key that is being worked on, by nobody else. It dereferences to the key.
 ///
-/// Say how it ended by consuming it. Dropping it, by a panic, a `?` or a cancelled future, is a [`retry`](Self::retry):
-/// a lost worker never loses work. None of this can fail, block for room, or allocate, whatever has become of the queue
-/// meanwhile.
+/// Say how it ended by consuming it. Dropping it, by a panic, a `?` or a cancelled future, is a
+/// [`retry`](Self::retry): a lost worker never loses work. None of this can fail, block for room,
+/// or allocate, whatever has become of the queue meanwhile.
 ///
 /// ```
 /// use std::time::Duration;
@@ -59,7 +59,8 @@ impl<K, C: Clock> Work<K, C> {
         }
     }
 
-    /// The work is done. The key is absent from now on, unless it was added meanwhile; its failures are forgotten.
+    /// The work is done. The key is absent from now on, unless it was added meanwhile; its failures
+    /// are forgotten.
     ///
     /// ```
     /// let queue = tollgate::WorkQueue::new(8)?;
@@ -85,12 +86,14 @@ impl<K, C: Clock> Work<K, C> {
         self.finish(|_, _| Outcome::Requeue);
     }
 
-    /// Once more, after `delay` or when it is added, whichever is first; its failures are forgotten.
+    /// Once more, after `delay` or when it is added, whichever is first; its failures are
+    /// forgotten.
     pub fn requeue_after(mut self, delay: Duration) {
         self.finish(|_, now| Outcome::after(delay, now));
     }
 
-    /// It failed: once more, when the queue's [`Backoff`](crate::Backoff) is over or when it is added.
+    /// It failed: once more, when the queue's [`Backoff`](crate::Backoff) is over or when it is
+    /// added.
     ///
     /// ```
     /// let queue = tollgate::WorkQueue::new(8)?;
@@ -103,7 +106,8 @@ impl<K, C: Clock> Work<K, C> {
         self.finish(Self::failed);
     }
 
-    /// It failed for good: do not retry. The key is absent from now on, unless it was added meanwhile.
+    /// It failed for good: do not retry. The key is absent from now on, unless it was added
+    /// meanwhile.
     ///
     /// ```
     /// let queue = tollgate::WorkQueue::new(8)?;
@@ -116,7 +120,8 @@ impl<K, C: Clock> Work<K, C> {
         self.done();
     }
 
-    /// How often in a row the key has failed before this run; events that came before a backoff was over do not count.
+    /// How often in a row the key has failed before this run; events that came before a backoff was
+    /// over do not count.
     ///
     /// ```
     /// let queue = tollgate::WorkQueue::new(8)?;

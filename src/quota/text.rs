@@ -16,8 +16,8 @@ const UNITS: [(&str, u64); 7] = [
     ("ns", 1),
 ];
 
-/// As the configuration files write it: tokens, `/`, an optional count, a unit (`ns us ms s min h d`), and an optional
-/// `burst` with a number. Without it the burst is the tokens of one period.
+/// As the configuration files write it: tokens, `/`, an optional count, a unit (`ns us ms s min h
+/// d`), and an optional `burst` with a number. Without it the burst is the tokens of one period.
 impl fmt::Display for Quota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some((unit, nanos)) = UNITS

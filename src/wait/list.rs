@@ -4,10 +4,12 @@ use slab::Slab;
 
 use crate::list::{Index, Linked, Links, List};
 
-/// Who waits, first come first served: threads and tasks alike, each as a [`Waker`] and what it waits for.
+/// Who waits, first come first served: threads and tasks alike, each as a [`Waker`] and what it
+/// waits for.
 ///
-/// A waiter that is woken leaves the line but keeps its slot until it collects it with [`leave`](Self::leave), so that
-/// one that was woken and then cancelled can be told from one that was still in line.
+/// A waiter that is woken leaves the line but keeps its slot until it collects it with
+/// [`leave`](Self::leave), so that one that was woken and then cancelled can be told from one that
+/// was still in line.
 #[derive(Debug)]
 pub(crate) struct WaitList<T> {
     slots: Slab<Slot<T>>,
@@ -52,7 +54,8 @@ impl<T> WaitList<T> {
         WaitId(index)
     }
 
-    /// Goes back to the head of the line after a wake-up that came to nothing; a waiter still in line keeps its place.
+    /// Goes back to the head of the line after a wake-up that came to nothing; a waiter still in
+    /// line keeps its place.
     pub(crate) fn wait_on(&mut self, id: WaitId, waker: &Waker) {
         let slot = &mut self.slots[id.0 as usize];
         match &mut slot.waker {
@@ -82,7 +85,8 @@ impl<T> WaitList<T> {
         Some((WaitId(head), &mut self.slots[head as usize].wants))
     }
 
-    /// The waker of one who stays in line: to have it look at its timer. `None` if it has been woken anyway.
+    /// The waker of one who stays in line: to have it look at its timer. `None` if it has been
+    /// woken anyway.
     pub(crate) fn nudge(&self, id: WaitId) -> Option<Waker> {
         self.slots[id.0 as usize].waker.clone()
     }

@@ -49,8 +49,8 @@ impl Wake for Woken {
 
 /// Drives a future on the calling thread.
 ///
-/// Not by parking it: loom 0.7 forgets the unparking of a thread that is blocked at a lock, and then finds deadlocks
-/// where there are none.
+/// Not by parking it: loom 0.7 forgets the unparking of a thread that is blocked at a lock, and
+/// then finds deadlocks where there are none.
 #[allow(dead_code, reason = "not every model waits")]
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     let woken = Arc::new(Woken {

@@ -1,5 +1,5 @@
-//! The token bucket as a textbook has it: a level in tokens that fills up, in exact fractions. It shares neither units
-//! nor formula with the library, which keeps the instant of fullness instead.
+//! The token bucket as a textbook has it: a level in tokens that fills up, in exact fractions. It
+//! shares neither units nor formula with the library, which keeps the instant of fullness instead.
 //!
 //! Also the operations that the property tests, the fuzzer and its seeds run against both buckets.
 
@@ -13,7 +13,8 @@ use tollgate::{
 /// Nanoseconds in two hundred years.
 pub(crate) const AGE: u64 = 200 * 365 * 86_400 * 1_000_000_000;
 
-/// An exact bucket. Amounts are tokens times the period, so that a nanosecond brings the whole number `tokens`.
+/// An exact bucket. Amounts are tokens times the period, so that a nanosecond brings the whole
+/// number `tokens`.
 #[derive(Clone, Debug)]
 pub(crate) struct Exact {
     tokens: i128,
@@ -39,7 +40,8 @@ impl Exact {
         }
     }
 
-    /// The level as seen at `now`: below zero, if `now` is so stale that what is there had not accrued then.
+    /// The level as seen at `now`: below zero, if `now` is so stale that what is there had not
+    /// accrued then.
     fn level_at(&self, now: u64) -> i128 {
         let level = self.level + (i128::from(now) - i128::from(self.last)) * self.tokens;
         level.min(i128::from(self.burst) * self.period)
@@ -128,8 +130,8 @@ pub(crate) fn assert_never_over(quota: Quota, admitted: &[(u64, u64)]) {
     }
 }
 
-/// How far back a time may lie, and an `AtomicTokenBucket` still judges it by itself and not by its base: an eighth of
-/// its horizon of 2^54 units.
+/// How far back a time may lie, and an `AtomicTokenBucket` still judges it by itself and not by its
+/// base: an eighth of its horizon of 2^54 units.
 pub(crate) fn exact_skew(quota: Quota) -> u64 {
     let period = u64::try_from(quota.period().as_nanos()).expect("64 bits of nanoseconds");
     let per_nano = quota.tokens() / gcd(quota.tokens(), period).max(1);
@@ -198,7 +200,8 @@ impl Times {
     }
 }
 
-/// The buckets that take this quota: always the locked one; the atomic one unless it says that its word is too small.
+/// The buckets that take this quota: always the locked one; the atomic one unless it says that its
+/// word is too small.
 pub(crate) fn buckets(quota: Quota) -> Vec<Box<dyn RateLimiter>> {
     let locked = LockedTokenBucket::with_clock(quota, ManualClock::new()).expect("a burst");
     let mut buckets: Vec<Box<dyn RateLimiter>> = vec![Box::new(locked)];
@@ -220,8 +223,8 @@ pub(crate) fn buckets(quota: Quota) -> Vec<Box<dyn RateLimiter>> {
     buckets
 }
 
-/// Runs the operations on the model and on both buckets from `start` on, and compares every answer. Returns all
-/// decisions.
+/// Runs the operations on the model and on both buckets from `start` on, and compares every answer.
+/// Returns all decisions.
 ///
 /// # Panics
 /// At the first difference.

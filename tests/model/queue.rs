@@ -1,5 +1,5 @@
-//! The work queue as plain maps and lists, and the operations that the property tests, the fuzzer and its seeds run
-//! against both.
+//! The work queue as plain maps and lists, and the operations that the property tests, the fuzzer
+//! and its seeds run against both.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -462,7 +462,8 @@ impl Pair {
     }
 }
 
-/// Runs the operations on a queue and on its model, and compares every result and every count after each.
+/// Runs the operations on a queue and on its model, and compares every result and every count after
+/// each.
 ///
 /// # Panics
 /// At the first difference.

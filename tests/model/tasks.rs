@@ -1,5 +1,5 @@
-//! A small executor on virtual time: it polls what was woken, in the order of the wake-ups, and counts them; when
-//! nothing is left to poll it moves the clock to the next deadline.
+//! A small executor on virtual time: it polls what was woken, in the order of the wake-ups, and
+//! counts them; when nothing is left to poll it moves the clock to the next deadline.
 
 use std::collections::VecDeque;
 use std::future::Future;

@@ -10,8 +10,8 @@ use tollgate::{Quota, QuotaError};
 
 /// Brings Database objects to their desired state, under an API budget that is never exceeded.
 ///
-/// Without --kubeconfig or --context it starts an API server of its own on loopback, makes objects, changes and deletes
-/// some, and checks that all of them converge.
+/// Without --kubeconfig or --context it starts an API server of its own on loopback, makes objects,
+/// changes and deletes some, and checks that all of them converge.
 #[derive(Clone, Debug, Parser)]
 #[command(version)]
 pub struct Args {

@@ -1,4 +1,5 @@
-//! Clients of the API server: the operator's, which keeps to a budget, and a user's, which does not.
+//! Clients of the API server: the operator's, which keeps to a budget, and a user's, which does
+//! not.
 
 use std::sync::Arc;
 
@@ -37,7 +38,8 @@ pub fn unthrottled(mut config: Config) -> Result<Client> {
 }
 
 fn name(config: &mut Config, agent: &'static str) {
-    // kube would retry below the budget's layer, unseen by it; retries are the queue's business here.
+    // kube would retry below the budget's layer, unseen by it; retries are the queue's business
+    // here.
     config.default_retry = false;
     config
         .headers

@@ -112,7 +112,8 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Lets the users make objects, change and delete some when half of them stand, and waits for the rest.
+    /// Lets the users make objects, change and delete some when half of them stand, and waits for
+    /// the rest.
     async fn converge(&mut self, load: &mut Load) -> Result<()> {
         self.show_while(&load.expected, load.create()).await?;
         if self.until(&load.expected, self.total / 2).await {
@@ -136,7 +137,8 @@ impl Run<'_> {
         }
     }
 
-    /// Shows progress until `enough` objects have converged, or nothing has changed for too long: `false`.
+    /// Shows progress until `enough` objects have converged, or nothing has changed for too long:
+    /// `false`.
     async fn until(&mut self, expected: &Expected, enough: usize) -> bool {
         let mut tick = interval(TICK);
         let mut best = (0, Instant::now());

@@ -1,8 +1,10 @@
-//! A Kubernetes operator for a `Database` resource, with tollgate's work queue, controller and limiter in the place of
-//! kube's own scheduler; and an API server inside the process to run it against.
+//! A Kubernetes operator for a `Database` resource, with tollgate's work queue, controller and
+//! limiter in the place of kube's own scheduler; and an API server inside the process to run it
+//! against.
 //!
-//! `operator` wires watches, queue and controller together; `reconcile` is what it does with one object; `demo` runs it
-//! against the embedded server, with `load` as its users, and checks that it kept every promise.
+//! `operator` wires watches, queue and controller together; `reconcile` is what it does with one
+//! object; `demo` runs it against the embedded server, with `load` as its users, and checks that it
+//! kept every promise.
 
 pub mod apiserver;
 pub mod children;

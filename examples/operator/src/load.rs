@@ -1,4 +1,5 @@
-//! The users of the demo: they make objects, change some and delete some, and know what should come of it.
+//! The users of the demo: they make objects, change some and delete some, and know what should come
+//! of it.
 
 use std::collections::BTreeMap;
 

@@ -147,7 +147,8 @@ impl Operator {
         }
     }
 
-    /// Stops watching; reconciles in flight finish, or `timeout` ends the wait for them. The rest is reported.
+    /// Stops watching; reconciles in flight finish, or `timeout` ends the wait for them. The rest
+    /// is reported.
     pub async fn drain(mut self, timeout: Duration) -> Stopped {
         self.watches.shutdown().await;
         let ready = self.queue.stats().ready;
@@ -176,7 +177,8 @@ impl Operator {
     }
 }
 
-/// A watch that starts again, with a backoff, whenever it breaks, and that ends the run when it is forbidden.
+/// A watch that starts again, with a backoff, whenever it breaks, and that ends the run when it is
+/// forbidden.
 fn watch<T>(
     api: Api<T>,
     config: watcher::Config,
@@ -216,8 +218,8 @@ fn desired_state(database: &Database) -> Option<u64> {
     Some(hasher.finish())
 }
 
-/// The Database of a StatefulSet of which there is news: its controller has caught up with it, or it is gone. Until
-/// then there is nothing to tell, and there will be.
+/// The Database of a StatefulSet of which there is news: its controller has caught up with it, or
+/// it is gone. Until then there is nothing to tell, and there will be.
 fn owner_to_tell(event: &Event<StatefulSet>) -> Option<Key> {
     let set = match event {
         Event::Apply(set) | Event::InitApply(set) => {

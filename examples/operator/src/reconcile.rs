@@ -82,7 +82,8 @@ impl DatabaseReconciler {
         self.apply::<Service>(key, children::service(database))
             .await?;
         let instances: StatefulSet = self.apply(key, children::stateful_set(database)).await?;
-        // Written even if it looks the same: what the watch has shown may be older than our last write.
+        // Written even if it looks the same: what the watch has shown may be older than our last
+        // write.
         let patch = Patch::Merge(json!({ "status": status_of(database, &instances) }));
         let databases = self.api::<Database>(key);
         databases
@@ -101,7 +102,8 @@ impl DatabaseReconciler {
         Ok(Action::done())
     }
 
-    /// Adds or removes our finalizer, if nobody else has changed the object meanwhile; else it is a conflict.
+    /// Adds or removes our finalizer, if nobody else has changed the object meanwhile; else it is a
+    /// conflict.
     async fn set_finalizer(&self, key: &Key, database: &Database, on: bool) -> kube::Result<()> {
         let mut finalizers = database.metadata.finalizers.clone().unwrap_or_default();
         finalizers.retain(|finalizer| finalizer != FINALIZER);

@@ -1,4 +1,5 @@
-//! The operator against the embedded API server, through real HTTP: what goes wrong on a real cluster, on request.
+//! The operator against the embedded API server, through real HTTP: what goes wrong on a real
+//! cluster, on request.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,7 +118,8 @@ async fn a_killed_watch_loses_nothing() {
     scene.until(10).await;
     assert!(scene.server.cut_watches() > 0);
     scene.until_all().await;
-    // What happens while nobody watches, and can no longer be told by a watch, is found by a new list.
+    // What happens while nobody watches, and can no longer be told by a watch, is found by a new
+    // list.
     scene.server.expire_history();
     scene.server.cut_watches();
     scene.load.change().await.unwrap();
