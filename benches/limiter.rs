@@ -12,9 +12,10 @@
     clippy::semicolon_if_nothing_returned
 )]
 
+use std::cell::RefCell;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, LazyLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,7 @@ use criterion::{
 use parking_lot::Mutex;
 use tollgate::{
     AtomicTokenBucket, Clock, LockedTokenBucket, Quota, RateLimiter, SystemClock, Timestamp,
+    TokenLease,
 };
 
 /// Admits for as long as a benchmark can run.
@@ -95,6 +97,10 @@ fn one_thread(c: &mut Criterion) {
             black_box(&atomic).try_acquire_at(1, now).is_ok()
         });
     });
+    group.bench_function("lease: admit", |b| {
+        let mut lease = atomic.lease(10_000).unwrap();
+        b.iter(|| black_box(&mut lease).try_acquire(1).is_ok())
+    });
     group.bench_function("locked: admit", |b| {
         b.iter(|| black_box(&locked).try_acquire(1).is_ok())
     });
@@ -132,6 +138,17 @@ fn contend(threads: u64, iterations: u64, work: &(impl Fn() + Sync)) -> Duration
     })
 }
 
+/// A bucket for the leases of all threads.
+fn shared() -> &'static AtomicTokenBucket {
+    static BUCKET: LazyLock<AtomicTokenBucket> =
+        LazyLock::new(|| AtomicTokenBucket::new(generous()).unwrap());
+    &BUCKET
+}
+
+thread_local! {
+    static LEASED: RefCell<Option<TokenLease<'static, AtomicTokenBucket>>> = const { RefCell::new(None) };
+}
+
 fn contended(c: &mut Criterion) {
     let cores = thread::available_parallelism().map_or(2, |n| n.get() as u64);
     for threads in [2, 4, 8, 16]
@@ -157,6 +174,17 @@ fn contended(c: &mut Criterion) {
             b.iter_custom(|n| {
                 contend(threads, n, &|| {
                     black_box(atomic.try_acquire(1).is_ok());
+                })
+            });
+        });
+        group.bench_function("a lease each", |b| {
+            b.iter_custom(|n| {
+                contend(threads, n, &|| {
+                    LEASED.with_borrow_mut(|held| {
+                        // A thread of a bench lives for one sample: its lease is its own.
+                        let lease = held.get_or_insert_with(|| shared().lease(10_000).unwrap());
+                        black_box(lease.try_acquire(1).is_ok());
+                    });
                 })
             });
         });
