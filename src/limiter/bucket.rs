@@ -62,10 +62,12 @@ impl Bucket {
         if n == 0 || short == 0 {
             return Ok(Duration::ZERO);
         }
-        let wait = short
-            .checked_next_multiple_of(self.units.per_nano.into())
-            .ok_or(Denied::Exhausted)?;
-        let wait = wait / Amount::from(self.units.per_nano);
+        let wait = match (u64::try_from(short), self.units.per_nano) {
+            (_, 0) => return Err(Denied::Exhausted),
+            // Dividing words is several times faster.
+            (Ok(short), per_nano) => short.div_ceil(per_nano).into(),
+            (Err(_), per_nano) => short.div_ceil(per_nano.into()),
+        };
         let in_time = u64::try_from(wait)
             .ok()
             .filter(|wait| now.as_nanos().checked_add(*wait).is_some());

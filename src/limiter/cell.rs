@@ -133,11 +133,19 @@ impl View {
     /// virtual time `time`: what is taken up to there can be used then. `None` if the clock ends
     /// first.
     pub(super) fn ready_at(&self, time: u64) -> Option<u64> {
-        let accrued = self.absolute(time).saturating_sub(self.scale.units.depth());
+        let Scale { units, depth, .. } = self.scale;
+        if time > depth && units.depth() == u128::from(depth) && units.per_nano > 0 {
+            // Not before the base, so all of it fits a word.
+            return self
+                .anchor
+                .base
+                .checked_add((time - depth).div_ceil(units.per_nano));
+        }
+        let accrued = self.absolute(time).saturating_sub(units.depth());
         if accrued == 0 {
             return Some(0);
         }
-        let per_nano = u128::from(self.scale.units.per_nano);
+        let per_nano = u128::from(units.per_nano);
         u64::try_from(accrued.checked_next_multiple_of(per_nano)? / per_nano).ok()
     }
 
