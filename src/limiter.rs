@@ -111,7 +111,10 @@ pub trait RateLimiter: Internal + fmt::Debug + Send + Sync {
     /// assert!(bucket.try_acquire_at(1, Timestamp::from_nanos(333_333_334)).is_ok());
     /// # Ok::<(), tollgate::QuotaError>(())
     /// ```
-    fn try_acquire_at(&self, n: u64, now: Timestamp) -> Result<(), Denied>;
+    #[inline]
+    fn try_acquire_at(&self, n: u64, now: Timestamp) -> Result<(), Denied> {
+        self.try_acquire_above_at(n, 0, now)
+    }
 
     /// Takes `n` tokens if at least `floor` remain: callers of low priority leave some for those of
     /// high.
@@ -219,7 +222,9 @@ pub trait RateLimiter: Internal + fmt::Debug + Send + Sync {
     }
 
     /// As [`drain`](Self::drain), at the caller's time.
-    fn drain_at(&self, now: Timestamp);
+    fn drain_at(&self, now: Timestamp) {
+        self.sync_remaining_at(0, now);
+    }
 
     /// Lets no token be had before `until`, and the first one then: the server said `Retry-After`.
     /// It only tightens; an unlimited limiter stays unlimited.

@@ -368,3 +368,25 @@ fn a_time_before_the_base_is_judged_by_itself() {
         );
     }
 }
+
+#[test]
+fn a_cancellation_that_reaches_back_before_the_base_leaves_the_others_in_order() {
+    // The base moves after 18 seconds, to 2.25 seconds ago, and what `late` took began before that.
+    let clock = ManualClock::new();
+    let quota = quota("999983/s burst 4000000");
+    let atomic = AtomicTokenBucket::with_clock(quota, clock.clone()).unwrap();
+    let locked = LockedTokenBucket::with_clock(quota, clock.clone()).unwrap();
+    for bucket in [&atomic as &dyn RateLimiter, &locked] {
+        clock.set(Timestamp::ZERO);
+        let first = bucket.reserve(1_000_000, Duration::ZERO).unwrap();
+        let _used = bucket.reserve(1, Duration::ZERO).unwrap();
+        first.cancel();
+        let open = bucket.reserve(1, Duration::ZERO).unwrap();
+        clock.advance(Duration::from_secs(16));
+        let late = bucket.reserve(4_000_000, Duration::ZERO).unwrap();
+        clock.advance(Duration::from_millis(2_400));
+        late.cancel();
+        open.cancel();
+        assert_eq!(bucket.available(), 4_000_000);
+    }
+}

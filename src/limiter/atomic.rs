@@ -193,11 +193,6 @@ impl<C: Clock + Send + Sync> RateLimiter for AtomicTokenBucket<C> {
     }
 
     #[inline]
-    fn try_acquire_at(&self, n: u64, now: Timestamp) -> Result<(), Denied> {
-        self.try_acquire_above_at(n, 0, now)
-    }
-
-    #[inline]
     fn try_acquire_above_at(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
         if n == 0 {
             return Ok(());
@@ -260,10 +255,6 @@ impl<C: Clock + Send + Sync> RateLimiter for AtomicTokenBucket<C> {
             }
         });
         ledger.returned(back.unwrap_or(0).into());
-    }
-
-    fn drain_at(&self, now: Timestamp) {
-        self.tighten(now, 0);
     }
 
     fn sync_remaining_at(&self, remaining: u64, now: Timestamp) {
@@ -348,11 +339,10 @@ impl<C: Clock + Send + Sync> Internal for AtomicTokenBucket<C> {
                 .plan(taken.debt, full_at, now, depth(view).into())
                 .ok_or(())?;
             let back = u64::try_from(refund.back).unwrap_or(u64::MAX);
-            let next = view.time().saturating_sub(back);
-            Ok((next, (refund, view.absolute(next))))
+            Ok((view.time().saturating_sub(back), refund))
         });
-        if let Ok::<_, ()>((refund, full_at)) = refunded {
-            ledger.commit(taken.debt, refund, full_at);
+        if let Ok::<_, ()>(refund) = refunded {
+            ledger.commit(taken.debt, refund);
         }
     }
 

@@ -101,7 +101,7 @@ impl Bucket {
             return;
         };
         self.missing = self.missing.saturating_sub(refund.back);
-        self.ledger.commit(taken.debt, refund, self.full_at());
+        self.ledger.commit(taken.debt, refund);
     }
 
     /// The tokens will be used.

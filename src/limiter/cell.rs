@@ -264,7 +264,7 @@ impl WordCell {
 
     /// The bucket at `now`. Moves the base on first, if `now` is too far from it.
     #[inline]
-    pub(super) fn view(&self, now: u64) -> View {
+    fn view(&self, now: u64) -> View {
         // Relaxed: a hint.
         let slot = self.rest.hint.load_relaxed();
         let anchor = self.anchor(slot);

@@ -57,6 +57,8 @@ pub(super) struct Refund {
     pub(super) back: u128,
     /// So many debts at the end are gone with it; none, if later takers remain.
     settled: usize,
+    /// What of those had come back before: it is no longer a hole in anything.
+    closed: u128,
 }
 
 impl Ledger {
@@ -127,16 +129,21 @@ impl Ledger {
             return Some(Refund {
                 back: back.min(full_at),
                 settled,
+                closed: gross - end - back,
             });
         }
         let since = gross.saturating_sub(debt.end) + (self.returned - debt.returned_before);
         let ahead = debt.end.saturating_sub(self.returned).saturating_sub(now);
         let back = debt.left.min(ahead).min(depth.saturating_sub(since));
-        Some(Refund { back, settled: 0 })
+        Some(Refund {
+            back,
+            settled: 0,
+            closed: 0,
+        })
     }
 
-    /// Notes that a planned refund was made, after which the bucket is full at `full_at`.
-    pub(super) fn commit(&mut self, id: DebtId, refund: Refund, full_at: u128) {
+    /// Notes that a planned refund was made.
+    pub(super) fn commit(&mut self, id: DebtId, refund: Refund) {
         let Some(place) = self.place(id) else { return };
         if refund.settled == 0 {
             let debt = &mut self.debts[place];
@@ -145,11 +152,9 @@ impl Ledger {
             self.returned += refund.back;
             return;
         }
-        let kept = self.debts.len() - refund.settled;
-        let start = self.debts[kept].start;
-        self.debts.truncate(kept);
         // The gross position falls back to where the first of them began.
-        self.returned = start.saturating_sub(full_at);
+        self.debts.truncate(self.debts.len() - refund.settled);
+        self.returned -= refund.closed;
     }
 
     /// Notes that `amount` came back otherwise.

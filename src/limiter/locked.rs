@@ -133,10 +133,6 @@ impl<C: Clock + Send + Sync> RateLimiter for LockedTokenBucket<C> {
         self.state.lock().quota
     }
 
-    fn try_acquire_at(&self, n: u64, now: Timestamp) -> Result<(), Denied> {
-        self.try_acquire_above_at(n, 0, now)
-    }
-
     fn try_acquire_above_at(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
         if n == 0 {
             return Ok(());
@@ -180,10 +176,6 @@ impl<C: Clock + Send + Sync> RateLimiter for LockedTokenBucket<C> {
 
     fn refund(&self, n: u64) {
         self.change(|state, _| state.line.bucket.refund(n));
-    }
-
-    fn drain_at(&self, now: Timestamp) {
-        self.state.lock().line.bucket.tighten(0, now);
     }
 
     fn pause_until(&self, until: Timestamp) -> Result<(), Denied> {
