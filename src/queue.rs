@@ -23,7 +23,6 @@ pub use work::Work;
 
 use crate::clock::{Clock, SystemClock, Timer};
 use crate::wait::Wait;
-use machine::Removed;
 use shared::Shared;
 
 /// A bounded queue of keys to be worked on, each at most once at a time.
@@ -174,7 +173,7 @@ impl<K: Hash + Eq + Clone, C: Clock> WorkQueue<K, C> {
     {
         let hash = self.0.hash(key);
         let removed = self.0.with_state(|state| state.machine.remove(hash, key));
-        matches!(removed, Some(Removed::Key(_) | Removed::Wish))
+        removed.is_some()
     }
 }
 

@@ -4,24 +4,7 @@ use std::time::Duration;
 
 use tollgate::Quota;
 
-use crate::limiter_model::{AGE, Amount, Op, When, run};
-
-const RATES: [&str; 14] = [
-    "1/d",
-    "1/90ms",
-    "3/s",
-    "7/s",
-    "999983/s",
-    "1500000/s",
-    "30000000/s",
-    "600000000/s",
-    "999999937/s",
-    "1000000000/s",
-    "1000000007/s",
-    "1000000000000/s",
-    "0/s",
-    "unlimited",
-];
+use crate::limiter_model::{AGE, Amount, Op, RATES, When, run};
 
 /// Runs what the bytes say on the buckets and the model; returns how many operations that were.
 ///

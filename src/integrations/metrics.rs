@@ -53,8 +53,7 @@ const RESULTS: [&str; 4] = ["success", "error", "requeue", "requeue_after"];
 impl MetricsObserver {
     /// For the queue and controller of this name.
     pub fn new(name: &str) -> Self {
-        let queue = [("name", name.to_owned()), ("controller", name.to_owned())];
-        let controller = [("controller", name.to_owned())];
+        let (queue, controller) = labels(name);
         let observer = Self {
             adds: counter!("workqueue_adds_total", &queue),
             coalesced: counter!("workqueue_coalesced_total", &queue),
@@ -195,8 +194,7 @@ pub struct Gauges {
 impl Gauges {
     /// For the queue and controller of this name.
     pub fn new(name: &str) -> Self {
-        let queue = [("name", name.to_owned()), ("controller", name.to_owned())];
-        let controller = [("controller", name.to_owned())];
+        let (queue, controller) = labels(name);
         Self {
             depth: gauge!("workqueue_depth", &queue),
             delayed: gauge!("workqueue_delayed_items", &queue),
@@ -219,6 +217,17 @@ impl Gauges {
         self.max_concurrent.set(count(workers.target()));
         self.active.set(count(stats.processing));
     }
+}
+
+type Labels<const N: usize> = [(&'static str, String); N];
+
+/// The labels of the series of a queue, and of those of a controller.
+fn labels(name: &str) -> (Labels<2>, Labels<1>) {
+    let controller = ("controller", name.to_owned());
+    (
+        [("name", name.to_owned()), controller.clone()],
+        [controller],
+    )
 }
 
 /// Exact up to 2^53.

@@ -10,6 +10,24 @@ use tollgate::{
     Timestamp,
 };
 
+/// As text: the slowest, the fastest, those that do not divide a second, and two without a rate.
+pub(crate) const RATES: [&str; 14] = [
+    "1/d",
+    "1/90ms",
+    "3/s",
+    "7/s",
+    "999983/s",
+    "1500000/s",
+    "30000000/s",
+    "600000000/s",
+    "999999937/s",
+    "1000000000/s",
+    "1000000007/s",
+    "1000000000000/s",
+    "0/s",
+    "unlimited",
+];
+
 /// Nanoseconds in two hundred years.
 pub(crate) const AGE: u64 = 200 * 365 * 86_400 * 1_000_000_000;
 
