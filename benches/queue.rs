@@ -1,4 +1,8 @@
-//! What the queue costs: 30-byte string keys, one thread, and one producer with workers.
+//! What the queue costs, beside its bounds: 30-byte string keys, one thread, and one producer with
+//! workers.
+//!
+//! The key is made, and a key that comes back is dropped, outside the time: those are the
+//! allocator's. What the queue itself does to keys, one clone and two drops, is inside.
 
 #![allow(
     clippy::disallowed_types,
@@ -7,14 +11,21 @@
 )]
 #![allow(missing_docs, clippy::cast_possible_truncation)]
 
+use std::collections::{HashSet, VecDeque};
+use std::hash::{BuildHasher, RandomState};
 use std::hint::black_box;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use tollgate::WorkQueue;
+use parking_lot::Mutex;
+use tollgate::queue::FastHash;
+use tollgate::{AddOptions, Clock, Observer, SystemClock, WorkQueue};
 
 const MANY: usize = 200_000;
+const MILLION: usize = 1_000_000;
+const BATCH: usize = 32;
 
 /// 30 bytes, as `namespace/name` often is.
 fn key(n: usize) -> String {
@@ -25,24 +36,135 @@ fn keys(n: usize) -> Vec<String> {
     (0..n).map(key).collect()
 }
 
-fn cycle(c: &mut Criterion) {
-    let mut group = c.benchmark_group("queue");
-    let queue = WorkQueue::<String>::new(1_000).unwrap();
-    group.bench_function("add, get, finish", |b| {
+fn queue(capacity: usize) -> WorkQueue<String> {
+    WorkQueue::new(capacity).unwrap()
+}
+
+struct Silent;
+impl Observer for Silent {}
+
+/// What no queue with a lock, a clock and keys of its own can be faster than.
+fn bounds(c: &mut Criterion) {
+    let mut group = c.benchmark_group("bound");
+    let clock = SystemClock::new();
+    group.bench_function("clock read", |b| b.iter(|| clock.now()));
+    let lock = Mutex::new(0_u64);
+    group.bench_function("clock read, lock pair", |b| {
+        b.iter(|| *lock.lock() = clock.now().as_nanos());
+    });
+    let (name, fast, sip) = (key(7), FastHash::default(), RandomState::new());
+    group.bench_function("hash, foldhash", |b| {
+        b.iter(|| fast.hash_one(black_box(&name)))
+    });
+    group.bench_function("hash, SipHash", |b| {
+        b.iter(|| sip.hash_one(black_box(&name)))
+    });
+    group.bench_function("key cloned, dropped", |b| {
+        b.iter(|| drop(black_box(name.clone())))
+    });
+    // Three lock pairs, two clock reads, a hash, a clone and its drop, the drop of the key, and the
+    // guard's count of the queue.
+    let handle = Arc::new(());
+    group.bench_function("parts of add, get, finish", |b| {
         b.iter_batched(
-            || key(7),
+            || name.clone(),
             |key| {
-                queue.try_add(key).unwrap();
-                queue.try_get().unwrap().done();
+                let hash = fast.hash_one(&key);
+                *lock.lock() = clock.now().as_nanos() ^ hash;
+                let guard = Arc::clone(&handle);
+                *lock.lock() = clock.now().as_nanos();
+                let copy = black_box(key.clone());
+                *lock.lock() = 0;
+                drop((key, copy, guard));
             },
             BatchSize::SmallInput,
         );
     });
-    queue.try_add(key(1)).unwrap();
+    // The least that could be called a deduplicating queue: no states, no time, no guard.
+    group
+        .throughput(Throughput::Elements(MANY as u64))
+        .sample_size(10);
+    group.bench_function("VecDeque and HashSet under a lock, fill, drain", |b| {
+        b.iter_batched(
+            || keys(MANY),
+            |keys| {
+                let queue = Mutex::new((VecDeque::new(), HashSet::new()));
+                for key in keys {
+                    let (ready, live) = &mut *queue.lock();
+                    if live.insert(key.clone()) {
+                        ready.push_back(key);
+                    }
+                }
+                loop {
+                    let next = queue.lock().0.pop_front();
+                    let Some(key) = next else { break };
+                    queue.lock().1.remove(&key);
+                }
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    group.finish();
+}
+
+fn cycle(c: &mut Criterion) {
+    let mut group = c.benchmark_group("queue");
+    let observed = WorkQueue::builder(1_000).observer(Arc::new(Silent));
+    let queues = [
+        ("", queue(1_000)),
+        (", observed", observed.build().unwrap()),
+    ];
+    for (name, queue) in &queues {
+        group.bench_function(format!("add, get, finish{name}"), |b| {
+            b.iter_batched(
+                || key(7),
+                |key| {
+                    queue.try_add(key).unwrap();
+                    queue.try_get().unwrap().done();
+                },
+                BatchSize::SmallInput,
+            );
+        });
+    }
+    let [(_, plain), _] = &queues;
+    group.bench_function("add, finish and get", |b| {
+        plain.try_add(key(0)).unwrap();
+        let mut work = plain.try_get();
+        b.iter_batched(
+            || key(7),
+            |key| {
+                plain.try_add(key).unwrap();
+                work = work.take().unwrap().done_and_get();
+            },
+            BatchSize::SmallInput,
+        );
+    });
+    // The keys are shared strings: to clone and to drop one is to count.
+    let shared = WorkQueue::<Arc<str>>::new(1_000).unwrap();
+    let name: Arc<str> = key(1).into();
+    group.bench_function("add, get, finish, shared keys", |b| {
+        b.iter(|| {
+            shared.try_add(Arc::clone(&name)).unwrap();
+            shared.try_get().unwrap().done();
+        });
+    });
+    shared.try_add(Arc::clone(&name)).unwrap();
     group.bench_function("duplicate add", |b| {
         b.iter_batched(
-            || key(1),
-            |key| queue.try_add(key).unwrap(),
+            || Arc::clone(&name),
+            |key| shared.try_add(key).unwrap(),
+            BatchSize::SmallInput,
+        );
+    });
+    group.throughput(Throughput::Elements(BATCH as u64));
+    group.bench_function("batch of 32: add, get, finish", |b| {
+        b.iter_batched(
+            || keys(BATCH),
+            |keys| {
+                let refused = plain.try_add_batch(keys, AddOptions::new());
+                assert!(refused.is_empty());
+                plain.try_get_batch(BATCH).unwrap().done();
+            },
             BatchSize::SmallInput,
         );
     });
@@ -50,13 +172,13 @@ fn cycle(c: &mut Criterion) {
 }
 
 fn fill_and_drain(c: &mut Criterion) {
-    let mut group = c.benchmark_group("queue of 200k");
+    let mut group = c.benchmark_group("queue of many");
     group
         .sample_size(10)
         .throughput(Throughput::Elements(MANY as u64));
-    group.bench_function("fill, drain", |b| {
+    group.bench_function("fill 200k, drain", |b| {
         b.iter_batched(
-            || (WorkQueue::<String>::new(MANY).unwrap(), keys(MANY)),
+            || (queue(MANY), keys(MANY)),
             |(queue, keys)| {
                 for key in keys {
                     queue.try_add(key).unwrap();
@@ -68,14 +190,14 @@ fn fill_and_drain(c: &mut Criterion) {
             BatchSize::PerIteration,
         );
     });
-    group.bench_function("insert delays", |b| {
+    group.throughput(Throughput::Elements(MILLION as u64));
+    group.bench_function("insert 1M delays", |b| {
         b.iter_batched(
-            || (WorkQueue::<String>::new(MANY).unwrap(), keys(MANY)),
+            || (queue(MILLION), keys(MILLION)),
             |(queue, keys)| {
                 for (n, key) in (1..).zip(keys) {
-                    queue
-                        .try_add_after(key, Duration::from_millis(n * 37 % 100_000 + 1))
-                        .unwrap();
+                    let delay = Duration::from_millis(n * 37 % 100_000 + 1);
+                    queue.try_add_after(key, delay).unwrap();
                 }
                 queue
             },
@@ -85,19 +207,54 @@ fn fill_and_drain(c: &mut Criterion) {
     group.finish();
 }
 
+/// A million keys that are due within two seconds, handed out as they come due: the time over two
+/// seconds, by which the last was late.
+fn due(c: &mut Criterion) {
+    let mut group = c.benchmark_group("1M keys due within 2 s");
+    let span = Duration::from_secs(2);
+    group
+        .sample_size(10)
+        .measurement_time(Duration::from_secs(20));
+    group.bench_function("the last is late by", |b| {
+        b.iter_custom(|n| {
+            let late = |_| {
+                let (queue, keys) = (queue(MILLION), keys(MILLION));
+                for (n, key) in (0..).zip(keys) {
+                    let delay = Duration::from_secs(3) + span * n / MILLION as u32;
+                    queue.try_add_after(key, delay).unwrap();
+                }
+                // Before the snapshot, which takes its time: an upper bound of what follows.
+                let start = Instant::now();
+                let last = queue
+                    .snapshot()
+                    .into_iter()
+                    .filter_map(|key| key.due_in)
+                    .max();
+                let last = last.unwrap();
+                for _ in 0..MILLION {
+                    queue.get().wait().unwrap().done();
+                }
+                start.elapsed().saturating_sub(last)
+            };
+            (0..n).map(late).sum()
+        });
+    });
+    group.finish();
+}
+
 fn workers(c: &mut Criterion) {
     let mut group = c.benchmark_group("one producer");
     group.throughput(Throughput::Elements(1));
     group.bench_function("four workers", |b| {
         b.iter_custom(|n| {
-            let queue = WorkQueue::<String>::new(1_000).unwrap();
-            let keys = keys(n as usize);
+            let (queue, keys) = (queue(1_000), keys(n as usize));
             thread::scope(|scope| {
                 for _ in 0..4 {
                     scope.spawn(|| {
-                        while let Some(work) = queue.get().wait() {
+                        let mut next = queue.get().wait();
+                        while let Some(work) = next {
                             black_box(&*work);
-                            work.done();
+                            next = work.done_and_get().or_else(|| queue.get().wait());
                         }
                     });
                 }
@@ -113,5 +270,5 @@ fn workers(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, cycle, fill_and_drain, workers);
+criterion_group!(benches, bounds, cycle, fill_and_drain, workers, due);
 criterion_main!(benches);

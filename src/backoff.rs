@@ -19,7 +19,32 @@ use crate::sync::{AtomicU64, Ordering};
 pub trait Backoff: Send + Sync {
     /// The delay after `failures` failures in a row, which is at least 1. `random` is uniform over
     /// all of `u64`, from the queue's own seeded source: use it for jitter.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{Backoff, FixedBackoff};
+    ///
+    /// assert_eq!(FixedBackoff::new(Duration::from_secs(1)).delay(7, 0), Duration::from_secs(1));
+    /// ```
     fn delay(&self, failures: u32, random: u64) -> Duration;
+
+    /// The same, but never longer than `max`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::Backoff;
+    ///
+    /// let linear = |failures: u32, _random: u64| Duration::from_secs(failures.into());
+    /// let backoff = linear.capped(Duration::from_secs(30));
+    /// assert_eq!(backoff.delay(7, 0), Duration::from_secs(7));
+    /// assert_eq!(backoff.delay(70, 0), Duration::from_secs(30));
+    /// ```
+    fn capped(self, max: Duration) -> CappedBackoff<Self>
+    where
+        Self: Sized,
+    {
+        CappedBackoff { backoff: self, max }
+    }
 }
 
 impl<F: Fn(u32, u64) -> Duration + Send + Sync> Backoff for F {
@@ -47,7 +72,7 @@ impl<F: Fn(u32, u64) -> Duration + Send + Sync> Backoff for F {
 pub struct ExponentialBackoff {
     base: Duration,
     max: Duration,
-    jitter: u8,
+    jitter: Jitter,
 }
 
 impl ExponentialBackoff {
@@ -56,11 +81,21 @@ impl ExponentialBackoff {
 
     /// `base` after the first failure, doubled with each further one, at most `max`; with a jitter
     /// of 10%.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{Backoff, ExponentialBackoff};
+    ///
+    /// let ms = Duration::from_millis;
+    /// let backoff = ExponentialBackoff::new(ms(100), ms(300));
+    /// assert_eq!([1, 2, 3].map(|failures| backoff.delay(failures, 0)), [ms(100), ms(200), ms(300)]);
+    /// assert!((ms(90)..ms(91)).contains(&backoff.delay(1, u64::MAX)));
+    /// ```
     pub const fn new(base: Duration, max: Duration) -> Self {
         Self {
             base,
             max,
-            jitter: 10,
+            jitter: Jitter(10),
         }
     }
 
@@ -76,7 +111,7 @@ impl ExponentialBackoff {
     /// ```
     pub const fn jitter(self, percent: u8) -> Self {
         Self {
-            jitter: if percent > 100 { 100 } else { percent },
+            jitter: Jitter::new(percent),
             ..self
         }
     }
@@ -94,9 +129,162 @@ impl Backoff for ExponentialBackoff {
         let delay = self
             .base
             .saturating_mul(1u32.checked_shl(doublings).unwrap_or(u32::MAX));
-        let delay = u128::from(saturating_nanos(delay.min(self.max)));
+        self.jitter.take_off(delay.min(self.max), random)
+    }
+}
+
+/// The same delay after every failure; without jitter unless asked for.
+///
+/// ```
+/// use std::time::Duration;
+/// use tollgate::{Backoff, FixedBackoff};
+///
+/// let backoff = FixedBackoff::new(Duration::from_secs(10)).jitter(20);
+/// assert_eq!(backoff.delay(1, 0), Duration::from_secs(10));
+/// assert!(backoff.delay(9, u64::MAX) >= Duration::from_secs(8));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FixedBackoff {
+    delay: Duration,
+    jitter: Jitter,
+}
+
+impl FixedBackoff {
+    /// Always `delay`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{Backoff, FixedBackoff};
+    ///
+    /// let half_a_minute = Duration::from_secs(30);
+    /// let backoff = FixedBackoff::new(half_a_minute);
+    /// assert_eq!([1, 9].map(|failures| backoff.delay(failures, u64::MAX)), [half_a_minute; 2]);
+    /// ```
+    pub const fn new(delay: Duration) -> Self {
+        let jitter = Jitter(0);
+        Self { delay, jitter }
+    }
+
+    /// Takes off a random part of up to `percent` of the delay; over 100 counts as 100.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{Backoff, FixedBackoff};
+    ///
+    /// let backoff = FixedBackoff::new(Duration::from_secs(1)).jitter(50);
+    /// assert!(backoff.delay(1, u64::MAX) < Duration::from_secs(1));
+    /// ```
+    pub const fn jitter(self, percent: u8) -> Self {
+        let jitter = Jitter::new(percent);
+        Self { jitter, ..self }
+    }
+}
+
+impl Backoff for FixedBackoff {
+    fn delay(&self, _: u32, random: u64) -> Duration {
+        self.jitter.take_off(self.delay, random)
+    }
+}
+
+/// A few fast retries, and then slow ones: for failures that are over at once or not for long.
+///
+/// ```
+/// use std::time::Duration;
+/// use tollgate::{Backoff, FastSlowBackoff};
+///
+/// let (fast, slow) = (Duration::from_millis(5), Duration::from_secs(60));
+/// let backoff = FastSlowBackoff::new(fast, 3, slow);
+/// assert_eq!([1, 3, 4].map(|failures| backoff.delay(failures, 0)), [fast, fast, slow]);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FastSlowBackoff {
+    fast: Duration,
+    fast_retries: u32,
+    slow: Duration,
+    jitter: Jitter,
+}
+
+impl FastSlowBackoff {
+    /// `fast` after each of the first `fast_retries` failures, `slow` after all others.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{Backoff, FastSlowBackoff};
+    ///
+    /// let backoff = FastSlowBackoff::new(Duration::ZERO, 1, Duration::from_secs(1));
+    /// assert_eq!(backoff.delay(1, 0), Duration::ZERO);
+    /// ```
+    pub const fn new(fast: Duration, fast_retries: u32, slow: Duration) -> Self {
+        Self {
+            fast,
+            fast_retries,
+            slow,
+            jitter: Jitter(0),
+        }
+    }
+
+    /// Takes off a random part of up to `percent` of the delay; over 100 counts as 100.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{Backoff, FastSlowBackoff};
+    ///
+    /// let second = Duration::from_secs(1);
+    /// let backoff = FastSlowBackoff::new(second, 1, second).jitter(100);
+    /// assert!(backoff.delay(1, u64::MAX) < second);
+    /// ```
+    pub const fn jitter(self, percent: u8) -> Self {
+        let jitter = Jitter::new(percent);
+        Self { jitter, ..self }
+    }
+}
+
+impl Backoff for FastSlowBackoff {
+    fn delay(&self, failures: u32, random: u64) -> Duration {
+        let delay = if failures <= self.fast_retries {
+            self.fast
+        } else {
+            self.slow
+        };
+        self.jitter.take_off(delay, random)
+    }
+}
+
+/// Another backoff with a maximum; from [`Backoff::capped`].
+///
+/// ```
+/// use std::time::Duration;
+/// use tollgate::{Backoff, FixedBackoff};
+///
+/// let backoff = FixedBackoff::new(Duration::MAX).capped(Duration::from_secs(1));
+/// assert_eq!(backoff.delay(1, 0), Duration::from_secs(1));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CappedBackoff<B> {
+    backoff: B,
+    max: Duration,
+}
+
+impl<B: Backoff> Backoff for CappedBackoff<B> {
+    fn delay(&self, failures: u32, random: u64) -> Duration {
+        self.backoff.delay(failures, random).min(self.max)
+    }
+}
+
+/// How much of a delay may be taken off at random, in percent, so that keys that failed together do
+/// not come back together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Jitter(u8);
+
+impl Jitter {
+    const fn new(percent: u8) -> Self {
+        Self(if percent > 100 { 100 } else { percent })
+    }
+
+    fn take_off(self, delay: Duration, random: u64) -> Duration {
+        let delay = u128::from(saturating_nanos(delay));
         // Exact in 128 bits: below 2^64 * 2^7 before the division, below 2^64 * 2^64 after it.
-        let most = delay * u128::from(self.jitter) / 100;
+        let most = delay * u128::from(self.0) / 100;
         let off = (most * u128::from(random)) >> 64;
         Duration::from_nanos(u64::try_from(delay - off).unwrap_or(u64::MAX))
     }

@@ -40,21 +40,46 @@ impl Timestamp {
     pub const MAX: Self = Self(u64::MAX);
 
     /// The instant `nanos` nanoseconds after the origin.
+    ///
+    /// ```
+    /// assert!(tollgate::Timestamp::from_nanos(1) > tollgate::Timestamp::ZERO);
+    /// ```
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
     /// Nanoseconds since the origin.
+    ///
+    /// ```
+    /// assert_eq!(tollgate::Timestamp::MAX.as_nanos(), u64::MAX);
+    /// ```
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
 
     /// The instant `duration` later, or [`Timestamp::MAX`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::Timestamp;
+    ///
+    /// assert_eq!(Timestamp::ZERO.saturating_add(Duration::from_nanos(3)).as_nanos(), 3);
+    /// assert_eq!(Timestamp::ZERO.saturating_add(Duration::MAX), Timestamp::MAX);
+    /// ```
     pub fn saturating_add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(saturating_nanos(duration)))
     }
 
     /// How long after `earlier` this is; zero if it is not.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::Timestamp;
+    ///
+    /// let (earlier, later) = (Timestamp::from_nanos(1), Timestamp::from_nanos(4));
+    /// assert_eq!(later.saturating_since(earlier), Duration::from_nanos(3));
+    /// assert_eq!(earlier.saturating_since(later), Duration::ZERO);
+    /// ```
     pub const fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
@@ -76,6 +101,25 @@ pub(crate) fn saturating_nanos(duration: Duration) -> u64 {
 pub trait Clock {
     /// The time now. It may lag behind what another thread has seen; nothing in this crate mints a
     /// token or loses a key because of that.
+    ///
+    /// ```
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    /// use tollgate::{AtomicTokenBucket, Clock, Quota, RateLimiter, Timestamp};
+    ///
+    /// /// The frames that a game has drawn, at 60 a second.
+    /// struct Frames(AtomicU64);
+    ///
+    /// impl Clock for Frames {
+    ///     fn now(&self) -> Timestamp {
+    ///         Timestamp::from_nanos(self.0.load(Ordering::Relaxed) * 1_000_000_000 / 60)
+    ///     }
+    /// }
+    ///
+    /// let frames = Frames(AtomicU64::new(120));
+    /// let bucket = AtomicTokenBucket::with_clock(Quota::per_second(5)?, frames)?;
+    /// assert_eq!(bucket.now(), Timestamp::from_nanos(2_000_000_000));
+    /// # Ok::<(), tollgate::QuotaError>(())
+    /// ```
     fn now(&self) -> Timestamp;
 }
 
@@ -100,10 +144,37 @@ pub trait Timer: Clock {
 
     /// A future that completes once the clock reads `deadline` or more. Dropping it cancels the
     /// wait.
+    ///
+    /// ```
+    /// use std::future::Future;
+    /// use std::pin::pin;
+    /// use std::task::{Context, Waker};
+    /// use tollgate::{ManualClock, Timer, Timestamp};
+    ///
+    /// let (clock, deadline) = (ManualClock::new(), Timestamp::from_nanos(5));
+    /// let mut sleep = pin!(clock.sleep_until(deadline));
+    /// let mut context = Context::from_waker(Waker::noop());
+    /// assert!(sleep.as_mut().poll(&mut context).is_pending());
+    /// clock.set(deadline);
+    /// assert!(sleep.as_mut().poll(&mut context).is_ready());
+    /// ```
     fn sleep_until(&self, deadline: Timestamp) -> Self::Sleep;
 
     /// Blocks the thread until it is unparked or the clock reads `deadline`; `None` is no deadline.
     /// It may return early for no reason, as [`std::thread::park`] may.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{Clock, SystemClock, Timer};
+    ///
+    /// let clock = SystemClock::new();
+    /// let deadline = clock.now().saturating_add(Duration::from_millis(1));
+    /// while clock.now() < deadline {
+    ///     clock.park_until(Some(deadline)); // until then, or another thread unparks this one
+    /// }
+    /// clock.park_until(Some(deadline)); // has passed: returns at once
+    /// assert!(clock.now() >= deadline);
+    /// ```
     fn park_until(&self, deadline: Option<Timestamp>);
 }
 

@@ -1,22 +1,23 @@
 //! Drives a [`Reconciler`] from a [`WorkQueue`].
 
+mod outcome;
 mod pool;
+mod request;
 mod run;
 
-use std::error::Error;
 use std::fmt;
 use std::future::Future;
-use std::hash::Hash;
-use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use outcome::{Action, ReconcileError};
 pub use pool::{Stopped, Workers};
+pub use request::Request;
 
 use crate::clock::{SystemClock, Timer};
 use crate::observe::{Observer, Silent};
-use crate::queue::WorkQueue;
+use crate::queue::{FastHash, WorkQueue};
 use pool::{Spawn, spawn_thread};
 
 /// Brings the thing that a key names to its desired state.
@@ -49,128 +50,31 @@ pub trait Reconciler<K>: Send + Sync {
     ///
     /// # Errors
     /// Any error is retried with the queue's backoff; [`ReconcileError::terminal`] is not.
+    ///
+    /// ```
+    /// # use tollgate::{Action, Controller, ReconcileError, Reconciler, Request, WorkQueue};
+    /// struct Squares;
+    ///
+    /// impl Reconciler<u64> for Squares {
+    ///     async fn reconcile(&self, request: Request<'_, u64>) -> Result<Action, ReconcileError> {
+    ///         let square = request.checked_mul(*request).ok_or("too large")?; // retried
+    ///         assert_eq!(square, 49); // so is a panic
+    ///         Ok(Action::done())
+    ///     }
+    /// }
+    ///
+    /// let queue = WorkQueue::new(8)?;
+    /// let workers = Controller::new(queue.clone(), Squares).spawn_threads(1);
+    /// queue.try_add(7).unwrap();
+    /// queue.try_add(u64::MAX).unwrap();
+    /// let drained = workers.drain(std::time::Duration::from_secs(10)).wait();
+    /// assert_eq!(drained.returned, [u64::MAX]); // it would be retried
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
     fn reconcile(
         &self,
         request: Request<'_, K>,
     ) -> impl Future<Output = Result<Action, ReconcileError>> + Send;
-}
-
-/// What is to be reconciled; it dereferences to the key.
-#[derive(Clone, Copy, Debug)]
-pub struct Request<'a, K> {
-    key: &'a K,
-    failures: u32,
-    id: u64,
-}
-
-impl<'a, K> Request<'a, K> {
-    /// The key.
-    pub const fn key(&self) -> &'a K {
-        self.key
-    }
-
-    /// How often in a row it has failed before.
-    pub const fn failures(&self) -> u32 {
-        self.failures
-    }
-
-    /// A number that no other request of this controller has.
-    pub const fn id(&self) -> u64 {
-        self.id
-    }
-}
-
-impl<K> Deref for Request<'_, K> {
-    type Target = K;
-
-    fn deref(&self) -> &K {
-        self.key
-    }
-}
-
-/// What a successful reconcile asks for.
-///
-/// ```
-/// use std::time::Duration;
-/// use tollgate::Action;
-///
-/// assert_eq!(Action::requeue_after(Duration::ZERO), Action::requeue());
-/// assert_ne!(Action::requeue(), Action::done());
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub struct Action(pub(crate) Option<Duration>);
-
-impl Action {
-    /// Nothing, until the key is added again.
-    pub const fn done() -> Self {
-        Self(None)
-    }
-
-    /// Another run, behind the keys that are ready.
-    pub const fn requeue() -> Self {
-        Self(Some(Duration::ZERO))
-    }
-
-    /// Another run after `delay`, or when the key is added.
-    pub const fn requeue_after(delay: Duration) -> Self {
-        Self(Some(delay))
-    }
-}
-
-type BoxError = Box<dyn Error + Send + Sync>;
-
-/// A failed reconcile. Every error converts into one that is retried.
-///
-/// ```
-/// use tollgate::ReconcileError;
-///
-/// let retried = ReconcileError::from("the server is busy");
-/// let given_up = ReconcileError::terminal("the spec makes no sense");
-/// assert!(!retried.is_terminal() && given_up.is_terminal());
-/// assert_eq!(given_up.to_string(), "the spec makes no sense");
-/// ```
-#[derive(Debug)]
-pub struct ReconcileError {
-    source: BoxError,
-    terminal: bool,
-}
-
-impl ReconcileError {
-    /// An error that no retry can mend.
-    pub fn terminal(error: impl Into<BoxError>) -> Self {
-        Self {
-            source: error.into(),
-            terminal: true,
-        }
-    }
-
-    /// Whether it is retried.
-    pub const fn is_terminal(&self) -> bool {
-        self.terminal
-    }
-
-    /// The error itself.
-    pub fn source(&self) -> &(dyn Error + 'static) {
-        &*self.source
-    }
-}
-
-// As `anyhow`'s, this type is no `std::error::Error` itself, so that it can be made from every type
-// that is.
-impl<E: Into<BoxError>> From<E> for ReconcileError {
-    fn from(error: E) -> Self {
-        Self {
-            source: error.into(),
-            terminal: false,
-        }
-    }
-}
-
-impl fmt::Display for ReconcileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.source.fmt(f)
-    }
 }
 
 /// Runs a [`Reconciler`] with n workers over a [`WorkQueue`].
@@ -183,17 +87,58 @@ impl fmt::Display for ReconcileError {
 /// | is done | is let go; its failures are forgotten |
 ///
 /// In every case a key that was added meanwhile runs again at once.
-pub struct Controller<K, R, C: Timer = SystemClock> {
-    queue: WorkQueue<K, C>,
+///
+/// ```
+/// use std::time::Duration;
+/// use tollgate::{Action, Controller, ReconcileError, Reconciler, Request, WorkQueue};
+///
+/// struct Picky;
+///
+/// impl Reconciler<&'static str> for Picky {
+///     async fn reconcile(&self, request: Request<'_, &'static str>) -> Result<Action, ReconcileError> {
+///         match *request {
+///             "pear" => Ok(Action::done()),
+///             "stone" => Err(ReconcileError::terminal("not a fruit")),
+///             unripe => Err(format!("the {unripe} is not ripe").into()),
+///         }
+///     }
+/// }
+///
+/// let queue = WorkQueue::new(100)?;
+/// let workers = Controller::new(queue.clone(), Picky).name("fruit").spawn_threads(2);
+/// assert!(queue.try_add_batch(["pear", "stone", "plum"], tollgate::AddOptions::new()).is_empty());
+/// let drained = workers.drain(Duration::from_secs(10)).wait();
+/// assert_eq!(drained.returned, ["plum"]); // it would be retried
+/// # Ok::<(), tollgate::QueueError>(())
+/// ```
+pub struct Controller<K, R, C: Timer = SystemClock, S = FastHash> {
+    queue: WorkQueue<K, C, S>,
     reconciler: R,
     name: String,
     timeout: Option<Duration>,
     observer: Arc<dyn Observer>,
 }
 
-impl<K, R, C: Timer> Controller<K, R, C> {
+impl<K, R, C: Timer, S> Controller<K, R, C, S> {
     /// A controller without a time limit or an observer.
-    pub fn new(queue: WorkQueue<K, C>, reconciler: R) -> Self {
+    ///
+    /// ```
+    /// # use tollgate::{Action, Controller, ReconcileError, Reconciler, Request, WorkQueue};
+    /// # struct Nothing;
+    /// # impl Reconciler<u64> for Nothing {
+    /// #     async fn reconcile(&self, _: Request<'_, u64>) -> Result<Action, ReconcileError> {
+    /// #         Ok(Action::done())
+    /// #     }
+    /// # }
+    /// let queue = WorkQueue::new(100)?;
+    /// let controller = Controller::new(queue.clone(), Nothing);
+    /// queue.try_add(7).unwrap();
+    /// assert_eq!(queue.stats().ready, 1); // no worker runs before it is spawned
+    /// let workers = controller.spawn_threads(1);
+    /// assert!(workers.drain(std::time::Duration::from_secs(10)).wait().complete());
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn new(queue: WorkQueue<K, C, S>, reconciler: R) -> Self {
         let name = "controller".to_owned();
         Self {
             queue,
@@ -205,18 +150,87 @@ impl<K, R, C: Timer> Controller<K, R, C> {
     }
 
     /// The name in logs and of threads; `controller` unless set.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tollgate::{Action, Controller, ReconcileError, Reconciler, Request, WorkQueue};
+    /// # struct Check;
+    /// impl Reconciler<u64> for Check {
+    ///     async fn reconcile(&self, _: Request<'_, u64>) -> Result<Action, ReconcileError> {
+    ///         assert_eq!(std::thread::current().name(), Some("databases"));
+    ///         Ok(Action::done())
+    ///     }
+    /// }
+    ///
+    /// let queue = WorkQueue::new(100)?;
+    /// queue.try_add(7).unwrap();
+    /// let workers = Controller::new(queue, Check).name("databases").spawn_threads(1);
+    /// let drained = workers.drain(Duration::from_secs(10)).wait();
+    /// assert!(drained.complete() && drained.returned.is_empty()); // it did not panic
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
     }
 
     /// Cancels a reconcile that takes longer than this, by dropping its future, and retries it.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tollgate::{Action, Controller, ReconcileError, Reconciler, Request, WorkQueue};
+    /// # struct Stuck;
+    /// impl Reconciler<u64> for Stuck {
+    ///     async fn reconcile(&self, _: Request<'_, u64>) -> Result<Action, ReconcileError> {
+    ///         std::future::pending().await
+    ///     }
+    /// }
+    ///
+    /// let queue = WorkQueue::new(100)?;
+    /// queue.try_add(7).unwrap();
+    /// let workers = Controller::new(queue, Stuck).timeout(Duration::from_millis(1)).spawn_threads(1);
+    /// let drained = workers.drain(Duration::from_secs(10)).wait();
+    /// assert!(drained.complete() && drained.returned == [7]);
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
     }
 
     /// Who is told how each reconcile ended.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    /// # use std::time::Duration;
+    /// # use tollgate::{Action, Controller, ReconcileError, Reconciler, Request, WorkQueue};
+    /// use tollgate::{Observer, ReconcileResult};
+    ///
+    /// #[derive(Default)]
+    /// struct Panics(AtomicU64);
+    ///
+    /// impl Observer for Panics {
+    ///     fn reconciled(&self, result: ReconcileResult, _took: Duration) {
+    ///         self.0.fetch_add((result == ReconcileResult::Panic).into(), Ordering::Relaxed);
+    ///     }
+    /// }
+    /// # struct Bomb;
+    /// # impl Reconciler<u64> for Bomb {
+    /// #     async fn reconcile(&self, _: Request<'_, u64>) -> Result<Action, ReconcileError> {
+    /// #         std::panic::resume_unwind(Box::new("on purpose"))
+    /// #     }
+    /// # }
+    /// # let queue = WorkQueue::new(100)?;
+    /// # queue.try_add(7).unwrap();
+    /// # queue.close(); // so that it is not run again
+    ///
+    /// let panics = Arc::new(Panics::default());
+    /// let workers = Controller::new(queue, Bomb).observer(panics.clone()).spawn_threads(1);
+    /// workers.stopped().wait();
+    /// assert_eq!(panics.0.load(Ordering::Relaxed), 1);
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = observer;
         self
@@ -224,16 +238,54 @@ impl<K, R, C: Timer> Controller<K, R, C> {
 }
 
 /// What [`Controller::spawn_tasks`] hands to the runtime: a worker's whole life.
+///
+/// ```
+/// use tollgate::controller::WorkerFuture;
+/// # use tollgate::{Action, Controller, ReconcileError, Reconciler, Request, WorkQueue};
+/// # struct Nothing;
+/// # impl Reconciler<u64> for Nothing {
+/// #     async fn reconcile(&self, _: Request<'_, u64>) -> Result<Action, ReconcileError> {
+/// #         Ok(Action::done())
+/// #     }
+/// # }
+///
+/// fn spawn(worker: WorkerFuture) {
+///     std::thread::spawn(|| futures_executor::block_on(worker)); // or any other executor
+/// }
+///
+/// let queue = WorkQueue::new(100)?;
+/// let workers = Controller::new(queue.clone(), Nothing).spawn_tasks(2, spawn);
+/// queue.try_add(7).unwrap();
+/// assert!(workers.drain(std::time::Duration::from_secs(10)).wait().complete());
+/// # Ok::<(), tollgate::QueueError>(())
+/// ```
 pub type WorkerFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-impl<K, R, C> Controller<K, R, C>
+impl<K, R, C, S> Controller<K, R, C, S>
 where
-    K: Hash + Eq + Clone + fmt::Debug + Send + Sync + 'static,
+    K: Clone + fmt::Debug + Send + Sync + 'static,
     R: Reconciler<K> + 'static,
     C: Timer + Send + Sync + 'static,
+    S: Send + Sync + 'static,
 {
     /// Starts `n` workers as threads. The reconciler's futures run on them without a runtime.
-    pub fn spawn_threads(self, n: usize) -> Workers<K, C> {
+    ///
+    /// ```
+    /// # use tollgate::{Action, Controller, ReconcileError, Reconciler, Request, WorkQueue};
+    /// # struct Nothing;
+    /// # impl Reconciler<u64> for Nothing {
+    /// #     async fn reconcile(&self, _: Request<'_, u64>) -> Result<Action, ReconcileError> {
+    /// #         Ok(Action::done())
+    /// #     }
+    /// # }
+    /// let queue = WorkQueue::new(100)?;
+    /// let workers = Controller::new(queue.clone(), Nothing).spawn_threads(4);
+    /// assert_eq!(workers.running(), 4);
+    /// queue.try_add(7).unwrap();
+    /// assert!(workers.drain(std::time::Duration::from_secs(10)).wait().complete());
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn spawn_threads(self, n: usize) -> Workers<K, C, S> {
         let name = self.name.clone();
         pool::start(
             self,
@@ -266,12 +318,12 @@ where
         self,
         n: usize,
         spawn: impl Fn(WorkerFuture) + Send + Sync + 'static,
-    ) -> Workers<K, C> {
+    ) -> Workers<K, C, S> {
         pool::start(self, n, Spawn::Tasks(Box::new(spawn)))
     }
 }
 
-impl<K, R, C: Timer> fmt::Debug for Controller<K, R, C> {
+impl<K, R, C: Timer, S> fmt::Debug for Controller<K, R, C, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Controller")
             .field("name", &self.name)

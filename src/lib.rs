@@ -3,6 +3,7 @@
 mod backoff;
 pub mod clock;
 pub mod controller;
+pub mod guide;
 pub mod integrations;
 pub mod limiter;
 mod list;
@@ -12,13 +13,17 @@ mod quota;
 mod sync;
 pub mod wait;
 
-pub use backoff::{Backoff, ExponentialBackoff};
+pub use backoff::{Backoff, CappedBackoff, ExponentialBackoff, FastSlowBackoff, FixedBackoff};
 pub use clock::{Clock, ManualClock, SystemClock, Timer, Timestamp};
 pub use controller::{Action, Controller, ReconcileError, Reconciler, Request, Workers};
 pub use limiter::{
-    AtomicTokenBucket, CarryOver, Denied, LockedTokenBucket, RateLimiter, Reservation, TokenLease,
+    AllOf, AtomicTokenBucket, CarryOver, Denied, KeyHandle, KeyedBuilder, KeyedError, KeyedLimiter,
+    KeyedStats, LockedTokenBucket, OnFull, RateLimiter, Reservation, TokenLease,
 };
 pub use observe::{Observer, ReconcileResult};
-pub use queue::{AddError, Drained, QueueError, Work, WorkQueue};
+pub use queue::{
+    AddError, AddOptions, Batch, Drained, Merge, Priority, PriorityError, QueueError, Work,
+    WorkQueue,
+};
 pub use quota::{Quota, QuotaError};
 pub use wait::{TimedOut, Wait};

@@ -4,25 +4,38 @@
 //! |---|---|---|
 //! | [`AtomicTokenBucket`] | one atomic word | the hot path: no lock, no allocation, scales with cores |
 //! | [`LockedTokenBucket`] | a lock | any quota at all, however large; waiters that move up when one before them gives up |
+//! | [`KeyedLimiter`] | eight bytes a key | a limit for each tenant, client or address, in bounded memory |
+//! | [`AllOf`] | that of its members | several limits at once, all or nothing |
 //!
-//! Both make the same decisions: the same arithmetic, exact to the nanosecond.
+//! All make the same decisions: the same arithmetic, exact to the nanosecond.
 
+mod all_of;
 mod atomic;
 mod bucket;
 mod carry;
 mod cell;
+mod debt;
+mod denied;
+mod gate;
+mod generations;
+mod keyed;
 mod lease;
 mod ledger;
 mod line;
 mod locked;
 mod reservation;
+mod view;
 mod word;
 
 use std::fmt;
 use std::time::Duration;
 
+pub use all_of::{AllOf, Limits};
 pub use atomic::{AtomicAcquire, AtomicTokenBucket};
 pub use carry::CarryOver;
+pub use debt::Acquire;
+pub use denied::Denied;
+pub use keyed::{KeyHandle, KeyedBuilder, KeyedError, KeyedLimiter, KeyedStats, OnFull};
 pub use lease::TokenLease;
 pub use locked::{LockedAcquire, LockedTokenBucket};
 pub(crate) use reservation::Internal;
@@ -64,6 +77,17 @@ use crate::quota::{Quota, QuotaError};
 /// business.
 pub trait RateLimiter: Internal + fmt::Debug + Send + Sync {
     /// The time on the limiter's clock.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{AtomicTokenBucket, ManualClock, Quota, RateLimiter, Timestamp};
+    ///
+    /// let clock = ManualClock::new();
+    /// let bucket = AtomicTokenBucket::with_clock(Quota::per_day(1)?, clock.clone())?;
+    /// clock.advance(Duration::from_nanos(7));
+    /// assert_eq!(bucket.now(), Timestamp::from_nanos(7));
+    /// # Ok::<(), tollgate::QuotaError>(())
+    /// ```
     fn now(&self) -> Timestamp;
 
     /// The quota in force.
@@ -140,6 +164,16 @@ pub trait RateLimiter: Internal + fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// As [`try_acquire_above`](Self::try_acquire_above).
+    ///
+    /// ```
+    /// use tollgate::{AtomicTokenBucket, Quota, RateLimiter, Timestamp};
+    ///
+    /// let bucket = AtomicTokenBucket::new(Quota::per_second(4)?)?;
+    /// let now = Timestamp::from_nanos(1_000_000_000);
+    /// assert!(bucket.try_acquire_above_at(2, 2, now).is_ok());
+    /// assert!(bucket.try_acquire_above_at(1, 2, now).is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     fn try_acquire_above_at(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied>;
 
     /// Takes what there is, at most `n`, and says how much.
@@ -157,6 +191,15 @@ pub trait RateLimiter: Internal + fmt::Debug + Send + Sync {
     }
 
     /// As [`try_acquire_up_to`](Self::try_acquire_up_to), at the caller's time.
+    ///
+    /// ```
+    /// use tollgate::{AtomicTokenBucket, Quota, RateLimiter, Timestamp};
+    ///
+    /// let bucket = AtomicTokenBucket::new(Quota::per_second(4)?)?;
+    /// assert_eq!(bucket.try_acquire_up_to_at(9, Timestamp::ZERO), 4);
+    /// assert_eq!(bucket.try_acquire_up_to_at(1, Timestamp::from_nanos(1_000_000_000)), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     fn try_acquire_up_to_at(&self, n: u64, now: Timestamp) -> u64;
 
     /// Takes `n` tokens ahead of their time, if they are there after at most `max_wait`.
@@ -183,6 +226,17 @@ pub trait RateLimiter: Internal + fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// As [`reserve`](Self::reserve).
+    ///
+    /// ```
+    /// use tollgate::{AtomicTokenBucket, Quota, RateLimiter, Timestamp};
+    ///
+    /// let bucket = AtomicTokenBucket::new(Quota::per_second(1)?)?;
+    /// let max_wait = std::time::Duration::from_secs(1);
+    /// let used = bucket.reserve_at(1, max_wait, Timestamp::ZERO)?;
+    /// let next = bucket.reserve_at(1, max_wait, Timestamp::ZERO)?;
+    /// assert_eq!([used.ready_at(), next.ready_at()], [Timestamp::ZERO, Timestamp::from_nanos(1_000_000_000)]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     fn reserve_at(
         &self,
         n: u64,
@@ -222,6 +276,16 @@ pub trait RateLimiter: Internal + fmt::Debug + Send + Sync {
     }
 
     /// As [`drain`](Self::drain), at the caller's time.
+    ///
+    /// ```
+    /// use tollgate::{AtomicTokenBucket, Quota, RateLimiter, Timestamp};
+    ///
+    /// let bucket = AtomicTokenBucket::new(Quota::per_second(4)?)?;
+    /// bucket.drain_at(Timestamp::ZERO);
+    /// assert_eq!(bucket.available_at(Timestamp::ZERO), 0);
+    /// assert_eq!(bucket.available_at(Timestamp::from_nanos(1_000_000_000)), 4);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     fn drain_at(&self, now: Timestamp) {
         self.sync_remaining_at(0, now);
     }
@@ -230,7 +294,8 @@ pub trait RateLimiter: Internal + fmt::Debug + Send + Sync {
     /// It only tightens; an unlimited limiter stays unlimited.
     ///
     /// # Errors
-    /// [`Denied::TooLong`] if the limiter cannot promise that far ahead; nothing was changed.
+    /// [`Denied::TooLong`] if the limiter cannot promise that far ahead, [`Denied::Exhausted`] if its
+    /// rate is zero, so that no token would ever come back; nothing was changed.
     ///
     /// ```
     /// use std::time::Duration;
@@ -261,6 +326,15 @@ pub trait RateLimiter: Internal + fmt::Debug + Send + Sync {
     }
 
     /// As [`sync_remaining`](Self::sync_remaining), at the caller's time.
+    ///
+    /// ```
+    /// use tollgate::{AtomicTokenBucket, Quota, RateLimiter, Timestamp};
+    ///
+    /// let bucket = AtomicTokenBucket::new(Quota::per_second(4)?)?;
+    /// bucket.sync_remaining_at(1, Timestamp::ZERO);
+    /// assert_eq!(bucket.available_at(Timestamp::ZERO), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     fn sync_remaining_at(&self, remaining: u64, now: Timestamp);
 
     /// Changes the quota, from now on; how the fill carries over is `carry`'s choice.
@@ -289,6 +363,16 @@ pub trait RateLimiter: Internal + fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// As [`set_quota`](Self::set_quota).
+    ///
+    /// ```
+    /// use tollgate::{AtomicTokenBucket, CarryOver, Quota, RateLimiter, Timestamp};
+    ///
+    /// let bucket = AtomicTokenBucket::new(Quota::per_second(10)?)?;
+    /// let now = Timestamp::from_nanos(1_000_000_000);
+    /// bucket.set_quota_at(Quota::per_second(100)?, CarryOver::Fraction, now)?;
+    /// assert_eq!(bucket.available_at(now), 100); // full before, full after
+    /// # Ok::<(), tollgate::QuotaError>(())
+    /// ```
     fn set_quota_at(
         &self,
         quota: Quota,
@@ -311,6 +395,16 @@ pub trait RateLimiter: Internal + fmt::Debug + Send + Sync {
     }
 
     /// The whole tokens in the bucket at `now`.
+    ///
+    /// ```
+    /// use tollgate::{AtomicTokenBucket, Quota, RateLimiter, Timestamp};
+    ///
+    /// let bucket = AtomicTokenBucket::new(Quota::per_second(4)?)?;
+    /// bucket.try_acquire_at(4, Timestamp::ZERO)?;
+    /// assert_eq!(bucket.available_at(Timestamp::from_nanos(499_999_999)), 1);
+    /// assert_eq!(bucket.available_at(Timestamp::from_nanos(500_000_000)), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     fn available_at(&self, now: Timestamp) -> u64;
 
     /// Carves `batch` tokens out of the burst, for a thread of its own: see [`TokenLease`].
@@ -332,58 +426,3 @@ pub trait RateLimiter: Internal + fmt::Debug + Send + Sync {
         TokenLease::new(self, batch)
     }
 }
-
-/// Why no token was taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Denied {
-    /// Not now.
-    NotYet {
-        /// The tokens are there after this long, to the nanosecond, if nobody else takes them.
-        retry_after: Duration,
-    },
-    /// More was asked for than the bucket can ever hold: do not retry.
-    ExceedsBurst {
-        /// The most that can be had at once.
-        burst: u64,
-    },
-    /// The quota's rate is zero, or so slow that the clock ends first: do not retry.
-    Exhausted,
-    /// The tokens could be had, but not within the wait that was allowed, or further in the future
-    /// than the bucket can promise.
-    TooLong {
-        /// When they could be had, from now.
-        retry_after: Duration,
-    },
-}
-
-impl Denied {
-    /// How long until a retry can succeed; `None` if none ever will.
-    ///
-    /// ```
-    /// use tollgate::{AtomicTokenBucket, Quota, RateLimiter};
-    ///
-    /// let bucket = AtomicTokenBucket::new(Quota::per_second(1)?)?;
-    /// assert_eq!(bucket.try_acquire(2).unwrap_err().retry_after(), None);
-    /// # Ok::<(), tollgate::QuotaError>(())
-    /// ```
-    pub const fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::NotYet { retry_after } | Self::TooLong { retry_after } => Some(*retry_after),
-            Self::ExceedsBurst { .. } | Self::Exhausted => None,
-        }
-    }
-}
-
-impl fmt::Display for Denied {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotYet { retry_after } => write!(f, "rate limited: retry after {retry_after:?}"),
-            Self::ExceedsBurst { burst } => write!(f, "more tokens than the burst of {burst}"),
-            Self::Exhausted => f.write_str("the quota is used up and gains no more tokens"),
-            Self::TooLong { retry_after } => write!(f, "the wait of {retry_after:?} is too long"),
-        }
-    }
-}
-
-impl std::error::Error for Denied {}

@@ -27,7 +27,8 @@ impl Links {
 }
 
 pub(crate) trait Linked {
-    fn links(&mut self) -> &mut Links;
+    fn links(&self) -> &Links;
+    fn links_mut(&mut self) -> &mut Links;
 }
 
 /// One list. The entries belong to the slab that is passed to each call.
@@ -57,6 +58,27 @@ impl List {
         }
     }
 
+    pub(crate) const fn tail(self) -> Option<Index> {
+        if self.tail == NIL {
+            None
+        } else {
+            Some(self.tail)
+        }
+    }
+
+    /// From head to tail.
+    pub(crate) fn iter<T: Linked>(
+        self,
+        slab: &Slab<T>,
+    ) -> impl Iterator<Item = Index> + use<'_, T> {
+        let next = |index: &Index| {
+            let next = slab[*index as usize].links().next;
+            (next != NIL).then_some(next)
+        };
+        std::iter::successors(self.head(), next)
+    }
+
+    #[inline]
     pub(crate) fn push_back<T: Linked>(&mut self, slab: &mut Slab<T>, index: Index) {
         *links(slab, index) = Links {
             prev: self.tail,
@@ -69,6 +91,7 @@ impl List {
         self.tail = index;
     }
 
+    #[inline]
     pub(crate) fn push_front<T: Linked>(&mut self, slab: &mut Slab<T>, index: Index) {
         *links(slab, index) = Links {
             prev: NIL,
@@ -81,8 +104,10 @@ impl List {
         self.head = index;
     }
 
+    #[inline]
     pub(crate) fn remove<T: Linked>(&mut self, slab: &mut Slab<T>, index: Index) {
-        let Links { prev, next } = std::mem::replace(links(slab, index), Links::new());
+        // Left as they are: nobody reads the links of an entry that is in no list.
+        let &mut Links { prev, next } = links(slab, index);
         match prev {
             NIL => self.head = next,
             prev => links(slab, prev).next = next,
@@ -93,6 +118,7 @@ impl List {
         }
     }
 
+    #[inline]
     pub(crate) fn pop_front<T: Linked>(&mut self, slab: &mut Slab<T>) -> Option<Index> {
         let head = self.head()?;
         self.remove(slab, head);
@@ -100,6 +126,7 @@ impl List {
     }
 }
 
+#[inline]
 fn links<T: Linked>(slab: &mut Slab<T>, index: Index) -> &mut Links {
-    slab[index as usize].links()
+    slab[index as usize].links_mut()
 }

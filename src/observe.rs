@@ -29,6 +29,44 @@ use std::time::Duration;
 /// assert_eq!(adds.0.load(Ordering::Relaxed), 1);
 /// # Ok::<(), tollgate::QueueError>(())
 /// ```
+///
+/// All that a queue tells; of what a controller tells, see [`reconciled`](Self::reconciled):
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+/// use std::time::Duration;
+/// use tollgate::{AddOptions, Observer, Priority, WorkQueue};
+///
+/// #[derive(Default)]
+/// struct Log(Mutex<Vec<&'static str>>);
+/// # impl Log {
+/// #     fn log(&self, event: &'static str) { self.0.lock().unwrap().push(event) }
+/// #     fn take(&self) -> Vec<&'static str> { std::mem::take(&mut self.0.lock().unwrap()) }
+/// # }
+///
+/// impl Observer for Log {
+///     fn added(&self) { self.log("added") }
+///     fn coalesced(&self) { self.log("coalesced") }
+///     fn rejected(&self) { self.log("rejected") }
+///     fn started(&self, _queued: Duration) { self.log("started") }
+///     fn finished(&self, _worked: Duration) { self.log("finished") }
+///     fn retried(&self) { self.log("retried") }
+///     fn gave_up(&self) { self.log("gave up") }
+///     fn evicted(&self) { self.log("evicted") }
+/// }
+///
+/// let log = Arc::new(Log::default());
+/// let queue = WorkQueue::builder(1).max_attempts(1).observer(log.clone()).build()?;
+/// let refused = queue.try_add_batch(["a", "a", "b"], AddOptions::new());
+/// assert_eq!((log.take(), refused.len()), (vec!["added", "coalesced", "rejected"], 1));
+/// queue.try_get().unwrap().requeue();
+/// assert_eq!(log.take(), ["started", "finished", "retried"]);
+/// assert_eq!(queue.try_add_or_evict("b", Priority::HIGH), Ok(Some("a")));
+/// assert_eq!(log.take(), ["added", "evicted"]);
+/// assert_eq!(queue.try_get().unwrap().retry(), Some("b"));
+/// assert_eq!(log.take(), ["started", "finished", "gave up"]);
+/// # Ok::<(), tollgate::QueueError>(())
+/// ```
 pub trait Observer: Send + Sync {
     /// A key was added and was not waiting already.
     fn added(&self) {}
@@ -52,7 +90,44 @@ pub trait Observer: Send + Sync {
     /// A key will be run again by the word of its worker.
     fn retried(&self) {}
 
+    /// A key failed for the last time that it may: it will not be run again by itself.
+    fn gave_up(&self) {}
+
+    /// A key was let go, from a full queue, for one that matters more.
+    fn evicted(&self) {}
+
     /// A reconcile ended.
+    ///
+    /// ```
+    /// use std::sync::{Arc, Mutex};
+    /// use std::time::Duration;
+    /// # use tollgate::{Action, Controller, ReconcileError, Reconciler, Request, WorkQueue};
+    /// use tollgate::{Observer, ReconcileResult};
+    ///
+    /// #[derive(Default)]
+    /// struct Results(Mutex<Vec<ReconcileResult>>);
+    ///
+    /// impl Observer for Results {
+    ///     fn reconciled(&self, result: ReconcileResult, _took: Duration) {
+    ///         self.0.lock().unwrap().push(result);
+    ///     }
+    /// }
+    /// # struct Nothing;
+    /// # impl Reconciler<u64> for Nothing {
+    /// #     async fn reconcile(&self, _: Request<'_, u64>) -> Result<Action, ReconcileError> {
+    /// #         Ok(Action::done())
+    /// #     }
+    /// # }
+    /// # let queue = WorkQueue::new(100)?;
+    /// # queue.try_add(7).unwrap();
+    ///
+    /// let results = Arc::new(Results::default());
+    /// let workers = Controller::new(queue.clone(), Nothing).observer(results.clone()).spawn_threads(1);
+    /// queue.close();
+    /// workers.stopped().wait();
+    /// assert_eq!(*results.0.lock().unwrap(), [ReconcileResult::Success]);
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
     fn reconciled(&self, result: ReconcileResult, took: Duration) {
         let _ = (result, took);
     }
@@ -85,6 +160,13 @@ pub enum ReconcileResult {
 impl ReconcileResult {
     /// The value of the label `result` that dashboards read: `success`, `requeue`, `requeue_after`
     /// or `error`.
+    ///
+    /// ```
+    /// use tollgate::ReconcileResult::{Panic, Requeue, Success, TerminalError};
+    ///
+    /// assert_eq!([Success, Requeue].map(|result| result.label()), ["success", "requeue"]);
+    /// assert_eq!([Panic, TerminalError].map(|result| result.label()), ["error", "error"]);
+    /// ```
     pub const fn label(self) -> &'static str {
         match self {
             Self::Success => "success",

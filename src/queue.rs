@@ -1,28 +1,46 @@
 //! A bounded work queue that never hands one key to two workers.
 
 mod add;
+mod admit;
+mod bands;
+mod batch;
 mod builder;
+mod debounce;
+mod dirtied;
 mod drain;
+mod entry;
 mod get;
+mod hash;
 mod machine;
+mod options;
+mod overflow;
+mod priority;
+mod resync;
 mod shared;
+mod snapshot;
+mod state;
 mod wheel;
 mod work;
 
 use std::borrow::Borrow;
 use std::fmt;
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
-use std::time::Duration;
 
 pub use add::{Add, AddError};
+pub use batch::{Batch, BatchIter};
 pub use builder::{QueueBuilder, QueueError};
+pub use dirtied::Dirtied;
 pub use drain::{Drain, Drained};
-pub use get::Get;
+pub use get::{Get, GetBatch};
+pub use hash::{FastHash, FastHasher};
+pub use options::{AddOptions, Merge};
+pub use priority::{Priority, PriorityError};
+pub use resync::Resync;
+pub use snapshot::{KeySnapshot, KeyState, Stats};
 pub use work::Work;
 
-use crate::clock::{Clock, SystemClock, Timer};
-use crate::wait::Wait;
+use crate::clock::{Clock, SystemClock};
 use shared::Shared;
 
 /// A bounded queue of keys to be worked on, each at most once at a time.
@@ -32,28 +50,64 @@ use shared::Shared;
 /// while it runs makes it run once more.
 ///
 /// # States
-/// | event | Absent | Delayed | Ready | Processing | Processing, dirty |
-/// |---|---|---|---|---|---|
-/// | [`add`](Self::add) | Ready | Ready | – | dirty | – |
-/// | [`add_after`](Self::add_after) | Delayed | the earlier | – | Delayed when finished, the earlier | – |
-/// | [`get`](Self::get) | | | Processing | | |
-/// | [`Work::done`] | | | | Absent, or Delayed as asked meanwhile | Ready |
-/// | [`Work::requeue_after`] | | | | Delayed | Ready |
-/// | [`Work::retry`], or dropping the [`Work`] | | | | Delayed by the backoff | Ready |
-/// | [`remove`](Self::remove) | – | Absent | Absent | – | not dirty |
+/// A key that is being processed may have been given a delay meanwhile, which begins to count at
+/// once and matters when it is finished; *dirty* is to be run again without one.
+///
+/// | event | Absent | Delayed | Ready | Processing | Processing, delayed | Processing, dirty |
+/// |---|---|---|---|---|---|---|
+/// | [`add`](Self::add) | Ready, if there is room | Ready | – | dirty | dirty | – |
+/// | [`add_after`](Self::add_after) | Delayed, if there is room | the earlier ¹ | – | delayed | the earlier ¹ | – |
+/// | its time comes | | Ready | | | – | |
+/// | [`get`](Self::get) | | | Processing | | | |
+/// | [`Work::done`], [`Work::fail`] | | | | Absent | Delayed, or Ready if due | Ready |
+/// | [`Work::requeue`] | | | | Ready | Ready | Ready |
+/// | [`Work::requeue_after`] | | | | Delayed | Delayed, the earlier | Ready |
+/// | [`Work::retry`], or dropping the [`Work`] | | | | Delayed by the backoff ² | Delayed, the earlier | Ready |
+/// | [`remove`](Self::remove) | – | Absent | Absent | – | not delayed | not dirty |
+/// | another key [evicts](Self::try_add_or_evict) it | | Absent | Absent | | | |
+/// | [`close`](Self::close), [`drain`](Self::drain) | – | Absent, returned | – | – | returned when finished | – |
+/// | [`shutdown_now`](Self::shutdown_now) | – | Absent, returned | Absent, returned | what would not be Absent is returned when finished | | |
+///
+/// ¹ Or as [`Merge`] says. ² Or Absent, and given to the caller, after the last of the
+/// [attempts](QueueBuilder::max_attempts).
+///
+/// A queue that [debounces](QueueBuilder::debounce) has every `add` wait for a quiet time first.
 ///
 /// # Bound
 /// At most `capacity` keys are live. Only a new key can meet the bound: adding a live key again,
-/// and whatever a worker does with the key it holds, never fails, blocks or allocates.
+/// and whatever a worker does with the key it holds, never fails, blocks or allocates. What happens
+/// to a new key then is up to who adds it:
+///
+/// | method | a new key and no room |
+/// |---|---|
+/// | [`try_add`](Self::try_add) | comes back |
+/// | [`add`](Self::add), [`add_timeout`](Self::add_timeout) | waits, as a thread or a task |
+/// | [`try_add_or_evict`](Self::try_add_or_evict) | takes the place of the key that matters least |
+/// | [`try_add_or_resync`](Self::try_add_or_resync) | comes back, and [`resync`](Self::resync) fires when there is room |
+/// | [`Work::add_related`], by a worker | may use the [reserve](QueueBuilder::reserve); never waits |
 ///
 /// # Order
-/// Ready keys are handed out in the order in which they became ready. A delayed key is never early;
-/// delays are rounded up to a millisecond.
+/// Ready keys are handed out by [`Priority`] and, within one, in the order in which they became
+/// ready; keys due in the same millisecond in the order in which they were added. A key has the
+/// highest priority that it was added with while it is live; one that is promoted while it is ready
+/// goes to the end of the line of its new priority.
+///
+/// No priority starves: of every 16 keys that are handed out while one of another priority waits,
+/// one is that of the priority that was passed over longest. So the first in line of any priority
+/// is handed out after at most 16 others for each other priority that has keys, whatever is added
+/// meanwhile.
+///
+/// A delayed key is never early; delays are rounded up to a millisecond, and none is too long.
 ///
 /// # Memory ordering
 /// Every operation takes the queue's lock. What a thread did before it added a key is visible to
 /// the worker that gets it; what a worker did before it finished a key is visible to whoever gets
 /// the key next.
+///
+/// # Panics
+/// Only the caller's own code can: if a key's `Hash`, `Eq` or `Clone`, a [`Backoff`], an
+/// [`Observer`] or a [`Clock`] panics, nothing is lost and nobody waits in vain. `Eq` and `Clone`
+/// run under the lock, before anything has changed; keys are dropped outside it.
 ///
 /// Clones are handles to the same queue.
 ///
@@ -74,18 +128,30 @@ use shared::Shared;
 /// assert_eq!(*queue.try_get().unwrap(), "pear");
 /// # Ok::<(), tollgate::QueueError>(())
 /// ```
-pub struct WorkQueue<K, C: Clock = SystemClock>(Arc<Shared<K, C>>);
+///
+/// [`Backoff`]: crate::Backoff
+/// [`Observer`]: crate::Observer
+pub struct WorkQueue<K, C = SystemClock, S = FastHash>(Arc<Shared<K, C, S>>);
 
-impl<K: Hash + Eq + Clone> WorkQueue<K> {
+impl<K> WorkQueue<K> {
     /// A queue of at most `capacity` live keys, with the defaults of the [builder](Self::builder).
     ///
     /// # Errors
-    /// [`QueueError::ZeroCapacity`].
+    /// [`QueueError::ZeroCapacity`], [`QueueError::CapacityTooLarge`].
+    ///
+    /// ```
+    /// use tollgate::{AddError, WorkQueue};
+    ///
+    /// let queue = WorkQueue::new(1)?;
+    /// queue.try_add("first").unwrap();
+    /// assert_eq!(queue.try_add("second"), Err(AddError::Full("second")));
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
     pub fn new(capacity: usize) -> Result<Self, QueueError> {
         Self::builder(capacity).build()
     }
 
-    /// To set a backoff, a clock or an observer.
+    /// To set a backoff, a debounce, a rate limit, a clock or an observer.
     ///
     /// ```
     /// use std::time::Duration;
@@ -101,60 +167,7 @@ impl<K: Hash + Eq + Clone> WorkQueue<K> {
     }
 }
 
-impl<K: Hash + Eq + Clone, C: Clock> WorkQueue<K, C> {
-    /// Adds a key, if it is live already or there is room for it.
-    ///
-    /// # Errors
-    /// [`AddError`], which gives the key back.
-    ///
-    /// ```
-    /// use tollgate::{AddError, WorkQueue};
-    ///
-    /// let queue = WorkQueue::new(1)?;
-    /// assert!(queue.try_add("a").is_ok());
-    /// assert!(queue.try_add("a").is_ok()); // live: needs no room
-    /// assert_eq!(queue.try_add("b"), Err(AddError::Full("b")));
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
-    pub fn try_add(&self, key: K) -> Result<(), AddError<K>> {
-        self.0.add(key, None)
-    }
-
-    /// As [`try_add`](Self::try_add), but the key is not handed out before `delay` has passed.
-    ///
-    /// A key that is delayed already keeps the earlier time; one that is ready, or dirty, stays so.
-    /// A delay of zero is `try_add`; no delay is too long.
-    ///
-    /// # Errors
-    /// [`AddError`], which gives the key back.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::{ManualClock, WorkQueue};
-    ///
-    /// let clock = ManualClock::new();
-    /// let queue = WorkQueue::<&str>::builder(8).clock(clock.clone()).build()?;
-    /// queue.try_add_after("later", Duration::from_secs(1)).unwrap();
-    /// assert!(queue.try_get().is_none());
-    /// clock.advance(Duration::from_secs(1));
-    /// assert_eq!(*queue.try_get().unwrap(), "later");
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
-    pub fn try_add_after(&self, key: K, delay: Duration) -> Result<(), AddError<K>> {
-        self.0.add(key, Some(delay))
-    }
-
-    /// Takes the key that has been ready longest, if there is one.
-    ///
-    /// ```
-    /// let queue = tollgate::WorkQueue::<&str>::new(8)?;
-    /// assert!(queue.try_get().is_none());
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
-    pub fn try_get(&self) -> Option<Work<K, C>> {
-        self.0.try_start()
-    }
-
+impl<K: Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
     /// Takes back what was added: a waiting key becomes absent, a running one will not run again.
     /// `true` if there was anything to take back.
     ///
@@ -177,210 +190,19 @@ impl<K: Hash + Eq + Clone, C: Clock> WorkQueue<K, C> {
     }
 }
 
-impl<K: Hash + Eq + Clone, C: Timer> WorkQueue<K, C> {
-    /// Adds a key, and waits for room if it is not live and the queue is full. First come, first
-    /// served.
-    ///
-    /// # Errors
-    /// [`AddError::Closed`], which gives the key back.
-    ///
-    /// # Cancel safety
-    /// Dropping the future before it is ready adds nothing, and the key is dropped with it.
-    ///
-    /// ```
-    /// use tollgate::WorkQueue;
-    ///
-    /// let queue = WorkQueue::new(8)?;
-    /// queue.add("key").wait().unwrap(); // `queue.add("key").await` in a task
-    /// assert_eq!(queue.stats().ready, 1);
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
-    pub fn add(&self, key: K) -> Wait<'_, Add<'_, K, C>, C> {
-        Wait::new(&self.0.clock, Add::new(&self.0, key, None))
-    }
-
-    /// As [`add`](Self::add), but the key is not handed out before `delay` has passed, counted from
-    /// when there is room.
-    ///
-    /// # Errors
-    /// [`AddError::Closed`], which gives the key back.
-    ///
-    /// # Cancel safety
-    /// As [`add`](Self::add).
-    ///
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// let queue = tollgate::WorkQueue::new(8)?;
-    /// queue.add_after("key", Duration::MAX).wait().unwrap();
-    /// assert_eq!(queue.stats().delayed, 1);
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
-    pub fn add_after(&self, key: K, delay: Duration) -> Wait<'_, Add<'_, K, C>, C> {
-        Wait::new(&self.0.clock, Add::new(&self.0, key, Some(delay)))
-    }
-
-    /// Waits for a key to work on; `None` once the queue is closed and nothing is ready. First
-    /// come, first served.
-    ///
-    /// One of the waiting consumers sleeps until the next delayed key is due; there is no timer
-    /// thread of the queue.
-    ///
-    /// # Cancel safety
-    /// Dropping the future loses nothing: if it had been woken for a key, another consumer is woken
-    /// instead.
-    ///
-    /// ```
-    /// let queue = tollgate::WorkQueue::new(8)?;
-    /// queue.try_add("last").unwrap();
-    /// queue.close();
-    /// while let Some(work) = queue.get().wait() { // `queue.get().await` in a task
-    ///     assert_eq!(*work, "last");
-    ///     work.done();
-    /// }
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
-    pub fn get(&self) -> Wait<'_, Get<'_, K, C>, C> {
-        Wait::new(&self.0.clock, Get::new(&self.0))
-    }
-
-    /// The operation of [`get`](Self::get), to be part of another.
-    pub(crate) fn getter(&self) -> Get<'_, K, C> {
-        Get::new(&self.0)
-    }
-}
-
-impl<K, C: Timer> WorkQueue<K, C> {
-    /// Closes the queue and waits until nothing is ready and nothing is being processed, or until
-    /// `timeout` has passed.
-    ///
-    /// # Cancel safety
-    /// Dropping the future leaves the queue closed; the next call reports what this one would have.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// let queue = tollgate::WorkQueue::new(8)?;
-    /// queue.try_add("ready").unwrap();
-    /// queue.try_add_after("delayed", Duration::from_secs(60)).unwrap();
-    ///
-    /// let drained = queue.drain(Duration::ZERO).wait(); // nobody works
-    /// assert!(!drained.complete());
-    /// assert_eq!((drained.ready, drained.processing), (1, 0));
-    /// assert_eq!(drained.returned, ["delayed"]);
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
-    pub fn drain(&self, timeout: Duration) -> Wait<'_, Drain<'_, K, C>, C> {
-        Wait::new(&self.0.clock, Drain::new(&self.0, timeout))
-    }
-}
-
-impl<K, C: Clock> WorkQueue<K, C> {
+impl<K, C, S> WorkQueue<K, C, S> {
     pub(crate) fn clock(&self) -> &C {
         &self.0.clock
     }
-
-    /// Lets no key in any more, and returns those that were delayed. What is ready is still handed
-    /// out; a key whose worker wants it again later is left for the next call of this,
-    /// [`drain`](Self::drain) or
-    /// [`shutdown_now`](Self::shutdown_now). Closing twice is no error.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::{AddError, WorkQueue};
-    ///
-    /// let queue = WorkQueue::new(8)?;
-    /// queue.try_add_after("delayed", Duration::from_secs(60)).unwrap();
-    /// assert_eq!(queue.close(), ["delayed"]);
-    /// assert_eq!(queue.close(), [""; 0]);
-    /// assert_eq!(queue.try_add("late"), Err(AddError::Closed("late")));
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
-    pub fn close(&self) -> Vec<K> {
-        self.0.with_state(|state| {
-            state.machine.close();
-            state.machine.take_left()
-        })
-    }
-
-    /// Closes the queue and returns every key that was not handed out, ready or delayed.
-    ///
-    /// ```
-    /// let queue = tollgate::WorkQueue::new(8)?;
-    /// queue.try_add("ready").unwrap();
-    /// assert_eq!(queue.shutdown_now(), ["ready"]);
-    /// assert!(queue.get().wait().is_none());
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
-    pub fn shutdown_now(&self) -> Vec<K> {
-        self.0.with_state(|state| {
-            state.machine.shut_down();
-            state.machine.take_left()
-        })
-    }
-
-    /// Whether the queue was closed.
-    ///
-    /// ```
-    /// let queue = tollgate::WorkQueue::<u8>::new(8)?;
-    /// assert!(!queue.is_closed());
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
-    pub fn is_closed(&self) -> bool {
-        self.0.state.lock().machine.is_closed()
-    }
-
-    /// The numbers of this moment, all of the same moment.
-    ///
-    /// ```
-    /// let queue = tollgate::WorkQueue::new(8)?;
-    /// queue.try_add("key").unwrap();
-    /// let _work = queue.try_get().unwrap();
-    /// let stats = queue.stats();
-    /// assert_eq!((stats.ready, stats.delayed, stats.processing, stats.capacity), (0, 0, 1, 8));
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
-    pub fn stats(&self) -> Stats {
-        let now = self.0.clock.now();
-        let state = self.0.state.lock();
-        let machine = &state.machine;
-        Stats {
-            ready: machine.ready_len(),
-            delayed: machine.delayed_len(),
-            processing: machine.processing_len(),
-            capacity: machine.capacity(),
-            longest_running: machine.longest_running(now),
-            unfinished: machine.unfinished(now),
-        }
-    }
 }
 
-/// What is in a [`WorkQueue`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Keys that wait for a worker. Those that are due, but that nobody has asked for yet, count as
-    /// delayed.
-    pub ready: usize,
-    /// Keys that wait for their time.
-    pub delayed: usize,
-    /// Keys that a worker holds.
-    pub processing: usize,
-    /// The most keys that can be live.
-    pub capacity: usize,
-    /// For how long the worker that began first has held its key.
-    pub longest_running: Duration,
-    /// For how long all workers together have held the keys that they hold.
-    pub unfinished: Duration,
-}
-
-impl<K, C: Clock> Clone for WorkQueue<K, C> {
+impl<K, C, S> Clone for WorkQueue<K, C, S> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<K, C: Clock> fmt::Debug for WorkQueue<K, C> {
+impl<K, C, S> fmt::Debug for WorkQueue<K, C, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Without the lock: `Debug` never blocks.
         f.debug_struct("WorkQueue").finish_non_exhaustive()

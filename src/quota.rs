@@ -233,6 +233,17 @@ pub(crate) struct Units {
     pub(crate) burst: u64,
 }
 
+/// How long `amount` units take to accrue, at a rate that is not zero.
+#[inline]
+pub(crate) const fn nanos_for(amount: u64, per_nano: u64) -> u64 {
+    // Of most rates it is one, and a division takes longer than all the rest of a denial.
+    if per_nano == 1 {
+        amount
+    } else {
+        amount.div_ceil(per_nano)
+    }
+}
+
 impl Units {
     /// The burst in units.
     pub(crate) fn depth(self) -> u128 {
@@ -248,6 +259,22 @@ const fn gcd(mut a: u64, mut b: u64) -> u64 {
 }
 
 /// Why a quota was refused.
+///
+/// ```
+/// use tollgate::{AtomicTokenBucket, Quota, QuotaError};
+///
+/// let error = "5/0s".parse::<Quota>().unwrap_err();
+/// assert_eq!(error, QuotaError::ZeroPeriod);
+/// assert_eq!(error.to_string(), "the period of a quota must be at least 1 ns");
+///
+/// let quota = Quota::per_second(999_983)?.burst(1_000_000_000)?;
+/// let Err(QuotaError::BeyondWord { max_burst }) = AtomicTokenBucket::new(quota) else {
+///     panic!("the burst is too large for this rate")
+/// };
+/// assert!(AtomicTokenBucket::new(quota.burst(max_burst)?).is_ok());
+/// assert!(AtomicTokenBucket::new(quota.burst(max_burst + 1)?).is_err());
+/// # Ok::<(), QuotaError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum QuotaError {
@@ -334,8 +361,19 @@ mod tests {
     }
 
     #[test]
+    fn the_named_periods_are_as_long_as_they_say() {
+        let of = |seconds| Quota::new(7, Duration::from_secs(seconds));
+        assert_eq!(Quota::per_second(7), of(1));
+        assert_eq!(Quota::per_minute(7), of(60));
+        assert_eq!(Quota::per_hour(7), of(60 * 60));
+        assert_eq!(Quota::per_day(7), of(24 * 60 * 60));
+        assert_eq!(Quota::MAX_PERIOD.as_secs(), 3_153_600_000);
+    }
+
+    #[test]
     fn each_bound_is_its_own_error() {
         let century = Quota::MAX_PERIOD;
+        assert!(Quota::new(Quota::MAX_TOKENS, century).is_ok());
         assert!(Quota::new(1, century).is_ok());
         assert_eq!(
             Quota::new(1, century + Duration::from_nanos(1)),
@@ -351,6 +389,12 @@ mod tests {
             Err(QuotaError::RateTooHigh)
         );
         assert!(Quota::per_second(1_000_000_000_000).is_ok());
+        assert!(
+            Quota::per_second(1)
+                .unwrap()
+                .burst(Quota::MAX_TOKENS)
+                .is_ok()
+        );
         assert_eq!(
             Quota::per_second(1).unwrap().burst(Quota::MAX_TOKENS + 1),
             Err(QuotaError::TooManyTokens)
@@ -360,5 +404,21 @@ mod tests {
             Err(QuotaError::ZeroBurst)
         );
         assert_eq!(Quota::unlimited().burst(0), Ok(Quota::unlimited()));
+    }
+
+    #[test]
+    fn every_error_names_its_bound() {
+        let says = |error: QuotaError, what: &str| {
+            let text = error.to_string();
+            assert!(text.contains(what), "{text:?} does not name {what:?}");
+        };
+        says(QuotaError::ZeroPeriod, "1 ns");
+        says(QuotaError::PeriodTooLong, "3153600000s");
+        says(QuotaError::TooManyTokens, "1000000000000000000");
+        says(QuotaError::RateTooHigh, "1000 tokens per ns");
+        says(QuotaError::ZeroBurst, "at least 1");
+        says(QuotaError::Syntax("1/fortnight".into()), "1/fortnight");
+        says(QuotaError::BeyondWord { max_burst: 0 }, "rate");
+        says(QuotaError::BeyondWord { max_burst: 5_003 }, "5003");
     }
 }

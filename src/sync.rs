@@ -14,7 +14,7 @@ use std::sync::atomic;
 use loom::sync::atomic;
 
 pub(crate) use atomic::{Ordering, fence};
-pub(crate) use mutex::Mutex;
+pub(crate) use mutex::{Mutex, MutexGuard};
 
 /// An atomic word.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ pub(crate) struct UnmodelledU64(std::sync::atomic::AtomicU64);
 
 impl UnmodelledU64 {
     #[allow(clippy::disallowed_types, reason = "this is where it comes in")]
-    pub(crate) fn new(value: u64) -> Self {
+    pub(crate) const fn new(value: u64) -> Self {
         Self(std::sync::atomic::AtomicU64::new(value))
     }
 
@@ -86,15 +86,23 @@ impl UnmodelledU64 {
     pub(crate) fn store_relaxed(&self, value: u64) {
         self.0.store(value, std::sync::atomic::Ordering::Relaxed);
     }
+
+    #[inline]
+    pub(crate) fn fetch_add_relaxed(&self, value: u64) -> u64 {
+        self.0
+            .fetch_add(value, std::sync::atomic::Ordering::Relaxed)
+    }
 }
 
 #[cfg(not(tollgate_loom))]
 mod mutex {
-    pub(crate) use parking_lot::Mutex;
+    pub(crate) use parking_lot::{Mutex, MutexGuard};
 }
 
 #[cfg(tollgate_loom)]
 mod mutex {
+    pub(crate) use loom::sync::MutexGuard;
+
     /// loom's mutex with the signature of `parking_lot`'s: a model never poisons a lock and lives
     /// on.
     #[derive(Debug)]

@@ -12,10 +12,37 @@ use std::time::Duration;
 
 pub(crate) use list::{WaitId, WaitList};
 
-use crate::clock::{Timer, Timestamp};
+use crate::clock::{SystemClock, Timer, Timestamp};
 use crate::sync::thread;
 
 /// Where an operation stands after a step.
+///
+/// ```
+/// use std::task::Waker;
+/// use tollgate::Timestamp;
+/// use tollgate::wait::{Progress, Step};
+///
+/// /// Runs a step to its end in no time, and says when that would have been.
+/// fn simulate<S: Step>(mut step: S) -> (S::Output, Timestamp) {
+///     let mut now = Timestamp::ZERO;
+///     loop {
+///         match step.step(now, Waker::noop()) {
+///             Progress::Done(output) => return (output, now),
+///             Progress::Waiting(until) => now = until.expect("nobody else would wake it"),
+///         }
+///     }
+/// }
+/// # struct Sleep(Timestamp);
+/// # impl Step for Sleep {
+/// #     type Output = ();
+/// #     fn step(&mut self, now: Timestamp, _: &Waker) -> Progress<()> {
+/// #         if now < self.0 { Progress::Waiting(Some(self.0)) } else { Progress::Done(()) }
+/// #     }
+/// # }
+///
+/// let noon = Timestamp::from_nanos(43_200_000_000_000);
+/// assert_eq!(simulate(Sleep(noon)), ((), noon)); // `Sleep` is as at `Step::step`
+/// ```
 #[derive(Debug)]
 pub enum Progress<T> {
     /// It has ended.
@@ -24,13 +51,61 @@ pub enum Progress<T> {
     Waiting(Option<Timestamp>),
 }
 
+impl<T> Progress<T> {
+    /// The same, with another output.
+    pub(crate) fn map<U>(self, f: impl FnOnce(T) -> U) -> Progress<U> {
+        match self {
+            Self::Done(output) => Progress::Done(f(output)),
+            Self::Waiting(until) => Progress::Waiting(until),
+        }
+    }
+}
+
 /// An operation that waits, as a state machine without a thread or a runtime. Dropping it cancels
 /// the operation.
+///
+/// ```
+/// use std::time::Duration;
+/// use tollgate::wait::{Step, Wait};
+/// use tollgate::{Timer, WorkQueue};
+///
+/// /// Any operation of this crate, or nothing.
+/// fn at_once<S: Step, C: Timer>(operation: Wait<'_, S, C>) -> Option<S::Output> {
+///     operation.wait_timeout(Duration::ZERO).ok()
+/// }
+///
+/// let queue = WorkQueue::new(1)?;
+/// assert!(at_once(queue.get()).is_none());
+/// assert_eq!(at_once(queue.add("first")), Some(Ok(())));
+/// assert_eq!(at_once(queue.add("second")), None); // it would wait for room
+/// # Ok::<(), tollgate::QueueError>(())
+/// ```
 pub trait Step {
     /// What the operation ends with.
     type Output;
 
     /// Goes as far as it can without waiting.
+    ///
+    /// ```
+    /// use std::task::Waker;
+    /// use tollgate::Timestamp;
+    /// use tollgate::wait::{Progress, Step};
+    ///
+    /// struct Sleep(Timestamp);
+    ///
+    /// impl Step for Sleep {
+    ///     type Output = ();
+    ///
+    ///     fn step(&mut self, now: Timestamp, _: &Waker) -> Progress<()> {
+    ///         if now < self.0 { Progress::Waiting(Some(self.0)) } else { Progress::Done(()) }
+    ///     }
+    /// }
+    ///
+    /// let noon = Timestamp::from_nanos(43_200_000_000_000);
+    /// let waiting = Sleep(noon).step(Timestamp::ZERO, Waker::noop());
+    /// assert!(matches!(waiting, Progress::Waiting(Some(until)) if until == noon));
+    /// assert!(matches!(Sleep(noon).step(noon, Waker::noop()), Progress::Done(())));
+    /// ```
     fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output>;
 }
 
@@ -54,13 +129,25 @@ pub trait Step {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "nothing happens until it is awaited or waited for"]
-pub struct Wait<'a, S, C: Timer> {
+pub struct Wait<'a, S, C: Timer = SystemClock> {
     step: S,
     clock: &'a C,
     sleep: Option<(Timestamp, C::Sleep)>,
 }
 
 /// [`Wait::wait_timeout`] gave up; the operation was cancelled.
+///
+/// ```
+/// use std::time::Duration;
+/// use tollgate::{TimedOut, WorkQueue};
+///
+/// let queue = WorkQueue::new(1)?;
+/// queue.try_add("first").unwrap();
+/// assert_eq!(queue.add("second").wait_timeout(Duration::ZERO), Err(TimedOut));
+/// assert_eq!(queue.shutdown_now(), ["first"]);
+/// assert_eq!(TimedOut.to_string(), "timed out");
+/// # Ok::<(), tollgate::QueueError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimedOut;
 
@@ -87,6 +174,17 @@ impl<'a, S: Step, C: Timer> Wait<'a, S, C> {
     /// Blocks the calling thread until the operation ends.
     ///
     /// Do not call it in a task: it would block the runtime's thread.
+    ///
+    /// ```
+    /// use tollgate::WorkQueue;
+    ///
+    /// let queue = WorkQueue::new(8)?;
+    /// let producer = queue.clone();
+    /// let thread = std::thread::spawn(move || producer.add("key").wait());
+    /// assert_eq!(*queue.get().wait().unwrap(), "key"); // however long the other thread takes
+    /// assert_eq!(thread.join().unwrap(), Ok(()));
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
     pub fn wait(mut self) -> S::Output {
         match self.block(None) {
             Some(output) => output,
@@ -177,7 +275,19 @@ impl Wake for Unpark {
     }
 }
 
-/// A waker that unparks the calling thread.
+/// A waker that unparks the calling thread; made once a thread.
+#[cfg(not(tollgate_loom))]
+pub(crate) fn thread_waker() -> Waker {
+    thread_local! {
+        static WAKER: Waker = Waker::from(Arc::new(Unpark(thread::current())));
+    }
+    // While the thread's own values are being dropped there may be none left.
+    let cached = WAKER.try_with(Waker::clone);
+    cached.unwrap_or_else(|_| Waker::from(Arc::new(Unpark(thread::current()))))
+}
+
+/// As above; a model's threads live on others.
+#[cfg(tollgate_loom)]
 pub(crate) fn thread_waker() -> Waker {
     Waker::from(Arc::new(Unpark(thread::current())))
 }

@@ -5,6 +5,10 @@
     reason = "of amounts that are bounded by 64 bits"
 )]
 
+#[path = "model/keyed.rs"]
+mod keyed_model;
+#[path = "../fuzz/ops/keyed.rs"]
+mod keyed_ops;
 #[path = "model/limiter.rs"]
 mod limiter_model;
 #[path = "../fuzz/ops/limiter.rs"]
@@ -30,6 +34,11 @@ fn replay(target: &str, check: fn(&[u8]) -> usize) {
         replayed += 1;
     }
     assert!(replayed > 0, "no seeds in {}", seeds.display());
+}
+
+#[test]
+fn keyed_ops() {
+    replay("keyed_ops", keyed_ops::check);
 }
 
 #[test]

@@ -14,7 +14,8 @@ use std::thread;
 
 use exact::Exact;
 use tollgate::{
-    AtomicTokenBucket, Denied, ManualClock, Quota, RateLimiter, Timestamp, Work, WorkQueue,
+    AllOf, AtomicTokenBucket, Denied, KeyedLimiter, LockedTokenBucket, ManualClock, Quota,
+    RateLimiter, Timestamp, Work, WorkQueue,
 };
 
 const THREADS: u64 = 3;
@@ -142,6 +143,60 @@ fn the_atomic_bucket_with_stale_clocks() {
 fn the_atomic_bucket_while_it_moves_its_base() {
     // Around the horizon of the first base.
     bucket_histories("999983/s", 4, (1 << 54) / 999_983 - 2_000, 1_000);
+}
+
+/// Takes from some of three limiters at once.
+#[derive(Clone, Debug)]
+struct TakeAll {
+    members: Vec<usize>,
+    n: u64,
+    now: u64,
+}
+
+fn take_all(buckets: &mut [Exact; 3], take: &TakeAll) -> Result<(), Denied> {
+    let &TakeAll {
+        ref members,
+        n,
+        now,
+    } = take;
+    let denials = members.iter().filter_map(|&i| buckets[i].ask(n, now).err());
+    // The wait is that of the last to have its tokens.
+    if let Some(denied) = denials.max_by_key(Denied::retry_after) {
+        return Err(denied);
+    }
+    for &i in members {
+        buckets[i].try_acquire(n, now).unwrap();
+    }
+    Ok(())
+}
+
+#[test]
+fn limits_combined_in_any_order() {
+    const ORDERS: [&[usize]; 6] = [&[0, 1], &[1, 0], &[0, 1, 2], &[2, 1, 0], &[1, 2], &[2, 0]];
+    let quotas = ["1000/s burst 4", "2000/s burst 5", "500/s burst 3"].map(|text| text.parse());
+    let quotas: [Quota; 3] = quotas.map(Result::unwrap);
+    for round in 0..ROUNDS {
+        let clock = ManualClock::new();
+        let atomic = AtomicTokenBucket::with_clock(quotas[0], clock.clone()).unwrap();
+        let locked = LockedTokenBucket::with_clock(quotas[1], clock.clone()).unwrap();
+        let keyed = KeyedLimiter::builder(quotas[2], 10).clock(clock);
+        let keyed: KeyedLimiter<u64, _, _> = keyed.build().unwrap();
+        let key = keyed.key(&7);
+        let limiters: [&dyn RateLimiter; 3] = [&atomic, &locked, &key];
+        let recorder = Recorder::default();
+        let history = record(|thread| {
+            let call = |i| {
+                let seed = scramble((round * THREADS + thread) * CALLS + i);
+                let members = ORDERS[usize::try_from(seed % 6).unwrap()].to_vec();
+                let all = AllOf::new(members.iter().map(|&i| limiters[i]).collect::<Vec<_>>());
+                let (n, now) = (1 + seed / 6 % 2, 1_000_000_000 + seed / 12 % 100 * 50_000);
+                let op = TakeAll { members, n, now };
+                recorder.call(op, |_| all.try_acquire_at(n, Timestamp::from_nanos(now)))
+            };
+            (0..CALLS).map(call).collect()
+        });
+        assert_linearizable(&quotas.map(Exact::new), &history, take_all);
+    }
 }
 
 /// A call on the queue; a thread finishes only what it holds.

@@ -31,6 +31,15 @@ fn queue(capacity: usize) -> (Queue, ManualClock) {
     (queue.build().unwrap(), clock)
 }
 
+/// Runs something on another thread.
+fn beside<T: 'static>(
+    queue: &Queue,
+    run: impl FnOnce(Queue) -> T + 'static,
+) -> thread::JoinHandle<T> {
+    let queue = queue.clone();
+    thread::spawn(move || run(queue))
+}
+
 /// Polls once, and drops the future if it is not ready.
 fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
     pin!(future)
@@ -57,10 +66,7 @@ fn a_key_added_while_it_is_finished_runs_again() {
         let (queue, _) = queue(1);
         queue.try_add(1).unwrap();
         let work = queue.try_get().unwrap();
-        let adder = {
-            let queue = queue.clone();
-            thread::spawn(move || queue.try_add(1).unwrap())
-        };
+        let adder = beside(&queue, move |queue| queue.try_add(1).unwrap());
         work.done();
         adder.join().unwrap();
         assert_eq!(
@@ -102,10 +108,7 @@ fn a_key_that_two_want_is_held_by_one() {
 fn a_waiting_consumer_gets_what_is_added() {
     explore("add x get", None, || {
         let (queue, _) = queue(1);
-        let consumer = {
-            let queue = queue.clone();
-            thread::spawn(move || *block_on(queue.get()).unwrap())
-        };
+        let consumer = beside(&queue, move |queue| *block_on(queue.get()).unwrap());
         queue.try_add(7).unwrap();
         assert_eq!(consumer.join().unwrap(), 7);
     });
@@ -132,18 +135,12 @@ fn a_waiting_consumer_gets_what_is_added() {
 fn the_wake_up_of_a_cancelled_consumer_is_passed_on() {
     explore("add x cancelled get x get", Some(3), || {
         let (queue, _) = queue(1);
-        let cancelled = {
-            let queue = queue.clone();
-            thread::spawn(move || {
-                if let Poll::Ready(Some(work)) = poll_once(queue.get()) {
-                    work.requeue();
-                }
-            })
-        };
-        let consumer = {
-            let queue = queue.clone();
-            thread::spawn(move || block_on(queue.get()).unwrap().done())
-        };
+        let cancelled = beside(&queue, move |queue| {
+            if let Poll::Ready(Some(work)) = poll_once(queue.get()) {
+                work.requeue();
+            }
+        });
+        let consumer = beside(&queue, move |queue| block_on(queue.get()).unwrap().done());
         queue.try_add(1).unwrap();
         consumer.join().unwrap();
         cancelled.join().unwrap();
@@ -155,18 +152,12 @@ fn the_lead_of_a_cancelled_consumer_is_passed_on() {
     explore("advance x cancelled leader x get", Some(3), || {
         let (queue, clock) = queue(1);
         queue.try_add_after(1, Duration::from_millis(1)).unwrap();
-        let cancelled = {
-            let queue = queue.clone();
-            thread::spawn(move || {
-                if let Poll::Ready(Some(work)) = poll_once(queue.get()) {
-                    work.requeue();
-                }
-            })
-        };
-        let consumer = {
-            let queue = queue.clone();
-            thread::spawn(move || block_on(queue.get()).unwrap().done())
-        };
+        let cancelled = beside(&queue, move |queue| {
+            if let Poll::Ready(Some(work)) = poll_once(queue.get()) {
+                work.requeue();
+            }
+        });
+        let consumer = beside(&queue, move |queue| block_on(queue.get()).unwrap().done());
         clock.advance(Duration::from_millis(1));
         consumer.join().unwrap();
         cancelled.join().unwrap();
@@ -178,14 +169,10 @@ fn an_earlier_key_re_arms_the_leader() {
     explore("add_after earlier x get x advance", Some(3), || {
         let (queue, clock) = queue(2);
         queue.try_add_after(9, Duration::from_secs(9)).unwrap();
-        let consumer = {
-            let queue = queue.clone();
-            thread::spawn(move || *block_on(queue.get()).unwrap())
-        };
-        let adder = {
-            let queue = queue.clone();
-            thread::spawn(move || queue.try_add_after(1, Duration::from_millis(1)).unwrap())
-        };
+        let consumer = beside(&queue, move |queue| *block_on(queue.get()).unwrap());
+        let adder = beside(&queue, move |queue| {
+            queue.try_add_after(1, Duration::from_millis(1)).unwrap()
+        });
         clock.advance(Duration::from_millis(1));
         adder.join().unwrap();
         // From whichever instant the delay was counted, it is over now.
@@ -200,10 +187,7 @@ fn a_blocked_adder_gets_the_room_that_is_freed() {
         let (queue, _) = queue(1);
         queue.try_add(1).unwrap();
         let work = queue.try_get().unwrap();
-        let adder = {
-            let queue = queue.clone();
-            thread::spawn(move || block_on(queue.add(2)).unwrap())
-        };
+        let adder = beside(&queue, move |queue| block_on(queue.add(2)).unwrap());
         work.done();
         adder.join().unwrap();
         assert_eq!(*queue.try_get().unwrap(), 2);
@@ -212,18 +196,12 @@ fn a_blocked_adder_gets_the_room_that_is_freed() {
         let (queue, _) = queue(1);
         queue.try_add(1).unwrap();
         let work = queue.try_get().unwrap();
-        let cancelled = {
-            let queue = queue.clone();
-            thread::spawn(move || {
-                if poll_once(queue.add(3)).is_ready() {
-                    assert!(queue.remove(&3));
-                }
-            })
-        };
-        let adder = {
-            let queue = queue.clone();
-            thread::spawn(move || block_on(queue.add(2)).unwrap())
-        };
+        let cancelled = beside(&queue, move |queue| {
+            if poll_once(queue.add(3)).is_ready() {
+                assert!(queue.remove(&3));
+            }
+        });
+        let adder = beside(&queue, move |queue| block_on(queue.add(2)).unwrap());
         work.done();
         adder.join().unwrap();
         cancelled.join().unwrap();
@@ -237,14 +215,8 @@ fn a_drain_waits_for_a_key_that_became_dirty() {
         let (queue, _) = queue(1);
         queue.try_add(1).unwrap();
         let work = queue.try_get().unwrap();
-        let drain = {
-            let queue = queue.clone();
-            thread::spawn(move || block_on(queue.drain(Duration::MAX)))
-        };
-        let adder = {
-            let queue = queue.clone();
-            thread::spawn(move || queue.try_add(1))
-        };
+        let drain = beside(&queue, move |queue| block_on(queue.drain(Duration::MAX)));
+        let adder = beside(&queue, move |queue| queue.try_add(1));
         work.done();
         let added = adder.join().unwrap();
         match queue.try_get() {
@@ -258,10 +230,7 @@ fn a_drain_waits_for_a_key_that_became_dirty() {
         let (queue, _) = queue(1);
         queue.try_add(1).unwrap();
         let work = queue.try_get().unwrap();
-        let drain = {
-            let queue = queue.clone();
-            thread::spawn(move || block_on(queue.drain(Duration::MAX)))
-        };
+        let drain = beside(&queue, move |queue| block_on(queue.drain(Duration::MAX)));
         drop(work);
         let drained = drain.join().unwrap();
         assert!(drained.complete());
@@ -283,14 +252,8 @@ fn closing_ends_every_wait() {
     explore("close x blocked add x get", Some(3), || {
         let (queue, _) = queue(1);
         queue.try_add(1).unwrap();
-        let adder = {
-            let queue = queue.clone();
-            thread::spawn(move || block_on(queue.add(2)))
-        };
-        let consumer = {
-            let queue = queue.clone();
-            thread::spawn(move || block_on(queue.get()).map(Work::done))
-        };
+        let adder = beside(&queue, move |queue| block_on(queue.add(2)));
+        let consumer = beside(&queue, move |queue| block_on(queue.get()).map(Work::done));
         let left = queue.close();
         assert!(left.is_empty(), "nothing was delayed");
         let added = adder.join().unwrap().is_ok();
@@ -298,5 +261,59 @@ fn closing_ends_every_wait() {
         // The second key is still there exactly if it came in and only one was taken.
         assert!(got, "a ready key is handed out, closed or not");
         assert_eq!(queue.stats().ready, usize::from(added));
+    });
+}
+
+#[test]
+fn a_consumer_of_a_closed_queue_stays_while_a_held_key_may_come_back() {
+    explore("close x requeue x get", Some(3), || {
+        let (queue, _) = queue(1);
+        queue.try_add(1).unwrap();
+        let work = queue.try_get().unwrap();
+        let consumer = beside(&queue, move |queue| {
+            let work = block_on(queue.get()).expect("it comes back");
+            work.done();
+            assert!(block_on(queue.get()).is_none());
+        });
+        let closer = beside(&queue, move |queue| assert!(queue.close().is_empty()));
+        work.requeue();
+        consumer.join().unwrap();
+        closer.join().unwrap();
+    });
+}
+
+#[test]
+fn who_waits_for_a_key_to_become_dirty_is_woken() {
+    explore("add x dirtied", None, || {
+        let (queue, _) = queue(1);
+        queue.try_add(1).unwrap();
+        let work = queue.try_get().unwrap();
+        let adder = beside(&queue, move |queue| queue.try_add(1).unwrap());
+        // It needs a timer only to be a `Wait`; there is none to wait for.
+        block_on(work.dirtied());
+        assert!(work.is_dirty());
+        adder.join().unwrap();
+        work.done();
+        assert_eq!(queue.stats().ready, 1);
+    });
+}
+
+#[test]
+fn a_resync_fires_once_there_is_room() {
+    explore("finish x missed add x resync", Some(3), || {
+        let (queue, _) = queue(1);
+        queue.try_add(1).unwrap();
+        let work = queue.try_get().unwrap();
+        let resync = beside(&queue, move |queue| block_on(queue.resync()));
+        let adder = beside(&queue, move |queue| {
+            queue.try_add_or_resync(2, tollgate::Priority::LOW).is_err()
+        });
+        work.done();
+        if adder.join().unwrap() {
+            assert_eq!(resync.join().unwrap(), Some(1));
+        } else {
+            queue.close();
+            assert_eq!(resync.join().unwrap(), None);
+        }
     });
 }

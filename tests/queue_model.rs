@@ -7,9 +7,9 @@ mod model;
 
 use std::time::Duration;
 
-use model::{Op, Outcome};
+use model::{Config, Op, Outcome};
 use proptest::prelude::*;
-use tollgate::{Backoff, ExponentialBackoff, ManualClock, WorkQueue};
+use tollgate::{Backoff, ExponentialBackoff, ManualClock, Merge, WorkQueue};
 
 /// Of a few ticks mostly, so that keys are due together.
 fn nanos() -> impl Strategy<Value = u64> {
@@ -19,6 +19,14 @@ fn nanos() -> impl Strategy<Value = u64> {
         2 => 0..5_000_000u64,
         2 => 0..1u64 << 34,
         1 => 0..1u64 << 54,
+    ]
+}
+
+fn merge() -> impl Strategy<Value = Merge> {
+    prop_oneof![
+        Just(Merge::Earlier),
+        Just(Merge::Replace),
+        Just(Merge::Keep)
     ]
 }
 
@@ -39,7 +47,20 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         60 => key.clone().prop_map(Op::Add),
         60 => (key.clone(), nanos()).prop_map(|(key, delay)| Op::AddAfter(key, delay)),
+        40 => (key.clone(), -2..3i8, nanos(), merge())
+            .prop_map(|(key, priority, delay, merge)| Op::AddWith(key, priority, delay, merge)),
+        20 => (key.clone(), -2..3i8, nanos())
+            .prop_map(|(key, priority, delay)| Op::AddOrEvict(key, priority, delay)),
+        20 => (key.clone(), -2..3i8, nanos())
+            .prop_map(|(key, priority, delay)| Op::AddOrResync(key, priority, delay)),
+        20 => (any::<u8>(), key.clone(), -2..3i8)
+            .prop_map(|(pick, key, priority)| Op::AddRelated(pick, key, priority)),
+        20 => Just(Op::Resync),
         80 => Just(Op::Get),
+        20 => any::<u8>().prop_map(Op::DoneAndGet),
+        10 => any::<u8>().prop_map(Op::GetBatch),
+        2 => Just(Op::Pause),
+        6 => Just(Op::Resume),
         80 => (any::<u8>(), outcome()).prop_map(|(pick, outcome)| Op::Finish(pick, outcome)),
         20 => key.prop_map(Op::Remove),
         60 => nanos().prop_map(Op::Advance),
@@ -49,12 +70,48 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
+/// A queue with nothing special.
+fn plain(capacity: usize) -> Config {
+    Config {
+        capacity,
+        ..Config::default()
+    }
+}
+
+/// Each feature is off in half of the queues, or there would be few without any.
+fn config() -> impl Strategy<Value = Config> {
+    const MILLI: u64 = 1_000_000;
+    let debounce = prop::option::of((0..20 * MILLI, 1..40 * MILLI));
+    let attempts = prop::option::of(1..4u16);
+    let reserve = prop::option::of(0..8usize);
+    (1..9usize, reserve, debounce, attempts, any::<bool>()).prop_map(
+        |(capacity, reserve, debounce, attempts, rate_limited)| Config {
+            capacity,
+            reserve: reserve.unwrap_or(0) % capacity,
+            debounce,
+            attempts,
+            rate_limited,
+        },
+    )
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
-    fn agrees_with_the_naive_model(capacity in 1..9usize, ops in prop::collection::vec(op(), 1..120)) {
-        model::run(capacity, &ops);
+    fn agrees_with_the_naive_model(
+        capacity in 1..9usize,
+        ops in prop::collection::vec(op(), 1..120),
+    ) {
+        model::run(plain(capacity), &ops);
+    }
+
+    #[test]
+    fn agrees_with_the_naive_model_in_every_configuration(
+        config in config(),
+        ops in prop::collection::vec(op(), 1..120),
+    ) {
+        model::run(config, &ops);
     }
 }
 
@@ -67,7 +124,7 @@ fn a_key_that_was_due_first_is_handed_out_first() {
         Op::Add(2),
         Op::Get,
     ];
-    model::run(8, &add);
+    model::run(plain(8), &add);
     let finish = [
         Op::Add(2),
         Op::Get,
@@ -76,14 +133,14 @@ fn a_key_that_was_due_first_is_handed_out_first() {
         Op::Finish(0, Outcome::Requeue),
         Op::Get,
     ];
-    model::run(8, &finish);
+    model::run(plain(8), &finish);
 }
 
 #[test]
 fn there_is_nothing_to_remove_of_a_key_that_only_runs() {
-    model::run(8, &[Op::Add(1), Op::Get, Op::Remove(1)]);
+    model::run(plain(8), &[Op::Add(1), Op::Get, Op::Remove(1)]);
     model::run(
-        8,
+        plain(8),
         &[
             Op::Add(1),
             Op::Get,

@@ -16,6 +16,8 @@ use tasks::poll_once;
 use tollgate::{ManualClock, WorkQueue};
 
 const KEYS: u64 = 64;
+const PRODUCERS: u64 = 50;
+const ADDS: u64 = 1_000;
 
 /// What the workers have seen of the things that the keys name.
 struct World {
@@ -62,56 +64,104 @@ impl World {
 
 type Queue = WorkQueue<u64, ManualClock>;
 
-fn work(queue: &Queue, world: &World) {
-    while let Some(work) = queue.get().wait() {
-        let run = || {
-            world.reconcile(*work);
-            work.done();
-        };
-        let _ = catch_unwind(AssertUnwindSafe(run));
-    }
+/// Runs until the work panics or no key is left.
+type Worker = fn(&Queue, &World) -> bool;
+
+/// Takes keys one by one; false when the queue is over.
+fn one_by_one(queue: &Queue, world: &World) -> bool {
+    let Some(work) = queue.get().wait() else {
+        return false;
+    };
+    world.reconcile(*work);
+    work.done();
+    true
 }
 
-/// Waits for keys, and gives up: while it waits, or with the key in hand.
+/// As [`one_by_one`], and takes the next key as it ends one.
+fn hand_over_hand(queue: &Queue, world: &World) -> bool {
+    let mut next = queue.get().wait();
+    let over = next.is_none();
+    while let Some(work) = next {
+        world.reconcile(*work);
+        next = work.done_and_get();
+    }
+    !over
+}
+
+/// As [`one_by_one`], but some at once: those that a panic leaves in the batch are retried.
+fn batches(queue: &Queue, world: &World) -> bool {
+    let Some(batch) = queue.get_batch(4).wait() else {
+        return false;
+    };
+    for work in batch {
+        world.reconcile(*work);
+        work.done();
+    }
+    true
+}
+
+fn work(queue: &Queue, world: &World, worker: Worker) {
+    // A worker that panicked starts anew.
+    while catch_unwind(AssertUnwindSafe(|| worker(queue, world))).unwrap_or(true) {}
+}
+
+/// Tasks that are cancelled: while they wait for a key, and with one, or some, in hand.
 fn give_up(queue: &Queue, over: &AtomicBool) {
     while !over.load(Ordering::SeqCst) {
-        if let Poll::Ready(Some(work)) = poll_once(queue.get()) {
-            drop(work);
-        }
+        drop(poll_once(queue.get()));
+        drop(poll_once(queue.get_batch(3)));
         thread::yield_now();
     }
 }
 
+/// Adds, and cancels some adds that wait for room; these it does again.
 fn produce(queue: &Queue, world: &World, producer: u64) {
-    for i in 0..1_000 {
+    for i in 0..ADDS {
         let key = (producer * 31 + i * 7) % KEYS;
         world.change(key);
-        queue.add(key).wait().unwrap();
+        match poll_once(queue.add(key)) {
+            Poll::Ready(added) => added.unwrap(),
+            Poll::Pending => queue.add(key).wait().unwrap(),
+        }
     }
 }
 
 #[test]
 fn every_key_is_processed_after_its_last_add() {
+    const WORKERS: [Worker; 10] = [
+        one_by_one,
+        one_by_one,
+        one_by_one,
+        one_by_one,
+        hand_over_hand,
+        hand_over_hand,
+        hand_over_hand,
+        batches,
+        batches,
+        batches,
+    ];
     // A clock that stands still, and no backoff: a key that failed is ready at once.
     let builder = WorkQueue::builder(16).backoff(|_: u32, _: u64| Duration::ZERO);
     let queue: Queue = builder.clock(ManualClock::new()).build().unwrap();
     let (world, over) = (World::new(), AtomicBool::new(false));
     thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| work(&queue, &world));
+        let (queue, world, over) = (&queue, &world, &over);
+        for worker in WORKERS {
+            scope.spawn(move || work(queue, world, worker));
         }
-        let quitter = scope.spawn(|| give_up(&queue, &over));
-        let producers = [0, 1, 2, 3, 4, 5, 6, 7].map(|producer| {
-            let (queue, world) = (&queue, &world);
-            scope.spawn(move || produce(queue, world, producer))
-        });
+        let quitters = [(); 2].map(|()| scope.spawn(move || give_up(queue, over)));
+        let producers: Vec<_> = (0..PRODUCERS)
+            .map(|producer| scope.spawn(move || produce(queue, world, producer)))
+            .collect();
         for producer in producers {
             producer.join().unwrap();
         }
-        // It must not be the last to hold a key of a closed queue: whoever is idle then has gone
+        // They must not be the last to hold a key of a closed queue: whoever is idle then has gone
         // home.
         over.store(true, Ordering::SeqCst);
-        quitter.join().unwrap();
+        for quitter in quitters {
+            quitter.join().unwrap();
+        }
         let drained = queue.drain(Duration::from_secs(1)).wait();
         assert!(
             drained.complete() && drained.returned.is_empty(),

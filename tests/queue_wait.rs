@@ -295,6 +295,67 @@ fn an_observer_that_panics_loses_nothing() {
 }
 
 #[test]
+fn an_observer_that_panics_at_each_end_loses_nothing_and_does_not_abort() {
+    struct Bomb;
+    impl tollgate::Observer for Bomb {
+        fn finished(&self, _: Duration) {
+            resume_unwind(Box::new("bug"));
+        }
+    }
+    let queue = || {
+        let queue = WorkQueue::<u64>::builder(8)
+            .clock(ManualClock::new())
+            .observer(std::sync::Arc::new(Bomb));
+        let queue = queue.build().unwrap();
+        queue.try_add(1).unwrap();
+        queue.try_add(2).unwrap();
+        let work = queue.try_get().unwrap();
+        (queue, work)
+    };
+    let held = |queue: &WorkQueue<u64, ManualClock>| {
+        let stats = queue.stats();
+        (stats.ready, stats.processing, stats.delayed)
+    };
+    // The next key is in nobody's hands when the observer hears of the last one's end, and its own
+    // end is another panic.
+    let (next, work) = queue();
+    assert!(catch_unwind(AssertUnwindSafe(|| work.done_and_get())).is_err());
+    assert_eq!(held(&next), (0, 0, 1));
+    // Each of a batch.
+    let (batch, work) = queue();
+    drop(catch_unwind(AssertUnwindSafe(|| work.done())));
+    batch.try_add(1).unwrap();
+    let both = batch.try_get_batch(2).unwrap();
+    assert!(catch_unwind(AssertUnwindSafe(|| drop(both))).is_err());
+    assert_eq!(held(&batch), (0, 0, 2));
+    // A worker that panics ends its work while it unwinds.
+    let (panicked, work) = queue();
+    let worker = catch_unwind(AssertUnwindSafe(|| {
+        let _work = work;
+        resume_unwind(Box::new("another bug"));
+    }));
+    assert!(worker.is_err());
+    assert_eq!(held(&panicked), (1, 0, 1));
+}
+
+#[test]
+fn a_backoff_that_panics_when_work_is_dropped_loses_nothing() {
+    struct Bomb;
+    impl tollgate::Backoff for Bomb {
+        fn delay(&self, _: u32, _: u64) -> Duration {
+            resume_unwind(Box::new("bug"));
+        }
+    }
+    let queue = WorkQueue::<u64>::builder(8).clock(ManualClock::new());
+    let queue = queue.backoff(Bomb).build().unwrap();
+    queue.try_add(1).unwrap();
+    let work = queue.try_get().unwrap();
+    assert!(catch_unwind(AssertUnwindSafe(|| drop(work))).is_err());
+    let stats = queue.stats();
+    assert_eq!((stats.processing, stats.delayed), (0, 1));
+}
+
+#[test]
 fn a_thread_waits_until_its_deadline() {
     let (queue, clock) = queue(8);
     thread::scope(|scope| {

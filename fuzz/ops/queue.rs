@@ -1,18 +1,33 @@
-//! Bytes as operations on a work queue: its capacity, then four bytes an operation.
+//! Bytes as operations on a work queue: its capacity and features, then four bytes an operation.
 
-use crate::queue_model::{Op, Outcome, run};
+use tollgate::Merge;
+
+use crate::queue_model::{Config, Op, Outcome, run};
 
 /// Runs what the bytes say on the queue and the model; returns how many operations that were.
 ///
 /// # Panics
 /// If they differ.
 pub(crate) fn check(data: &[u8]) -> usize {
-    let Some((capacity, rest)) = data.split_first() else {
+    let Some((&first, rest)) = data.split_first() else {
         return 0;
     };
     let ops: Vec<Op> = rest.chunks_exact(4).take(300).map(op).collect();
-    run(1 + usize::from(capacity % 16), &ops);
+    run(config(first), &ops);
     ops.len()
+}
+
+/// The capacity, and a bit for each feature.
+fn config(byte: u8) -> Config {
+    let capacity = 1 + usize::from(byte % 16);
+    let has = |bit: u8| byte >> bit & 1 == 1;
+    Config {
+        capacity,
+        reserve: if has(4) { capacity / 2 } else { 0 },
+        debounce: has(5).then_some((7_000_000, 20_000_000)),
+        attempts: has(6).then_some(2),
+        rate_limited: has(7),
+    }
 }
 
 fn op(bytes: &[u8]) -> Op {
@@ -22,17 +37,33 @@ fn op(bytes: &[u8]) -> Op {
     let unit = if shift % 2 == 0 { 1_000_000 } else { 1 };
     let nanos = (u64::from(x) * unit) << (shift / 2 % 20);
     let key = pick % 16;
+    let priority = (pick >> 4) as i8 - 8;
     match tag % 16 {
-        0..=2 => Op::Add(key),
-        3..=5 => Op::AddAfter(key, nanos),
+        0..=2 if tag >> 4 < 8 => Op::Add(key),
+        0..=2 => Op::AddWith(key, priority, 0, Merge::Earlier),
+        3..=5 => match tag >> 4 {
+            0..=7 => Op::AddAfter(key, nanos),
+            8..=10 => Op::AddWith(key, priority, nanos, Merge::Replace),
+            11..=12 => Op::AddWith(key, priority, nanos, Merge::Keep),
+            _ => Op::AddOrEvict(key, priority, nanos),
+        },
+        6..=8 if tag >> 4 == 15 => Op::GetBatch(pick),
+        6..=8 if tag >> 4 >= 12 => Op::DoneAndGet(pick),
         6..=8 => Op::Get,
         9..=11 => Op::Finish(pick, outcome(tag >> 4, nanos)),
-        12 => Op::Remove(key),
+        12 => match tag >> 4 {
+            0..=7 => Op::Remove(key),
+            8..=11 => Op::AddOrResync(key, priority, nanos),
+            _ => Op::AddRelated(x, key, priority),
+        },
         13 | 14 => Op::Advance(nanos),
         _ => match tag >> 4 {
             0 => Op::Close,
             1 => Op::Drain,
             2 => Op::ShutdownNow,
+            3 => Op::Pause,
+            4 => Op::Resume,
+            5 | 6 => Op::Resync,
             _ => Op::Advance(nanos),
         },
     }

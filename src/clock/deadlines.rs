@@ -57,6 +57,26 @@ pub(super) trait Alarm: Send + Sync {
 ///
 /// # Cancel safety
 /// Dropping it takes its waker out of the clock; nothing else happens.
+///
+/// ```
+/// use std::future::Future;
+/// use std::pin::Pin;
+/// use std::task::{Context, Waker};
+/// use tollgate::clock::Sleep;
+/// use tollgate::{ManualClock, Timer, Timestamp};
+///
+/// struct Session {
+///     expires: Sleep,
+/// }
+///
+/// let (clock, noon) = (ManualClock::new(), Timestamp::from_nanos(43_200_000_000_000));
+/// let mut session = Session { expires: clock.sleep_until(noon) };
+/// let expires = Pin::new(&mut session.expires);
+/// assert!(expires.poll(&mut Context::from_waker(Waker::noop())).is_pending());
+/// assert_eq!(clock.next_deadline(), Some(noon));
+/// drop(session);
+/// assert_eq!(clock.next_deadline(), None);
+/// ```
 pub struct Sleep {
     alarm: Arc<dyn Alarm>,
     deadline: Timestamp,

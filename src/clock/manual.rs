@@ -32,6 +32,12 @@ struct Shared {
 
 impl ManualClock {
     /// A clock that reads zero.
+    ///
+    /// ```
+    /// use tollgate::{Clock, ManualClock, Timestamp};
+    ///
+    /// assert_eq!(ManualClock::new().now(), Timestamp::ZERO);
+    /// ```
     pub fn new() -> Self {
         Self(Arc::new(Shared {
             now: AtomicU64::new(0),
@@ -40,6 +46,15 @@ impl ManualClock {
     }
 
     /// Moves the time forward and wakes whoever waited for it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{Clock, ManualClock};
+    ///
+    /// let clock = ManualClock::new();
+    /// clock.advance(Duration::from_micros(2));
+    /// assert_eq!(clock.now().as_nanos(), 2_000);
+    /// ```
     pub fn advance(&self, by: Duration) {
         self.set(self.now().saturating_add(by));
     }

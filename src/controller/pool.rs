@@ -1,14 +1,13 @@
 //! The workers of a controller: how many there are, and how they end.
 
 use std::fmt;
-use std::hash::Hash;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
 use super::{Controller, Reconciler, WorkerFuture};
-use crate::clock::{Timer, Timestamp};
-use crate::queue::{Drain, Get, Work, WorkQueue};
+use crate::clock::{SystemClock, Timer, Timestamp};
+use crate::queue::{Drain, FastHash, Get, Work, WorkQueue};
 use crate::sync::{AtomicU64, Mutex, Ordering, thread};
 use crate::wait::{Progress, Step, Wait, WaitId, WaitList, block_on};
 
@@ -80,15 +79,15 @@ impl Drop for Member {
 }
 
 /// Waits for a key, or for there to be a worker too many.
-struct Next<'a, K, C> {
-    get: Get<'a, K, C>,
+struct Next<'a, K, C, S> {
+    get: Get<'a, K, C, S>,
     member: &'a mut Member,
     place: Option<WaitId>,
 }
 
-impl<K: Hash + Eq + Clone, C: Timer> Step for Next<'_, K, C> {
+impl<K: Clone, C: Timer, S> Step for Next<'_, K, C, S> {
     /// `None`: end.
-    type Output = Option<Work<K, C>>;
+    type Output = Option<Work<K, C, S>>;
 
     fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output> {
         // In line for the news of a smaller pool before the size is read, so that none is missed.
@@ -109,7 +108,7 @@ impl<K: Hash + Eq + Clone, C: Timer> Step for Next<'_, K, C> {
     }
 }
 
-impl<K, C> Drop for Next<'_, K, C> {
+impl<K, C, S> Drop for Next<'_, K, C, S> {
     fn drop(&mut self) {
         if let Some(place) = self.place.take() {
             self.member.pool.with_state(|state| state.idle.leave(place));
@@ -137,21 +136,22 @@ impl<K, C> Drop for Next<'_, K, C> {
 /// assert_eq!(workers.running(), 0);
 /// # Ok::<(), tollgate::QueueError>(())
 /// ```
-pub struct Workers<K, C: Timer> {
+pub struct Workers<K, C: Timer = SystemClock, S = FastHash> {
     pool: Arc<Pool>,
-    queue: WorkQueue<K, C>,
+    queue: WorkQueue<K, C, S>,
     spawn_one: Box<dyn Fn() + Send + Sync>,
 }
 
-pub(super) fn start<K, R, C>(
-    controller: Controller<K, R, C>,
+pub(super) fn start<K, R, C, S>(
+    controller: Controller<K, R, C, S>,
     n: usize,
     spawn: Spawn,
-) -> Workers<K, C>
+) -> Workers<K, C, S>
 where
-    K: Hash + Eq + Clone + fmt::Debug + Send + Sync + 'static,
+    K: Clone + fmt::Debug + Send + Sync + 'static,
     R: Reconciler<K> + 'static,
     C: Timer + Send + Sync + 'static,
+    S: Send + Sync + 'static,
 {
     let state = PoolState {
         target: 0,
@@ -186,9 +186,9 @@ where
     workers
 }
 
-async fn work_in_task<K, R, C>(controller: Arc<Controller<K, R, C>>, mut member: Member)
+async fn work_in_task<K, R, C, S>(controller: Arc<Controller<K, R, C, S>>, mut member: Member)
 where
-    K: Hash + Eq + Clone + fmt::Debug,
+    K: Clone + fmt::Debug,
     R: Reconciler<K>,
     C: Timer,
 {
@@ -198,9 +198,9 @@ where
 }
 
 /// As [`work_in_task`], but a thread parks while it waits: no timer thread is needed.
-fn work_on_thread<K, R, C>(controller: &Controller<K, R, C>, mut member: Member)
+fn work_on_thread<K, R, C, S>(controller: &Controller<K, R, C, S>, mut member: Member)
 where
-    K: Hash + Eq + Clone + fmt::Debug,
+    K: Clone + fmt::Debug,
     R: Reconciler<K>,
     C: Timer,
 {
@@ -209,13 +209,10 @@ where
     }
 }
 
-fn next<'a, K, C: Timer>(
-    queue: &'a WorkQueue<K, C>,
+fn next<'a, K: Clone, C: Timer, S>(
+    queue: &'a WorkQueue<K, C, S>,
     member: &'a mut Member,
-) -> Wait<'a, Next<'a, K, C>, C>
-where
-    K: Hash + Eq + Clone,
-{
+) -> Wait<'a, Next<'a, K, C, S>, C> {
     Wait::new(
         queue.clock(),
         Next {
@@ -226,8 +223,27 @@ where
     )
 }
 
-impl<K, C: Timer> Workers<K, C> {
+impl<K, C: Timer, S> Workers<K, C, S> {
     /// Has `n` workers from now on. One too many ends when it has finished the key it holds.
+    ///
+    /// ```
+    /// # use tollgate::{Action, Controller, ReconcileError, Reconciler, Request, WorkQueue};
+    /// # struct Nothing;
+    /// # impl Reconciler<u64> for Nothing {
+    /// #     async fn reconcile(&self, _: Request<'_, u64>) -> Result<Action, ReconcileError> {
+    /// #         Ok(Action::done())
+    /// #     }
+    /// # }
+    /// let queue = WorkQueue::new(100)?;
+    /// let workers = Controller::new(queue.clone(), Nothing).spawn_threads(2);
+    /// workers.resize(0);
+    /// workers.stopped().wait();
+    /// queue.try_add(7).unwrap();
+    /// assert_eq!(queue.stats().ready, 1); // nobody works
+    /// workers.resize(1);
+    /// assert!(workers.drain(std::time::Duration::from_secs(10)).wait().complete());
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
     pub fn resize(&self, n: usize) {
         let missing = self.pool.with_state(|state| {
             state.target = n;
@@ -241,16 +257,65 @@ impl<K, C: Timer> Workers<K, C> {
     }
 
     /// How many workers there should be.
+    ///
+    /// ```
+    /// # use tollgate::{Action, Controller, ReconcileError, Reconciler, Request, WorkQueue};
+    /// # struct Nothing;
+    /// # impl Reconciler<u64> for Nothing {
+    /// #     async fn reconcile(&self, _: Request<'_, u64>) -> Result<Action, ReconcileError> {
+    /// #         Ok(Action::done())
+    /// #     }
+    /// # }
+    /// let queue = WorkQueue::new(100)?;
+    /// let workers = Controller::new(queue.clone(), Nothing).spawn_threads(2);
+    /// queue.close();
+    /// workers.stopped().wait();
+    /// assert_eq!((workers.target(), workers.running()), (2, 0)); // closing it resizes nothing
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
     pub fn target(&self) -> usize {
         self.pool.state.lock().target
     }
 
     /// How many workers there are.
+    ///
+    /// ```
+    /// # use tollgate::{Action, Controller, ReconcileError, Reconciler, Request, WorkQueue};
+    /// # struct Nothing;
+    /// # impl Reconciler<u64> for Nothing {
+    /// #     async fn reconcile(&self, _: Request<'_, u64>) -> Result<Action, ReconcileError> {
+    /// #         Ok(Action::done())
+    /// #     }
+    /// # }
+    /// let queue = WorkQueue::new(100)?;
+    /// let workers = Controller::new(queue.clone(), Nothing).spawn_threads(2);
+    /// assert_eq!(workers.running(), 2);
+    /// workers.resize(0);
+    /// workers.stopped().wait();
+    /// assert_eq!(workers.running(), 0);
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
     pub fn running(&self) -> usize {
         self.pool.state.lock().running
     }
 
     /// How many reconciles have begun.
+    ///
+    /// ```
+    /// # use tollgate::{Action, Controller, ReconcileError, Reconciler, Request, WorkQueue};
+    /// # struct Nothing;
+    /// # impl Reconciler<u64> for Nothing {
+    /// #     async fn reconcile(&self, _: Request<'_, u64>) -> Result<Action, ReconcileError> {
+    /// #         Ok(Action::done())
+    /// #     }
+    /// # }
+    /// let queue = WorkQueue::new(100)?;
+    /// let workers = Controller::new(queue.clone(), Nothing).spawn_threads(2);
+    /// assert!(queue.try_add_batch([1, 2, 3], tollgate::AddOptions::new()).is_empty());
+    /// workers.drain(std::time::Duration::from_secs(10)).wait();
+    /// assert_eq!(workers.requests(), 3);
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
     pub fn requests(&self) -> u64 {
         // Relaxed: a count for display.
         self.pool.requests.load(Ordering::Relaxed)
@@ -258,7 +323,27 @@ impl<K, C: Timer> Workers<K, C> {
 
     /// As [`WorkQueue::drain`]: reconciles in flight finish, what is ready is worked on, the rest
     /// is reported.
-    pub fn drain(&self, timeout: Duration) -> Wait<'_, Drain<'_, K, C>, C> {
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # use tollgate::{Action, Controller, ReconcileError, Reconciler, Request, WorkQueue};
+    /// # struct Nothing;
+    /// # impl Reconciler<&'static str> for Nothing {
+    /// #     async fn reconcile(&self, _: Request<'_, &'static str>) -> Result<Action, ReconcileError> {
+    /// #         Ok(Action::done())
+    /// #     }
+    /// # }
+    ///
+    /// let queue = WorkQueue::new(100)?;
+    /// let workers = Controller::new(queue.clone(), Nothing).spawn_threads(2);
+    /// queue.try_add("ready").unwrap();
+    /// queue.try_add_after("in an hour", Duration::from_secs(3600)).unwrap();
+    /// let drained = workers.drain(Duration::from_secs(10)).wait(); // `.await` in a task
+    /// assert!(drained.complete() && drained.returned == ["in an hour"]);
+    /// assert_eq!(workers.requests(), 1);
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn drain(&self, timeout: Duration) -> Wait<'_, Drain<'_, K, C, S>, C> {
         self.queue.drain(timeout)
     }
 
@@ -266,6 +351,23 @@ impl<K, C: Timer> Workers<K, C> {
     ///
     /// # Cancel safety
     /// Nothing is lost.
+    ///
+    /// ```
+    /// # use tollgate::{Action, Controller, ReconcileError, Reconciler, Request, WorkQueue};
+    /// # struct Nothing;
+    /// # impl Reconciler<u64> for Nothing {
+    /// #     async fn reconcile(&self, _: Request<'_, u64>) -> Result<Action, ReconcileError> {
+    /// #         Ok(Action::done())
+    /// #     }
+    /// # }
+    /// let queue = WorkQueue::new(100)?;
+    /// let workers = Controller::new(queue.clone(), Nothing).spawn_threads(2);
+    /// assert!(workers.stopped().wait_timeout(std::time::Duration::ZERO).is_err());
+    /// queue.close();
+    /// workers.stopped().wait(); // `.await` in a task
+    /// assert_eq!(workers.running(), 0);
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
     pub fn stopped(&self) -> Wait<'_, Stopped<'_>, C> {
         Wait::new(
             self.queue.clock(),
@@ -278,6 +380,29 @@ impl<K, C: Timer> Workers<K, C> {
 }
 
 /// The operation of [`Workers::stopped`].
+///
+/// ```
+/// use tollgate::controller::Stopped;
+/// # use tollgate::{Action, Controller, ReconcileError, Reconciler, Request};
+/// use tollgate::{SystemClock, Wait, WorkQueue, Workers};
+///
+/// /// For the caller to `.await`, or to `.wait()` for.
+/// fn scale_to_zero(workers: &Workers<u64>) -> Wait<'_, Stopped<'_>, SystemClock> {
+///     workers.resize(0);
+///     workers.stopped()
+/// }
+/// # struct Nothing;
+/// # impl Reconciler<u64> for Nothing {
+/// #     async fn reconcile(&self, _: Request<'_, u64>) -> Result<Action, ReconcileError> {
+/// #         Ok(Action::done())
+/// #     }
+/// # }
+///
+/// let workers = Controller::new(WorkQueue::new(100)?, Nothing).spawn_threads(2);
+/// scale_to_zero(&workers).wait();
+/// assert_eq!(workers.running(), 0);
+/// # Ok::<(), tollgate::QueueError>(())
+/// ```
 pub struct Stopped<'a> {
     pool: &'a Pool,
     place: Option<WaitId>,
@@ -314,7 +439,7 @@ impl fmt::Debug for Stopped<'_> {
     }
 }
 
-impl<K, C: Timer> fmt::Debug for Workers<K, C> {
+impl<K, C: Timer, S> fmt::Debug for Workers<K, C, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Workers").finish_non_exhaustive()
     }

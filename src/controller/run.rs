@@ -3,7 +3,6 @@
 use std::any::Any;
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::hash::Hash;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::task::Poll;
@@ -23,14 +22,14 @@ enum Ended {
     TimedOut,
 }
 
-impl<K, R, C> Controller<K, R, C>
+impl<K, R, C, S> Controller<K, R, C, S>
 where
-    K: Hash + Eq + Clone + fmt::Debug,
+    K: fmt::Debug,
     R: Reconciler<K>,
     C: Timer,
 {
     /// Works on one key to its end.
-    pub(super) async fn process(&self, work: Work<K, C>, id: u64) {
+    pub(super) async fn process(&self, work: Work<K, C, S>, id: u64) {
         let started = self.queue.clock().now();
         let request = Request {
             key: &*work,
@@ -68,7 +67,7 @@ where
     }
 
     #[cfg(feature = "tracing")]
-    fn log(&self, work: &Work<K, C>, request_id: u64, ended: &Ended) {
+    fn log(&self, work: &Work<K, C, S>, request_id: u64, ended: &Ended) {
         let (controller, resource_key) = (self.name.as_str(), &**work);
         match ended {
             Ended::Returned(Ok(action)) => {
@@ -101,11 +100,11 @@ where
 
     #[cfg(not(feature = "tracing"))]
     #[expect(clippy::unused_self, reason = "as with the feature `tracing`")]
-    fn log(&self, _: &Work<K, C>, _: u64, _: &Ended) {}
+    fn log(&self, _: &Work<K, C, S>, _: u64, _: &Ended) {}
 }
 
 /// An error comes first, whatever else was said; only what was asked for clears the failures.
-fn conclude<K, C: Timer>(work: Work<K, C>, ended: Ended) -> ReconcileResult {
+fn conclude<K, C: Timer, S>(work: Work<K, C, S>, ended: Ended) -> ReconcileResult {
     match ended {
         Ended::Returned(Ok(Action(None))) => {
             work.done();

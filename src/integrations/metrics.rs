@@ -12,6 +12,13 @@ use crate::observe::{Observer, ReconcileResult};
 use crate::queue::WorkQueue;
 
 /// The buckets of the queue's histograms, in seconds: 12 from 10^-8 by factors of 10.
+///
+/// ```
+/// use tollgate::integrations::metrics::QUEUE_BUCKETS;
+///
+/// let bucket = QUEUE_BUCKETS.iter().find(|most| **most >= 0.005);
+/// assert_eq!(bucket, Some(&0.01)); // 5 ms count as at most 10
+/// ```
 pub const QUEUE_BUCKETS: [f64; 12] = [
     1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0, 1000.0,
 ];
@@ -38,6 +45,8 @@ pub struct MetricsObserver {
     coalesced: Counter,
     rejected: Counter,
     retries: Counter,
+    given_up: Counter,
+    evicted: Counter,
     queue_duration: Histogram,
     work_duration: Histogram,
     /// By [`RESULTS`].
@@ -52,6 +61,46 @@ const RESULTS: [&str; 4] = ["success", "error", "requeue", "requeue_after"];
 
 impl MetricsObserver {
     /// For the queue and controller of this name.
+    ///
+    /// ```
+    /// # use std::collections::HashMap;
+    /// # use std::sync::atomic::{AtomicU64, Ordering};
+    /// # use std::sync::{Arc, Mutex};
+    /// # use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+    /// # #[derive(Default)]
+    /// # struct Numbers(Mutex<HashMap<String, Arc<AtomicU64>>>);
+    /// # impl Numbers {
+    /// #     fn of(&self, series: &str) -> Arc<AtomicU64> {
+    /// #         self.0.lock().unwrap().entry(series.to_owned()).or_default().clone()
+    /// #     }
+    /// # }
+    /// # impl Recorder for Numbers {
+    /// #     fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    /// #     fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    /// #     fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    /// #     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+    /// #         Counter::from_arc(self.of(key.name()))
+    /// #     }
+    /// #     fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+    /// #         Gauge::from_arc(self.of(key.name()))
+    /// #     }
+    /// #     fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+    /// #         Histogram::noop()
+    /// #     }
+    /// # }
+    /// use tollgate::WorkQueue;
+    /// use tollgate::integrations::metrics::MetricsObserver;
+    ///
+    /// let recorder = Numbers::default(); // a `metrics::Recorder` that keeps a number for each series
+    /// let observer = metrics::with_local_recorder(&recorder, || MetricsObserver::new("databases"));
+    /// let queue = WorkQueue::builder(100).observer(Arc::new(observer)).build()?;
+    /// for key in ["a", "b", "a"] {
+    ///     queue.try_add(key).unwrap();
+    /// }
+    /// assert_eq!(recorder.of("workqueue_adds_total").load(Ordering::Relaxed), 2);
+    /// assert_eq!(recorder.of("workqueue_coalesced_total").load(Ordering::Relaxed), 1);
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
     pub fn new(name: &str) -> Self {
         let (queue, controller) = labels(name);
         let observer = Self {
@@ -59,6 +108,8 @@ impl MetricsObserver {
             coalesced: counter!("workqueue_coalesced_total", &queue),
             rejected: counter!("workqueue_rejected_total", &queue),
             retries: counter!("workqueue_retries_total", &queue),
+            given_up: counter!("workqueue_given_up_total", &queue),
+            evicted: counter!("workqueue_evicted_total", &queue),
             queue_duration: histogram!("workqueue_queue_duration_seconds", &queue),
             work_duration: histogram!("workqueue_work_duration_seconds", &queue),
             reconciles: RESULTS.map(|result| {
@@ -86,6 +137,8 @@ impl MetricsObserver {
             coalesced,
             rejected,
             retries,
+            given_up,
+            evicted,
             errors,
             terminal_errors,
             panics,
@@ -96,6 +149,8 @@ impl MetricsObserver {
             coalesced,
             rejected,
             retries,
+            given_up,
+            evicted,
             errors,
             terminal_errors,
             panics,
@@ -128,6 +183,14 @@ impl Observer for MetricsObserver {
 
     fn retried(&self) {
         self.retries.increment(1);
+    }
+
+    fn gave_up(&self) {
+        self.given_up.increment(1);
+    }
+
+    fn evicted(&self) {
+        self.evicted.increment(1);
     }
 
     fn reconciled(&self, result: ReconcileResult, took: Duration) {
@@ -193,6 +256,43 @@ pub struct Gauges {
 
 impl Gauges {
     /// For the queue and controller of this name.
+    ///
+    /// ```
+    /// # use std::collections::HashMap;
+    /// # use std::sync::atomic::AtomicU64;
+    /// # use std::sync::{Arc, Mutex};
+    /// # use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+    /// # #[derive(Default)]
+    /// # struct Numbers(Mutex<HashMap<String, Arc<AtomicU64>>>);
+    /// # impl Numbers {
+    /// #     fn of(&self, series: &str) -> Arc<AtomicU64> {
+    /// #         self.0.lock().unwrap().entry(series.to_owned()).or_default().clone()
+    /// #     }
+    /// # }
+    /// # impl Recorder for Numbers {
+    /// #     fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    /// #     fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    /// #     fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    /// #     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+    /// #         Counter::from_arc(self.of(key.name()))
+    /// #     }
+    /// #     fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+    /// #         let labels: Vec<_> = key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
+    /// #         Gauge::from_arc(self.of(&format!("{} {}", key.name(), labels.join(" "))))
+    /// #     }
+    /// #     fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+    /// #         Histogram::noop()
+    /// #     }
+    /// # }
+    /// use tollgate::integrations::metrics::Gauges;
+    ///
+    /// let recorder = Numbers::default(); // a `metrics::Recorder` that keeps a number for each series
+    /// let gauges = metrics::with_local_recorder(&recorder, || Gauges::new("databases"));
+    /// let series = recorder.0.lock().unwrap();
+    /// assert!(series.contains_key("workqueue_depth name=databases controller=databases"));
+    /// assert!(series.contains_key("controller_runtime_active_workers controller=databases"));
+    /// # let _ = gauges;
+    /// ```
     pub fn new(name: &str) -> Self {
         let (queue, controller) = labels(name);
         Self {
@@ -207,7 +307,53 @@ impl Gauges {
     }
 
     /// Sets them to the numbers of this moment.
-    pub fn record<K, C: Timer>(&self, queue: &WorkQueue<K, C>, workers: &Workers<K, C>) {
+    ///
+    /// ```
+    /// # use std::collections::HashMap;
+    /// # use std::sync::atomic::{AtomicU64, Ordering};
+    /// # use std::sync::{Arc, Mutex};
+    /// # use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+    /// # #[derive(Default)]
+    /// # struct Numbers(Mutex<HashMap<String, Arc<AtomicU64>>>);
+    /// # impl Numbers {
+    /// #     fn of(&self, series: &str) -> Arc<AtomicU64> {
+    /// #         self.0.lock().unwrap().entry(series.to_owned()).or_default().clone()
+    /// #     }
+    /// # }
+    /// # impl Recorder for Numbers {
+    /// #     fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    /// #     fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    /// #     fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    /// #     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+    /// #         Counter::from_arc(self.of(key.name()))
+    /// #     }
+    /// #     fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+    /// #         Gauge::from_arc(self.of(key.name()))
+    /// #     }
+    /// #     fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+    /// #         Histogram::noop()
+    /// #     }
+    /// # }
+    /// # use tollgate::{Action, Controller, ReconcileError, Reconciler, Request, WorkQueue};
+    /// # struct Nothing;
+    /// # impl Reconciler<u64> for Nothing {
+    /// #     async fn reconcile(&self, _: Request<'_, u64>) -> Result<Action, ReconcileError> {
+    /// #         Ok(Action::done())
+    /// #     }
+    /// # }
+    /// use tollgate::integrations::metrics::Gauges;
+    ///
+    /// let recorder = Numbers::default(); // a `metrics::Recorder` that keeps a number for each series
+    /// let gauges = metrics::with_local_recorder(&recorder, || Gauges::new("numbers"));
+    /// let queue = WorkQueue::new(100)?;
+    /// let workers = Controller::new(queue.clone(), Nothing).spawn_threads(0);
+    /// assert!(queue.try_add_batch([1, 2, 3], tollgate::AddOptions::new()).is_empty());
+    /// gauges.record(&queue, &workers);
+    /// let depth = f64::from_bits(recorder.of("workqueue_depth").load(Ordering::Relaxed));
+    /// assert_eq!(depth, 3.0);
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn record<K, C: Timer, S>(&self, queue: &WorkQueue<K, C, S>, workers: &Workers<K, C, S>) {
         let stats = queue.stats();
         self.depth.set(count(stats.ready));
         self.delayed.set(count(stats.delayed));

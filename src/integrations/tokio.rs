@@ -32,6 +32,20 @@ pub struct TokioClock {
 
 impl TokioClock {
     /// A clock whose origin is now.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::integrations::tokio::TokioClock;
+    /// use tollgate::{Clock, Timestamp};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// let clock = TokioClock::new();
+    /// assert_eq!(clock.now(), Timestamp::ZERO);
+    /// tokio::time::advance(Duration::from_micros(3)).await;
+    /// assert_eq!(clock.now(), Timestamp::from_nanos(3_000));
+    /// # }
+    /// ```
     pub fn new() -> Self {
         Self {
             origin: tokio::time::Instant::now(),

@@ -46,6 +46,25 @@ pub struct RateLimitLayer<C = SystemClock> {
 
 impl<C> RateLimitLayer<C> {
     /// A layer that takes its tokens from `bucket`.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use tollgate::integrations::tower::RateLimitLayer;
+    /// use tollgate::{AtomicTokenBucket, Quota, RateLimiter};
+    /// use tower::{Layer, ServiceExt, service_fn};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    /// let budget = Arc::new(AtomicTokenBucket::new(Quota::per_hour(5)?)?);
+    /// let layer = RateLimitLayer::new(budget.clone());
+    /// let reads = layer.layer(service_fn(async |id: u64| Ok::<_, std::io::Error>(id)));
+    /// let writes = layer.layer(service_fn(async |_: &str| Ok::<_, std::io::Error>(())));
+    /// reads.oneshot(7).await?;
+    /// writes.oneshot("ada").await?;
+    /// assert_eq!(budget.available(), 3); // both take from it
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn new(bucket: Arc<AtomicTokenBucket<C>>) -> Self {
         Self { bucket }
     }
@@ -74,6 +93,29 @@ impl<S, C: Timer + Send + Sync> Layer<S> for RateLimitLayer<C> {
 /// # Cancel safety
 /// A token that was taken for a request that never came goes back when the service is dropped, as
 /// far as no later taker has built on it.
+///
+/// ```
+/// use std::sync::Arc;
+/// use tollgate::integrations::tower::{RateLimit, RateLimitLayer};
+/// use tollgate::{AtomicTokenBucket, Quota, RateLimiter};
+/// use tower::{Layer, ServiceExt, service_fn};
+///
+/// struct Client<S> {
+///     service: RateLimit<S>,
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// let budget = Arc::new(AtomicTokenBucket::new(Quota::per_hour(5)?)?);
+/// let echo = service_fn(async |id: u64| Ok::<_, std::io::Error>(id));
+/// let mut client = Client { service: RateLimitLayer::new(budget.clone()).layer(echo) };
+/// ServiceExt::<u64>::ready(&mut client.service).await?;
+/// assert_eq!(budget.available(), 4);
+/// drop(client); // and its request never came
+/// assert_eq!(budget.available(), 5);
+/// # Ok(())
+/// # }
+/// ```
 pub struct RateLimit<S, C: Timer + Send + Sync = SystemClock> {
     inner: S,
     bucket: Arc<AtomicTokenBucket<C>>,

@@ -1,17 +1,19 @@
 use std::fmt;
-use std::task::Waker;
 use std::time::Duration;
 
-use super::cell::{View, WordCell};
+use super::cell::WordCell;
+use super::debt::{Acquire, Lender};
+use super::gate::Gate;
 use super::lease::{carve, carve_as_before};
 use super::ledger::Ledger;
 use super::reservation::{Internal, Reservation, Taken};
-use super::word::{Scale, TIME_MAX};
+use super::view::View;
+use super::word::Scale;
 use super::{CarryOver, Denied, RateLimiter};
 use crate::clock::{Clock, SystemClock, Timer, Timestamp};
-use crate::quota::{Quota, QuotaError, Units};
+use crate::quota::{Quota, QuotaError};
 use crate::sync::Mutex;
-use crate::wait::{Progress, Step, Wait};
+use crate::wait::Wait;
 
 /// An exact token bucket in one atomic word: acquire and deny take no lock, allocate nothing, and
 /// never wait for another thread, also while the quota changes beside them.
@@ -53,6 +55,7 @@ pub struct AtomicTokenBucket<C = SystemClock> {
     clock: C,
     /// What acquire and deny do without.
     slow: Mutex<Slow>,
+    gate: Gate,
 }
 
 struct Slow {
@@ -66,6 +69,15 @@ impl AtomicTokenBucket {
     ///
     /// # Errors
     /// [`QuotaError::BeyondWord`], with the largest burst that fits, and [`QuotaError::ZeroBurst`].
+    ///
+    /// ```
+    /// use tollgate::{AtomicTokenBucket, Quota, QuotaError, RateLimiter};
+    ///
+    /// assert_eq!(AtomicTokenBucket::new(Quota::per_second(5)?)?.available(), 5);
+    /// let nothing = AtomicTokenBucket::new(Quota::per_second(0)?);
+    /// assert_eq!(nothing.unwrap_err(), QuotaError::ZeroBurst);
+    /// # Ok::<(), QuotaError>(())
+    /// ```
     pub fn new(quota: Quota) -> Result<Self, QuotaError> {
         Self::with_clock(quota, SystemClock::new())
     }
@@ -97,6 +109,7 @@ impl<C> AtomicTokenBucket<C> {
                 quota,
                 ledger: Ledger::default(),
             }),
+            gate: Gate::new(),
         })
     }
 
@@ -108,78 +121,21 @@ impl<C> AtomicTokenBucket<C> {
     /// Takes `n` tokens into debt, if they are there after at most `max_wait`.
     pub(crate) fn owe(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Taken, Denied> {
         let ledger = &mut self.slow.lock().ledger;
-        let (ready_at, cost, full_at) = self.cell.update(now.as_nanos(), |view| {
-            let cost = cost(view, n)?;
-            if cost == 0 {
-                return Ok((view.time(), (now, 0, view.absolute(view.time()))));
-            }
-            let next = view.time().max(view.at).wrapping_add(cost);
-            let retry_after = retry_after(next, view, now).ok_or(Denied::Exhausted)?;
-            if retry_after > max_wait || next > TIME_MAX {
-                return Err(Denied::TooLong { retry_after });
-            }
-            Ok((
-                next,
-                (now.saturating_add(retry_after), cost, view.absolute(next)),
-            ))
-        })?;
+        let owed = self
+            .cell
+            .update(now.as_nanos(), |view| view.owe(n, max_wait, now))?;
         Ok(Taken {
-            ready_at,
-            debt: ledger.open(cost.into(), full_at),
+            ready_at: owed.ready_at,
+            debt: ledger.open(owed.cost.into(), owed.full_at),
         })
     }
 
-    /// Lets no more than `keep` tokens be there at `now`.
-    fn tighten(&self, now: Timestamp, keep: u64) {
-        let _: Result<(), ()> = self.cell.update(now.as_nanos(), |view| {
-            let keep = keep
-                .min(view.scale.units.burst)
-                .wrapping_mul(view.scale.units.per_token);
-            raise(
-                view,
-                view.at
-                    .saturating_add(view.scale.depth)
-                    .saturating_sub(keep),
-            )
-        });
+    /// Takes `n` tokens if `floor` remain, where the hot path does not serve.
+    #[cold]
+    fn take_by_word(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
+        self.cell
+            .update(now.as_nanos(), |view| view.take(n, floor, now))
     }
-}
-
-/// What `n` tokens cost. Up to the burst the product is at most the depth.
-#[inline]
-fn cost(view: &View, n: u64) -> Result<u64, Denied> {
-    let Units {
-        per_token, burst, ..
-    } = view.scale.units;
-    if n > burst {
-        Err(Denied::ExceedsBurst { burst })
-    } else {
-        Ok(n.wrapping_mul(per_token))
-    }
-}
-
-/// A later virtual time, or none.
-fn raise(view: &View, to: u64) -> Result<(u64, ()), ()> {
-    if to > view.time() {
-        Ok((to, ()))
-    } else {
-        Err(())
-    }
-}
-
-/// Denied at `now`, by how far the virtual time would go.
-#[cold]
-fn too_early(time: u64, view: &View, now: Timestamp) -> Denied {
-    retry_after(time, view, now).map_or(Denied::Exhausted, |retry_after| Denied::NotYet {
-        retry_after,
-    })
-}
-
-/// How long after `now` what is taken up to a virtual time can be used; `None` if the clock ends
-/// first.
-fn retry_after(time: u64, view: &View, now: Timestamp) -> Option<Duration> {
-    let ready_at = Timestamp::from_nanos(view.ready_at(time)?);
-    Some(ready_at.saturating_since(now))
 }
 
 impl<C: Clock + Send + Sync> RateLimiter for AtomicTokenBucket<C> {
@@ -192,41 +148,21 @@ impl<C: Clock + Send + Sync> RateLimiter for AtomicTokenBucket<C> {
         self.slow.lock().quota
     }
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a call would cost a third of it")]
+    #[inline(always)]
     fn try_acquire_above_at(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
         if n == 0 {
             return Ok(());
         }
-        self.cell.update(now.as_nanos(), |view| {
-            let Units {
-                per_token, burst, ..
-            } = view.scale.units;
-            if n > burst || floor > burst - n {
-                return Err(Denied::ExceedsBurst {
-                    burst: burst.saturating_sub(floor),
-                });
-            }
-            let (cost, floor) = (n.wrapping_mul(per_token), floor.wrapping_mul(per_token));
-            if cost == 0 {
-                return Ok((view.time(), ()));
-            }
-            match view.scale.take(view.time(), view.at, cost, floor) {
-                Ok(next) => Ok((next, ())),
-                Err(wanted) => Err(too_early(wanted, view, now)),
-            }
-        })
+        match self.cell.take(n, floor, now.as_nanos()) {
+            Some(Ok(())) => Ok(()),
+            Some(Err(refused)) => Err(refused.denied(now)),
+            None => self.take_by_word(n, floor, now),
+        }
     }
 
     fn try_acquire_up_to_at(&self, n: u64, now: Timestamp) -> u64 {
-        let taken = self.cell.update(now.as_nanos(), |view| {
-            let there = available(view).min(n);
-            let cost = there.wrapping_mul(view.scale.units.per_token);
-            if cost == 0 {
-                Err(there)
-            } else {
-                Ok((view.time().max(view.at).wrapping_add(cost), there))
-            }
-        });
+        let taken = self.cell.update(now.as_nanos(), |view| view.take_up_to(n));
         // What costs nothing needs no write.
         taken.unwrap_or_else(|free| free)
     }
@@ -243,45 +179,23 @@ impl<C: Clock + Send + Sync> RateLimiter for AtomicTokenBucket<C> {
 
     fn refund(&self, n: u64) {
         let ledger = &mut self.slow.lock().ledger;
-        let back = self.cell.update(self.clock.now().as_nanos(), |view| {
-            let cost = n
-                .min(view.scale.units.burst)
-                .wrapping_mul(view.scale.units.per_token);
-            let back = cost.min(view.time().saturating_sub(view.at));
-            if back == 0 {
-                Err(())
-            } else {
-                Ok((view.time() - back, back))
-            }
-        });
+        let now = self.clock.now().as_nanos();
+        let back = self.cell.update(now, |view| view.refund(n));
         ledger.returned(back.unwrap_or(0).into());
     }
 
     fn sync_remaining_at(&self, remaining: u64, now: Timestamp) {
-        self.tighten(now, remaining);
+        // An error says that there are no more already.
+        let _ = self
+            .cell
+            .update(now.as_nanos(), |view| view.tighten(remaining));
     }
 
     fn pause_until(&self, until: Timestamp) -> Result<(), Denied> {
         let now = self.clock.now();
-        let paused = self.cell.update(now.as_nanos(), |view| {
-            let units = view.scale.units;
-            if units.per_token == 0 || until <= now {
-                return Err(None);
-            }
-            let wait = until
-                .as_nanos()
-                .saturating_sub(view.base())
-                .checked_mul(units.per_nano);
-            // The first token is there at `until`.
-            let to =
-                wait.and_then(|at| at.checked_add(depth(view).saturating_sub(units.per_token)));
-            let Some(to) = to.filter(|to| *to <= TIME_MAX) else {
-                return Err(Some(Denied::TooLong {
-                    retry_after: until.saturating_since(now),
-                }));
-            };
-            raise(view, to).map_err(|()| None)
-        });
+        let paused = self
+            .cell
+            .update(now.as_nanos(), |view| view.pause_until(until, now));
         paused.or_else(|refused| refused.map_or(Ok(()), Err))
     }
 
@@ -305,43 +219,32 @@ impl<C: Clock + Send + Sync> RateLimiter for AtomicTokenBucket<C> {
     }
 
     fn available_at(&self, now: Timestamp) -> u64 {
-        self.cell.peek(now.as_nanos(), available)
+        self.cell.peek(now.as_nanos(), View::available)
     }
 }
 
-/// The whole burst in units, also where the view's depth is what of it has accrued.
-fn depth(view: &View) -> u64 {
-    view.scale
-        .units
-        .burst
-        .wrapping_mul(view.scale.units.per_token)
-}
-
-fn available(view: &View) -> u64 {
-    let missing = view.time().saturating_sub(view.at);
-    view.scale
-        .depth
-        .saturating_sub(missing)
-        .checked_div(view.scale.units.per_token)
-        .unwrap_or(u64::MAX)
-}
-
 impl<C: Clock + Send + Sync> Internal for AtomicTokenBucket<C> {
+    fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    fn ask(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
+        self.cell
+            .peek(now.as_nanos(), |view| view.take(n, floor, now).map(drop))
+    }
+
+    fn owe(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Taken, Denied> {
+        AtomicTokenBucket::owe(self, n, max_wait, now)
+    }
+
     fn give_back(&self, taken: &Taken) {
         let ledger = &mut self.slow.lock().ledger;
         let refunded = self.cell.update(self.clock.now().as_nanos(), |view| {
             // The clock is read after the word, so that no taker seen in the word has used a later
             // time.
-            let now =
-                u128::from(self.clock.now().as_nanos()) * u128::from(view.scale.units.per_nano);
-            let full_at = view.absolute(view.time());
-            let refund = ledger
-                .plan(taken.debt, full_at, now, depth(view).into())
-                .ok_or(())?;
-            let back = u64::try_from(refund.back).unwrap_or(u64::MAX);
-            Ok((view.time().saturating_sub(back), refund))
+            view.give_back(ledger, taken.debt, self.clock.now())
         });
-        if let Ok::<_, ()>(refund) = refunded {
+        if let Ok(refund) = refunded {
             ledger.commit(taken.debt, refund);
         }
     }
@@ -393,12 +296,15 @@ impl<C: Timer + Send + Sync> AtomicTokenBucket<C> {
     /// Dropping the future gives back what no later taker has built on.
     ///
     /// ```
-    /// use tollgate::{AtomicTokenBucket, Quota};
+    /// use std::time::Duration;
+    /// use tollgate::{AtomicTokenBucket, Quota, RateLimiter};
     ///
     /// let bucket = AtomicTokenBucket::new(Quota::per_second(1_000)?.burst(1)?)?;
+    /// let start = bucket.now();
     /// for _ in 0..3 {
     ///     bucket.acquire(1).wait()?; // `bucket.acquire(1).await?` in a task
     /// }
+    /// assert!(bucket.now().saturating_since(start) >= Duration::from_millis(2));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn acquire(&self, n: u64) -> Wait<'_, AtomicAcquire<'_, C>, C> {
@@ -425,55 +331,55 @@ impl<C: Timer + Send + Sync> AtomicTokenBucket<C> {
     /// # Ok::<(), tollgate::QuotaError>(())
     /// ```
     pub fn acquire_timeout(&self, n: u64, timeout: Duration) -> Wait<'_, AtomicAcquire<'_, C>, C> {
-        Wait::new(
-            &self.clock,
-            AtomicAcquire {
-                bucket: self,
-                n,
-                max_wait: timeout,
-                owed: None,
-            },
-        )
+        Wait::new(&self.clock, Acquire::new(self, n, timeout))
     }
 }
 
 /// The operation of [`AtomicTokenBucket::acquire`].
-#[derive(Debug)]
-pub struct AtomicAcquire<'a, C: Clock + Send + Sync> {
-    bucket: &'a AtomicTokenBucket<C>,
-    n: u64,
-    max_wait: Duration,
-    /// Taken, and not yet handed over.
-    owed: Option<Taken>,
-}
+///
+/// ```
+/// use tollgate::limiter::AtomicAcquire;
+/// use tollgate::{AtomicTokenBucket, Quota, RateLimiter, SystemClock, Wait};
+///
+/// struct Call<'a> {
+///     path: &'static str,
+///     turn: Wait<'a, AtomicAcquire<'a, SystemClock>, SystemClock>,
+/// }
+///
+/// let bucket = AtomicTokenBucket::new(Quota::per_hour(1)?)?;
+/// let call = Call { path: "/users", turn: bucket.acquire(1) };
+/// assert_eq!((call.path, bucket.available()), ("/users", 1)); // nothing happens before it is polled
+/// call.turn.wait()?;
+/// assert_eq!(bucket.available(), 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub type AtomicAcquire<'a, C> = Acquire<&'a AtomicTokenBucket<C>>;
 
-impl<C: Clock + Send + Sync> Step for AtomicAcquire<'_, C> {
-    type Output = Result<(), Denied>;
+impl<C: Clock + Send + Sync> Lender for &AtomicTokenBucket<C> {
+    /// `None`: they were there, and will not come back.
+    type Debt = Option<Taken>;
 
-    fn step(&mut self, now: Timestamp, _: &Waker) -> Progress<Self::Output> {
-        let owed = match self.owed {
-            Some(owed) => owed,
-            None => match self.bucket.try_acquire_at(self.n, now) {
-                Err(Denied::NotYet { .. }) => match self.bucket.owe(self.n, self.max_wait, now) {
-                    Ok(owed) => *self.owed.insert(owed),
-                    Err(denied) => return Progress::Done(Err(denied)),
-                },
-                decided => return Progress::Done(decided),
-            },
-        };
-        if owed.ready_at > now {
-            return Progress::Waiting(Some(owed.ready_at));
+    fn lend(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Self::Debt, Denied> {
+        match self.try_acquire_at(n, now) {
+            Ok(()) => Ok(None),
+            Err(Denied::NotYet { .. }) => self.owe(n, max_wait, now).map(Some),
+            Err(denied) => Err(denied),
         }
-        self.owed = None;
-        self.bucket.keep(&owed);
-        Progress::Done(Ok(()))
     }
-}
 
-impl<C: Clock + Send + Sync> Drop for AtomicAcquire<'_, C> {
-    fn drop(&mut self) {
-        if let Some(owed) = self.owed.take() {
-            self.bucket.give_back(&owed);
+    fn ready_at(debt: &Self::Debt) -> Timestamp {
+        debt.map_or(Timestamp::ZERO, |taken| taken.ready_at)
+    }
+
+    fn settle(&self, debt: Self::Debt) {
+        if let Some(taken) = debt {
+            self.keep(&taken);
+        }
+    }
+
+    fn give_back(&self, debt: Self::Debt) {
+        if let Some(taken) = debt {
+            Internal::give_back(*self, &taken);
         }
     }
 }
@@ -484,5 +390,31 @@ impl<C> fmt::Debug for AtomicTokenBucket<C> {
         f.debug_struct("AtomicTokenBucket")
             .field("cell", &self.cell)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(tollgate_loom)))]
+mod tests {
+    use std::future::{Future, IntoFuture};
+    use std::pin::Pin;
+    use std::task::{Context, Waker};
+
+    use super::*;
+    use crate::ManualClock;
+
+    #[test]
+    fn what_is_used_is_not_remembered() {
+        let (quota, clock) = (Quota::per_second(5).unwrap(), ManualClock::new());
+        let bucket = AtomicTokenBucket::with_clock(quota, clock.clone()).unwrap();
+        drop(bucket.reserve(1, Duration::MAX).unwrap());
+        assert!(bucket.slow.lock().ledger.is_settled());
+        bucket.drain();
+        let mut waiting = bucket.acquire(1).into_future();
+        let context = &mut Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut waiting).poll(context).is_pending());
+        assert!(!bucket.slow.lock().ledger.is_settled());
+        clock.advance(Duration::from_secs(1));
+        assert!(Pin::new(&mut waiting).poll(context).is_ready());
+        assert!(bucket.slow.lock().ledger.is_settled());
     }
 }

@@ -12,7 +12,7 @@ use super::ledger::Ledger;
 use super::reservation::Taken;
 use super::{CarryOver, Denied};
 use crate::clock::Timestamp;
-use crate::quota::Units;
+use crate::quota::{Units, nanos_for};
 
 /// 128 bits hold every sum of units that occurs: bounds on [`Quota`](crate::Quota) keep each
 /// product below 2^125.
@@ -21,6 +21,8 @@ type Amount = u128;
 #[derive(Clone, Debug)]
 pub(super) struct Bucket {
     units: Units,
+    /// The burst in units.
+    depth: Amount,
     /// The latest instant at which somebody took.
     touched: Timestamp,
     /// What was missing to full at that instant.
@@ -33,6 +35,7 @@ impl Bucket {
     pub(super) fn new(units: Units) -> Self {
         Self {
             units,
+            depth: units.depth(),
             touched: Timestamp::ZERO,
             missing: 0,
             ledger: Ledger::default(),
@@ -43,6 +46,7 @@ impl Bucket {
         self.units
     }
 
+    #[inline]
     pub(super) const fn check_burst(&self, n: u64, floor: u64) -> Result<(), Denied> {
         let burst = self.units.burst.saturating_sub(floor);
         if n > burst {
@@ -54,18 +58,21 @@ impl Bucket {
 
     /// How long after `now` `n` tokens can be had, if all of it is taken in pieces no larger than
     /// the burst.
+    #[inline]
     pub(super) fn wait_for(&self, n: Amount, now: Timestamp) -> Result<Duration, Denied> {
-        let wanted = self
-            .missing_at(now)
-            .saturating_add(n.saturating_mul(self.units.per_token.into()));
-        let short = wanted.saturating_sub(self.units.depth());
+        // Multiplying words is several times faster.
+        let cost = match u64::try_from(n) {
+            Ok(n) => self.cost(n),
+            Err(_) => n.saturating_mul(self.units.per_token.into()),
+        };
+        let wanted = self.missing_at(now).saturating_add(cost);
+        let short = wanted.saturating_sub(self.depth);
         if n == 0 || short == 0 {
             return Ok(Duration::ZERO);
         }
         let wait = match (u64::try_from(short), self.units.per_nano) {
             (_, 0) => return Err(Denied::Exhausted),
-            // Dividing words is several times faster.
-            (Ok(short), per_nano) => short.div_ceil(per_nano).into(),
+            (Ok(short), _) => nanos_for(short, self.units.per_nano).into(),
             (Err(_), per_nano) => short.div_ceil(per_nano.into()),
         };
         let in_time = u64::try_from(wait)
@@ -76,6 +83,7 @@ impl Bucket {
 
     /// Takes `n` tokens whether they are there or not. A `now` before the last take counts from the
     /// last take, which is what keeps a stale clock from minting.
+    #[inline]
     pub(super) fn take(&mut self, n: u64, now: Timestamp) {
         let cost = self.cost(n);
         if cost > 0 {
@@ -94,10 +102,7 @@ impl Bucket {
     /// Gives back what no later taker has built on.
     pub(super) fn give_back(&mut self, taken: &Taken, now: Timestamp) {
         let (full_at, now) = (self.full_at(), self.elapsed_units(now.max(self.touched)));
-        let Some(refund) = self
-            .ledger
-            .plan(taken.debt, full_at, now, self.units.depth())
-        else {
+        let Some(refund) = self.ledger.plan(taken.debt, full_at, now, self.depth) else {
             return;
         };
         self.missing = self.missing.saturating_sub(refund.back);
@@ -118,7 +123,7 @@ impl Bucket {
 
     /// Lets no more than `keep` tokens be there at `now`.
     pub(super) fn tighten(&mut self, keep: u64, now: Timestamp) {
-        let least = self.units.depth() - self.cost(keep.min(self.units.burst));
+        let least = self.depth - self.cost(keep.min(self.units.burst));
         if self.missing_at(now) < least {
             self.touch(now);
             self.missing = least;
@@ -126,29 +131,35 @@ impl Bucket {
     }
 
     /// Lets the first token be there at `until`, not before.
-    pub(super) fn pause_until(&mut self, until: Timestamp, now: Timestamp) {
-        let first = self.elapsed_units(until) + self.units.depth() - self.cost(1);
+    pub(super) fn pause_until(&mut self, until: Timestamp, now: Timestamp) -> Result<(), Denied> {
+        if until > now && self.units.per_nano == 0 && self.units.per_token > 0 {
+            return Err(Denied::Exhausted);
+        }
+        let first = self.elapsed_units(until) + self.depth - self.cost(1);
         if until > now && self.full_at() < first {
             self.touch(now);
             self.missing = first - self.elapsed_units(self.touched);
         }
+        Ok(())
     }
 
     /// Changes the quota, in force since `now`.
     pub(super) fn configure(&mut self, units: Units, carry: CarryOver, now: Timestamp) {
         let missing = carry.missing(self.units, units, self.missing_at(now));
-        (self.units, self.touched, self.missing) = (units, now, missing);
+        (self.units, self.depth) = (units, units.depth());
+        (self.touched, self.missing) = (now, missing);
         self.ledger.reset();
     }
 
     pub(super) fn available(&self, now: Timestamp) -> u64 {
-        let there = self.units.depth().saturating_sub(self.missing_at(now));
+        let there = self.depth.saturating_sub(self.missing_at(now));
         match there.checked_div(self.units.per_token.into()) {
             None => u64::MAX,
             Some(tokens) => u64::try_from(tokens).unwrap_or(u64::MAX),
         }
     }
 
+    #[inline]
     fn touch(&mut self, now: Timestamp) {
         if now > self.touched {
             self.missing = self.missing_at(now);
@@ -156,6 +167,7 @@ impl Bucket {
         }
     }
 
+    #[inline]
     fn cost(&self, n: u64) -> Amount {
         Amount::from(n) * Amount::from(self.units.per_token)
     }
@@ -169,7 +181,29 @@ impl Bucket {
         self.elapsed_units(self.touched) + self.missing
     }
 
+    #[inline]
     fn missing_at(&self, now: Timestamp) -> Amount {
-        self.full_at().saturating_sub(self.elapsed_units(now))
+        let (now, touched) = (now.as_nanos(), self.touched.as_nanos());
+        let units = |nanos| Amount::from(nanos) * Amount::from(self.units.per_nano);
+        if now >= touched {
+            self.missing.saturating_sub(units(now - touched))
+        } else {
+            self.missing + units(touched - now)
+        }
+    }
+}
+
+#[cfg(all(test, not(tollgate_loom)))]
+mod tests {
+    use super::*;
+    use crate::Quota;
+
+    #[test]
+    fn what_is_used_is_not_remembered() {
+        let mut bucket = Bucket::new(Quota::per_second(5).unwrap().units().unwrap());
+        let taken = bucket.owe(1, Timestamp::ZERO, Timestamp::ZERO);
+        assert!(!bucket.ledger.is_settled());
+        bucket.keep(&taken);
+        assert!(bucket.ledger.is_settled());
     }
 }

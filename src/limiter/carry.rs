@@ -6,6 +6,23 @@ use crate::quota::Units;
 ///
 /// None of them but [`Full`](Self::Full) ever adds a token: changing a quota back and forth gains
 /// nothing.
+///
+/// ```
+/// use tollgate::{AtomicTokenBucket, CarryOver, Quota, RateLimiter};
+///
+/// for (rule, left) in [
+///     (CarryOver::Tokens, 5),
+///     (CarryOver::Fraction, 50),
+///     (CarryOver::Empty, 0),
+///     (CarryOver::Full, 100),
+/// ] {
+///     let bucket = AtomicTokenBucket::new(Quota::per_day(10)?)?;
+///     assert!(bucket.try_acquire(5).is_ok());
+///     bucket.set_quota(Quota::per_day(100)?, rule)?;
+///     assert_eq!(bucket.available(), left);
+/// }
+/// # Ok::<(), tollgate::QuotaError>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum CarryOver {
     /// The tokens stay, and so does the debt. What the new burst cannot hold is lost.

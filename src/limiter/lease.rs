@@ -79,6 +79,16 @@ impl<'a, L: RateLimiter + ?Sized> TokenLease<'a, L> {
     /// # Errors
     /// [`Denied`]. Tokens that were fetched in vain stay with the lease. More than the batch is
     /// [`Denied::ExceedsBurst`].
+    ///
+    /// ```
+    /// use tollgate::{AtomicTokenBucket, Denied, Quota, RateLimiter};
+    ///
+    /// let bucket = AtomicTokenBucket::new(Quota::per_hour(10)?)?;
+    /// let mut lease = bucket.lease(4)?;
+    /// assert!(lease.try_acquire(3).is_ok());
+    /// assert_eq!(lease.try_acquire(5), Err(Denied::ExceedsBurst { burst: 4 }));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn try_acquire(&mut self, n: u64) -> Result<(), Denied> {
         match self.held.checked_sub(n) {

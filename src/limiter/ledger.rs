@@ -22,6 +22,8 @@ pub(super) struct Ledger {
     debts: VecDeque<Debt>,
     /// Counts the quotas; debts of another have no position any more.
     epoch: u64,
+    /// Debts that are neither used nor cancelled.
+    open: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -62,6 +64,24 @@ pub(super) struct Refund {
 }
 
 impl Ledger {
+    /// An empty one, whose debts are told from those of any other epoch.
+    pub(super) fn of_epoch(epoch: u64) -> Self {
+        Self {
+            epoch,
+            ..Self::default()
+        }
+    }
+
+    /// Whether a debt is one of these.
+    pub(super) const fn is_of(&self, id: DebtId) -> bool {
+        self.epoch == id.epoch
+    }
+
+    /// Whether nothing can be given back any more.
+    pub(super) const fn is_settled(&self) -> bool {
+        self.open == 0
+    }
+
     /// Notes that `cost` units were taken, after which the bucket is full at `full_at`.
     pub(super) fn open(&mut self, cost: u128, full_at: u128) -> DebtId {
         while self
@@ -82,9 +102,16 @@ impl Ledger {
             left: cost,
             state: DebtState::Open,
         });
+        self.open += 1;
         DebtId {
             number,
             epoch: self.epoch,
+        }
+    }
+
+    fn leave_open(&mut self, place: usize) {
+        if self.debts[place].state == DebtState::Open {
+            self.open -= 1;
         }
     }
 
@@ -97,6 +124,7 @@ impl Ledger {
     /// cancelled.
     pub(super) fn close(&mut self, id: DebtId) {
         let Some(place) = self.place(id) else { return };
+        self.leave_open(place);
         self.debts[place].state = DebtState::Used;
         for debt in self.debts.range_mut(..place).rev() {
             if debt.state != DebtState::Cancelled {
@@ -145,6 +173,7 @@ impl Ledger {
     /// Notes that a planned refund was made.
     pub(super) fn commit(&mut self, id: DebtId, refund: Refund) {
         let Some(place) = self.place(id) else { return };
+        self.leave_open(place);
         if refund.settled == 0 {
             let debt = &mut self.debts[place];
             debt.state = DebtState::Cancelled;
@@ -168,5 +197,97 @@ impl Ledger {
             epoch: self.epoch + 1,
             ..Self::default()
         };
+    }
+}
+
+#[cfg(all(test, not(tollgate_loom)))]
+mod tests {
+    use super::*;
+
+    /// A burst; at the time 0 nothing accrues.
+    const DEPTH: u128 = 20;
+
+    /// A ledger beside the instant at which its bucket is full.
+    #[derive(Default)]
+    struct Book {
+        ledger: Ledger,
+        full_at: u128,
+    }
+
+    impl Book {
+        /// Takes into debt.
+        fn owe(&mut self, cost: u128) -> DebtId {
+            self.full_at += cost;
+            self.ledger.open(cost, self.full_at)
+        }
+
+        /// What a cancellation brings back.
+        fn cancel(&mut self, id: DebtId) -> Option<u128> {
+            let refund = self.ledger.plan(id, self.full_at, 0, DEPTH)?;
+            self.ledger.commit(id, refund);
+            self.full_at -= refund.back;
+            Some(refund.back)
+        }
+    }
+
+    #[test]
+    fn the_last_debt_comes_back_whole_and_those_behind_it_with_it() {
+        let mut book = Book::default();
+        let (one, two) = (book.owe(3), book.owe(4));
+        assert_eq!(book.cancel(two), Some(4));
+        assert_eq!(book.cancel(one), Some(3));
+        assert_eq!((book.full_at, book.ledger.is_settled()), (0, true));
+    }
+
+    #[test]
+    fn a_later_take_keeps_what_it_was_promised_and_no_more() {
+        let mut book = Book::default();
+        let debt = book.owe(4);
+        book.full_at += 2;
+        // The burst still holds both.
+        assert_eq!(book.cancel(debt), Some(4));
+
+        let mut book = Book::default();
+        let debt = book.owe(4);
+        book.full_at += 18;
+        // The later take was promised that it is ready when 2 more have accrued.
+        assert_eq!(book.cancel(debt), Some(2));
+    }
+
+    #[test]
+    fn what_came_back_otherwise_does_not_come_back_twice() {
+        let mut book = Book::default();
+        let debt = book.owe(10);
+        book.full_at += 10;
+        // Someone returns 5.
+        book.full_at -= 5;
+        book.ledger.returned(5);
+        assert_eq!(book.cancel(debt), Some(5));
+    }
+
+    #[test]
+    fn each_keeps_its_number_when_used_ones_before_it_are_forgotten() {
+        let mut book = Book::default();
+        let (one, two) = (book.owe(1), book.owe(2));
+        book.ledger.close(one);
+        let (three, four) = (book.owe(4), book.owe(8));
+        book.ledger.close(three);
+        assert_eq!(book.cancel(four), Some(8));
+        assert_eq!(book.cancel(two), Some(2));
+        assert!(book.ledger.is_settled());
+    }
+
+    #[test]
+    fn a_debt_of_an_earlier_quota_is_none_of_these() {
+        let mut book = Book::default();
+        let before = book.owe(1);
+        book.ledger.reset();
+        book.full_at = 0;
+        let after = book.owe(2);
+        assert!(!book.ledger.is_of(before) && book.ledger.is_of(after));
+        assert_eq!(book.cancel(before), None);
+        book.ledger.close(before);
+        assert_eq!(book.cancel(after), Some(2));
+        assert!(Ledger::of_epoch(7).epoch == 7);
     }
 }

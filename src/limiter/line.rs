@@ -51,6 +51,7 @@ impl Line {
     }
 
     /// How long after `now` `n` tokens, and `floor` more, can be had that nobody waits for.
+    #[inline]
     pub(super) fn wait_for(&self, n: u64, floor: u64, now: Timestamp) -> Result<Duration, Denied> {
         self.bucket.check_burst(n, floor)?;
         self.bucket

@@ -3,6 +3,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::bucket::Bucket;
+use super::gate::Gate;
 use super::lease::{carve, carve_as_before};
 use super::line::{Line, Wakers};
 use super::reservation::{Internal, Reservation, Taken};
@@ -38,6 +39,7 @@ use crate::wait::{Progress, Step, Wait, WaitId};
 pub struct LockedTokenBucket<C = SystemClock> {
     state: Mutex<State>,
     clock: C,
+    gate: Gate,
 }
 
 struct State {
@@ -51,6 +53,15 @@ impl LockedTokenBucket {
     ///
     /// # Errors
     /// [`QuotaError::ZeroBurst`].
+    ///
+    /// ```
+    /// use tollgate::{LockedTokenBucket, Quota, QuotaError, RateLimiter};
+    ///
+    /// assert_eq!(LockedTokenBucket::new(Quota::per_second(5)?)?.available(), 5);
+    /// let nothing = LockedTokenBucket::new(Quota::per_second(0)?);
+    /// assert_eq!(nothing.unwrap_err(), QuotaError::ZeroBurst);
+    /// # Ok::<(), QuotaError>(())
+    /// ```
     pub fn new(quota: Quota) -> Result<Self, QuotaError> {
         Self::with_clock(quota, SystemClock::new())
     }
@@ -81,6 +92,7 @@ impl<C> LockedTokenBucket<C> {
         Ok(Self {
             state: Mutex::new(state),
             clock,
+            gate: Gate::new(),
         })
     }
 }
@@ -125,6 +137,7 @@ impl<C: Clock> LockedTokenBucket<C> {
 }
 
 impl<C: Clock + Send + Sync> RateLimiter for LockedTokenBucket<C> {
+    #[inline]
     fn now(&self) -> Timestamp {
         self.clock.now()
     }
@@ -133,6 +146,8 @@ impl<C: Clock + Send + Sync> RateLimiter for LockedTokenBucket<C> {
         self.state.lock().quota
     }
 
+    #[expect(clippy::inline_always, reason = "a call would cost a third of it")]
+    #[inline(always)]
     fn try_acquire_above_at(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
         if n == 0 {
             return Ok(());
@@ -160,18 +175,8 @@ impl<C: Clock + Send + Sync> RateLimiter for LockedTokenBucket<C> {
         max_wait: Duration,
         now: Timestamp,
     ) -> Result<Reservation<'_>, Denied> {
-        let mut state = self.state.lock();
-        let retry_after = state.line.wait_for(n, 0, now)?;
-        // Those who wait have not taken yet: a reservation behind them would be ready too soon.
-        let behind = !state.line.is_empty() && !retry_after.is_zero();
-        if n > 0 && (retry_after > max_wait || behind) {
-            return Err(Denied::TooLong { retry_after });
-        }
-        let taken = state
-            .line
-            .bucket
-            .owe(n, now, now.saturating_add(retry_after));
-        Ok(Reservation::new(self, taken))
+        self.owe(n, max_wait, now)
+            .map(|taken| Reservation::new(self, taken))
     }
 
     fn refund(&self, n: u64) {
@@ -179,8 +184,7 @@ impl<C: Clock + Send + Sync> RateLimiter for LockedTokenBucket<C> {
     }
 
     fn pause_until(&self, until: Timestamp) -> Result<(), Denied> {
-        self.change(|state, now| state.line.bucket.pause_until(until, now));
-        Ok(())
+        self.change(|state, now| state.line.bucket.pause_until(until, now))
     }
 
     fn sync_remaining_at(&self, remaining: u64, now: Timestamp) {
@@ -206,6 +210,29 @@ impl<C: Clock + Send + Sync> RateLimiter for LockedTokenBucket<C> {
 }
 
 impl<C: Clock + Send + Sync> Internal for LockedTokenBucket<C> {
+    fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    fn ask(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
+        match self.state.lock().line.wait_for(n, floor, now)? {
+            Duration::ZERO => Ok(()),
+            retry_after => Err(Denied::NotYet { retry_after }),
+        }
+    }
+
+    fn owe(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Taken, Denied> {
+        let mut state = self.state.lock();
+        let retry_after = state.line.wait_for(n, 0, now)?;
+        // Those who wait have not taken yet: a reservation behind them would be ready too soon.
+        let behind = !state.line.is_empty() && !retry_after.is_zero();
+        if n > 0 && (retry_after > max_wait || behind) {
+            return Err(Denied::TooLong { retry_after });
+        }
+        let ready_at = now.saturating_add(retry_after);
+        Ok(state.line.bucket.owe(n, now, ready_at))
+    }
+
     fn give_back(&self, taken: &Taken) {
         self.change(|state, now| state.line.bucket.give_back(taken, now));
     }
@@ -247,12 +274,15 @@ impl<C: Timer + Send + Sync> LockedTokenBucket<C> {
     /// granted go back, as far as no later taker has built on them.
     ///
     /// ```
-    /// use tollgate::{LockedTokenBucket, Quota};
+    /// use std::time::Duration;
+    /// use tollgate::{LockedTokenBucket, Quota, RateLimiter};
     ///
     /// let bucket = LockedTokenBucket::new(Quota::per_second(1_000)?.burst(1)?)?;
+    /// let start = bucket.now();
     /// for _ in 0..3 {
     ///     bucket.acquire(1).wait()?; // `bucket.acquire(1).await?` in a task
     /// }
+    /// assert!(bucket.now().saturating_since(start) >= Duration::from_millis(2));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn acquire(&self, n: u64) -> Wait<'_, LockedAcquire<'_, C>, C> {
@@ -293,6 +323,21 @@ impl<C: Timer + Send + Sync> LockedTokenBucket<C> {
 }
 
 /// The operation of [`LockedTokenBucket::acquire`].
+///
+/// ```
+/// use tollgate::limiter::LockedAcquire;
+/// use tollgate::{LockedTokenBucket, Quota, RateLimiter, SystemClock, Wait};
+///
+/// /// For the caller to `.await`, or to `.wait()` for.
+/// fn turn(bucket: &LockedTokenBucket) -> Wait<'_, LockedAcquire<'_, SystemClock>, SystemClock> {
+///     bucket.acquire(2)
+/// }
+///
+/// let bucket = LockedTokenBucket::new(Quota::per_hour(3)?)?;
+/// turn(&bucket).wait()?;
+/// assert_eq!(bucket.available(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct LockedAcquire<'a, C: Clock + Send + Sync> {
     bucket: &'a LockedTokenBucket<C>,

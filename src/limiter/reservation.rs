@@ -1,7 +1,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::Denied;
+use super::gate::Gate;
 use super::ledger::DebtId;
 use crate::clock::Timestamp;
 
@@ -15,7 +18,16 @@ pub struct Taken {
 }
 
 /// What only the limiters of this crate can do: it seals [`RateLimiter`](super::RateLimiter).
-pub trait Internal {
+pub trait Internal: Send + Sync {
+    /// What those who take from several limiters at once go through.
+    fn gate(&self) -> &Gate;
+
+    /// What `try_acquire_above_at` would say. Writes nothing.
+    fn ask(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied>;
+
+    /// Takes `n` tokens into debt, if they are there after at most `max_wait`.
+    fn owe(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Taken, Denied>;
+
     /// Gives back what no later taker has built on. Reads the clock itself.
     fn give_back(&self, taken: &Taken);
 
@@ -56,18 +68,78 @@ pub trait Internal {
 /// ```
 #[must_use = "dropping it uses its tokens"]
 pub struct Reservation<'a> {
-    limiter: &'a (dyn Internal + Send + Sync),
-    taken: Taken,
+    ready_at: Timestamp,
+    parts: Parts<'a>,
+}
+
+/// What was taken, and from whom: of one limiter, or of several.
+#[derive(Default)]
+pub struct Parts<'a>(SmallVec<[(&'a dyn Internal, Taken); 2]>);
+
+impl fmt::Debug for Parts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let taken = self.0.iter().map(|(_, taken)| taken);
+        f.debug_list().entries(taken).finish()
+    }
+}
+
+impl<'a> Parts<'a> {
+    pub(super) fn push(&mut self, limiter: &'a dyn Internal, taken: Taken) {
+        self.0.push((limiter, taken));
+    }
+
+    /// When the last of them can be used; of none, at any time.
+    pub(super) fn ready_at(&self) -> Timestamp {
+        let ready_at = self.0.iter().map(|(_, taken)| taken.ready_at).max();
+        ready_at.unwrap_or(Timestamp::ZERO)
+    }
+
+    /// They will be used.
+    pub(super) fn keep(&mut self) {
+        for (limiter, taken) in self.0.drain(..) {
+            limiter.keep(&taken);
+        }
+    }
+
+    /// They will not be.
+    pub(super) fn give_back(&mut self) {
+        for (limiter, taken) in self.0.drain(..).rev() {
+            limiter.give_back(&taken);
+        }
+    }
 }
 
 impl<'a> Reservation<'a> {
-    pub(super) fn new(limiter: &'a (dyn Internal + Send + Sync), taken: Taken) -> Self {
-        Self { limiter, taken }
+    pub(super) fn new(limiter: &'a dyn Internal, taken: Taken) -> Self {
+        let mut parts = Parts::default();
+        parts.push(limiter, taken);
+        Self {
+            ready_at: taken.ready_at,
+            parts,
+        }
+    }
+
+    /// Of several limiters, taken at `now`: all of it can be used when the last part can.
+    pub(super) fn of_all(parts: Parts<'a>, now: Timestamp) -> Self {
+        Self {
+            ready_at: parts.ready_at().max(now),
+            parts,
+        }
     }
 
     /// When the tokens can be used.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{LockedTokenBucket, Quota, RateLimiter, Timestamp};
+    ///
+    /// let bucket = LockedTokenBucket::new(Quota::per_second(1)?)?;
+    /// let now = Timestamp::from_nanos(5);
+    /// assert_eq!(bucket.reserve_at(1, Duration::ZERO, now)?.ready_at(), now);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub const fn ready_at(&self) -> Timestamp {
-        self.taken.ready_at
+        self.ready_at
     }
 
     /// How long after `now` the tokens can be used.
@@ -84,29 +156,38 @@ impl<'a> Reservation<'a> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub const fn wait_from(&self, now: Timestamp) -> Duration {
-        self.taken.ready_at.saturating_since(now)
+        self.ready_at.saturating_since(now)
     }
 
     /// Gives the tokens back, before they are used, also after [`ready_at`](Self::ready_at):
     /// exactly what no later taker has built on, and the rest once those have given back theirs.
     /// After the quota has changed, that is nothing.
-    pub fn cancel(self) {
-        self.limiter.give_back(&self.taken);
-        // Not used as well.
-        std::mem::forget(self);
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{LockedTokenBucket, Quota, RateLimiter, Timestamp};
+    ///
+    /// let bucket = LockedTokenBucket::new(Quota::per_second(1)?)?;
+    /// bucket.reserve(1, Duration::ZERO)?.cancel();
+    /// assert_eq!(bucket.available(), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn cancel(mut self) {
+        // What is not there any more is not used as well.
+        self.parts.give_back();
     }
 }
 
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
-        self.limiter.keep(&self.taken);
+        self.parts.keep();
     }
 }
 
 impl fmt::Debug for Reservation<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reservation")
-            .field("ready_at", &self.taken.ready_at)
+            .field("ready_at", &self.ready_at)
             .finish_non_exhaustive()
     }
 }

@@ -3,10 +3,14 @@
 //!
 //! A word is `[generation: 8 | virtual time: 56]`. Virtual time is the instant at which the bucket
 //! is full again, in units since the *base* of the generation. The base stands in a slot, as an
-//! anchor `[generation: 16 | configuration: 2 | base: 46]`; it moves forward, with the generation,
+//! anchor `[base: 46 | configuration: 2 | generation: 16]`; it moves forward, with the generation,
 //! long before the units of a word run out.
 
-use crate::quota::{QuotaError, Units};
+use std::time::Duration;
+
+use super::Denied;
+use crate::clock::Timestamp;
+use crate::quota::{QuotaError, Units, nanos_for};
 
 /// Bits of virtual time.
 const TIME_BITS: u32 = 56;
@@ -17,12 +21,13 @@ pub(super) const TIME_MAX: u64 = TIME_MASK;
 /// fits.
 const QUARTER: u64 = 1 << (TIME_BITS - 2);
 
-/// A base is kept in steps of 2^18 ns, so that 46 bits reach as far as the clock does.
+/// A base is kept in steps of 2^18 ns, so that 46 bits reach as far as the clock does, and can be
+/// read without a shift.
 const BASE_SHIFT: u32 = 18;
-const BASE_BITS: u32 = 46;
+const CONFIG_BITS: u32 = BASE_SHIFT - u16::BITS;
 
 /// Configurations that an anchor can name.
-pub(super) const CONFIGS: u8 = 4;
+pub(super) const CONFIGS: u8 = 1 << CONFIG_BITS;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Word {
@@ -39,7 +44,11 @@ impl Word {
     }
 
     pub(super) const fn pack(self) -> u64 {
-        (self.generation as u64) << TIME_BITS | self.time & TIME_MASK
+        self.zero() + (self.time & TIME_MASK)
+    }
+
+    const fn zero(self) -> u64 {
+        (self.generation as u64) << TIME_BITS
     }
 }
 
@@ -53,23 +62,31 @@ pub(super) struct Anchor {
 }
 
 impl Anchor {
-    #[expect(clippy::cast_possible_truncation, reason = "two bits are left")]
+    #[expect(clippy::cast_possible_truncation, reason = "the low bits are meant")]
     pub(super) const fn unpack(bits: u64) -> Self {
         Self {
-            generation: (bits >> 48) as u16,
-            config: (bits >> BASE_BITS & (CONFIGS as u64 - 1)) as u8,
-            base: bits << (u64::BITS - BASE_BITS) >> (u64::BITS - BASE_BITS - BASE_SHIFT),
+            generation: bits as u16,
+            config: (bits >> u16::BITS) as u8 % CONFIGS,
+            base: bits >> BASE_SHIFT << BASE_SHIFT,
         }
     }
 
     pub(super) const fn pack(self) -> u64 {
-        (self.generation as u64) << 48 | (self.config as u64) << BASE_BITS | self.base >> BASE_SHIFT
+        (self.base >> BASE_SHIFT << BASE_SHIFT)
+            + ((self.config as u64) << u16::BITS)
+            + self.generation as u64
     }
 
     /// The generation as a word has it.
     #[expect(clippy::cast_possible_truncation, reason = "the low bits are meant")]
     pub(super) const fn short_generation(self) -> u8 {
         self.generation as u8
+    }
+
+    /// The word of this generation at the virtual time zero.
+    #[inline]
+    pub(super) const fn zero(self) -> u64 {
+        (self.short_generation() as u64) << TIME_BITS
     }
 
     /// Whether a word of this generation may be read with this anchor.
@@ -115,6 +132,15 @@ impl Scale {
         })
     }
 
+    pub(super) const fn pace(&self) -> Pace {
+        Pace {
+            per_nano: self.units.per_nano,
+            per_token: self.units.per_token,
+            depth: self.depth,
+            horizon: self.horizon,
+        }
+    }
+
     /// The same rate with another burst, no larger than one that fitted.
     pub(super) fn with_burst(&self, burst: u64) -> Self {
         let units = Units {
@@ -139,21 +165,115 @@ impl Scale {
     pub(super) const fn rebase(&self, time: u64, base: u64, to: u64) -> u64 {
         time.saturating_sub(to.saturating_sub(base).saturating_mul(self.units.per_nano))
     }
+}
 
-    /// With the bucket full at `time`, and now `at`: the virtual time after `cost` is taken, if
-    /// `floor` is left then; else the one that would have had to come. Wraps rather than panics on
-    /// values that were read while they changed; the caller finds that out.
-    #[inline]
-    pub(super) const fn take(&self, time: u64, at: u64, cost: u64, floor: u64) -> Result<u64, u64> {
-        let next = (if time > at { time } else { at }).wrapping_add(cost);
-        let limit = at.wrapping_add(self.depth);
-        let wanted = next.wrapping_add(floor);
-        if wanted <= limit {
-            Ok(next)
-        } else {
-            Err(wanted)
+/// The part of a [`Scale`] that takes go by: no more, since of loads and instructions the hot path
+/// has few.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// As in [`Units`].
+    pub(super) per_nano: u64,
+    pub(super) per_token: u64,
+    /// As in [`Scale`].
+    pub(super) depth: u64,
+    pub(super) horizon: u64,
+}
+
+/// A generation as its words see it: all that most calls need.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Words {
+    /// The word of a bucket that is full at the base.
+    pub(super) zero: u64,
+    /// In nanoseconds.
+    pub(super) base: u64,
+    pub(super) pace: Pace,
+}
+
+impl Words {
+    pub(super) const fn new(generation: u8, base: u64, pace: Pace) -> Self {
+        let zero = Word {
+            generation,
+            time: 0,
+        };
+        Self {
+            zero: zero.pack(),
+            base,
+            pace,
         }
     }
+
+    /// What becomes of a word if `n` tokens are taken at `now` and `floor` remain; `Some(Ok(None))`,
+    /// nothing. `None`: it is not for the hot path to say, as the word is not of this generation,
+    /// `now` is too far from the base, or the burst is exceeded.
+    ///
+    /// One comparison and one sum lie between the load and the compare-and-swap. A word of another
+    /// generation is too early, since its virtual time is later than any. It wraps only if the
+    /// generation was read while it changed.
+    #[inline]
+    pub(super) fn take(
+        &self,
+        word: u64,
+        n: u64,
+        floor: u64,
+        now: u64,
+    ) -> Option<Result<Option<u64>, TooEarly>> {
+        let mut zero = self.zero;
+        if cfg!(tollgate_mutant = "reanchor-unchecked") {
+            zero = word & !TIME_MAX;
+        }
+        let Pace {
+            per_nano,
+            per_token,
+            depth,
+            horizon,
+        } = self.pace;
+        let cost = n.saturating_mul(per_token);
+        let needed = cost.saturating_add(floor.saturating_mul(per_token));
+        // Beyond the horizon too if `now` lies before the base.
+        let elapsed = now.wrapping_sub(self.base);
+        if elapsed > horizon || needed > depth {
+            return None;
+        }
+        if cost == 0 {
+            return Some(Ok(None));
+        }
+        let (time, at) = (word.wrapping_sub(zero), elapsed.wrapping_mul(per_nano));
+        let latest = at.wrapping_add(depth - needed);
+        if time <= latest {
+            Some(Ok(Some(word.max(zero.wrapping_add(at)).wrapping_add(cost))))
+        } else if time <= TIME_MAX {
+            let short = time.wrapping_sub(latest);
+            Some(Err(TooEarly { short, per_nano }))
+        } else {
+            None
+        }
+    }
+}
+
+/// Tokens cannot be taken before so many units more have accrued.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TooEarly {
+    short: u64,
+    per_nano: u64,
+}
+
+impl TooEarly {
+    #[inline]
+    pub(super) fn denied(self, now: Timestamp) -> Denied {
+        Denied::after(wait(self.short, self.per_nano, now))
+    }
+}
+
+/// How long after `now` so many units have accrued; `None` if they never do, or the clock ends
+/// first.
+#[inline]
+pub(super) fn wait(short: u64, per_nano: u64, now: Timestamp) -> Option<Duration> {
+    if per_nano == 0 {
+        return None;
+    }
+    let wait = nanos_for(short, per_nano);
+    now.as_nanos().checked_add(wait)?;
+    Some(Duration::from_nanos(wait))
 }
 
 #[cfg(all(test, not(tollgate_loom)))]
@@ -173,6 +293,11 @@ mod tests {
             base: u64::MAX >> BASE_SHIFT << BASE_SHIFT,
         };
         assert_eq!(Anchor::unpack(anchor.pack()), anchor);
+        let empty = Word {
+            generation: 0xcd,
+            time: 0,
+        };
+        assert_eq!(anchor.zero(), empty.pack());
         assert!(anchor.is_for(Word {
             generation: 0xcd,
             time: 0
@@ -213,6 +338,33 @@ mod tests {
             let now = scale.horizon.saturating_add(1);
             assert!(scale.base_at(now) > 0, "{rate}");
             assert!(scale.base_at(now) <= now);
+        }
+    }
+
+    #[test]
+    fn a_take_never_carries_into_the_generation() {
+        let scale = Scale::new(Units {
+            per_nano: 1,
+            per_token: QUARTER,
+            burst: 1,
+        })
+        .unwrap();
+        for generation in [0, 1, 254, 255] {
+            let words = Words::new(generation, 0, scale.pace());
+            let take = |word| words.take(word, 1, 0, scale.horizon);
+            let full = words.zero + QUARTER;
+            assert_eq!(take(words.zero).unwrap().unwrap(), Some(full + QUARTER));
+            assert_eq!(take(full).unwrap().unwrap(), Some(full + QUARTER));
+            // In debt, however deep.
+            for time in [QUARTER + 1, TIME_MAX - QUARTER + 1, TIME_MAX] {
+                let Some(Err(TooEarly { short, .. })) = take(words.zero + time) else {
+                    panic!("{time} is in debt")
+                };
+                assert_eq!(short, time - QUARTER);
+            }
+            // Of the generations before and after.
+            assert!(take(words.zero.wrapping_sub(1)).is_none());
+            assert!(take(words.zero.wrapping_add(TIME_MAX + 1)).is_none());
         }
     }
 }

@@ -1,15 +1,268 @@
 use std::fmt;
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash as HashKey};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use super::machine::{Added, Refused};
-use super::shared::{Shared, State};
-use crate::clock::{Clock, Timestamp};
-use crate::wait::{Progress, Step, WaitId};
+use super::admit::{Added, Refused, Room};
+use super::entry::Hash;
+use super::options::AddOptions;
+use super::shared::Shared;
+use super::state::State;
+use super::{FastHash, WorkQueue};
+use crate::clock::{Clock, SystemClock, Timer, Timestamp};
+use crate::wait::{Progress, Step, Wait, WaitId};
+
+impl<K: HashKey + Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
+    /// Adds a key, if it is live already or there is room for it.
+    ///
+    /// # Errors
+    /// [`AddError`], which gives the key back.
+    ///
+    /// ```
+    /// use tollgate::{AddError, WorkQueue};
+    ///
+    /// let queue = WorkQueue::new(1)?;
+    /// assert!(queue.try_add("a").is_ok());
+    /// assert!(queue.try_add("a").is_ok()); // live: needs no room
+    /// assert_eq!(queue.try_add("b"), Err(AddError::Full("b")));
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    #[inline]
+    pub fn try_add(&self, key: K) -> Result<(), AddError<K>> {
+        self.try_add_with(key, AddOptions::new())
+    }
+
+    /// As [`try_add`](Self::try_add), but the key is not handed out before `delay` has passed.
+    ///
+    /// A key that is delayed already keeps the earlier time; one that is ready, or dirty, stays so.
+    /// A delay of zero is `try_add`; no delay is too long.
+    ///
+    /// # Errors
+    /// [`AddError`], which gives the key back.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{ManualClock, WorkQueue};
+    ///
+    /// let clock = ManualClock::new();
+    /// let queue = WorkQueue::builder(8).clock(clock.clone()).build()?;
+    /// queue.try_add_after("later", Duration::from_secs(1)).unwrap();
+    /// assert!(queue.try_get().is_none());
+    /// clock.advance(Duration::from_secs(1));
+    /// assert_eq!(*queue.try_get().unwrap(), "later");
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn try_add_after(&self, key: K, delay: Duration) -> Result<(), AddError<K>> {
+        self.try_add_with(key, delay)
+    }
+
+    /// As [`try_add`](Self::try_add), with a priority, a delay, or both: see [`AddOptions`].
+    ///
+    /// # Errors
+    /// [`AddError`], which gives the key back.
+    ///
+    /// ```
+    /// use tollgate::{Priority, WorkQueue};
+    ///
+    /// let queue = WorkQueue::new(8)?;
+    /// queue.try_add("some time").unwrap();
+    /// queue.try_add_with("first", Priority::HIGH).unwrap();
+    /// assert_eq!(*queue.try_get().unwrap(), "first");
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    #[inline]
+    pub fn try_add_with(&self, key: K, options: impl Into<AddOptions>) -> Result<(), AddError<K>> {
+        self.0.add(key, options.into(), Room::Free).map(drop)
+    }
+
+    /// As [`try_add_with`](Self::try_add_with), but a new key that finds the queue full takes the
+    /// place of the key that matters least, which is returned.
+    ///
+    /// That is, of the waiting keys of the lowest priority, the delayed one that is due last (any of
+    /// those in the same millisecond); if none is delayed, the last in line. It gives way only to a key of a higher priority or, if it
+    /// is delayed, to one of its own priority that is due earlier. A key that is being processed is
+    /// never evicted.
+    ///
+    /// From its first eviction on, a queue keeps its delayed keys in a tree: delaying a key is then
+    /// O(log n), and allocates.
+    ///
+    /// # Errors
+    /// [`AddError`], which gives the key back; [`AddError::Full`] if it is the one that matters
+    /// least.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{AddError, Priority, WorkQueue};
+    ///
+    /// let queue = WorkQueue::new(2)?;
+    /// queue.try_add("ready").unwrap();
+    /// queue.try_add_after("in an hour", Duration::from_secs(3600)).unwrap();
+    /// assert_eq!(queue.try_add_or_evict("new", Priority::DEFAULT), Ok(Some("in an hour")));
+    /// assert_eq!(queue.try_add_or_evict("low", Priority::LOW), Err(AddError::Full("low")));
+    /// assert_eq!(queue.try_add_or_evict("high", Priority::HIGH), Ok(Some("new")));
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn try_add_or_evict(
+        &self,
+        key: K,
+        options: impl Into<AddOptions>,
+    ) -> Result<Option<K>, AddError<K>> {
+        self.0.add(key, options.into(), Room::Evict)
+    }
+
+    /// Adds many keys under one lock. Returns those that were not taken, each with the reason.
+    ///
+    /// ```
+    /// use tollgate::{AddError, AddOptions, WorkQueue};
+    ///
+    /// let queue = WorkQueue::new(2)?;
+    /// let refused = queue.try_add_batch([1, 2, 1, 3], AddOptions::new());
+    /// assert_eq!(refused, [AddError::Full(3)]);
+    /// assert_eq!(queue.stats().ready, 2);
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    #[must_use = "keys that were not taken are returned"]
+    pub fn try_add_batch(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+        options: impl Into<AddOptions>,
+    ) -> Vec<AddError<K>> {
+        let options = options.into();
+        // The caller's iterator and `Hash` run here, without the lock.
+        let keys = keys.into_iter();
+        let keys = keys.map(|key| (self.0.hash(&key), Some(key), Ok(Added::New)));
+        let mut keys: Vec<_> = keys.collect();
+        let now = self.0.clock.now();
+        self.0.with_state(|state| {
+            let machine = &mut state.machine;
+            for (hash, key, added) in &mut keys {
+                *added = machine.add(*hash, key, options, Room::Free, now);
+            }
+        });
+        let refused = |(_, left, added)| self.0.observe_add(added, left).err();
+        keys.into_iter().filter_map(refused).collect()
+    }
+}
+
+impl<K: HashKey + Eq, C: Timer, S: BuildHasher> WorkQueue<K, C, S> {
+    /// Adds a key, and waits for room if it is not live and the queue is full. First come, first
+    /// served.
+    ///
+    /// In a worker use [`Work::add_related`](super::Work::add_related), which never waits: workers
+    /// who wait for room in the queue that they should empty may wait for ever.
+    ///
+    /// # Errors
+    /// [`AddError::Closed`], which gives the key back.
+    ///
+    /// # Cancel safety
+    /// Dropping the future before it is ready adds nothing, and the key is dropped with it.
+    ///
+    /// ```
+    /// use tollgate::WorkQueue;
+    ///
+    /// let queue = WorkQueue::new(8)?;
+    /// queue.add("key").wait().unwrap(); // `queue.add("key").await` in a task
+    /// assert_eq!(queue.stats().ready, 1);
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn add(&self, key: K) -> Wait<'_, Add<'_, K, C, S>, C> {
+        self.add_with(key, AddOptions::new())
+    }
+
+    /// As [`add`](Self::add), but the key is not handed out before `delay` has passed, counted from
+    /// when there is room.
+    ///
+    /// # Errors
+    /// [`AddError::Closed`], which gives the key back.
+    ///
+    /// # Cancel safety
+    /// As [`add`](Self::add).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let queue = tollgate::WorkQueue::new(8)?;
+    /// queue.add_after("key", Duration::MAX).wait().unwrap();
+    /// assert_eq!(queue.stats().delayed, 1);
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn add_after(&self, key: K, delay: Duration) -> Wait<'_, Add<'_, K, C, S>, C> {
+        self.add_with(key, delay)
+    }
+
+    /// As [`add`](Self::add), but waits for room no longer than `timeout`.
+    ///
+    /// # Errors
+    /// [`AddError`], which gives the key back; [`AddError::Full`] when the time is over.
+    ///
+    /// # Cancel safety
+    /// As [`add`](Self::add).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{AddError, WorkQueue};
+    ///
+    /// let queue = WorkQueue::new(1)?;
+    /// queue.try_add("first").unwrap();
+    /// let added = queue.add_timeout("second", Duration::from_millis(1)).wait();
+    /// assert_eq!(added, Err(AddError::Full("second")));
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn add_timeout(&self, key: K, timeout: Duration) -> Wait<'_, Add<'_, K, C, S>, C> {
+        self.add_with(key, AddOptions::new().timeout(timeout))
+    }
+
+    /// As [`add`](Self::add), with a priority, a delay, a timeout, or all: see [`AddOptions`].
+    ///
+    /// # Errors
+    /// [`AddError`], which gives the key back.
+    ///
+    /// # Cancel safety
+    /// As [`add`](Self::add).
+    ///
+    /// ```
+    /// use tollgate::{Priority, WorkQueue};
+    ///
+    /// let queue = WorkQueue::new(8)?;
+    /// queue.add_with("key", Priority::HIGH).wait()?;
+    /// assert_eq!(queue.try_get().unwrap().priority(), Priority::HIGH);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn add_with(
+        &self,
+        key: K,
+        options: impl Into<AddOptions>,
+    ) -> Wait<'_, Add<'_, K, C, S>, C> {
+        let step = Add {
+            shared: &self.0,
+            hash: self.0.hash(&key),
+            key: Some(key),
+            options: options.into(),
+            deadline: None,
+            place: None,
+        };
+        Wait::new(&self.0.clock, step)
+    }
+}
 
 /// A key that was not taken, given back.
+///
+/// ```
+/// use tollgate::{AddError, WorkQueue};
+///
+/// let queue = WorkQueue::new(1)?;
+/// queue.try_add("first").unwrap();
+/// let kept = match queue.try_add("second") {
+///     Err(AddError::Full(key)) => key, // for later
+///     other => panic!("{other:?}"),
+/// };
+/// assert_eq!(kept, "second");
+/// queue.close();
+/// let error = queue.try_add(kept).unwrap_err();
+/// assert_eq!((error.to_string().as_str(), error.into_key()), ("the queue is closed", "second"));
+/// # Ok::<(), tollgate::QueueError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AddError<K> {
@@ -32,15 +285,6 @@ impl<K> AddError<K> {
     }
 }
 
-impl<K> From<Refused<K>> for AddError<K> {
-    fn from(refused: Refused<K>) -> Self {
-        match refused {
-            Refused::Full(key) => Self::Full(key),
-            Refused::Closed(key) => Self::Closed(key),
-        }
-    }
-}
-
 impl<K> fmt::Display for AddError<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -52,26 +296,36 @@ impl<K> fmt::Display for AddError<K> {
 
 impl<K: fmt::Debug> std::error::Error for AddError<K> {}
 
-/// The operation of [`WorkQueue::add`](super::WorkQueue::add) and
-/// [`add_after`](super::WorkQueue::add_after).
-pub struct Add<'a, K, C> {
-    shared: &'a Arc<Shared<K, C>>,
+/// The operation of [`WorkQueue::add`] and its kin.
+///
+/// ```
+/// use tollgate::queue::Add;
+/// use tollgate::{Wait, WorkQueue};
+///
+/// /// For the caller to `.await`, or to `.wait()` for.
+/// type Adding<'a> = Wait<'a, Add<'a, String>>;
+///
+/// fn add<'a>(queue: &'a WorkQueue<String>, name: &str) -> Adding<'a> {
+///     queue.add(format!("user/{name}"))
+/// }
+///
+/// let queue = WorkQueue::new(8)?;
+/// add(&queue, "ada").wait().unwrap();
+/// assert_eq!(*queue.try_get().unwrap(), "user/ada");
+/// # Ok::<(), tollgate::QueueError>(())
+/// ```
+pub struct Add<'a, K, C = SystemClock, S = FastHash> {
+    shared: &'a Arc<Shared<K, C, S>>,
+    hash: Hash,
     /// Until it has been added.
     key: Option<K>,
-    delay: Option<Duration>,
+    options: AddOptions,
+    /// From the first step on, if there is a timeout.
+    deadline: Option<Timestamp>,
     place: Option<WaitId>,
 }
 
-impl<'a, K, C> Add<'a, K, C> {
-    pub(super) fn new(shared: &'a Arc<Shared<K, C>>, key: K, delay: Option<Duration>) -> Self {
-        Self {
-            shared,
-            key: Some(key),
-            delay,
-            place: None,
-        }
-    }
-
+impl<K, C, S> Add<'_, K, C, S> {
     /// Leaves the line, with the promised room if there is any.
     fn leave(&mut self, state: &mut State<K>) {
         if let Some(place) = self.place.take()
@@ -83,29 +337,30 @@ impl<'a, K, C> Add<'a, K, C> {
     }
 }
 
-impl<K: Hash + Eq + Clone, C: Clock> Add<'_, K, C> {
+impl<K: Eq, C, S> Add<'_, K, C, S> {
     /// `None`: in line.
     fn try_add(
         &mut self,
-        hash: u64,
+        key: &mut Option<K>,
         now: Timestamp,
         waker: &Waker,
-    ) -> Option<Result<Added<K>, Refused<K>>> {
-        let key = self.key.take()?;
+    ) -> Option<Result<Added, Refused>> {
         let shared = self.shared;
+        let in_time = self.deadline.is_none_or(|deadline| now < deadline);
         shared.with_state(|state| {
             match self.place {
-                Some(place) if !state.adders.was_woken(place) => {
+                Some(place) if in_time && !state.adders.was_woken(place) => {
                     state.adders.wait_on(place, waker);
-                    self.key = Some(key);
                     return None;
                 }
                 _ => self.leave(state),
             }
-            match state.add(hash, key, self.delay, now) {
-                Err(Refused::Full(key)) => {
+            match state
+                .machine
+                .add(self.hash, key, self.options, Room::Free, now)
+            {
+                Err(Refused::Full) if in_time => {
                     self.place = Some(state.adders.join(waker.clone(), false));
-                    self.key = Some(key);
                     None
                 }
                 decided => Some(decided),
@@ -114,22 +369,27 @@ impl<K: Hash + Eq + Clone, C: Clock> Add<'_, K, C> {
     }
 }
 
-impl<K: Hash + Eq + Clone, C: Clock> Step for Add<'_, K, C> {
+impl<K: Eq, C, S> Step for Add<'_, K, C, S> {
     type Output = Result<(), AddError<K>>;
 
     fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output> {
-        let Some(key) = &self.key else {
-            unreachable!("stepped after its end")
-        };
-        let hash = self.shared.hash(key);
-        match self.try_add(hash, now, waker) {
-            None => Progress::Waiting(None),
-            Some(added) => Progress::Done(self.shared.observe_add(added)),
+        let mut key = self.key.take();
+        assert!(key.is_some(), "stepped after its end");
+        if let Some(timeout) = self.options.timeout {
+            self.deadline
+                .get_or_insert_with(|| now.saturating_add(timeout));
+        }
+        match self.try_add(&mut key, now, waker) {
+            None => {
+                self.key = key;
+                Progress::Waiting(self.deadline)
+            }
+            Some(added) => Progress::Done(self.shared.observe_add(added, key).map(drop)),
         }
     }
 }
 
-impl<K, C> Drop for Add<'_, K, C> {
+impl<K, C, S> Drop for Add<'_, K, C, S> {
     fn drop(&mut self) {
         if self.place.is_some() {
             let shared = self.shared;
@@ -138,7 +398,7 @@ impl<K, C> Drop for Add<'_, K, C> {
     }
 }
 
-impl<K, C> fmt::Debug for Add<'_, K, C> {
+impl<K, C, S> fmt::Debug for Add<'_, K, C, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Add")
             .field("in_line", &self.place.is_some())

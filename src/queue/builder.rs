@@ -1,74 +1,291 @@
 use std::fmt;
-use std::hash::RandomState;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::WorkQueue;
-use super::machine::Machine;
-use super::shared::{Shared, State};
+use super::debounce::Debounce;
+use super::machine::{Limits, Machine};
+use super::shared::Shared;
+use super::state::State;
+use super::{FastHash, WorkQueue};
 use crate::backoff::{Backoff, ExponentialBackoff, Random};
 use crate::clock::{Clock, SystemClock};
-use crate::observe::{Observer, Silent};
+use crate::limiter::RateLimiter;
+use crate::observe::Observer;
 use crate::sync::Mutex;
 
 /// Builds a [`WorkQueue`]; from [`WorkQueue::builder`].
-pub struct QueueBuilder<K, C = SystemClock> {
-    capacity: usize,
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+/// use tollgate::{AtomicTokenBucket, ExponentialBackoff, Quota, WorkQueue};
+///
+/// let limiter = AtomicTokenBucket::new(Quota::per_second(100)?)?;
+/// let queue = WorkQueue::<String>::builder(10_000)
+///     .backoff(ExponentialBackoff::new(Duration::from_millis(10), Duration::from_secs(60)))
+///     .max_attempts(20)
+///     .debounce(Duration::from_millis(50), Duration::from_secs(1))
+///     .rate_limit(Arc::new(limiter))
+///     .build()?;
+/// assert_eq!(queue.stats().capacity, 10_000);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct QueueBuilder<K, C = SystemClock, S = FastHash> {
+    limits: Limits,
     backoff: Box<dyn Backoff>,
+    max_attempts: Option<u16>,
     seed: u64,
-    observer: Arc<dyn Observer>,
+    limiter: Option<Arc<dyn RateLimiter>>,
+    observer: Option<Arc<dyn Observer>>,
     clock: C,
+    hasher: S,
     keys: PhantomData<fn(K)>,
 }
 
 impl<K> QueueBuilder<K> {
     pub(super) fn new(capacity: usize) -> Self {
         Self {
-            capacity,
+            limits: Limits {
+                capacity,
+                reserve: 0,
+                debounce: None,
+            },
             backoff: Box::new(ExponentialBackoff::default()),
+            max_attempts: None,
             seed: 0,
-            observer: Arc::new(Silent),
+            limiter: None,
+            observer: None,
             clock: SystemClock::new(),
+            hasher: FastHash::default(),
             keys: PhantomData,
         }
     }
 }
 
-impl<K, C> QueueBuilder<K, C> {
+impl<K, C, S> QueueBuilder<K, C, S> {
     /// How long a failed key waits; [`ExponentialBackoff::default`] unless set.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{FixedBackoff, ManualClock, WorkQueue};
+    ///
+    /// let clock = ManualClock::new();
+    /// let backoff = FixedBackoff::new(Duration::from_secs(30));
+    /// let queue = WorkQueue::builder(8).backoff(backoff).clock(clock.clone()).build()?;
+    /// queue.try_add("key").unwrap();
+    /// queue.try_get().unwrap().retry();
+    /// clock.advance(Duration::from_secs(29));
+    /// assert!(queue.try_get().is_none());
+    /// clock.advance(Duration::from_secs(1));
+    /// assert_eq!(*queue.try_get().unwrap(), "key");
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
     pub fn backoff(mut self, backoff: impl Backoff + 'static) -> Self {
         self.backoff = Box::new(backoff);
         self
     }
 
+    /// After so many failures in a row a key is given up: see [`Work::retry`](super::Work::retry).
+    /// Without it, never.
+    ///
+    /// ```
+    /// let queue = tollgate::WorkQueue::builder(8).max_attempts(1).build()?;
+    /// queue.try_add("key").unwrap();
+    /// assert_eq!(queue.try_get().unwrap().retry(), Some("key"));
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn max_attempts(mut self, attempts: u16) -> Self {
+        self.max_attempts = Some(attempts);
+        self
+    }
+
     /// The seed of the random numbers that the backoff gets.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{ManualClock, QueueError, WorkQueue};
+    ///
+    /// let due_in = |seed| {
+    ///     let backoff = |_: u32, random: u64| Duration::from_nanos(random >> 8);
+    ///     let builder = WorkQueue::builder(8).seed(seed).backoff(backoff);
+    ///     let queue = builder.clock(ManualClock::new()).build()?;
+    ///     queue.try_add("key").unwrap();
+    ///     queue.try_get().unwrap().retry();
+    ///     Ok::<_, QueueError>(queue.snapshot()[0].due_in)
+    /// };
+    /// assert_eq!(due_in(7)?, due_in(7)?);
+    /// assert_ne!(due_in(7)?, due_in(8)?);
+    /// # Ok::<(), QueueError>(())
+    /// ```
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
         self
     }
 
+    /// The part of the capacity that only [`Work::add_related`](super::Work::add_related) can use,
+    /// so that producers who fill the queue leave workers the room to finish what they have begun.
+    /// None unless set.
+    ///
+    /// ```
+    /// let queue = tollgate::WorkQueue::builder(8).reserve(2).build()?;
+    /// let refused = queue.try_add_batch(0..10, tollgate::AddOptions::new());
+    /// assert_eq!(refused.len(), 4);
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn reserve(mut self, keys: usize) -> Self {
+        self.limits.reserve = keys;
+        self
+    }
+
+    /// A key that is added is not ready before nobody has added it for `quiet`, or before `max` has
+    /// passed since the first add, whichever is first.
+    ///
+    /// A key that is delayed is never put off beyond its time, and an add with a delay of its own
+    /// is not debounced. Adds while the key runs count for its next run.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{ManualClock, WorkQueue};
+    ///
+    /// let clock = ManualClock::new();
+    /// let queue = WorkQueue::builder(8)
+    ///     .clock(clock.clone())
+    ///     .debounce(Duration::from_millis(10), Duration::from_millis(25))
+    ///     .build()?;
+    /// for _ in 0..4 {
+    ///     queue.try_add("busy").unwrap();
+    ///     assert!(queue.try_get().is_none());
+    ///     clock.advance(Duration::from_millis(8)); // never quiet for 10 ms
+    /// }
+    /// assert!(queue.try_get().is_some()); // but 25 ms have passed
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn debounce(mut self, quiet: Duration, max: Duration) -> Self {
+        self.limits.debounce = Some(Debounce { quiet, max });
+        self
+    }
+
+    /// Every key that is handed out takes a token; one that is added again while it waits takes
+    /// none. Consumers wait for the tokens, on the queue's clock.
+    ///
+    /// The limiter is asked under the queue's lock. If its quota is exhausted for good, waiting
+    /// consumers ask again every second.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use tollgate::{LockedTokenBucket, Quota, RateLimiter, WorkQueue};
+    ///
+    /// let limiter = Arc::new(LockedTokenBucket::new(Quota::per_hour(10)?)?);
+    /// let queue = WorkQueue::builder(8).rate_limit(limiter.clone()).build()?;
+    /// for _ in 0..100 {
+    ///     queue.try_add("key").unwrap();
+    /// }
+    /// assert_eq!(limiter.available(), 10);
+    /// queue.try_get().unwrap().done();
+    /// assert_eq!(limiter.available(), 9);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn rate_limit(mut self, limiter: Arc<dyn RateLimiter>) -> Self {
+        self.limiter = Some(limiter);
+        self
+    }
+
     /// Who is told what happens.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicU64, Ordering};
+    ///
+    /// #[derive(Default)]
+    /// struct Rejects(AtomicU64);
+    ///
+    /// impl tollgate::Observer for Rejects {
+    ///     fn rejected(&self) {
+    ///         self.0.fetch_add(1, Ordering::Relaxed);
+    ///     }
+    /// }
+    ///
+    /// let rejects = Arc::new(Rejects::default());
+    /// let queue = tollgate::WorkQueue::builder(1).observer(rejects.clone()).build()?;
+    /// assert!(queue.try_add("first").is_ok() && queue.try_add("second").is_err());
+    /// assert_eq!(rejects.0.load(Ordering::Relaxed), 1);
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
-        self.observer = observer;
+        self.observer = Some(observer);
         self
     }
 
     /// The clock to go by; [`SystemClock`] unless set.
-    pub fn clock<D: Clock>(self, clock: D) -> QueueBuilder<K, D> {
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{ManualClock, WorkQueue};
+    ///
+    /// let (clock, hour) = (ManualClock::new(), Duration::from_secs(3600));
+    /// let queue = WorkQueue::builder(8).clock(clock.clone()).build()?;
+    /// queue.try_add_after("key", hour).unwrap();
+    /// clock.advance(hour);
+    /// assert!(queue.try_get().is_some());
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn clock<D: Clock>(self, clock: D) -> QueueBuilder<K, D, S> {
         let Self {
-            capacity,
+            limits,
             backoff,
+            max_attempts,
             seed,
+            limiter,
             observer,
             clock: _,
+            hasher,
             keys,
         } = self;
         QueueBuilder {
-            capacity,
+            limits,
             backoff,
+            max_attempts,
             seed,
+            limiter,
             observer,
             clock,
+            hasher,
+            keys,
+        }
+    }
+
+    /// How keys are hashed; [`FastHash`] unless set.
+    ///
+    /// ```
+    /// use std::hash::RandomState;
+    ///
+    /// let queue = tollgate::WorkQueue::builder(8).hasher(RandomState::new()).build()?;
+    /// queue.try_add("key").unwrap();
+    /// assert!(queue.remove("key"));
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn hasher<T>(self, hasher: T) -> QueueBuilder<K, C, T> {
+        let Self {
+            limits,
+            backoff,
+            max_attempts,
+            seed,
+            limiter,
+            observer,
+            clock,
+            hasher: _,
+            keys,
+        } = self;
+        QueueBuilder {
+            limits,
+            backoff,
+            max_attempts,
+            seed,
+            limiter,
+            observer,
+            clock,
+            hasher,
             keys,
         }
     }
@@ -76,51 +293,98 @@ impl<K, C> QueueBuilder<K, C> {
     /// The queue.
     ///
     /// # Errors
-    /// [`QueueError::ZeroCapacity`].
+    /// [`QueueError`] says what cannot be.
     ///
     /// ```
+    /// use std::time::Duration;
     /// use tollgate::{QueueError, WorkQueue};
     ///
     /// assert_eq!(WorkQueue::<u8>::new(0).unwrap_err(), QueueError::ZeroCapacity);
+    /// let builder = WorkQueue::<u8>::builder(8).debounce(Duration::from_secs(1), Duration::ZERO);
+    /// assert_eq!(builder.build().unwrap_err(), QueueError::ZeroDebounceMaximum);
     /// ```
-    pub fn build(self) -> Result<WorkQueue<K, C>, QueueError>
-    where
-        C: Clock,
-    {
-        if self.capacity == 0 {
-            return Err(QueueError::ZeroCapacity);
+    pub fn build(self) -> Result<WorkQueue<K, C, S>, QueueError> {
+        /// Places are numbered by 32 bits, of which one number means none.
+        const MAX_CAPACITY: usize = u32::MAX as usize - 1;
+        let Limits {
+            capacity,
+            reserve,
+            debounce,
+        } = self.limits;
+        match capacity {
+            0 => return Err(QueueError::ZeroCapacity),
+            MAX_CAPACITY.. => return Err(QueueError::CapacityTooLarge { max: MAX_CAPACITY }),
+            _ if reserve >= capacity => return Err(QueueError::NothingButReserve),
+            _ => {}
+        }
+        if debounce.is_some_and(|debounce| debounce.max.is_zero()) {
+            return Err(QueueError::ZeroDebounceMaximum);
+        }
+        if self.max_attempts == Some(0) {
+            return Err(QueueError::ZeroAttempts);
         }
         Ok(WorkQueue(Arc::new(Shared {
-            state: Mutex::new(State::new(Machine::new(self.capacity))),
+            state: Mutex::new(State::new(Machine::new(self.limits))),
             clock: self.clock,
-            hasher: RandomState::new(),
+            hasher: self.hasher,
             backoff: self.backoff,
+            max_attempts: self.max_attempts,
             random: Random::new(self.seed),
+            limiter: self.limiter,
             observer: self.observer,
         })))
     }
 }
 
-impl<K, C: fmt::Debug> fmt::Debug for QueueBuilder<K, C> {
+impl<K, C: fmt::Debug, S> fmt::Debug for QueueBuilder<K, C, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("QueueBuilder")
-            .field("capacity", &self.capacity)
+            .field("limits", &self.limits)
+            .field("max_attempts", &self.max_attempts)
             .field("clock", &self.clock)
             .finish_non_exhaustive()
     }
 }
 
 /// Why a queue could not be built.
+///
+/// ```
+/// let error = tollgate::WorkQueue::<u8>::new(0).unwrap_err();
+/// assert_eq!(error.to_string(), "the capacity of a queue must be at least 1");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum QueueError {
     /// A queue of capacity 0 could never take a key.
     ZeroCapacity,
+    /// Keys are numbered by 32 bits.
+    CapacityTooLarge {
+        /// The largest that can be.
+        max: usize,
+    },
+    /// The reserve leaves nobody but workers any room.
+    NothingButReserve,
+    /// A debounced key could be put off for ever.
+    ZeroDebounceMaximum,
+    /// Every key is tried once at least.
+    ZeroAttempts,
 }
 
 impl fmt::Display for QueueError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the capacity of a queue must be at least 1")
+        match self {
+            Self::ZeroCapacity => f.write_str("the capacity of a queue must be at least 1"),
+            Self::CapacityTooLarge { max } => {
+                write!(f, "the capacity of a queue must be at most {max}")
+            }
+            Self::NothingButReserve => {
+                f.write_str("the reserve of a queue must be less than its capacity")
+            }
+            Self::ZeroDebounceMaximum => {
+                f.write_str("the maximum of a debounce must be more than zero")
+            }
+            Self::ZeroAttempts => f.write_str("the attempts of a queue must be at least 1"),
+        }
     }
 }
 

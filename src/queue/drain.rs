@@ -3,11 +3,156 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use super::shared::{Shared, State};
-use crate::clock::{Clock, Timestamp};
-use crate::wait::{Progress, Step, WaitId};
+use super::shared::Shared;
+use super::state::State;
+use super::{FastHash, WorkQueue};
+use crate::clock::{Clock, SystemClock, Timer, Timestamp};
+use crate::wait::{Progress, Step, Wait, WaitId};
+
+impl<K, C: Clock, S> WorkQueue<K, C, S> {
+    /// Lets no key in any more, and returns those that were delayed. What is ready is still handed
+    /// out, also what a worker makes ready once more; a key whose worker wants it again later is
+    /// left for the next call of this, [`drain`](Self::drain) or
+    /// [`shutdown_now`](Self::shutdown_now). Closing twice is no error.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{AddError, WorkQueue};
+    ///
+    /// let queue = WorkQueue::new(8)?;
+    /// queue.try_add_after("delayed", Duration::from_secs(60)).unwrap();
+    /// assert_eq!(queue.close(), ["delayed"]);
+    /// assert_eq!(queue.close(), [""; 0]);
+    /// assert_eq!(queue.try_add("late"), Err(AddError::Closed("late")));
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn close(&self) -> Vec<K> {
+        let now = self.0.clock.now();
+        self.0.with_state(|state| {
+            state.machine.close(now);
+            state.machine.take_left()
+        })
+    }
+
+    /// Closes the queue and returns every key that was not handed out, ready or delayed. Consumers
+    /// end; what is being processed is left for the next call, should its worker want it again.
+    ///
+    /// ```
+    /// let queue = tollgate::WorkQueue::new(8)?;
+    /// queue.try_add("ready").unwrap();
+    /// assert_eq!(queue.shutdown_now(), ["ready"]);
+    /// assert!(queue.get().wait().is_none());
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn shutdown_now(&self) -> Vec<K> {
+        self.0.with_state(|state| {
+            state.machine.shut_down();
+            state.machine.take_left()
+        })
+    }
+
+    /// Whether the queue was closed.
+    ///
+    /// ```
+    /// let queue = tollgate::WorkQueue::<u8>::new(8)?;
+    /// assert!(!queue.is_closed());
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn is_closed(&self) -> bool {
+        self.0.state.lock().machine.is_closed()
+    }
+
+    /// Hands out nothing until [`resume`](Self::resume). Keys come in, and workers end with those
+    /// that they hold; a drain waits, at most for its timeout.
+    ///
+    /// ```
+    /// let queue = tollgate::WorkQueue::new(8)?;
+    /// queue.try_add("key").unwrap();
+    /// queue.pause();
+    /// assert!(queue.try_get().is_none() && queue.is_paused());
+    /// queue.resume();
+    /// assert!(queue.try_get().is_some());
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn pause(&self) {
+        self.0.with_state(|state| state.paused = true);
+    }
+
+    /// Hands out keys again.
+    ///
+    /// ```
+    /// let queue = tollgate::WorkQueue::<u8>::new(8)?;
+    /// queue.resume(); // it was not paused: nothing changes
+    /// assert!(!queue.is_paused());
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn resume(&self) {
+        self.0.with_state(|state| state.paused = false);
+    }
+
+    /// Whether the queue is [paused](Self::pause).
+    ///
+    /// ```
+    /// let queue = tollgate::WorkQueue::<u8>::new(8)?;
+    /// queue.pause();
+    /// assert!(queue.is_paused());
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn is_paused(&self) -> bool {
+        self.0.state.lock().paused
+    }
+}
+
+impl<K, C: Timer, S> WorkQueue<K, C, S> {
+    /// Closes the queue and waits until nothing is ready and nothing is being processed, or until
+    /// `timeout` has passed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the queue closed; the next call reports what this one would have.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let queue = tollgate::WorkQueue::new(8)?;
+    /// queue.try_add("ready").unwrap();
+    /// queue.try_add_after("delayed", Duration::from_secs(60)).unwrap();
+    ///
+    /// let drained = queue.drain(Duration::ZERO).wait(); // nobody works
+    /// assert!(!drained.complete());
+    /// assert_eq!((drained.ready, drained.processing), (1, 0));
+    /// assert_eq!(drained.returned, ["delayed"]);
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn drain(&self, timeout: Duration) -> Wait<'_, Drain<'_, K, C, S>, C> {
+        let step = Drain {
+            shared: &self.0,
+            timeout,
+            deadline: None,
+            place: None,
+        };
+        Wait::new(&self.0.clock, step)
+    }
+}
 
 /// How a drain ended: what the queue still held.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let queue = tollgate::WorkQueue::new(8)?;
+/// for key in ["held", "ready"] {
+///     queue.try_add(key).unwrap();
+/// }
+/// queue.try_add_after("later", Duration::from_secs(60)).unwrap();
+/// let work = queue.try_get().unwrap();
+/// let drained = queue.drain(Duration::ZERO).wait();
+/// assert_eq!((drained.processing, drained.ready, drained.returned), (1, 1, vec!["later"]));
+/// work.requeue_after(Duration::from_secs(60));
+/// queue.try_get().unwrap().done();
+/// let drained = queue.drain(Duration::ZERO).wait();
+/// assert_eq!((drained.complete(), drained.returned), (true, vec!["held"]));
+/// # Ok::<(), tollgate::QueueError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Drained<K> {
@@ -22,29 +167,45 @@ pub struct Drained<K> {
 
 impl<K> Drained<K> {
     /// Whether everything that was ready has been worked on.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let queue = tollgate::WorkQueue::<u8>::new(8)?;
+    /// assert!(queue.drain(Duration::MAX).wait().complete());
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
     pub const fn complete(&self) -> bool {
         self.ready == 0 && self.processing == 0
     }
 }
 
-/// The operation of [`WorkQueue::drain`](super::WorkQueue::drain).
-pub struct Drain<'a, K, C> {
-    shared: &'a Arc<Shared<K, C>>,
+/// The operation of [`WorkQueue::drain`].
+///
+/// ```
+/// use std::time::Duration;
+/// use tollgate::queue::Drain;
+/// use tollgate::{Wait, WorkQueue};
+///
+/// /// For the caller to `.await`, or to `.wait()` for.
+/// type Ending<'a> = Wait<'a, Drain<'a, u64>>;
+///
+/// fn end(queue: &WorkQueue<u64>) -> Ending<'_> {
+///     queue.drain(Duration::from_secs(10))
+/// }
+///
+/// let queue = WorkQueue::new(8)?;
+/// assert!(end(&queue).wait().complete() && queue.is_closed());
+/// # Ok::<(), tollgate::QueueError>(())
+/// ```
+pub struct Drain<'a, K, C = SystemClock, S = FastHash> {
+    shared: &'a Arc<Shared<K, C, S>>,
     timeout: Duration,
     deadline: Option<Timestamp>,
     place: Option<WaitId>,
 }
 
-impl<'a, K, C> Drain<'a, K, C> {
-    pub(super) fn new(shared: &'a Arc<Shared<K, C>>, timeout: Duration) -> Self {
-        Self {
-            shared,
-            timeout,
-            deadline: None,
-            place: None,
-        }
-    }
-
+impl<K, C, S> Drain<'_, K, C, S> {
     fn leave(&mut self, state: &mut State<K>) {
         if let Some(place) = self.place.take() {
             state.drainers.leave(place);
@@ -52,7 +213,7 @@ impl<'a, K, C> Drain<'a, K, C> {
     }
 }
 
-impl<K, C: Clock> Step for Drain<'_, K, C> {
+impl<K, C: Clock, S> Step for Drain<'_, K, C, S> {
     type Output = Drained<K>;
 
     fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Drained<K>> {
@@ -61,7 +222,7 @@ impl<K, C: Clock> Step for Drain<'_, K, C> {
             .get_or_insert_with(|| now.saturating_add(self.timeout));
         let shared = self.shared;
         shared.with_state(|state| {
-            state.machine.close();
+            state.machine.close(now);
             if now < deadline && !state.machine.is_idle() {
                 match self.place {
                     Some(place) => state.drainers.wait_on(place, waker),
@@ -79,7 +240,7 @@ impl<K, C: Clock> Step for Drain<'_, K, C> {
     }
 }
 
-impl<K, C> Drop for Drain<'_, K, C> {
+impl<K, C, S> Drop for Drain<'_, K, C, S> {
     fn drop(&mut self) {
         if self.place.is_some() {
             let shared = self.shared;
@@ -88,7 +249,7 @@ impl<K, C> Drop for Drain<'_, K, C> {
     }
 }
 
-impl<K, C> fmt::Debug for Drain<'_, K, C> {
+impl<K, C, S> fmt::Debug for Drain<'_, K, C, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Drain")
             .field("deadline", &self.deadline)

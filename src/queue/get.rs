@@ -1,25 +1,140 @@
 use std::fmt;
-use std::hash::Hash;
+use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::task::Waker;
 
-use super::shared::{Leader, Shared, State};
+use super::batch::Batch;
+use super::shared::Shared;
+use super::state::{Leader, State};
 use super::work::Work;
-use crate::clock::{Clock, Timestamp};
-use crate::wait::{Progress, Step, WaitId};
+use super::{FastHash, WorkQueue};
+use crate::clock::{Clock, SystemClock, Timer, Timestamp};
+use crate::wait::{Progress, Step, Wait, WaitId};
 
-/// The operation of [`WorkQueue::get`](super::WorkQueue::get).
-pub struct Get<'a, K, C> {
-    shared: &'a Arc<Shared<K, C>>,
+impl<K: Clone, C: Clock, S> WorkQueue<K, C, S> {
+    /// Takes the key whose turn it is, if there is one.
+    ///
+    /// ```
+    /// let queue = tollgate::WorkQueue::<&str>::new(8)?;
+    /// assert!(queue.try_get().is_none());
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    #[inline]
+    pub fn try_get(&self) -> Option<Work<K, C, S>> {
+        let now = self.0.clock.now();
+        let mut change = self.0.change();
+        let held = change.state().start(now, self.0.limiter())?;
+        if change.state().is_quiet() && !self.0.is_observed() {
+            // Nothing can fail any more, so the key need not be in a guard yet, and is written but
+            // once: to where the caller wants it.
+            let held = ManuallyDrop::new(held);
+            change.unlock();
+            let held = ManuallyDrop::into_inner(held);
+            return Some(Work::new(Arc::clone(&self.0), held, now));
+        }
+        let work = Work::new(Arc::clone(&self.0), held, now);
+        drop(change);
+        work.announce();
+        Some(work)
+    }
+
+    /// Takes up to `max` keys at once, under one lock; `None` if there is none.
+    ///
+    /// ```
+    /// let queue = tollgate::WorkQueue::new(8)?;
+    /// assert!(queue.try_add_batch([1, 2, 3], tollgate::AddOptions::new()).is_empty());
+    /// let batch = queue.try_get_batch(2).unwrap();
+    /// assert_eq!(batch.keys().collect::<Vec<_>>(), [&1, &2]);
+    /// batch.done();
+    /// assert_eq!(queue.stats().ready, 1);
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn try_get_batch(&self, max: usize) -> Option<Batch<K, C, S>> {
+        let now = self.0.clock.now();
+        let mut batch = Batch::new(&self.0, now);
+        self.0
+            .with_state(|state| batch.fill(state, self.0.limiter(), max));
+        batch.handed_out()
+    }
+}
+
+impl<K: Clone, C: Timer, S> WorkQueue<K, C, S> {
+    /// Waits for a key to work on. `None` once the queue is closed, nothing is ready, and nothing
+    /// that is being processed can come back. First come, first served.
+    ///
+    /// One of the waiting consumers sleeps until the next delayed key is due; there is no timer
+    /// thread of the queue. After [`close`](Self::close) it waits as long as another worker holds a
+    /// key; so whoever holds one himself should finish it first, or use
+    /// [`try_get`](Self::try_get).
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing: if it had been woken for a key, another consumer is woken
+    /// instead.
+    ///
+    /// ```
+    /// let queue = tollgate::WorkQueue::new(8)?;
+    /// queue.try_add("last").unwrap();
+    /// queue.close();
+    /// while let Some(work) = queue.get().wait() { // `queue.get().await` in a task
+    ///     assert_eq!(*work, "last");
+    ///     work.done();
+    /// }
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn get(&self) -> Wait<'_, Get<'_, K, C, S>, C> {
+        Wait::new(&self.0.clock, self.getter())
+    }
+
+    /// The operation of [`get`](Self::get), to be part of another.
+    pub(crate) fn getter(&self) -> Get<'_, K, C, S> {
+        Get(Line::new(&self.0))
+    }
+
+    /// As [`get`](Self::get), but takes up to `max` keys at once, under one lock; 0 counts as 1.
+    ///
+    /// # Cancel safety
+    /// As [`get`](Self::get).
+    ///
+    /// ```
+    /// let queue = tollgate::WorkQueue::new(8)?;
+    /// queue.try_add("key").unwrap();
+    /// let batch = queue.get_batch(32).wait().expect("the queue is open"); // does not wait for 32
+    /// assert_eq!(batch.len(), 1);
+    /// batch.done();
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn get_batch(&self, max: usize) -> Wait<'_, GetBatch<'_, K, C, S>, C> {
+        let (line, max) = (Line::new(&self.0), max.max(1));
+        Wait::new(&self.0.clock, GetBatch { line, max })
+    }
+}
+
+/// A consumer's place in line.
+struct Line<'a, K, C, S> {
+    shared: &'a Arc<Shared<K, C, S>>,
     place: Option<WaitId>,
 }
 
-impl<'a, K, C> Get<'a, K, C> {
-    pub(super) fn new(shared: &'a Arc<Shared<K, C>>) -> Self {
-        Self {
-            shared,
-            place: None,
-        }
+impl<'a, K, C, S> Line<'a, K, C, S> {
+    const fn new(shared: &'a Arc<Shared<K, C, S>>) -> Self {
+        let place = None;
+        Self { shared, place }
+    }
+
+    /// Takes what there is, waits in line for more, or finds that no more will come.
+    fn step<T>(
+        &mut self,
+        waker: &Waker,
+        take: impl FnOnce(&mut State<K>) -> Option<T>,
+    ) -> Progress<Option<T>> {
+        let shared = self.shared;
+        shared.with_state(|state| match take(state) {
+            None if !state.machine.is_over() => Progress::Waiting(self.wait(state, waker)),
+            taken => {
+                self.leave(state);
+                Progress::Done(taken)
+            }
+        })
     }
 
     /// Leaves the line, and the lead to another; what it was woken for goes to another too, when
@@ -55,34 +170,13 @@ impl<'a, K, C> Get<'a, K, C> {
         if state.leader.is_some_and(|leader| leader.id != place) {
             return None;
         }
-        let armed = state.machine.next_due();
+        let armed = state.next_look();
         state.leader = Some(Leader { id: place, armed });
         armed
     }
 }
 
-impl<K: Hash + Eq + Clone, C: Clock> Step for Get<'_, K, C> {
-    type Output = Option<Work<K, C>>;
-
-    fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output> {
-        let shared = self.shared;
-        let progress = shared.with_state(|state| match state.start(now) {
-            None if !state.machine.is_closed() => Progress::Waiting(self.wait(state, waker)),
-            started => {
-                self.leave(state);
-                Progress::Done(started)
-            }
-        });
-        match progress {
-            Progress::Waiting(until) => Progress::Waiting(until),
-            Progress::Done(started) => {
-                Progress::Done(started.map(|started| shared.hand_out(started, now)))
-            }
-        }
-    }
-}
-
-impl<K, C> Drop for Get<'_, K, C> {
+impl<K, C, S> Drop for Line<'_, K, C, S> {
     fn drop(&mut self) {
         if self.place.is_some() {
             let shared = self.shared;
@@ -91,10 +185,89 @@ impl<K, C> Drop for Get<'_, K, C> {
     }
 }
 
-impl<K, C> fmt::Debug for Get<'_, K, C> {
+/// The operation of [`WorkQueue::get`].
+///
+/// ```
+/// use tollgate::queue::Get;
+/// use tollgate::{Wait, WorkQueue};
+///
+/// struct Consumer<'a> {
+///     next: Wait<'a, Get<'a, u64>>,
+/// }
+///
+/// let queue = WorkQueue::new(8)?;
+/// let consumer = Consumer { next: queue.get() };
+/// queue.try_add(7).unwrap();
+/// assert_eq!(*consumer.next.wait().unwrap(), 7);
+/// # Ok::<(), tollgate::QueueError>(())
+/// ```
+pub struct Get<'a, K, C = SystemClock, S = FastHash>(Line<'a, K, C, S>);
+
+impl<K: Clone, C: Clock, S> Step for Get<'_, K, C, S> {
+    type Output = Option<Work<K, C, S>>;
+
+    fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output> {
+        let shared = self.0.shared;
+        let got = self.0.step(waker, |state| {
+            let held = state.start(now, shared.limiter())?;
+            Some(Work::new(Arc::clone(shared), held, now))
+        });
+        if let Progress::Done(Some(work)) = &got {
+            work.announce();
+        }
+        got
+    }
+}
+
+/// The operation of [`WorkQueue::get_batch`].
+///
+/// ```
+/// use tollgate::queue::GetBatch;
+/// use tollgate::{AddOptions, Wait, WorkQueue};
+///
+/// /// For the caller to `.await`, or to `.wait()` for.
+/// type Two<'a> = Wait<'a, GetBatch<'a, u64>>;
+///
+/// fn two(queue: &WorkQueue<u64>) -> Two<'_> {
+///     queue.get_batch(2)
+/// }
+///
+/// let queue = WorkQueue::new(8)?;
+/// assert!(queue.try_add_batch(0..3, AddOptions::new()).is_empty());
+/// assert_eq!(two(&queue).wait().unwrap().len(), 2);
+/// # Ok::<(), tollgate::QueueError>(())
+/// ```
+pub struct GetBatch<'a, K, C = SystemClock, S = FastHash> {
+    line: Line<'a, K, C, S>,
+    max: usize,
+}
+
+impl<K: Clone, C: Clock, S> Step for GetBatch<'_, K, C, S> {
+    type Output = Option<Batch<K, C, S>>;
+
+    fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output> {
+        let (shared, max) = (self.line.shared, self.max);
+        let mut batch = Batch::new(shared, now);
+        let filled = self
+            .line
+            .step(waker, |state| batch.fill(state, shared.limiter(), max));
+        filled.map(|_| batch.handed_out())
+    }
+}
+
+impl<K, C, S> fmt::Debug for Get<'_, K, C, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Get")
-            .field("in_line", &self.place.is_some())
+            .field("in_line", &self.0.place.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<K, C, S> fmt::Debug for GetBatch<'_, K, C, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GetBatch")
+            .field("in_line", &self.line.place.is_some())
+            .field("max", &self.max)
             .finish_non_exhaustive()
     }
 }

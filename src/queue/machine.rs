@@ -1,108 +1,62 @@
 //! The states of the keys: the queue as a sequential machine. `now` comes in, nothing is locked,
 //! nobody is woken.
 
+use std::mem::ManuallyDrop;
 use std::time::Duration;
 
 use hashbrown::HashTable;
 use slab::Slab;
 
-use super::wheel::{Timed, Wheel};
+use super::Priority;
+use super::bands::Bands;
+use super::debounce::Debounce;
+use super::entry::{Entry, Failures, NEVER, Phase, TICK, start_of, tick_after};
+use super::overflow::Furthest;
+use super::wheel::Wheel;
 use crate::clock::Timestamp;
-use crate::list::{Index, Linked, Links, List};
+use crate::list::{Index, List};
 
-/// Delays are counted in ticks of a millisecond, rounded up: never early.
-const TICK: u64 = 1_000_000;
-/// No delay is wanted.
-const NEVER: u64 = u64::MAX;
-
-/// The tick at whose beginning `at` has passed.
-const fn tick_after(at: Timestamp) -> u64 {
-    at.as_nanos().div_ceil(TICK)
-}
-
-const fn start_of(tick: u64) -> Timestamp {
-    Timestamp::from_nanos(tick.saturating_mul(TICK))
+/// What a queue is told when it is built, and never after.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) capacity: usize,
+    /// The part of the capacity that only workers can use.
+    pub(super) reserve: usize,
+    pub(super) debounce: Option<Debounce>,
 }
 
 #[derive(Debug)]
 pub(super) struct Machine<K> {
-    entries: Slab<Entry<K>>,
+    pub(super) entries: Slab<Entry<K>>,
     /// Finds the entry of a key.
-    index: HashTable<Index>,
-    ready: List,
-    ready_len: usize,
+    pub(super) index: HashTable<Index>,
+    pub(super) ready: Bands,
     /// In the order in which they were started.
-    processing: List,
+    pub(super) processing: List,
     processing_len: usize,
-    /// The sum of the instants at which they were started.
-    processing_since: u128,
-    wheel: Wheel,
-    capacity: usize,
+    /// The sum of the instants at which they were started, modulo 2^64: so is what is computed from
+    /// it, which is less.
+    processing_since: u64,
+    pub(super) wheel: Wheel,
+    /// The delayed keys by the order in which they are evicted, from the first eviction on.
+    pub(super) furthest: Option<Furthest>,
+    pub(super) limits: Limits,
+    /// A key that is being processed was added again, and nobody has taken note yet.
+    pub(super) dirtied: bool,
     /// Room that is promised to blocked adders who have been woken.
     promised: usize,
-    closed: bool,
+    closing: Closing,
     /// Keys that a closed queue will not hand out, until somebody collects them.
     left: Vec<K>,
 }
 
-#[derive(Debug)]
-struct Entry<K> {
-    key: K,
-    hash: u64,
-    links: Links,
-    phase: Phase,
-    /// Delayed: the tick at which it becomes ready. Processing: the same, for when it is finished,
-    /// or `NEVER`.
-    due: u64,
-    /// Ready: since when. Processing: when it was started.
-    since: Timestamp,
-    failures: Failures,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Ready,
-    Delayed,
-    Processing { dirty: bool },
-}
-
-/// A key's failures in a row.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Failures {
-    pub(super) count: u32,
-    /// When the backoff after the last of them is over.
-    pub(super) until: Timestamp,
-}
-
-impl<K> Linked for Entry<K> {
-    fn links(&mut self) -> &mut Links {
-        &mut self.links
-    }
-}
-
-impl<K> Timed for Entry<K> {
-    fn tick(&self) -> u64 {
-        self.due
-    }
-}
-
-/// Why a key was not taken; it comes back.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Refused<K> {
-    Full(K),
-    Closed(K),
-}
-
-/// What became of an added key.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Added<K> {
-    /// It has an entry now.
-    New,
-    /// It had one, which was not waiting to run, or not so soon. The spare key is for the caller to
-    /// drop.
-    Updated(K),
-    /// It was waiting already.
-    Coalesced(K),
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Closing {
+    Open,
+    /// Hands out what is ready, and takes no new key.
+    Closed,
+    /// Hands out nothing.
+    ShutDown,
 }
 
 /// A key that was handed out.
@@ -110,8 +64,24 @@ pub(super) enum Added<K> {
 pub(super) struct Started<K> {
     pub(super) index: Index,
     pub(super) key: K,
-    pub(super) queued: Duration,
-    pub(super) failures: Failures,
+    /// Since when it was ready.
+    pub(super) ready_since: Timestamp,
+    pub(super) priority: Priority,
+    /// Failures in a row, of the runs before.
+    pub(super) failures: u16,
+    pub(super) failing: Failing,
+}
+
+/// What it means for a run to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failing {
+    /// It is one more failure in a row.
+    Counts,
+    /// It began before the last backoff was over, so an event brought it on: it does not raise the
+    /// exponent.
+    Repeats,
+    /// It has failed, and the queue's backoff was asked: if that panicked, it is not asked again.
+    Asked,
 }
 
 /// What a worker says of the key it held.
@@ -125,6 +95,8 @@ pub(super) enum Outcome {
     After(u64),
     /// It failed; once more when the backoff is over.
     Retry(Failures),
+    /// It failed for the last time; once more only if it was added again.
+    GiveUp(Failures),
 }
 
 impl Outcome {
@@ -136,28 +108,41 @@ impl Outcome {
             Self::After(tick_after(now.saturating_add(delay)))
         }
     }
+
+    /// The tick that the worker wants, and what becomes of the failures.
+    fn wish(self) -> (u64, Failures) {
+        match self {
+            Self::Done => (NEVER, Failures::default()),
+            Self::Requeue => (0, Failures::default()),
+            Self::After(tick) => (tick, Failures::default()),
+            Self::Retry(failures) => (tick_after(failures.until), failures),
+            Self::GiveUp(failures) => (NEVER, failures),
+        }
+    }
 }
 
 impl<K> Machine<K> {
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(super) fn new(limits: Limits) -> Self {
         Self {
             entries: Slab::new(),
             index: HashTable::new(),
-            ready: List::new(),
-            ready_len: 0,
+            ready: Bands::new(),
             processing: List::new(),
             processing_len: 0,
             processing_since: 0,
             wheel: Wheel::new(),
-            capacity,
+            furthest: None,
+            limits,
+            dirtied: false,
             promised: 0,
-            closed: false,
+            closing: Closing::Open,
             left: Vec::new(),
         }
     }
 
+    #[inline]
     pub(super) const fn ready_len(&self) -> usize {
-        self.ready_len
+        self.ready.len()
     }
 
     pub(super) const fn delayed_len(&self) -> usize {
@@ -168,20 +153,35 @@ impl<K> Machine<K> {
         self.processing_len
     }
 
-    pub(super) const fn capacity(&self) -> usize {
-        self.capacity
+    #[inline]
+    pub(super) fn is_closed(&self) -> bool {
+        self.closing != Closing::Open
     }
 
-    pub(super) const fn is_closed(&self) -> bool {
-        self.closed
-    }
-
+    /// Whether there is nothing to work on and nobody at work.
     pub(super) const fn is_idle(&self) -> bool {
-        self.ready_len == 0 && self.processing_len == 0
+        self.ready.len() == 0 && self.processing_len == 0
     }
 
+    /// Whether no key will ever be handed out again: none is ready, and none that is being
+    /// processed can come back.
+    pub(super) fn is_over(&self) -> bool {
+        match self.closing {
+            Closing::Open => false,
+            Closing::Closed => self.is_idle(),
+            Closing::ShutDown => true,
+        }
+    }
+
+    /// Whether there is room for a new key from without.
+    #[inline]
     pub(super) fn has_room(&self) -> bool {
-        self.entries.len() + self.promised < self.capacity
+        self.has_room_in(self.limits.capacity - self.limits.reserve)
+    }
+
+    #[inline]
+    pub(super) fn has_room_in(&self, capacity: usize) -> bool {
+        self.entries.len() + self.promised < capacity
     }
 
     /// Keeps room for a blocked adder, until it adds or calls it off.
@@ -200,79 +200,112 @@ impl<K> Machine<K> {
 
     /// For how long the worker that began first has been at it.
     pub(super) fn longest_running(&self, now: Timestamp) -> Duration {
-        let first = self
-            .processing
-            .head()
-            .map(|first| self.entries[first as usize].since);
-        first.map_or(Duration::ZERO, |since| now.saturating_since(since))
+        let first = self.processing.head();
+        let since = first.map(|first| self.entries[first as usize].since);
+        since.map_or(Duration::ZERO, |since| now.saturating_since(since))
     }
 
     /// For how long all workers together have been at what they hold.
     pub(super) fn unfinished(&self, now: Timestamp) -> Duration {
-        let all = self.processing_len as u128 * u128::from(now.as_nanos());
-        let nanos = all.saturating_sub(self.processing_since);
-        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+        let all = (self.processing_len as u64).wrapping_mul(now.as_nanos());
+        let nanos = all.wrapping_sub(self.processing_since).cast_signed();
+        // Negative only at a `now` before the starts.
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
     }
 
     /// Makes ready what is due at `now`.
+    #[inline]
     pub(super) fn advance(&mut self, now: Timestamp) {
+        let tick = now.as_nanos() / TICK;
+        if self.wheel.is_ahead(tick) {
+            self.advance_to(tick);
+        }
+    }
+
+    fn advance_to(&mut self, tick: u64) {
         let mut due = List::new();
-        self.wheel
-            .advance(&mut self.entries, now.as_nanos() / TICK, &mut due);
+        self.wheel.advance(&mut self.entries, tick, &mut due);
         while let Some(index) = due.pop_front(&mut self.entries) {
-            let since = start_of(self.entries[index as usize].due);
+            let entry = &self.entries[index as usize];
+            let since = start_of(entry.due);
+            if let Some(furthest) = &mut self.furthest {
+                furthest.remove(entry, index);
+            }
             self.make_ready(index, since);
         }
     }
 
-    fn make_ready(&mut self, index: Index, since: Timestamp) {
+    #[inline]
+    pub(super) fn make_ready(&mut self, index: Index, since: Timestamp) {
         let entry = &mut self.entries[index as usize];
         entry.phase = Phase::Ready;
-        entry.due = NEVER;
+        (entry.due, entry.window) = (NEVER, NEVER);
         entry.since = since;
-        self.ready.push_back(&mut self.entries, index);
-        self.ready_len += 1;
+        let priority = entry.priority;
+        self.ready.push(&mut self.entries, index, priority);
     }
 
-    fn make_delayed(&mut self, index: Index, due: u64) {
+    /// Puts a key into the wheel, to wait for a tick that is ahead.
+    pub(super) fn make_delayed(&mut self, index: Index, due: u64) {
         let entry = &mut self.entries[index as usize];
         entry.phase = Phase::Delayed;
         entry.due = due;
+        if let Some(furthest) = &mut self.furthest {
+            furthest.insert(entry, index);
+        }
         self.wheel.insert(&mut self.entries, index);
     }
 
+    /// Takes a delayed key out of the wheel.
+    pub(super) fn undelay(&mut self, index: Index) {
+        if let Some(furthest) = &mut self.furthest {
+            furthest.remove(&self.entries[index as usize], index);
+        }
+        self.wheel.remove(&mut self.entries, index);
+    }
+
     /// Takes a key out for good.
-    fn forget(&mut self, index: Index) -> K {
-        let entry = self.entries.remove(index as usize);
-        match self.index.find_entry(entry.hash, |&at| at == index) {
+    #[expect(
+        clippy::inline_always,
+        reason = "a key that is passed through memory costs more"
+    )]
+    #[inline(always)]
+    pub(super) fn forget(&mut self, index: Index) -> K {
+        let hash = self.entries[index as usize].hash.spread();
+        match self.index.find_entry(hash, |&at| at == index) {
             Ok(slot) => drop(slot.remove()),
             Err(_) => unreachable!("every entry is in the index"),
         }
-        entry.key
+        ManuallyDrop::into_inner(self.entries.remove(index as usize).key)
     }
 
     /// Takes every waiting key out of a closed queue that will not be handed out.
-    fn leave_delayed(&mut self) {
+    fn leave(&mut self) {
         while let Some(index) = self.wheel.pop_any(&mut self.entries) {
             let key = self.forget(index);
             self.left.push(key);
         }
+        self.furthest = None;
+        if self.closing == Closing::ShutDown {
+            while let Some(index) = self.ready.pop_any(&mut self.entries) {
+                let key = self.forget(index);
+                self.left.push(key);
+            }
+        }
     }
 
-    /// No key comes in any more, and no delayed key goes out: what waits for its time is left.
-    pub(super) fn close(&mut self) {
-        self.closed = true;
-        self.leave_delayed();
+    /// No key comes in any more, and no delayed key goes out: what waits for its time at `now` is
+    /// left.
+    pub(super) fn close(&mut self, now: Timestamp) {
+        self.advance(now);
+        self.closing = self.closing.max(Closing::Closed);
+        self.leave();
     }
 
     /// As [`close`](Self::close), and no ready key goes out either.
     pub(super) fn shut_down(&mut self) {
-        self.close();
-        while let Some(index) = self.ready.pop_front(&mut self.entries) {
-            self.ready_len -= 1;
-            let key = self.forget(index);
-            self.left.push(key);
-        }
+        self.closing = Closing::ShutDown;
+        self.leave();
     }
 
     /// The keys that were left, each once.
@@ -280,205 +313,150 @@ impl<K> Machine<K> {
         std::mem::take(&mut self.left)
     }
 
+    /// Ends the processing of a key.
+    #[inline]
+    fn stop(&mut self, index: Index) {
+        let entry = &self.entries[index as usize];
+        self.processing_since = self.processing_since.wrapping_sub(entry.since.as_nanos());
+        self.processing.remove(&mut self.entries, index);
+        self.processing_len -= 1;
+    }
+
+    /// Ends the processing of a key that is done and that nobody wants again; `None` if somebody
+    /// does, or if a key that became due meanwhile would have to be looked for.
+    #[expect(
+        clippy::inline_always,
+        reason = "a key that is passed through memory costs more"
+    )]
+    #[inline(always)]
+    pub(super) fn finish_done(&mut self, index: Index) -> Option<K> {
+        let entry = &self.entries[index as usize];
+        if entry.phase == Phase::Dirty || entry.due != NEVER {
+            return None;
+        }
+        self.stop(index);
+        Some(self.forget(index))
+    }
+
     /// Ends the processing of a key. The key comes back if it is no longer live.
     pub(super) fn finish(&mut self, index: Index, outcome: Outcome, now: Timestamp) -> Option<K> {
         // What has become due meanwhile was ready first, although nobody has asked for it yet.
         self.advance(now);
-        self.processing.remove(&mut self.entries, index);
-        self.processing_len -= 1;
+        self.stop(index);
+        let (wish, failures) = outcome.wish();
         let entry = &mut self.entries[index as usize];
-        self.processing_since -= u128::from(entry.since.as_nanos());
-        let Phase::Processing { dirty } = entry.phase else {
-            unreachable!("only a worker finishes")
+        (entry.failures, entry.until) = (failures.count, failures.until);
+        let dirty = entry.phase == Phase::Dirty && !cfg!(tollgate_mutant = "done-before-dirty");
+        // A debounced key that became dirty has its time; any other is due at once.
+        let asked = if dirty && entry.window == NEVER {
+            0
+        } else {
+            entry.due
         };
-        let dirty = dirty && !cfg!(tollgate_mutant = "done-before-dirty");
-        let asked = std::mem::replace(&mut entry.due, NEVER);
-        entry.failures = Failures::default();
-        let due = match outcome {
-            Outcome::Done => asked,
-            Outcome::Requeue => 0,
-            Outcome::After(tick) => asked.min(tick),
-            Outcome::Retry(failures) => {
-                entry.failures = failures;
-                asked.min(tick_after(failures.until))
-            }
-        };
-        if dirty || !(due == NEVER || self.wheel.is_ahead(due)) {
-            self.make_ready(index, now);
-            return None;
+        if wish < asked {
+            entry.window = NEVER;
         }
-        if due == NEVER {
-            return Some(self.forget(index));
+        match asked.min(wish) {
+            NEVER => return Some(self.forget(index)),
+            due if self.wheel.is_ahead(due) => self.make_delayed(index, due),
+            _ => self.make_ready(index, now),
         }
-        self.make_delayed(index, due);
-        if self.closed {
-            self.leave_delayed();
+        if self.is_closed() {
+            self.leave();
         }
         None
     }
 
     /// Whether a key that is being processed was added again.
     pub(super) fn is_dirty(&self, index: Index) -> bool {
-        self.entries[index as usize].phase == Phase::Processing { dirty: true }
+        self.entries[index as usize].phase == Phase::Dirty
     }
 }
 
-impl<K: Eq> Machine<K> {
-    /// Finds the entry of a key, or makes one that is in no list yet.
-    fn entry(&mut self, hash: u64, key: K) -> Result<Found<K>, Refused<K>> {
-        if self.closed {
-            return Err(Refused::Closed(key));
+impl<K> Drop for Machine<K> {
+    fn drop(&mut self) {
+        for entry in self.entries.drain() {
+            drop(ManuallyDrop::into_inner(entry.key));
         }
-        let entries = &mut self.entries;
-        let has_room = entries.len() + self.promised < self.capacity;
-        // The caller's `Eq` runs here, before anything has changed.
-        let vacant = match self
-            .index
-            .find_entry(hash, |&at| entries[at as usize].key == key)
-        {
-            Ok(slot) => return Ok(Found::Live(*slot.get(), key)),
-            Err(_) if !has_room => return Err(Refused::Full(key)),
-            Err(_) => entries.vacant_entry(),
-        };
-        let index = Index::try_from(vacant.key()).expect("fewer than 2^32 keys");
-        let (due, since, failures) = (NEVER, Timestamp::ZERO, Failures::default());
-        vacant.insert(Entry {
-            key,
-            hash,
-            links: Links::new(),
-            phase: Phase::Ready,
-            due,
-            since,
-            failures,
-        });
-        self.index
-            .insert_unique(hash, index, |&at| self.entries[at as usize].hash);
-        Ok(Found::New(index))
-    }
-
-    /// Adds a key, to be handed out as soon as may be.
-    pub(super) fn add(
-        &mut self,
-        hash: u64,
-        key: K,
-        now: Timestamp,
-    ) -> Result<Added<K>, Refused<K>> {
-        let (index, spare) = match self.entry(hash, key)? {
-            Found::New(index) => {
-                self.make_ready(index, now);
-                return Ok(Added::New);
-            }
-            Found::Live(index, spare) => (index, spare),
-        };
-        let entry = &mut self.entries[index as usize];
-        match &mut entry.phase {
-            Phase::Ready | Phase::Processing { dirty: true } => return Ok(Added::Coalesced(spare)),
-            Phase::Delayed => {
-                self.wheel.remove(&mut self.entries, index);
-                self.make_ready(index, now);
-            }
-            Phase::Processing { dirty } => {
-                *dirty = true;
-                entry.due = NEVER;
-            }
-        }
-        Ok(Added::Updated(spare))
-    }
-
-    /// Adds a key, to be handed out not before `at`. Of two delays the earlier wins.
-    pub(super) fn add_at(
-        &mut self,
-        hash: u64,
-        key: K,
-        at: Timestamp,
-        now: Timestamp,
-    ) -> Result<Added<K>, Refused<K>> {
-        let due = tick_after(at);
-        if at <= now || !self.wheel.is_ahead(due) {
-            return self.add(hash, key, now);
-        }
-        let (index, spare) = match self.entry(hash, key)? {
-            Found::New(index) => {
-                self.make_delayed(index, due);
-                return Ok(Added::New);
-            }
-            Found::Live(index, spare) => (index, spare),
-        };
-        let entry = &mut self.entries[index as usize];
-        match entry.phase {
-            Phase::Delayed if due < entry.due => {
-                self.wheel.remove(&mut self.entries, index);
-                self.make_delayed(index, due);
-            }
-            Phase::Processing { dirty: false } if due < entry.due => entry.due = due,
-            _ => return Ok(Added::Coalesced(spare)),
-        }
-        Ok(Added::Updated(spare))
-    }
-
-    /// Takes a waiting key out, or the wish for another run of one that is being processed.
-    pub(super) fn remove<Q>(&mut self, hash: u64, key: &Q) -> Option<Removed<K>>
-    where
-        K: std::borrow::Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        let entries = &mut self.entries;
-        let index = *self
-            .index
-            .find(hash, |&at| entries[at as usize].key.borrow() == key)?;
-        let entry = &mut entries[index as usize];
-        match &mut entry.phase {
-            Phase::Ready => {
-                self.ready.remove(entries, index);
-                self.ready_len -= 1;
-            }
-            Phase::Delayed => self.wheel.remove(entries, index),
-            Phase::Processing { dirty } => {
-                let wished = *dirty || entry.due != NEVER;
-                *dirty = false;
-                entry.due = NEVER;
-                return wished.then_some(Removed::Wish);
-            }
-        }
-        Some(Removed::Key(self.forget(index)))
     }
 }
 
 impl<K: Clone> Machine<K> {
-    /// Hands out the key that has been ready longest.
-    pub(super) fn start(&mut self, now: Timestamp) -> Option<Started<K>> {
-        let index = self.ready.head()?;
-        // The caller's `Clone` runs here, before anything has changed.
-        let key = self.entries[index as usize].key.clone();
-        self.ready.remove(&mut self.entries, index);
-        self.ready_len -= 1;
-        let entry = &mut self.entries[index as usize];
-        let queued = now.saturating_since(entry.since);
-        entry.phase = Phase::Processing { dirty: false };
-        entry.since = now;
-        let failures = entry.failures;
+    /// A copy of the key whose turn it is.
+    #[inline]
+    pub(super) fn next_key(&self) -> Option<K> {
+        let index = self.ready.next()?;
+        Some(K::clone(&self.entries[index as usize].key))
+    }
+
+    /// Hands out the key whose turn it is, of which `key` is a copy: the caller's `Clone` has run
+    /// before anything changes.
+    #[expect(
+        clippy::inline_always,
+        reason = "a key that is passed through memory costs more"
+    )]
+    #[inline(always)]
+    pub(super) fn start(&mut self, key: K, now: Timestamp) -> Option<Started<K>> {
+        let index = self.ready.take_next(&mut self.entries)?;
+        let key = ManuallyDrop::new(key);
         self.processing.push_back(&mut self.entries, index);
         self.processing_len += 1;
-        self.processing_since += u128::from(now.as_nanos());
+        self.processing_since = self.processing_since.wrapping_add(now.as_nanos());
+        let entry = &mut self.entries[index as usize];
+        let ready_since = std::mem::replace(&mut entry.since, now);
+        entry.phase = Phase::Processing;
         Some(Started {
             index,
-            key,
-            queued,
-            failures,
+            key: ManuallyDrop::into_inner(key),
+            ready_since,
+            priority: entry.priority,
+            failures: entry.failures,
+            failing: if now >= entry.until {
+                Failing::Counts
+            } else {
+                Failing::Repeats
+            },
         })
     }
 }
 
-/// What [`Machine::remove`] took.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Removed<K> {
-    /// The key, which was waiting.
-    Key(K),
-    /// The wish to run it again; it is being processed.
-    Wish,
-}
+#[cfg(all(test, not(tollgate_loom)))]
+mod tests {
+    use super::super::admit::Room;
+    use super::super::entry::Hash;
+    use super::super::options::AddOptions;
+    use super::*;
 
-enum Found<K> {
-    New(Index),
-    Live(Index, K),
+    #[test]
+    fn a_live_key_costs_at_most_64_bytes_beside_itself() {
+        type Key = [u64; 3];
+        // As much as they cost between two doublings of the index, and right after one.
+        for capacity in [114_688_u64, 114_689, 200_000, 458_752, 458_753] {
+            let limits = Limits {
+                capacity: capacity as usize,
+                reserve: 0,
+                debounce: None,
+            };
+            let mut machine = Machine::new(limits);
+            for n in 0..capacity {
+                let hash = Hash::new(n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+                let options = AddOptions::new();
+                let added = machine.add(
+                    hash,
+                    &mut Some([n; 3]),
+                    options,
+                    Room::Free,
+                    Timestamp::ZERO,
+                );
+                added.expect("there is room");
+            }
+            let beside = size_of::<Entry<Key>>() - size_of::<Key>();
+            // A slot of the slab is no larger than what is in it.
+            assert_eq!(size_of::<Option<Entry<Key>>>(), size_of::<Entry<Key>>());
+            assert!(machine.entries.capacity() <= capacity as usize);
+            let index = machine.index.allocation_size().div_ceil(capacity as usize);
+            println!("{capacity} keys: {beside} bytes an entry, {index} in the index");
+            assert!(beside + index <= 64, "{capacity}: {beside} + {index}");
+        }
+    }
 }

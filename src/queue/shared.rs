@@ -1,238 +1,221 @@
-//! The machine under its lock, with those who wait for it.
+//! The state under its lock: the thin shell around the machine.
 
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{BuildHasher, Hash as HashKey};
+use std::mem;
+use std::ops::DerefMut;
 use std::sync::Arc;
-use std::task::Waker;
-use std::time::Duration;
 
 use super::add::AddError;
-use super::machine::{Added, Failures, Machine, Outcome, Refused, Started};
-use super::work::Work;
+use super::admit::{Added, Refused, Room};
+use super::entry::{Failures, Hash};
+use super::machine::{Failing, Outcome, Started};
+use super::options::AddOptions;
+use super::state::{State, Wakers};
 use crate::backoff::{Backoff, ExponentialBackoff, Random};
 use crate::clock::{Clock, Timestamp};
+use crate::limiter::RateLimiter;
 use crate::list::Index;
 use crate::observe::Observer;
-use crate::sync::Mutex;
-use crate::wait::{WaitId, WaitList};
+use crate::sync::{Mutex, MutexGuard};
 
-pub(super) struct Shared<K, C> {
+pub(super) struct Shared<K, C, S> {
     pub(super) state: Mutex<State<K>>,
     pub(super) clock: C,
-    pub(super) hasher: RandomState,
+    pub(super) hasher: S,
     pub(super) backoff: Box<dyn Backoff>,
+    /// After so many failures in a row a key is given up.
+    pub(super) max_attempts: Option<u16>,
     pub(super) random: Random,
-    pub(super) observer: Arc<dyn Observer>,
+    pub(super) limiter: Option<Arc<dyn RateLimiter>>,
+    pub(super) observer: Option<Arc<dyn Observer>>,
 }
 
-pub(super) struct State<K> {
-    pub(super) machine: Machine<K>,
-    /// Consumers, in line for a key.
-    pub(super) getters: WaitList<()>,
-    /// Consumers that have been woken and have not looked yet.
-    pub(super) woken: usize,
-    /// The one waiting consumer that sleeps until the next delayed key is due.
-    pub(super) leader: Option<Leader>,
-    /// Adders, in line for room; the flag says that room is promised.
-    pub(super) adders: WaitList<bool>,
-    pub(super) drainers: WaitList<()>,
-}
+/// The state while somebody changes it. It settles however that ends: also by a panic of the
+/// caller's `Eq` or `Clone`.
+pub(super) struct Change<K, G: DerefMut<Target = State<K>>>(
+    /// Until it is dropped.
+    Option<G>,
+);
 
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Leader {
-    pub(super) id: WaitId,
-    /// When it will look.
-    pub(super) armed: Option<Timestamp>,
-}
-
-impl<K> State<K> {
-    pub(super) fn new(machine: Machine<K>) -> Self {
-        let (getters, adders, drainers) = (WaitList::new(), WaitList::new(), WaitList::new());
-        Self {
-            machine,
-            getters,
-            woken: 0,
-            leader: None,
-            adders,
-            drainers,
+impl<K, G: DerefMut<Target = State<K>>> Change<K, G> {
+    #[inline]
+    pub(super) fn state(&mut self) -> &mut State<K> {
+        match &mut self.0 {
+            Some(state) => state,
+            None => unreachable!("not dropped yet"),
         }
     }
 
-    /// Restores, after any change, what those who wait rely on:
-    /// - as many consumers are awake as there are ready keys, or all of them;
-    /// - if keys are delayed and a consumer waits, one is set to look in time;
-    /// - if there is room, no adder waits;
-    /// - once the queue is closed, only drainers wait, and those only while there is work.
-    fn settle(&mut self, wakers: &mut Vec<Waker>) {
-        let closed = self.machine.is_closed();
-        while closed || self.woken < self.machine.ready_len() {
-            let Some(waker) = self.getters.wake_first() else {
-                break;
-            };
-            self.woken += 1;
-            wakers.push(waker);
-        }
-        while closed || self.machine.has_room() {
-            let Some((_, promised)) = self.adders.first_mut() else {
-                break;
-            };
-            if !closed {
-                *promised = true;
-                self.machine.promise_room();
-            }
-            wakers.extend(self.adders.wake_first());
-        }
-        if closed && self.machine.is_idle() {
-            wakers.extend(std::iter::from_fn(|| self.drainers.wake_first()));
-        }
-        wakers.extend(self.rearm());
+    /// Only unlocks, which is enough if nobody waits.
+    #[inline]
+    pub(super) fn unlock(mut self) {
+        debug_assert!(self.state().is_quiet(), "somebody waits");
+        drop(self.0.take());
+        // Nothing is left to be dropped, and dropping it would be a call.
+        mem::forget(self);
     }
+}
 
-    /// Makes sure that somebody looks when the next delayed key is due.
-    fn rearm(&mut self) -> Option<Waker> {
-        let due = self.machine.next_due()?;
-        match &mut self.leader {
-            Some(Leader {
-                armed: Some(armed), ..
-            }) if *armed <= due => None,
-            Some(leader) => {
-                leader.armed = Some(due);
-                self.getters.nudge(leader.id)
-            }
-            None => {
-                let (id, ()) = self.getters.first()?;
-                self.leader = Some(Leader {
-                    id,
-                    armed: Some(due),
-                });
-                self.getters.nudge(id)
-            }
+impl<K, G: DerefMut<Target = State<K>>> Drop for Change<K, G> {
+    #[expect(clippy::inline_always, reason = "mostly it is but the unlock")]
+    #[inline(always)]
+    fn drop(&mut self) {
+        if let Some(state) = self.0.take()
+            && !state.is_quiet()
+        {
+            settle(state);
         }
     }
 }
 
-impl<K, C> Shared<K, C> {
+/// Settles, and wakes once the lock is released. Out of line: mostly nobody waits.
+#[inline(never)]
+fn settle<K>(state: impl DerefMut<Target = State<K>>) {
+    // Dropped last, whatever happens.
+    let mut wakers = Wakers::default();
+    let mut state = state;
+    state.settle(&mut wakers);
+    drop(state);
+}
+
+impl<K, C, S> Shared<K, C, S> {
     /// Runs `change` under the lock, settles, and wakes after it.
+    #[inline]
     pub(super) fn with_state<T>(&self, change: impl FnOnce(&mut State<K>) -> T) -> T {
-        let mut wakers = Vec::new();
-        let output = {
-            let mut state = self.state.lock();
-            let output = change(&mut state);
-            state.settle(&mut wakers);
-            output
-        };
-        wakers.into_iter().for_each(Waker::wake);
-        output
+        change(self.change().state())
     }
 
-    pub(super) fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
-        self.hasher.hash_one(key)
+    /// Locks, until what comes back is dropped: then it settles.
+    #[inline]
+    pub(super) fn change(&self) -> Change<K, MutexGuard<'_, State<K>>> {
+        Change(Some(self.state.lock()))
+    }
+
+    #[inline]
+    pub(super) fn limiter(&self) -> Option<&dyn RateLimiter> {
+        self.limiter.as_deref()
+    }
+
+    #[inline]
+    pub(super) fn is_observed(&self) -> bool {
+        self.observer.is_some()
+    }
+
+    /// Tells the observer, if there is one; never under the lock.
+    #[inline]
+    pub(super) fn observe(&self, event: impl FnOnce(&dyn Observer)) {
+        if let Some(observer) = self.observer.as_deref() {
+            event(observer);
+        }
+    }
+
+    /// Reports an attempt to add, and drops the key that was left of it if it is spare, outside the
+    /// lock. The victim, if there was one, comes back.
+    #[inline]
+    pub(super) fn observe_add(
+        &self,
+        added: Result<Added, Refused>,
+        left: Option<K>,
+    ) -> Result<Option<K>, AddError<K>> {
+        self.observe(|observer| match added {
+            Ok(Added::New | Added::Updated) => observer.added(),
+            Ok(Added::Coalesced) => observer.coalesced(),
+            Ok(Added::Evicted) => {
+                observer.added();
+                observer.evicted();
+            }
+            Err(_) => observer.rejected(),
+        });
+        match (added, left) {
+            (Ok(Added::Evicted), victim) => Ok(victim),
+            (Err(Refused::Full), Some(key)) => Err(AddError::Full(key)),
+            (Err(Refused::Closed), Some(key)) => Err(AddError::Closed(key)),
+            _ => Ok(None),
+        }
     }
 }
 
-impl<K, C: Clock> Shared<K, C> {
-    /// Ends the processing of a key that was started with `failures` at `started`.
+impl<K, C, S: BuildHasher> Shared<K, C, S> {
+    #[inline]
+    pub(super) fn hash<Q: HashKey + ?Sized>(&self, key: &Q) -> Hash {
+        Hash::new(self.hasher.hash_one(key))
+    }
+}
+
+impl<K, C: Clock, S> Shared<K, C, S> {
+    /// Ends the processing of a key that was started at `started`. It comes back if it is no longer
+    /// live.
     pub(super) fn finish(
         &self,
         index: Index,
         outcome: Outcome,
         started: Timestamp,
         now: Timestamp,
-    ) {
+    ) -> Option<K> {
         let forgotten = self.with_state(|state| state.machine.finish(index, outcome, now));
-        drop(forgotten);
-        self.observer.finished(now.saturating_since(started));
-        if outcome != Outcome::Done {
-            self.observer.retried();
-        }
+        self.observe_finish(outcome, started, now);
+        forgotten
     }
 
-    /// The failures of a key whose run, begun at `started`, has failed too.
-    pub(super) fn failed(
-        &self,
-        before: Failures,
-        started: Timestamp,
-        now: Timestamp,
-        panicked: bool,
-    ) -> Failures {
-        // A run that began before the last backoff was over was brought on by an event: it does not
-        // raise the exponent.
-        let count = if started >= before.until {
-            before.count.saturating_add(1)
-        } else {
-            before.count
+    /// As [`finish`](Self::finish) with [`Outcome::Done`]. The time is read only if it matters.
+    #[inline]
+    pub(super) fn finish_done(&self, index: Index, started: Timestamp) -> Option<K> {
+        if self.observer.is_some() {
+            return self.finish(index, Outcome::Done, started, self.clock.now());
+        }
+        self.with_state(|state| {
+            let done = state.machine.finish_done(index);
+            done.or_else(|| {
+                let now = self.clock.now();
+                state.machine.finish(index, Outcome::Done, now)
+            })
+        })
+    }
+
+    pub(super) fn observe_finish(&self, outcome: Outcome, started: Timestamp, now: Timestamp) {
+        self.observe(|observer| {
+            observer.finished(now.saturating_since(started));
+            match outcome {
+                Outcome::Done => {}
+                Outcome::GiveUp(_) => observer.gave_up(),
+                Outcome::Requeue | Outcome::After(_) | Outcome::Retry(_) => observer.retried(),
+            }
+        });
+    }
+
+    /// The failures of a key whose run has failed too.
+    pub(super) fn failed(&self, held: &mut Started<K>, now: Timestamp) -> Failures {
+        let backoff: &dyn Backoff = match held.failing {
+            Failing::Asked => &ExponentialBackoff::DEFAULT,
+            Failing::Counts | Failing::Repeats => &*self.backoff,
         };
-        let backoff: &dyn Backoff = if panicked {
-            &ExponentialBackoff::DEFAULT
-        } else {
-            &*self.backoff
-        };
-        let delay = backoff.delay(count.max(1), self.random.next());
+        if held.failing == Failing::Counts {
+            held.failures = held.failures.saturating_add(1);
+        }
+        held.failing = Failing::Asked;
+        let delay = backoff.delay(held.failures.max(1).into(), self.random.next());
         Failures {
-            count,
+            count: held.failures,
             until: now.saturating_add(delay),
         }
     }
 }
 
-impl<K: Hash + Eq + Clone, C: Clock> Shared<K, C> {
-    pub(super) fn add(&self, key: K, delay: Option<Duration>) -> Result<(), AddError<K>> {
+impl<K: HashKey + Eq, C: Clock, S: BuildHasher> Shared<K, C, S> {
+    #[inline]
+    pub(super) fn add(
+        &self,
+        key: K,
+        options: AddOptions,
+        room: Room,
+    ) -> Result<Option<K>, AddError<K>> {
         let hash = self.hash(&key);
         let now = self.clock.now();
-        let added = self.with_state(|state| state.add(hash, key, delay, now));
-        self.observe_add(added)
-    }
-
-    /// Reports an attempt to add, and drops a spare key, outside the lock.
-    pub(super) fn observe_add(
-        &self,
-        added: Result<Added<K>, Refused<K>>,
-    ) -> Result<(), AddError<K>> {
-        match added {
-            Ok(Added::New | Added::Updated(_)) => self.observer.added(),
-            Ok(Added::Coalesced(_)) => self.observer.coalesced(),
-            Err(refused) => {
-                self.observer.rejected();
-                return Err(refused.into());
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn try_start(self: &Arc<Self>) -> Option<Work<K, C>> {
-        let now = self.clock.now();
-        let started = self.with_state(|state| state.start(now))?;
-        Some(self.hand_out(started, now))
-    }
-
-    pub(super) fn hand_out(self: &Arc<Self>, started: Started<K>, now: Timestamp) -> Work<K, C> {
-        let queued = started.queued;
-        // Made before the observer is called: should that panic, dropping it releases the key.
-        let work = Work::new(Arc::clone(self), started, now);
-        self.observer.started(queued);
-        work
-    }
-}
-
-impl<K: Eq + Clone> State<K> {
-    pub(super) fn add(
-        &mut self,
-        hash: u64,
-        key: K,
-        delay: Option<Duration>,
-        now: Timestamp,
-    ) -> Result<Added<K>, Refused<K>> {
-        // What has become due meanwhile was ready first, although nobody has asked for it yet.
-        self.machine.advance(now);
-        match delay {
-            None => self.machine.add(hash, key, now),
-            Some(delay) => self
-                .machine
-                .add_at(hash, key, now.saturating_add(delay), now),
-        }
-    }
-
-    pub(super) fn start(&mut self, now: Timestamp) -> Option<Started<K>> {
-        self.machine.advance(now);
-        self.machine.start(now)
+        let mut key = Some(key);
+        let added = self.with_state(|state| {
+            let machine = &mut state.machine;
+            machine.add(hash, &mut key, options, room, now)
+        });
+        self.observe_add(added, key)
     }
 }

@@ -70,6 +70,9 @@ impl Wheel {
 
     /// Moves the time to `to`, and every entry that is due by then to the end of `due`, in order.
     pub(super) fn advance<T: Timed>(&mut self, slab: &mut Slab<T>, to: u64, due: &mut List) {
+        if to <= self.now {
+            return;
+        }
         while let Some((level, slot, start)) = self.next_slot().filter(|next| next.2 <= to) {
             self.now = start;
             self.occupied[level] &= !(1 << slot);
@@ -126,7 +129,13 @@ impl Wheel {
 
 #[cfg(all(test, not(tollgate_loom)))]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use super::super::entry::{TICK, tick_after};
     use super::*;
+    use crate::backoff::Random;
+    use crate::clock::Timestamp;
     use crate::list::Links;
     use proptest::prelude::*;
 
@@ -137,7 +146,11 @@ mod tests {
     }
 
     impl Linked for Entry {
-        fn links(&mut self) -> &mut Links {
+        fn links(&self) -> &Links {
+            &self.links
+        }
+
+        fn links_mut(&mut self) -> &mut Links {
             &mut self.links
         }
     }
@@ -148,18 +161,111 @@ mod tests {
         }
     }
 
-    /// The last tick of the clock.
-    const END: u64 = u64::MAX / 1_000_000 + 1;
+    const MILLI: Duration = Duration::from_millis(1);
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
     #[derive(Clone, Debug)]
     enum Op {
-        Insert(u64),
+        Insert(Duration),
         Remove(usize),
-        Advance(u64),
+        Advance(Duration),
+    }
+
+    /// The wheel beside a list sorted by tick, and by age within a tick.
+    struct Pair {
+        wheel: Wheel,
+        slab: Slab<Entry>,
+        sorted: BTreeMap<(u64, usize), Index>,
+        now: Timestamp,
+        named: usize,
+    }
+
+    impl Pair {
+        fn new() -> Self {
+            Self {
+                wheel: Wheel::new(),
+                slab: Slab::new(),
+                sorted: BTreeMap::new(),
+                now: Timestamp::ZERO,
+                named: 0,
+            }
+        }
+
+        fn run(&mut self, op: &Op) {
+            match *op {
+                Op::Insert(delay) => self.insert(tick_after(self.now.saturating_add(delay))),
+                Op::Remove(pick) => {
+                    let index = pick % self.slab.capacity().max(1);
+                    if self.slab.contains(index) {
+                        self.wheel.remove(&mut self.slab, index as Index);
+                        let Entry { tick, name, .. } = self.slab.remove(index);
+                        assert_eq!(self.sorted.remove(&(tick, name)), Some(index as Index));
+                    }
+                }
+                Op::Advance(by) => self.advance(by),
+            }
+            self.check();
+        }
+
+        fn insert(&mut self, tick: u64) {
+            if !self.wheel.is_ahead(tick) {
+                assert!(tick * TICK <= self.now.as_nanos(), "only what is due");
+                return;
+            }
+            let name = self.named;
+            self.named += 1;
+            let links = Links::new();
+            let index = self.slab.insert(Entry { links, tick, name }) as Index;
+            self.wheel.insert(&mut self.slab, index);
+            self.sorted.insert((tick, name), index);
+        }
+
+        /// Everything that is due comes out, in order, and nothing else.
+        fn advance(&mut self, by: Duration) {
+            self.now = self.now.saturating_add(by);
+            let tick = self.now.as_nanos() / TICK;
+            let mut due = List::new();
+            self.wheel.advance(&mut self.slab, tick, &mut due);
+            while let Some(first) = self.sorted.first_entry()
+                && first.key().0 <= tick
+            {
+                let index = first.remove();
+                assert_eq!(due.pop_front(&mut self.slab), Some(index));
+                self.slab.remove(index as usize);
+            }
+            assert!(due.is_empty(), "nothing is early");
+        }
+
+        fn check(&self) {
+            assert_eq!(self.wheel.len(), self.sorted.len());
+            let first = self.sorted.first_key_value().map(|((tick, _), _)| *tick);
+            let next = self.wheel.next_tick();
+            assert_eq!(next.is_some(), first.is_some());
+            assert!(next <= first, "called again in time");
+            assert!(next.is_none_or(|next| self.wheel.is_ahead(next)), "in vain");
+        }
+
+        /// Takes out what is still in, in any order.
+        fn empty(mut self) {
+            while let Some(index) = self.wheel.pop_any(&mut self.slab) {
+                let Entry { tick, name, .. } = self.slab.remove(index as usize);
+                assert_eq!(self.sorted.remove(&(tick, name)), Some(index));
+                self.check();
+            }
+            assert!(self.sorted.is_empty(), "nothing stays in");
+        }
     }
 
     fn ops() -> impl Strategy<Value = Vec<Op>> {
-        let delay = prop_oneof![4 => 0..200u64, 2 => 0..100_000u64, 1 => 0..END, 1 => Just(END)];
+        let delay = prop_oneof![
+            4 => (0..200u64).prop_map(Duration::from_millis),
+            2 => (0..100_000u64).prop_map(Duration::from_millis),
+            2 => any::<u64>().prop_map(Duration::from_nanos),
+            1 => Just(Duration::ZERO),
+            1 => Just(MILLI),
+            1 => Just(YEAR),
+            1 => Just(Duration::MAX),
+        ];
         let op = prop_oneof![
             4 => delay.clone().prop_map(Op::Insert),
             1 => any::<usize>().prop_map(Op::Remove),
@@ -168,62 +274,50 @@ mod tests {
         prop::collection::vec(op, 1..200)
     }
 
-    /// The wheel beside a list sorted by tick, and by age within a tick.
-    #[derive(Default)]
-    struct Model {
-        now: u64,
-        waiting: Vec<(u64, usize, Index)>,
-    }
-
-    fn run(ops: Vec<Op>) {
-        let (mut wheel, mut slab, mut model) = (Wheel::new(), Slab::new(), Model::default());
-        for (name, op) in ops.into_iter().enumerate() {
-            match op {
-                Op::Insert(delay) => {
-                    let tick = model.now.saturating_add(delay).min(END);
-                    if !wheel.is_ahead(tick) {
-                        continue;
-                    }
-                    let index = slab.insert(Entry {
-                        links: Links::new(),
-                        tick,
-                        name,
-                    }) as Index;
-                    wheel.insert(&mut slab, index);
-                    model.waiting.push((tick, name, index));
-                    model.waiting.sort_unstable();
-                }
-                Op::Remove(pick) if !model.waiting.is_empty() => {
-                    let (_, _, index) = model.waiting.remove(pick % model.waiting.len());
-                    wheel.remove(&mut slab, index);
-                    slab.remove(index as usize);
-                }
-                Op::Remove(_) => {}
-                Op::Advance(by) => {
-                    model.now = model.now.saturating_add(by).min(END);
-                    let mut due = List::new();
-                    wheel.advance(&mut slab, model.now, &mut due);
-                    let split = model
-                        .waiting
-                        .partition_point(|(tick, ..)| *tick <= model.now);
-                    for (_, name, index) in model.waiting.drain(..split) {
-                        assert_eq!(due.pop_front(&mut slab), Some(index));
-                        assert_eq!(slab.remove(index as usize).name, name);
-                    }
-                    assert!(due.is_empty(), "nothing is early");
-                }
-            }
-            assert_eq!(wheel.len(), model.waiting.len());
-            let first = model.waiting.first().map(|(tick, ..)| *tick);
-            assert_eq!(wheel.next_tick().is_some(), first.is_some());
-            assert!(wheel.next_tick() <= first, "called again in time");
-        }
-    }
-
     proptest! {
         #[test]
         fn agrees_with_a_sorted_list(ops in ops()) {
-            run(ops);
+            let mut pair = Pair::new();
+            ops.iter().for_each(|op| pair.run(op));
+            pair.empty();
+        }
+    }
+
+    /// A delay of any magnitude, often one of those at which something might go wrong.
+    fn delay(random: u64) -> Duration {
+        let (kind, random) = (random % 16, random / 16);
+        match kind {
+            0 => Duration::ZERO,
+            1 => MILLI,
+            2 => YEAR,
+            3 => Duration::MAX,
+            4 => Duration::from_nanos(random),
+            // On the ends of slots and levels, and beside them.
+            5 | 6 => Duration::from_millis((1 << (random % 37)) + random / 37 % 3 - 1),
+            _ => Duration::from_nanos(random % (1 << 20 << (kind % 8 * 2))),
+        }
+    }
+
+    /// The next of many operations: time passes slowly, so that few entries lie at its end.
+    fn next(random: &Random) -> Op {
+        let pick = random.next();
+        match pick % 8 {
+            0..=3 => Op::Insert(delay(random.next())),
+            4 => Op::Remove(random.next() as usize),
+            _ if pick % 4_096 == 5 => Op::Advance(YEAR),
+            _ => Op::Advance(Duration::from_nanos((pick >> 32) % (1 << (pick / 8 % 32)))),
+        }
+    }
+
+    #[test]
+    fn agrees_with_a_sorted_list_for_ten_million_operations() {
+        for seed in 0..100 {
+            let (random, mut pair) = (Random::new(seed), Pair::new());
+            for _ in 0..100_000 {
+                pair.run(&next(&random));
+            }
+            pair.run(&Op::Advance(Duration::MAX));
+            pair.empty();
         }
     }
 }

@@ -1,18 +1,27 @@
 use std::fmt;
+use std::hash::{BuildHasher, Hash};
 use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
-use super::machine::{Failures, Outcome, Started};
+use super::add::AddError;
+use super::admit::Room;
+use super::dirtied::Dirtied;
+use super::machine::{Outcome, Started};
+use super::options::AddOptions;
 use super::shared::Shared;
-use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::list::Index;
+use super::{FastHash, Priority};
+use crate::clock::{Clock, SystemClock, Timer, Timestamp};
+use crate::wait::Wait;
 
 /// A key that is being worked on, by nobody else. It dereferences to the key.
 ///
 /// Say how it ended by consuming it. Dropping it, by a panic, a `?` or a cancelled future, is a
-/// [`retry`](Self::retry): a lost worker never loses work. None of this can fail, block for room,
-/// or allocate, whatever has become of the queue meanwhile.
+/// [`retry`](Self::retry), and never the last: a lost worker never loses work. None of this can
+/// fail, block for room, or allocate, whatever has become of the queue meanwhile. (Once a queue has
+/// evicted a key it keeps its delayed keys in a tree as well, which allocates.)
 ///
 /// ```
 /// use std::time::Duration;
@@ -27,36 +36,29 @@ use crate::list::Index;
 /// # Ok::<(), tollgate::QueueError>(())
 /// ```
 #[must_use = "dropping it is a retry"]
-pub struct Work<K, C: Clock = SystemClock> {
-    shared: Arc<Shared<K, C>>,
-    index: Index,
-    key: K,
-    queued: Duration,
+pub struct Work<K, C: Clock = SystemClock, S = FastHash> {
+    /// Until it has ended.
+    shared: Option<Arc<Shared<K, C, S>>>,
+    held: Started<K>,
     started: Timestamp,
-    failures: Failures,
-    /// The queue's backoff has been asked: if it panicked, it is not asked again.
-    asked: bool,
-    finished: bool,
 }
 
-impl<K, C: Clock> Work<K, C> {
-    pub(super) fn new(shared: Arc<Shared<K, C>>, started: Started<K>, now: Timestamp) -> Self {
-        let Started {
-            index,
-            key,
-            queued,
-            failures,
-        } = started;
+impl<K, C: Clock, S> Work<K, C, S> {
+    #[inline]
+    pub(super) fn new(shared: Arc<Shared<K, C, S>>, held: Started<K>, started: Timestamp) -> Self {
         Self {
-            shared,
-            index,
-            key,
-            queued,
-            started: now,
-            failures,
-            asked: false,
-            finished: false,
+            shared: Some(shared),
+            held,
+            started,
         }
+    }
+
+    /// Tells the observer that this was started; not under the lock. It is made before: should the
+    /// observer panic, dropping this releases the key.
+    #[inline]
+    pub(super) fn announce(&self) {
+        self.shared()
+            .observe(|observer| observer.started(self.queued()));
     }
 
     /// The work is done. The key is absent from now on, unless it was added meanwhile; its failures
@@ -69,8 +71,44 @@ impl<K, C: Clock> Work<K, C> {
     /// assert_eq!(queue.stats().ready + queue.stats().processing, 0);
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
+    #[inline]
     pub fn done(mut self) {
-        self.finish(|_, _| Outcome::Done);
+        if let Some(shared) = self.shared.take() {
+            shared.finish_done(self.held.index, self.started);
+        }
+    }
+
+    /// As [`done`](Self::done), and takes the next key if there is one, under one lock.
+    ///
+    /// ```
+    /// let queue = tollgate::WorkQueue::new(8)?;
+    /// queue.try_add(1).unwrap();
+    /// queue.try_add(2).unwrap();
+    /// let mut next = queue.get().wait();
+    /// let mut seen = Vec::new();
+    /// while let Some(work) = next {
+    ///     seen.push(*work);
+    ///     next = work.done_and_get();
+    /// }
+    /// assert_eq!(seen, [1, 2]);
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    #[inline]
+    pub fn done_and_get(mut self) -> Option<Self>
+    where
+        K: Clone,
+    {
+        let shared = self.shared.take()?;
+        let (now, index) = (shared.clock.now(), self.held.index);
+        let mut forgotten = None;
+        let next = shared.with_state(|state| {
+            forgotten = state.machine.finish(index, Outcome::Done, now);
+            let held = state.start(now, shared.limiter())?;
+            Some(Self::new(Arc::clone(&shared), held, now))
+        });
+        drop(forgotten);
+        shared.observe_finish(Outcome::Done, self.started, now);
+        next.inspect(Self::announce)
     }
 
     /// Once more, behind the keys that are ready; its failures are forgotten.
@@ -83,27 +121,51 @@ impl<K, C: Clock> Work<K, C> {
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
     pub fn requeue(mut self) {
-        self.finish(|_, _| Outcome::Requeue);
+        self.finish(|_, _, _| Outcome::Requeue);
     }
 
     /// Once more, after `delay` or when it is added, whichever is first; its failures are
     /// forgotten.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let queue = tollgate::WorkQueue::new(8)?;
+    /// queue.try_add("key").unwrap();
+    /// queue.try_get().unwrap().requeue_after(Duration::from_secs(60));
+    /// assert_eq!(queue.stats().delayed, 1);
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
     pub fn requeue_after(mut self, delay: Duration) {
-        self.finish(|_, now| Outcome::after(delay, now));
+        self.finish(|_, _, now| Outcome::after(delay, now));
     }
 
     /// It failed: once more, when the queue's [`Backoff`](crate::Backoff) is over or when it is
     /// added.
     ///
+    /// If it has failed as often in a row as the queue's
+    /// [attempts](super::QueueBuilder::max_attempts) allow, the key is given up: it is absent now,
+    /// and comes back to the caller, who knows what to do with such letters. One that was added
+    /// meanwhile runs again all the same.
+    ///
     /// ```
-    /// let queue = tollgate::WorkQueue::new(8)?;
+    /// let queue = tollgate::WorkQueue::builder(8).max_attempts(2).build()?;
     /// queue.try_add("key").unwrap();
-    /// queue.try_get().unwrap().retry();
-    /// assert_eq!(queue.stats().delayed, 1);
+    /// assert_eq!(queue.try_get().unwrap().retry(), None);
+    /// let work = queue.get().wait().unwrap(); // after 5 ms, the default backoff
+    /// assert_eq!(work.retry(), Some("key"));
+    /// assert_eq!(queue.stats().delayed, 0);
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
-    pub fn retry(mut self) {
-        self.finish(Self::failed);
+    pub fn retry(mut self) -> Option<K> {
+        self.finish(|work, shared, now| {
+            let failures = shared.failed(&mut work.held, now);
+            if shared.max_attempts.is_some_and(|max| failures.count >= max) {
+                Outcome::GiveUp(failures)
+            } else {
+                Outcome::Retry(failures)
+            }
+        })
     }
 
     /// It failed for good: do not retry. The key is absent from now on, unless it was added
@@ -121,7 +183,7 @@ impl<K, C: Clock> Work<K, C> {
     }
 
     /// How often in a row the key has failed before this run; events that came before a backoff was
-    /// over do not count.
+    /// over do not count. At most 65,535 are counted.
     ///
     /// ```
     /// let queue = tollgate::WorkQueue::new(8)?;
@@ -130,12 +192,38 @@ impl<K, C: Clock> Work<K, C> {
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
     pub const fn failures(&self) -> u32 {
-        self.failures.count
+        self.held.failures as u32
+    }
+
+    /// The priority with which it was handed out.
+    ///
+    /// ```
+    /// use tollgate::{Priority, WorkQueue};
+    ///
+    /// let queue = WorkQueue::new(8)?;
+    /// queue.try_add_with("key", Priority::LOW).unwrap();
+    /// assert_eq!(queue.try_get().unwrap().priority(), Priority::LOW);
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub const fn priority(&self) -> Priority {
+        self.held.priority
     }
 
     /// For how long the key was ready before it was handed out.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{ManualClock, WorkQueue};
+    ///
+    /// let clock = ManualClock::new();
+    /// let queue = WorkQueue::builder(8).clock(clock.clone()).build()?;
+    /// queue.try_add("key").unwrap();
+    /// clock.advance(Duration::from_secs(3));
+    /// assert_eq!(queue.try_get().unwrap().queued(), Duration::from_secs(3));
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
     pub const fn queued(&self) -> Duration {
-        self.queued
+        self.started.saturating_since(self.held.ready_since)
     }
 
     /// Whether the key was added while this ran: it will run once more, whatever the outcome.
@@ -150,46 +238,162 @@ impl<K, C: Clock> Work<K, C> {
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
     pub fn is_dirty(&self) -> bool {
-        self.shared.state.lock().machine.is_dirty(self.index)
+        let state = self.shared().state.lock();
+        state.machine.is_dirty(self.held.index)
     }
 
-    fn failed(&mut self, now: Timestamp) -> Outcome {
-        let panicked = std::mem::replace(&mut self.asked, true);
-        Outcome::Retry(
-            self.shared
-                .failed(self.failures, self.started, now, panicked),
-        )
+    /// Waits until the key [is dirty](Self::is_dirty): what this works on is out of date, so a long
+    /// run may as well stop and be done.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost.
+    ///
+    /// ```
+    /// let queue = tollgate::WorkQueue::new(8)?;
+    /// queue.try_add("key").unwrap();
+    /// let work = queue.try_get().unwrap();
+    /// queue.try_add("key").unwrap();
+    /// work.dirtied().wait(); // `work.dirtied().await` in a task, beside the work itself
+    /// assert!(work.is_dirty());
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn dirtied(&self) -> Wait<'_, Dirtied<'_, K, C, S>, C>
+    where
+        C: Timer,
+    {
+        let shared = self.shared();
+        Wait::new(&shared.clock, Dirtied::new(shared, self.held.index))
     }
 
-    fn finish(&mut self, outcome: impl FnOnce(&mut Self, Timestamp) -> Outcome) {
-        let now = self.shared.clock.now();
-        let outcome = outcome(self, now);
-        self.finished = true;
-        self.shared.finish(self.index, outcome, self.started, now);
+    /// Adds another key that this run has found to need work. It never waits, so that workers who
+    /// add keys to a full queue cannot all be waiting for each other; and it has the room that is
+    /// [kept for them](super::QueueBuilder::reserve), which the producers cannot fill.
+    ///
+    /// If even that is full, [`retry`](Self::retry) and return: this run comes back when there may
+    /// be room, and gives way to those that make it.
+    ///
+    /// # Errors
+    /// [`AddError`], which gives the key back.
+    ///
+    /// ```
+    /// use tollgate::{AddError, WorkQueue};
+    ///
+    /// let queue = WorkQueue::builder(2).reserve(1).build()?;
+    /// queue.try_add("parent").unwrap();
+    /// assert_eq!(queue.try_add("other"), Err(AddError::Full("other")));
+    /// let parent = queue.try_get().unwrap();
+    /// parent.add_related("child")?;
+    /// parent.done();
+    /// assert_eq!(*queue.try_get().unwrap(), "child");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn add_related(&self, key: K) -> Result<(), AddError<K>>
+    where
+        K: Hash + Eq,
+        S: BuildHasher,
+    {
+        self.add_related_with(key, AddOptions::new())
+    }
+
+    /// As [`add_related`](Self::add_related), with options.
+    ///
+    /// # Errors
+    /// [`AddError`], which gives the key back.
+    ///
+    /// ```
+    /// use tollgate::{Priority, WorkQueue};
+    ///
+    /// let queue = WorkQueue::new(8)?;
+    /// queue.try_add_with("parent", Priority::HIGH).unwrap();
+    /// let parent = queue.try_get().unwrap();
+    /// // Children of urgent parents are urgent.
+    /// parent.add_related_with("child", parent.priority()).unwrap();
+    /// assert_eq!(queue.try_get().unwrap().priority(), Priority::HIGH);
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn add_related_with(
+        &self,
+        key: K,
+        options: impl Into<AddOptions>,
+    ) -> Result<(), AddError<K>>
+    where
+        K: Hash + Eq,
+        S: BuildHasher,
+    {
+        self.shared()
+            .add(key, options.into(), Room::Reserve)
+            .map(drop)
+    }
+
+    #[inline]
+    fn shared(&self) -> &Arc<Shared<K, C, S>> {
+        let Some(shared) = &self.shared else {
+            unreachable!("ending it consumes it")
+        };
+        shared
+    }
+
+    /// The key of a run that was given up comes back.
+    fn finish(
+        &mut self,
+        outcome: impl FnOnce(&mut Self, &Shared<K, C, S>, Timestamp) -> Outcome,
+    ) -> Option<K> {
+        let shared = Arc::clone(self.shared());
+        let now = shared.clock.now();
+        let outcome = outcome(self, &shared, now);
+        self.shared = None;
+        shared.finish(self.held.index, outcome, self.started, now)
     }
 }
 
-impl<K, C: Clock> Deref for Work<K, C> {
+impl<K, C: Clock, S> Deref for Work<K, C, S> {
     type Target = K;
 
+    #[inline]
     fn deref(&self) -> &K {
-        &self.key
+        &self.held.key
     }
 }
 
-impl<K, C: Clock> Drop for Work<K, C> {
+impl<K, C: Clock, S> Drop for Work<K, C, S> {
+    #[inline]
     fn drop(&mut self) {
-        if !self.finished {
-            self.finish(Self::failed);
+        if self.shared.is_some() {
+            self.retry_dropped();
         }
     }
 }
 
-impl<K: fmt::Debug, C: Clock> fmt::Debug for Work<K, C> {
+impl<K, C: Clock, S> Work<K, C, S> {
+    #[cold]
+    fn retry_dropped(&mut self) {
+        let mut retried = self.retry_caught();
+        if self.shared.is_some() {
+            // The backoff has panicked. It is not asked again.
+            retried = retried.and(self.retry_caught());
+        }
+        // A worker that panics must not end the program because an observer does too.
+        if let Err(panic) = retried
+            && !thread::panicking()
+        {
+            resume_unwind(panic);
+        }
+    }
+
+    /// A retry that is never given up: there is nobody here to give the key to.
+    fn retry_caught(&mut self) -> thread::Result<Option<K>> {
+        catch_unwind(AssertUnwindSafe(|| {
+            self.finish(|work, shared, now| Outcome::Retry(shared.failed(&mut work.held, now)))
+        }))
+    }
+}
+
+impl<K: fmt::Debug, C: Clock, S> fmt::Debug for Work<K, C, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Work")
-            .field("key", &self.key)
-            .field("failures", &self.failures.count)
+            .field("key", &self.held.key)
+            .field("priority", &self.held.priority)
+            .field("failures", &self.held.failures)
             .finish_non_exhaustive()
     }
 }

@@ -106,7 +106,9 @@ mod tests {
             quota(" 100 / s  burst 20 "),
             Quota::per_second(100).unwrap().burst(20)
         );
+        assert_eq!(quota("60/min"), Quota::per_minute(60));
         assert_eq!(quota("5000/h"), Quota::per_hour(5_000));
+        assert_eq!(quota("1/d"), Quota::per_day(1));
         assert_eq!(quota("1/90ms"), Quota::new(1, Duration::from_millis(90)));
         assert_eq!(quota("unlimited"), Ok(Quota::unlimited()));
     }

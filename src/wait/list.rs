@@ -29,7 +29,11 @@ struct Slot<T> {
 pub(crate) struct WaitId(Index);
 
 impl<T> Linked for Slot<T> {
-    fn links(&mut self) -> &mut Links {
+    fn links(&self) -> &Links {
+        &self.links
+    }
+
+    fn links_mut(&mut self) -> &mut Links {
         &mut self.links
     }
 }
@@ -89,6 +93,23 @@ impl<T> WaitList<T> {
     /// woken anyway.
     pub(crate) fn nudge(&self, id: WaitId) -> Option<Waker> {
         self.slots[id.0 as usize].waker.clone()
+    }
+
+    /// Whether nobody is in line or has a slot still.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Takes those out of the line who wait for this, to be woken once the lock is released.
+    pub(crate) fn wake_where(&mut self, wanted: impl Fn(&T) -> bool) -> Vec<Waker> {
+        let mut found: Vec<Index> = self.line.iter(&self.slots).collect();
+        found.retain(|&index| wanted(&self.slots[index as usize].wants));
+        let woken = found.into_iter().filter_map(|index| {
+            self.line.remove(&mut self.slots, index);
+            self.slots[index as usize].waker.take()
+        });
+        woken.collect()
     }
 
     pub(crate) fn was_woken(&self, id: WaitId) -> bool {

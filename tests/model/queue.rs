@@ -1,21 +1,59 @@
-//! The work queue as plain maps and lists, and the operations that the property tests, the fuzzer
-//! and its seeds run against both.
+//! The operations that the property tests, the fuzzer and its seeds run against the work queue and
+//! against its naive model.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tollgate::{AddError, Clock, Drained, ExponentialBackoff, ManualClock, Wait, Work, WorkQueue};
+use tollgate::queue::KeyState;
+use tollgate::{
+    AddError, AddOptions, Clock, Drained, ExponentialBackoff, LockedTokenBucket, ManualClock,
+    Merge, Priority, Quota, Wait, Work, WorkQueue,
+};
+
+mod naive_queue;
+
+use naive_queue::{Model, Room, Start, State};
 
 const MILLI: u64 = 1_000_000;
 const BASE: Duration = Duration::from_millis(5);
 const MAX: Duration = Duration::from_secs(60);
+/// A rate-limited queue hands out one key per 10 ms, and up to three at once.
+const PER_TOKEN: u64 = 10 * MILLI;
+const BURST: u64 = 3;
+
+/// How the queue is built.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Config {
+    pub(crate) capacity: usize,
+    pub(crate) reserve: usize,
+    /// How long a key must be quiet, and how long it may be put off, in nanoseconds.
+    pub(crate) debounce: Option<(u64, u64)>,
+    pub(crate) attempts: Option<u16>,
+    pub(crate) rate_limited: bool,
+}
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Op {
     Add(u8),
     /// Nanoseconds.
     AddAfter(u8, u64),
+    /// With a priority, and nanoseconds.
+    AddWith(u8, i8, u64, Merge),
+    /// As `AddWith`, the earlier of two delays; a full queue gives up another.
+    AddOrEvict(u8, i8, u64),
+    /// As `AddWith`, the earlier of two delays; a full queue takes note that it missed one.
+    AddOrResync(u8, i8, u64),
+    /// By one of the workers: which, the key and its priority.
+    AddRelated(u8, u8, i8),
+    /// Asks whether to list everything again.
+    Resync,
     Get,
+    /// Ends the work on one of the keys that are held, and takes the next.
+    DoneAndGet(u8),
+    GetBatch(u8),
+    Pause,
+    Resume,
     /// Ends the work on one of the keys that are held.
     Finish(u8, Outcome),
     Remove(u8),
@@ -37,275 +75,20 @@ pub(crate) enum Outcome {
     Drop,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum State {
-    Ready {
-        since: u64,
-    },
-    /// Due at a tick; of those due at the same, the first to come is the first.
-    Delayed {
-        tick: u64,
-        order: u64,
-    },
-    Running {
-        since: u64,
-        dirty: bool,
-        delay: Option<u64>,
-    },
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    state: State,
-    failures: u32,
-    until: u64,
-}
-
-/// What a worker is told of its key.
-#[derive(Debug, PartialEq, Eq)]
-struct Start {
-    key: u8,
-    queued: u64,
-    failures: u32,
-}
-
-#[derive(Debug)]
-struct Model {
-    capacity: usize,
-    entries: BTreeMap<u8, Entry>,
-    ready: VecDeque<u8>,
-    arrivals: u64,
-    closed: bool,
-    left: Vec<u8>,
-}
-
-impl Model {
-    fn new(capacity: usize) -> Self {
-        Self {
-            capacity,
-            entries: BTreeMap::new(),
-            ready: VecDeque::new(),
-            arrivals: 0,
-            closed: false,
-            left: Vec::new(),
-        }
-    }
-
-    fn set(&mut self, key: u8, state: State) {
-        self.ready.retain(|&ready| ready != key);
-        if let State::Ready { .. } = state {
-            self.ready.push_back(key);
-        }
-        let new = Entry {
-            state,
-            failures: 0,
-            until: 0,
-        };
-        self.entries.entry(key).or_insert(new).state = state;
-    }
-
-    fn delay(&mut self, key: u8, tick: u64) {
-        self.arrivals += 1;
-        let order = self.arrivals;
-        self.set(key, State::Delayed { tick, order });
-        if self.closed {
-            self.leave_delayed();
-        }
-    }
-
-    fn delayed(&self) -> Vec<(u64, u64, u8)> {
-        let due = |(&key, entry): (&u8, &Entry)| match entry.state {
-            State::Delayed { tick, order } => Some((tick, order, key)),
-            _ => None,
-        };
-        let mut delayed: Vec<_> = self.entries.iter().filter_map(due).collect();
-        delayed.sort_unstable();
-        delayed
-    }
-
-    /// What is due becomes ready, in order of its time.
-    fn pass_time(&mut self, now: u64) {
-        for (tick, _, key) in self.delayed() {
-            if tick * MILLI <= now {
-                self.set(
-                    key,
-                    State::Ready {
-                        since: tick * MILLI,
-                    },
-                );
-            }
-        }
-    }
-
-    fn leave_delayed(&mut self) {
-        for (_, _, key) in self.delayed() {
-            self.entries.remove(&key);
-            self.left.push(key);
-        }
-    }
-
-    fn add(&mut self, key: u8, delay: u64, now: u64) -> Result<(), AddError<u8>> {
-        if self.closed {
-            return Err(AddError::Closed(key));
-        }
-        self.pass_time(now);
-        let tick = (now + delay).div_ceil(MILLI);
-        match self.entries.get(&key).map(|entry| entry.state) {
-            None if self.entries.len() == self.capacity => return Err(AddError::Full(key)),
-            None | Some(State::Delayed { .. }) if delay == 0 => {
-                self.set(key, State::Ready { since: now });
-            }
-            None => self.delay(key, tick),
-            Some(State::Delayed { tick: old, .. }) if tick < old => self.delay(key, tick),
-            Some(State::Running { since, .. }) if delay == 0 => {
-                self.set(
-                    key,
-                    State::Running {
-                        since,
-                        dirty: true,
-                        delay: None,
-                    },
-                );
-            }
-            Some(State::Running {
-                since,
-                dirty: false,
-                delay,
-            }) => {
-                let delay = Some(delay.map_or(tick, |old| old.min(tick)));
-                self.set(
-                    key,
-                    State::Running {
-                        since,
-                        dirty: false,
-                        delay,
-                    },
-                );
-            }
-            Some(_) => {}
-        }
-        Ok(())
-    }
-
-    fn get(&mut self, now: u64) -> Option<Start> {
-        self.pass_time(now);
-        let key = *self.ready.front()?;
-        let entry = self.entries[&key];
-        let State::Ready { since } = entry.state else {
-            panic!("{key} is in the line")
-        };
-        self.set(
-            key,
-            State::Running {
-                since: now,
-                dirty: false,
-                delay: None,
-            },
-        );
-        let (queued, failures) = (now - since, entry.failures);
-        Some(Start {
-            key,
-            queued,
-            failures,
-        })
-    }
-
-    fn finish(&mut self, key: u8, outcome: Outcome, now: u64) {
-        self.pass_time(now);
-        let entry = self.entries.get_mut(&key).expect("held");
-        let State::Running {
-            since,
-            dirty,
-            delay,
-        } = entry.state
-        else {
-            panic!("{key} is held")
-        };
-        let failed = matches!(outcome, Outcome::Retry | Outcome::Drop);
-        if failed {
-            // A run that began before the last backoff was over does not raise the exponent.
-            entry.failures += u32::from(since >= entry.until);
-            entry.until = now + backoff(entry.failures);
-        } else {
-            (entry.failures, entry.until) = (0, 0);
-        }
-        let wanted = match outcome {
-            Outcome::Done | Outcome::Fail => None,
-            Outcome::Requeue => Some(0),
-            Outcome::RequeueAfter(delay) => Some((now + delay).div_ceil(MILLI)),
-            Outcome::Retry | Outcome::Drop => Some(entry.until.div_ceil(MILLI)),
-        };
-        let tick = delay.into_iter().chain(wanted).min();
-        match tick {
-            _ if dirty => self.set(key, State::Ready { since: now }),
-            None => drop(self.entries.remove(&key)),
-            Some(tick) if tick * MILLI <= now || matches!(outcome, Outcome::RequeueAfter(0)) => {
-                self.set(key, State::Ready { since: now });
-            }
-            Some(tick) => self.delay(key, tick),
-        }
-    }
-
-    fn remove(&mut self, key: u8) -> bool {
-        match self.entries.get(&key).map(|entry| entry.state) {
-            None => false,
-            Some(State::Running {
-                since,
-                dirty,
-                delay: wish,
-            }) => {
-                self.set(
-                    key,
-                    State::Running {
-                        since,
-                        dirty: false,
-                        delay: None,
-                    },
-                );
-                dirty || wish.is_some()
-            }
-            Some(_) => {
-                self.ready.retain(|&ready| ready != key);
-                self.entries.remove(&key).is_some()
-            }
-        }
-    }
-
-    fn close(&mut self) {
-        self.closed = true;
-        self.leave_delayed();
-    }
-
-    fn shutdown_now(&mut self) {
-        self.close();
-        for key in std::mem::take(&mut self.ready) {
-            self.entries.remove(&key);
-            self.left.push(key);
-        }
-    }
-
-    fn take_left(&mut self) -> Vec<u8> {
-        sorted(std::mem::take(&mut self.left))
-    }
-
-    /// How many are ready, delayed and running.
-    fn counts(&self) -> (usize, usize, usize) {
-        let delayed = self.delayed().len();
-        let running = self.entries.len() - self.ready.len() - delayed;
-        (self.ready.len(), delayed, running)
-    }
-}
-
-/// 5 ms doubled with each failure, at most a minute.
-fn backoff(failures: u32) -> u64 {
-    let delay = BASE.as_nanos() << failures.saturating_sub(1).min(40);
-    u64::try_from(delay.min(MAX.as_nanos())).expect("at most a minute")
-}
-
 /// In what order keys are returned is not promised.
 fn sorted(mut keys: Vec<u8>) -> Vec<u8> {
     keys.sort_unstable();
     keys
+}
+
+/// How a key is added.
+#[derive(Clone, Copy, Debug)]
+enum How {
+    Try,
+    Evict,
+    Resync,
+    /// By the worker that is held at this place.
+    Related(usize),
 }
 
 /// The queue beside its model.
@@ -319,15 +102,28 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(capacity: usize) -> Self {
+    fn new(config: Config) -> Self {
         let clock = ManualClock::new();
-        let queue = WorkQueue::builder(capacity)
+        let mut builder = WorkQueue::builder(config.capacity)
             .backoff(ExponentialBackoff::new(BASE, MAX).jitter(0))
+            .reserve(config.reserve)
             .clock(clock.clone());
+        if let Some((quiet, max)) = config.debounce {
+            builder = builder.debounce(Duration::from_nanos(quiet), Duration::from_nanos(max));
+        }
+        if let Some(attempts) = config.attempts {
+            builder = builder.max_attempts(attempts);
+        }
+        if config.rate_limited {
+            let quota = Quota::new(1, Duration::from_nanos(PER_TOKEN)).expect("a rate");
+            let quota = quota.burst(BURST).expect("a burst");
+            let limiter = LockedTokenBucket::with_clock(quota, clock.clone());
+            builder = builder.rate_limit(Arc::new(limiter.expect("a quota")));
+        }
         Self {
-            queue: queue.build().expect("a capacity"),
+            queue: builder.build().expect("a capacity"),
             clock,
-            model: Model::new(capacity),
+            model: Model::new(config),
             held: Vec::new(),
             owed: BTreeSet::new(),
         }
@@ -337,21 +133,53 @@ impl Pair {
         self.clock.now().as_nanos()
     }
 
-    fn added(&mut self, key: u8, got: Result<(), AddError<u8>>, delay: u64) {
-        let expected = self.model.add(key, delay, self.now());
+    fn add(&mut self, key: u8, (priority, delay, merge): (i8, u64, Merge), how: How) {
+        let priority = Priority::new(i32::from(priority)).expect("in range");
+        let options = AddOptions::new()
+            .priority(priority)
+            .after(Duration::from_nanos(delay))
+            .merge(merge);
+        let got = match how {
+            How::Try => self.queue.try_add_with(key, options).map(|()| None),
+            How::Evict => self.queue.try_add_or_evict(key, options),
+            How::Resync => self.queue.try_add_or_resync(key, options).map(|()| None),
+            How::Related(worker) => {
+                let added = self.held[worker].add_related_with(key, options);
+                added.map(|()| None)
+            }
+        };
+        let room = match how {
+            How::Try | How::Resync => Room::Free,
+            How::Evict => Room::Evict(got.ok().flatten()),
+            How::Related(_) => Room::Reserve,
+        };
+        let options = (priority.value(), delay, merge);
+        let expected = self.model.add(key, options, room, self.now());
+        if matches!((how, expected), (How::Resync, Err(AddError::Full(_)))) {
+            self.model.missed += 1;
+        }
         assert_eq!(got, expected);
-        if got.is_ok() {
+        if let Ok(victim) = got {
+            if let Some(victim) = victim {
+                self.owed.remove(&victim);
+            }
             self.owed.insert(key);
         }
     }
 
     fn get(&mut self) -> bool {
-        let expected = self.model.get(self.now());
         let work = self.queue.try_get();
+        self.got(work)
+    }
+
+    /// A key was handed out, or none.
+    fn got(&mut self, work: Option<Work<u8, ManualClock>>) -> bool {
+        let expected = self.model.get(self.now());
         let got = work.as_ref().map(|work| Start {
             key: **work,
             queued: u64::try_from(work.queued().as_nanos()).expect("64 bits"),
             failures: work.failures(),
+            priority: work.priority().value(),
         });
         assert_eq!(got, expected);
         let Some(work) = work else { return false };
@@ -366,15 +194,16 @@ impl Pair {
             return;
         }
         let work = self.held.remove(usize::from(pick) % self.held.len());
-        self.model.finish(*work, outcome, self.now());
-        if !matches!(outcome, Outcome::Done | Outcome::Fail) {
-            self.owed.insert(*work);
+        let key = *work;
+        let given_up = self.model.finish(key, outcome, self.now());
+        if !given_up && !matches!(outcome, Outcome::Done | Outcome::Fail) {
+            self.owed.insert(key);
         }
         match outcome {
             Outcome::Done => work.done(),
             Outcome::Requeue => work.requeue(),
             Outcome::RequeueAfter(nanos) => work.requeue_after(Duration::from_nanos(nanos)),
-            Outcome::Retry => work.retry(),
+            Outcome::Retry => assert_eq!(work.retry(), given_up.then_some(key)),
             Outcome::Fail => work.fail(),
             Outcome::Drop => drop(work),
         }
@@ -389,7 +218,7 @@ impl Pair {
 
     fn drain(&mut self) {
         let drained: Drained<u8> = Wait::wait(self.queue.drain(Duration::ZERO));
-        self.model.close();
+        self.model.close(self.now());
         let (ready, _, processing) = self.model.counts();
         assert_eq!((drained.ready, drained.processing), (ready, processing));
         self.returned(drained.returned);
@@ -397,13 +226,48 @@ impl Pair {
 
     fn run(&mut self, op: Op) {
         match op {
-            Op::Add(key) => {
-                let got = self.queue.try_add(key);
-                self.added(key, got, 0);
+            Op::Add(key) => self.add(key, (0, 0, Merge::Earlier), How::Try),
+            Op::AddAfter(key, delay) => self.add(key, (0, delay, Merge::Earlier), How::Try),
+            Op::AddWith(key, priority, delay, merge) => {
+                self.add(key, (priority, delay, merge), How::Try);
             }
-            Op::AddAfter(key, delay) => {
-                let got = self.queue.try_add_after(key, Duration::from_nanos(delay));
-                self.added(key, got, delay);
+            Op::AddOrEvict(key, priority, delay) => {
+                self.add(key, (priority, delay, Merge::Earlier), How::Evict);
+            }
+            Op::AddOrResync(key, priority, delay) => {
+                self.add(key, (priority, delay, Merge::Earlier), How::Resync);
+            }
+            Op::AddRelated(..) if self.held.is_empty() => {}
+            Op::AddRelated(pick, key, priority) => {
+                let worker = usize::from(pick) % self.held.len();
+                self.add(key, (priority, 0, Merge::Earlier), How::Related(worker));
+            }
+            Op::Resync => assert_eq!(self.queue.try_resync(), self.model.resync()),
+            Op::DoneAndGet(_) if self.held.is_empty() => {}
+            Op::DoneAndGet(pick) => {
+                let work = self.held.remove(usize::from(pick) % self.held.len());
+                self.model.finish(*work, Outcome::Done, self.now());
+                let next = work.done_and_get();
+                self.got(next);
+            }
+            Op::GetBatch(max) => {
+                let max = usize::from(max % 5);
+                let batch = self.queue.try_get_batch(max);
+                let mut works = batch.into_iter().flatten();
+                for _ in 0..max {
+                    if !self.got(works.next()) {
+                        break;
+                    }
+                }
+                assert!(works.next().is_none());
+            }
+            Op::Pause => {
+                self.queue.pause();
+                self.model.paused = true;
+            }
+            Op::Resume => {
+                self.queue.resume();
+                self.model.paused = false;
             }
             Op::Get => drop(self.get()),
             Op::Finish(pick, outcome) => self.finish(pick, outcome),
@@ -413,7 +277,7 @@ impl Pair {
             }
             Op::Close => {
                 let returned = self.queue.close();
-                self.model.close();
+                self.model.close(self.now());
                 self.returned(returned);
             }
             Op::Drain => self.drain(),
@@ -422,16 +286,30 @@ impl Pair {
                 self.model.shutdown_now();
                 self.returned(returned);
             }
-            Op::Advance(nanos) => self.clock.advance(Duration::from_nanos(nanos)),
+            Op::Advance(nanos) => {
+                self.clock.advance(Duration::from_nanos(nanos));
+                // The next operation must find out by itself what has become due.
+                return;
+            }
         }
         self.check();
     }
 
-    fn check(&self) {
+    fn check(&mut self) {
+        self.model.pass_time(self.now());
         let stats = self.queue.stats();
         let counts = (stats.ready, stats.delayed, stats.processing);
         assert_eq!(counts, self.model.counts());
         assert!(counts.0 + counts.1 + counts.2 <= stats.capacity);
+        for key in self.queue.snapshot() {
+            if let KeyState::Delayed = key.state {
+                let State::Delayed { tick, .. } = self.model.entries[&key.key].state else {
+                    panic!("{} is not delayed", key.key)
+                };
+                let due_in = Duration::from_nanos(tick * MILLI - self.now());
+                assert_eq!(key.due_in, Some(due_in));
+            }
+        }
         for work in &self.held {
             let state = self.model.entries[&**work].state;
             let dirty = matches!(state, State::Running { dirty: true, .. });
@@ -441,9 +319,12 @@ impl Pair {
 
     /// Works until nothing is left. Nothing that was owed may be missing then.
     fn work_off(mut self) {
+        self.run(Op::Resume);
         loop {
             while self.get() {}
-            if self.held.is_empty() {
+            if self.held.is_empty() && self.model.ready_len() > 0 {
+                self.clock.advance(Duration::from_nanos(PER_TOKEN));
+            } else if self.held.is_empty() {
                 match self.model.delayed().last() {
                     Some((tick, ..)) => self.clock.advance(Duration::from_nanos(tick * MILLI)),
                     None => break,
@@ -454,7 +335,7 @@ impl Pair {
             }
         }
         let left = self.queue.close();
-        self.model.close();
+        self.model.close(self.now());
         self.returned(left);
         assert!(self.owed.is_empty(), "lost: {:?}", self.owed);
         assert_eq!(self.model.counts(), (0, 0, 0));
@@ -467,8 +348,8 @@ impl Pair {
 ///
 /// # Panics
 /// At the first difference.
-pub(crate) fn run(capacity: usize, ops: &[Op]) {
-    let mut pair = Pair::new(capacity);
+pub(crate) fn run(config: Config, ops: &[Op]) {
+    let mut pair = Pair::new(config);
     for &op in ops {
         pair.run(op);
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, anyhow, bail};
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tollgate::{AtomicTokenBucket, Observer};
 
 use crate::cli::Args;
@@ -35,11 +35,12 @@ pub async fn run(args: &Args) -> Result<ExitCode> {
     let measure = Arc::new(Measure::new());
     let (metrics, observer) = observe(args, &measure).await?;
     let operator = Operator::start(&client, args.workers, &observer);
+    let mut signals = StopSignals::listen()?;
     println!("running; stop with SIGINT or SIGTERM");
     tokio::select! {
         line = operator.failed() => bail!(line),
         () = serve(metrics.as_ref(), &operator) => {}
-        signal = stop_signal() => println!("{}: draining", signal?),
+        signal = signals.first() => println!("{signal}: draining"),
     }
     let left = operator.drain(args.drain_timeout).await;
     println!("{}", report::stopped(left));
@@ -88,15 +89,29 @@ pub async fn serve(metrics: Option<&Metrics>, operator: &Operator) {
     }
 }
 
-/// Completes with the name of the first SIGINT or SIGTERM.
-///
-/// # Errors
-/// If the system does not let us listen for signals.
-pub async fn stop_signal() -> Result<&'static str> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = interrupt.recv() => Ok("SIGINT"),
-        _ = terminate.recv() => Ok("SIGTERM"),
+/// SIGINT and SIGTERM, which end the process until they are listened for, and from then on are noted.
+pub struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl StopSignals {
+    /// To be called before anyone is told that the operator runs.
+    ///
+    /// # Errors
+    /// If the system does not let us listen for signals.
+    pub fn listen() -> Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    /// Completes with the name of the first that came since [`listen`](Self::listen).
+    pub async fn first(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use kube::Config;
 use serde_json::json;
-use tokio::time::interval;
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use tollgate::AtomicTokenBucket;
 
 use crate::apiserver::account::largest_excess;
@@ -18,7 +18,7 @@ use crate::apiserver::{ApiServer, Options};
 use crate::children::snapshot_name;
 use crate::cli::Args;
 use crate::client::{self, OPERATOR_AGENT};
-use crate::cluster::{observe, serve, stop_signal};
+use crate::cluster::{StopSignals, observe, serve};
 use crate::crd::DatabaseSpec;
 use crate::load::{Expected, Fate, Load};
 use crate::measure::Measure;
@@ -48,6 +48,7 @@ pub async fn run(args: &Args) -> Result<ExitCode> {
     let server = ApiServer::start(options)
         .await
         .context("the embedded API server cannot start")?;
+    let mut signals = StopSignals::listen()?;
     println!("API server on {}, budget {}", server.url(), args.quota()?);
 
     let budget = Arc::new(AtomicTokenBucket::new(args.quota()?)?);
@@ -71,7 +72,7 @@ pub async fn run(args: &Args) -> Result<ExitCode> {
     let stopped = tokio::select! {
         line = operator.failed() => bail!(line),
         () = serve(metrics.as_ref(), &operator) => None,
-        signal = stop_signal() => Some(signal?),
+        signal = signals.first() => Some(signal),
         converged = run.converge(&mut load) => { converged?; None }
     };
     let took = started.elapsed();
@@ -102,6 +103,13 @@ fn objects(expected: &Expected) -> String {
     format!("{} / {deleted}", expected.len())
 }
 
+/// When to show progress: never at the cost of what the run waits for, however long it takes.
+fn ticks() -> Interval {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
 /// A run under way.
 struct Run<'a> {
     server: &'a ApiServer,
@@ -128,7 +136,7 @@ impl Run<'_> {
     /// Shows progress until `work` is done.
     async fn show_while<T>(&mut self, expected: &Expected, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
-        let mut tick = interval(TICK);
+        let mut tick = ticks();
         loop {
             tokio::select! {
                 done = &mut work => return done,
@@ -140,7 +148,7 @@ impl Run<'_> {
     /// Shows progress until `enough` objects have converged, or nothing has changed for too long:
     /// `false`.
     async fn until(&mut self, expected: &Expected, enough: usize) -> bool {
-        let mut tick = interval(TICK);
+        let mut tick = ticks();
         let mut best = (0, Instant::now());
         loop {
             tick.tick().await;
@@ -182,28 +190,30 @@ pub fn unconverged(server: &ApiServer, expected: &Expected) -> Vec<Key> {
 }
 
 fn is_converged(server: &ApiServer, key: &Key, spec: &DatabaseSpec) -> bool {
-    let get = |plural: &str| {
-        server
-            .get(plural, &key.namespace, &key.name)
-            .unwrap_or_default()
+    let get = |plural: &str| server.get(plural, &key.namespace, &key.name);
+    let (Some(database), Some(config), Some(instances), Some(service)) = (
+        get("databases"),
+        get("configmaps"),
+        get("statefulsets"),
+        get("services"),
+    ) else {
+        return false;
     };
-    let database = get("databases");
     let status = &database["status"];
     let ready = status["conditions"]
         .as_array()
         .into_iter()
         .flatten()
         .any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
-    let (config, instances) = (get("configmaps"), get("statefulsets"));
-    database["spec"] == json!(spec)
-        && ready
+    ready
+        && database["spec"] == json!(spec)
         && status["observedGeneration"] == database["metadata"]["generation"]
-        && status["readyReplicas"] == json!(spec.replicas)
-        && config["data"]["engine"] == json!(spec.engine)
-        && config["data"]["storage"] == json!(spec.storage)
-        && instances["spec"]["replicas"] == json!(spec.replicas)
-        && instances["status"]["readyReplicas"] == json!(spec.replicas)
-        && get("services")["spec"]["clusterIP"] == "None"
+        && status["readyReplicas"] == spec.replicas
+        && config["data"]["engine"] == *spec.engine
+        && config["data"]["storage"] == *spec.storage
+        && instances["spec"]["replicas"] == spec.replicas
+        && instances["status"]["readyReplicas"] == spec.replicas
+        && service["spec"]["clusterIP"] == "None"
 }
 
 /// Gone, with all that belonged to it, and not without its snapshot.

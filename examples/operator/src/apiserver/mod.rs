@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -45,7 +46,7 @@ mod watch;
 pub use faults::{Fault, Injection};
 pub use route::Verb;
 use shell::Shell;
-use store::Key;
+use store::{Key, Object};
 
 /// How a server behaves.
 #[derive(Debug, Clone)]
@@ -129,13 +130,17 @@ impl ApiServer {
     }
 
     /// One object; the namespace of cluster-scoped ones is empty.
-    pub fn get(&self, plural: &str, namespace: &str, name: &str) -> Option<Value> {
+    pub fn get(
+        &self,
+        plural: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Option<impl Deref<Target = Value> + use<>> {
         let ty = resource::by_plural(plural)?;
-        let object = self
-            .shell
+        self.shell
             .read(|store| store.get(ty, &Key::new(namespace, name)))
-            .ok()?;
-        Some(object.value.clone())
+            .ok()
+            .map(Stored)
     }
 
     /// How many objects of a type there are.
@@ -215,4 +220,15 @@ async fn serve(shell: Arc<Shell>, stream: TcpStream) {
     let _ = http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
         .await;
+}
+
+/// An object as it is stored.
+struct Stored(Arc<Object>);
+
+impl Deref for Stored {
+    type Target = Value;
+
+    fn deref(&self) -> &Value {
+        &self.0.value
+    }
 }

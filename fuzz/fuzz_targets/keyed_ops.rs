@@ -1,0 +1,11 @@
+//! A keyed limiter against a naive map of exact buckets, with eviction and quotas that change.
+#![no_main]
+
+#[path = "../../tests/model/keyed.rs"]
+mod keyed_model;
+#[path = "../ops/keyed.rs"]
+mod ops;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    ops::check(data);
+});

@@ -1,0 +1,7 @@
+//! Pages to read, whose code is tested.
+
+#[doc = include_str!("guide/tenants.md")]
+pub mod tenants {}
+
+#[doc = include_str!("guide/token_bucket_pitfalls.md")]
+pub mod token_bucket_pitfalls {}

@@ -1,0 +1,232 @@
+//! What the word is counted by: generation after generation, each a base and a configuration.
+//!
+//! A generation begins in two steps that any thread can do: an anchor is proposed in the next slot,
+//! where the first proposal wins and the full number of the generation that stood there a round ago
+//! keeps a late one out; then the word is moved to it ([`cell`](super::cell)).
+//!
+//! A configuration is several words, so it can be read while it changes. It is written only while
+//! it is not in force, before the anchor that names it is proposed. Who reads it long after it was
+//! in force finds that out by the word.
+
+use super::CarryOver;
+use super::word::{Anchor, CONFIGS, Pace, Scale, TIME_MAX, Words};
+use crate::quota::Units;
+use crate::sync::{AtomicU64, Mutex, Ordering, UnmodelledU64};
+
+/// Slots for anchors: the generation in force, the next, and two that stale threads may still be
+/// looking at.
+const SLOTS: u16 = 4;
+
+#[derive(Debug)]
+pub(super) struct Generations {
+    anchors: [AtomicU64; SLOTS as usize],
+    configs: [Config; CONFIGS as usize],
+    /// Held by who changes the configuration.
+    pub(super) writer: Mutex<()>,
+}
+
+/// A [`Scale`], and how the generation that begins it carries over.
+///
+/// All of it is written and read alike. In a model the depth, which may be read late, stands for
+/// the rest.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Config {
+    per_nano: UnmodelledU64,
+    per_token: UnmodelledU64,
+    depth: AtomicU64,
+    horizon: UnmodelledU64,
+    burst: UnmodelledU64,
+    carry: UnmodelledU64,
+    /// From when on it is in force.
+    since: UnmodelledU64,
+}
+
+// Relaxed throughout: an anchor publishes it, and a fence finds out who reads it too late.
+impl Config {
+    fn new(scale: &Scale) -> Self {
+        let zero = || UnmodelledU64::new(0);
+        let config = Self {
+            per_nano: zero(),
+            per_token: zero(),
+            depth: AtomicU64::new(0),
+            horizon: zero(),
+            burst: zero(),
+            carry: zero(),
+            since: zero(),
+        };
+        config.store(scale, CarryOver::Full, 0);
+        config
+    }
+
+    #[inline]
+    fn pace(&self) -> Pace {
+        Pace {
+            per_nano: self.per_nano.load_relaxed(),
+            per_token: self.per_token.load_relaxed(),
+            depth: self.depth.load(Ordering::Relaxed),
+            horizon: self.horizon.load_relaxed(),
+        }
+    }
+
+    fn scale(&self) -> Scale {
+        let Pace {
+            per_nano,
+            per_token,
+            depth,
+            horizon,
+        } = self.pace();
+        let burst = self.burst.load_relaxed();
+        Scale {
+            units: Units {
+                per_nano,
+                per_token,
+                burst,
+            },
+            depth,
+            horizon,
+        }
+    }
+
+    fn store(&self, scale: &Scale, carry: CarryOver, since: u64) {
+        let Scale {
+            units,
+            depth,
+            horizon,
+        } = *scale;
+        self.per_nano.store_relaxed(units.per_nano);
+        self.per_token.store_relaxed(units.per_token);
+        self.depth.store(depth, Ordering::Relaxed);
+        self.horizon.store_relaxed(horizon);
+        self.burst.store_relaxed(units.burst);
+        self.carry.store_relaxed(carry.code());
+        self.since.store_relaxed(since);
+    }
+}
+
+/// The slot of a generation, whose low bits are enough.
+#[inline]
+#[expect(clippy::cast_possible_truncation, reason = "below the number of slots")]
+fn slot_of(generation: u64) -> usize {
+    (generation % u64::from(SLOTS)) as usize
+}
+
+impl Generations {
+    /// Generation 0, with the base at the clock's origin.
+    pub(super) fn new(scale: &Scale) -> Self {
+        // Slot i is for generation i next; it looks as if it had last been used one round ago.
+        let anchors = [0, 1, 2, 3].map(|slot: u16| {
+            let generation = if slot == 0 {
+                0
+            } else {
+                slot.wrapping_sub(SLOTS)
+            };
+            let (config, base) = (0, 0);
+            let anchor = Anchor {
+                generation,
+                config,
+                base,
+            };
+            AtomicU64::new(anchor.pack())
+        });
+        let configs = [(); CONFIGS as usize].map(|()| Config::new(scale));
+        Self {
+            anchors,
+            configs,
+            writer: Mutex::new(()),
+        }
+    }
+
+    /// The anchor of a generation of which the low bits are enough; another one if that has ended.
+    #[inline]
+    pub(super) fn anchor(&self, generation: u64) -> Anchor {
+        // Acquire pairs with the Release of the proposal: the configuration that the anchor names
+        // is visible.
+        Anchor::unpack(self.anchors[slot_of(generation)].load(Ordering::Acquire))
+    }
+
+    #[inline]
+    fn config(&self, config: u8) -> &Config {
+        &self.configs[usize::from(config % CONFIGS)]
+    }
+
+    /// The scale of an anchor's configuration. Once its generation has ended it may be another.
+    #[inline]
+    pub(super) fn scale(&self, anchor: Anchor) -> Scale {
+        self.config(anchor.config).scale()
+    }
+
+    /// The generation of which the low bits are enough, as its words see it; another one if that
+    /// has ended.
+    #[inline]
+    pub(super) fn words(&self, generation: u64) -> Words {
+        let anchor = self.anchor(generation);
+        Words {
+            zero: anchor.zero(),
+            base: anchor.base,
+            pace: self.config(anchor.config).pace(),
+        }
+    }
+
+    /// Writes a configuration that is not in force, to be named by an anchor.
+    pub(super) fn configure(&self, config: u8, scale: &Scale, carry: CarryOver, since: u64) {
+        self.config(config).store(scale, carry, since);
+    }
+
+    /// Proposes what follows `anchor`; returns what will, by this proposal or another. `None`:
+    /// something else follows already.
+    pub(super) fn propose(&self, anchor: Anchor, config: u8, base: u64) -> Option<Anchor> {
+        let generation = anchor.generation.wrapping_add(1);
+        let slot = &self.anchors[slot_of(generation.into())];
+        let seen = Anchor::unpack(slot.load(Ordering::Acquire));
+        if seen.generation == generation {
+            return Some(seen);
+        }
+        if seen.generation != generation.wrapping_sub(SLOTS) {
+            return None;
+        }
+        let mine = Anchor {
+            generation,
+            config,
+            base,
+        };
+        if cfg!(tollgate_mutant = "proposal-overwritten") {
+            slot.store(mine.pack(), Ordering::Release);
+        }
+        // AcqRel publishes this proposal and its configuration; Acquire sees those of the one that
+        // was faster.
+        match slot.compare_exchange(
+            seen.pack(),
+            mine.pack(),
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        ) {
+            Ok(_) => Some(Anchor::unpack(mine.pack())),
+            Err(faster) => {
+                Some(Anchor::unpack(faster)).filter(|faster| faster.generation == generation)
+            }
+        }
+    }
+
+    /// A virtual time of the generation of `anchor`, as one of that of `next`.
+    pub(super) fn carried_over(&self, time: u64, anchor: Anchor, next: Anchor) -> u64 {
+        let old = self.scale(anchor);
+        if next.config == anchor.config {
+            return old.rebase(time, anchor.base, next.base);
+        }
+        let config = self.config(next.config);
+        let carry = CarryOver::from_code(config.carry.load_relaxed());
+        let since = config.since.load_relaxed();
+        let (old, new) = (old.units, config.scale().units);
+        let elapsed = |base: u64, units: Units| {
+            u128::from(since.saturating_sub(base)).wrapping_mul(u128::from(units.per_nano))
+        };
+        let missing = u128::from(time).saturating_sub(elapsed(anchor.base, old));
+        let missing = carry.missing(old, new, missing);
+        // Debt that the word cannot hold is held as far as it can.
+        let time = elapsed(next.base, new)
+            .saturating_add(missing)
+            .min(TIME_MAX.into());
+        u64::try_from(time).unwrap_or(TIME_MAX)
+    }
+}

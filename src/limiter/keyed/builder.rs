@@ -1,0 +1,219 @@
+use std::fmt;
+use std::hash::RandomState;
+use std::marker::PhantomData;
+
+use super::KeyedLimiter;
+use crate::clock::SystemClock;
+use crate::quota::{Quota, QuotaError};
+
+/// What becomes of a new key when the limiter is full of keys that are in use.
+///
+/// ```
+/// use tollgate::{Denied, KeyedLimiter, OnFull, Quota, RateLimiter};
+///
+/// let builder = KeyedLimiter::builder(Quota::per_hour(2)?, 1).on_full(OnFull::Shared);
+/// let limiter: KeyedLimiter<u64> = builder.build()?;
+/// assert!(limiter.key(&1).try_acquire(1).is_ok());
+/// // All other keys share one bucket.
+/// assert!(limiter.key(&2).try_acquire(1).is_ok());
+/// assert!(limiter.key(&3).try_acquire(1).is_ok());
+/// assert!(matches!(limiter.key(&4).try_acquire(1), Err(Denied::NotYet { .. })));
+/// assert_eq!(limiter.stats().overflowed, 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OnFull {
+    /// It is denied, with [`Denied::TooManyKeys`](crate::Denied::TooManyKeys).
+    #[default]
+    Deny,
+    /// It shares one bucket, of the same quota, with all others that found no place.
+    Shared,
+}
+
+/// Builds a [`KeyedLimiter`]; from [`KeyedLimiter::builder`].
+///
+/// ```
+/// use tollgate::{KeyedLimiter, ManualClock, OnFull, Quota};
+///
+/// let limiter: KeyedLimiter<String, _, _> = KeyedLimiter::builder(Quota::per_second(10)?, 1_000)
+///     .on_full(OnFull::Shared)
+///     .clock(ManualClock::new())
+///     .build()?;
+/// assert!(limiter.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct KeyedBuilder<K, S = RandomState, C = SystemClock> {
+    pub(super) quota: Quota,
+    pub(super) capacity: usize,
+    pub(super) on_full: OnFull,
+    pub(super) hasher: S,
+    pub(super) clock: C,
+    keys: PhantomData<fn(K)>,
+}
+
+impl<K> KeyedBuilder<K> {
+    pub(super) fn new(quota: Quota, capacity: usize) -> Self {
+        Self {
+            quota,
+            capacity,
+            on_full: OnFull::default(),
+            hasher: RandomState::new(),
+            clock: SystemClock::new(),
+            keys: PhantomData,
+        }
+    }
+}
+
+impl<K, S, C> KeyedBuilder<K, S, C> {
+    /// What becomes of new keys when it is full; [`OnFull::Deny`] unless set. See there.
+    ///
+    /// ```
+    /// use tollgate::{KeyedLimiter, OnFull, Quota};
+    ///
+    /// let builder = KeyedLimiter::<u64>::builder(Quota::per_hour(2)?, 1).on_full(OnFull::Deny);
+    /// assert!(builder.build().is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_full(mut self, on_full: OnFull) -> Self {
+        self.on_full = on_full;
+        self
+    }
+
+    /// How keys are hashed; [`RandomState`] unless set, so that nobody can craft keys that collide.
+    /// All 64 bits of the hash are used.
+    ///
+    /// ```
+    /// use std::hash::{BuildHasherDefault, DefaultHasher};
+    /// use tollgate::{KeyedLimiter, Quota, RateLimiter};
+    ///
+    /// let builder = KeyedLimiter::builder(Quota::per_hour(2)?, 100);
+    /// let builder = builder.hasher(BuildHasherDefault::<DefaultHasher>::default());
+    /// let limiter: KeyedLimiter<String, _> = builder.build()?;
+    /// assert!(limiter.key("ada").try_acquire(2).is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn hasher<T>(self, hasher: T) -> KeyedBuilder<K, T, C> {
+        let Self {
+            quota,
+            capacity,
+            on_full,
+            clock,
+            keys,
+            ..
+        } = self;
+        KeyedBuilder {
+            quota,
+            capacity,
+            on_full,
+            hasher,
+            clock,
+            keys,
+        }
+    }
+
+    /// The clock to go by; [`SystemClock`] unless set.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{KeyedLimiter, ManualClock, Quota, RateLimiter};
+    ///
+    /// let clock = ManualClock::new();
+    /// let builder = KeyedLimiter::builder(Quota::per_second(1)?, 100).clock(clock.clone());
+    /// let limiter: KeyedLimiter<u64, _, _> = builder.build()?;
+    /// assert!(limiter.key(&7).try_acquire(1).is_ok());
+    /// clock.advance(Duration::from_secs(1));
+    /// assert!(limiter.key(&7).try_acquire(1).is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn clock<D>(self, clock: D) -> KeyedBuilder<K, S, D> {
+        let Self {
+            quota,
+            capacity,
+            on_full,
+            hasher,
+            keys,
+            ..
+        } = self;
+        KeyedBuilder {
+            quota,
+            capacity,
+            on_full,
+            hasher,
+            clock,
+            keys,
+        }
+    }
+
+    /// The limiter.
+    ///
+    /// # Errors
+    /// [`KeyedError::ZeroCapacity`], and [`KeyedError::Quota`] for a quota that does not fit the
+    /// eight bytes of a key.
+    ///
+    /// ```
+    /// use tollgate::{KeyedError, KeyedLimiter, Quota, QuotaError};
+    ///
+    /// let small = KeyedLimiter::<u64>::builder(Quota::per_second(1)?, 0).build();
+    /// assert_eq!(small.unwrap_err(), KeyedError::ZeroCapacity);
+    /// let huge = Quota::new(1, Quota::MAX_PERIOD)?.burst(1_000_000)?;
+    /// let beyond = KeyedLimiter::<u64>::builder(huge, 10).build();
+    /// assert!(matches!(beyond, Err(KeyedError::Quota(QuotaError::BeyondWord { .. }))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn build(self) -> Result<KeyedLimiter<K, S, C>, KeyedError> {
+        if self.capacity == 0 {
+            return Err(KeyedError::ZeroCapacity);
+        }
+        Ok(KeyedLimiter::from_builder(self)?)
+    }
+}
+
+impl<K, S, C: fmt::Debug> fmt::Debug for KeyedBuilder<K, S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyedBuilder")
+            .field("quota", &self.quota)
+            .field("capacity", &self.capacity)
+            .field("on_full", &self.on_full)
+            .field("clock", &self.clock)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a [`KeyedLimiter`] could not be built.
+///
+/// ```
+/// use tollgate::{KeyedError, KeyedLimiter, Quota};
+///
+/// let error = KeyedLimiter::<u64>::new(Quota::per_second(1)?, 0).unwrap_err();
+/// assert_eq!(error, KeyedError::ZeroCapacity);
+/// assert_eq!(error.to_string(), "the capacity of a keyed limiter must be at least 1 key");
+/// # Ok::<(), tollgate::QuotaError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyedError {
+    /// A limiter of capacity 0 could never take a key.
+    ZeroCapacity,
+    /// The quota was refused.
+    Quota(QuotaError),
+}
+
+impl From<QuotaError> for KeyedError {
+    fn from(error: QuotaError) -> Self {
+        Self::Quota(error)
+    }
+}
+
+impl fmt::Display for KeyedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ZeroCapacity => {
+                f.write_str("the capacity of a keyed limiter must be at least 1 key")
+            }
+            Self::Quota(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for KeyedError {}

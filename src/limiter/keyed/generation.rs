@@ -1,0 +1,216 @@
+//! The quotas that all keys of a limiter have had, one after the other, and the packing of a
+//! bucket into eight bytes under one of them.
+//!
+//! A change of the quota must not touch every key. So it begins a generation, and each bucket says
+//! in its word of which generation it is; whoever touches it next carries it over, one change
+//! after the other. The base of the words moves on in the same way: a generation with the same
+//! quota.
+
+use std::collections::VecDeque;
+
+use super::rate::{Instant, Rate, View};
+use crate::clock::Timestamp;
+use crate::limiter::CarryOver;
+use crate::limiter::word::{Scale, TIME_MAX, Word, Words};
+use crate::quota::{Quota, QuotaError};
+
+/// Generations that a word of 8 bits tells apart.
+const DISTINCT: u64 = 256;
+/// From this generation on each change brings a part of the shards up to date, so that none ever
+/// holds a word from [`DISTINCT`] generations ago.
+const LAZY: u64 = 128;
+/// In so many changes every shard has had its turn.
+pub(super) const TURN: u64 = 64;
+
+/// A quota in force, with the base that words count from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Generation {
+    pub(super) number: u64,
+    pub(super) rate: Rate,
+    /// The base in nanoseconds, and in units.
+    base: u64,
+    base_units: Instant,
+    /// Beyond this many nanoseconds after the base, the base has to move.
+    horizon: u64,
+    pub(super) words: Words,
+    /// How many changes of the quota there were: a move of the base is none.
+    pub(super) changes: u64,
+    /// How the generation before carries over, and since when; `None` if only the base has moved.
+    carry: Option<(CarryOver, Timestamp)>,
+    pub(super) quota: Quota,
+}
+
+/// Reads a word of an older generation, as of the generation of that number: when the bucket is
+/// full.
+pub(super) trait Carry: Fn(u64, u64) -> Instant {}
+
+impl<F: Fn(u64, u64) -> Instant> Carry for F {}
+
+impl Generation {
+    pub(super) fn first(quota: Quota) -> Result<Self, QuotaError> {
+        let scale = Scale::new(quota.units()?)?;
+        Ok(Self {
+            number: 0,
+            rate: Rate::new(scale.units),
+            base: 0,
+            base_units: 0,
+            horizon: scale.horizon,
+            words: Words::new(0, 0, scale.pace()),
+            changes: 0,
+            carry: None,
+            quota,
+        })
+    }
+
+    fn with_base(self, scale: Scale, base: u64) -> Self {
+        Self {
+            base,
+            base_units: self.rate.at(Timestamp::from_nanos(base)),
+            words: Words::new(self.short_number(), base, scale.pace()),
+            ..self
+        }
+    }
+
+    /// The next, with another quota, in force since `since`.
+    pub(super) fn changed(
+        &self,
+        quota: Quota,
+        carry: CarryOver,
+        since: Timestamp,
+    ) -> Result<Self, QuotaError> {
+        let scale = Scale::new(quota.units()?)?;
+        Ok(Self {
+            number: self.number + 1,
+            changes: self.changes + 1,
+            carry: Some((carry, since)),
+            ..Self::first(quota)?
+        }
+        .with_base(scale, scale.base_at(since.as_nanos())))
+    }
+
+    /// The next, with a base that is nearer to `now`.
+    pub(super) fn moved(&self, now: Timestamp) -> Result<Self, QuotaError> {
+        let scale = Scale::new(self.rate.units)?;
+        Ok(Self {
+            number: self.number + 1,
+            carry: None,
+            ..*self
+        }
+        .with_base(scale, scale.base_at(now.as_nanos())))
+    }
+
+    /// Whether the words of this generation reach as far as `now`.
+    #[inline]
+    pub(super) fn covers(&self, now: Timestamp) -> bool {
+        now.as_nanos().saturating_sub(self.base) <= self.horizon
+    }
+
+    /// The latest instant that a word can hold.
+    #[inline]
+    pub(super) fn most(&self) -> Instant {
+        self.base_units + u128::from(TIME_MAX)
+    }
+
+    /// A bucket that is full at `full_at`, as a word. Before the base it is full; debt that the word
+    /// cannot hold is held as far as it can.
+    #[inline]
+    pub(super) fn pack(&self, full_at: Instant) -> u64 {
+        let time = full_at.saturating_sub(self.base_units);
+        let time = u64::try_from(time).unwrap_or(TIME_MAX).min(TIME_MAX);
+        Word {
+            generation: self.short_number(),
+            time,
+        }
+        .pack()
+    }
+
+    /// When a bucket is full, by its word; `None` if the word is of another generation.
+    #[inline]
+    fn unpack(&self, word: u64) -> Option<Instant> {
+        let word = Word::unpack(word);
+        (word.generation == self.short_number()).then(|| self.base_units + u128::from(word.time))
+    }
+
+    /// When a bucket is full, by its word of this generation or an older one.
+    #[inline]
+    pub(super) fn read(&self, word: u64, carry: impl Carry) -> Instant {
+        match self.unpack(word) {
+            Some(full_at) => full_at,
+            None => carry(word, self.number),
+        }
+    }
+
+    /// A bucket of this generation, as a decision sees it.
+    #[inline]
+    pub(super) fn view(&self, full_at: Instant) -> View {
+        View {
+            rate: self.rate,
+            full_at,
+            most: self.most(),
+        }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "the low bits are meant")]
+    const fn short_number(&self) -> u8 {
+        self.number as u8
+    }
+
+    /// When a bucket of the generation `before` this one is full, in units of this one.
+    pub(super) fn carried_over(&self, before: &Self, full_at: Instant) -> Instant {
+        let Some((carry, since)) = self.carry else {
+            return full_at;
+        };
+        let missing = full_at.saturating_sub(before.rate.at(since));
+        let missing = carry.missing(before.rate.units, self.rate.units, missing);
+        self.rate.at(since).saturating_add(missing).min(self.most())
+    }
+}
+
+/// The generations that some word may still be of.
+#[derive(Debug)]
+pub(super) struct Generations(VecDeque<Generation>);
+
+impl Generations {
+    pub(super) fn new(first: Generation) -> Self {
+        Self(VecDeque::from([first]))
+    }
+
+    pub(super) fn current(&self) -> &Generation {
+        self.0.back().expect("there is always one in force")
+    }
+
+    /// Begins a generation. The oldest is forgotten once no word can be of it.
+    pub(super) fn begin(&mut self, next: Generation) {
+        if self.0.len() as u64 >= DISTINCT {
+            self.0.pop_front();
+        }
+        self.0.push_back(next);
+    }
+
+    /// Whether beginning the generation `number` needs shards to be brought up to date.
+    pub(super) const fn is_due(number: u64) -> bool {
+        number >= LAZY
+    }
+
+    /// When a bucket of the generation `from` is full, in units of the generation `to`.
+    pub(super) fn carry_over(&self, from: u64, to: u64, full_at: Instant) -> Instant {
+        let (from, to) = (self.place(from), self.place(to));
+        (from..to).fold(full_at, |full_at, before| {
+            self.0[before + 1].carried_over(&self.0[before], full_at)
+        })
+    }
+
+    /// When the bucket of a word is full, in units of the generation `to`.
+    pub(super) fn unpack(&self, word: u64, to: u64) -> Instant {
+        let word = Word::unpack(word);
+        let back = self.0[self.place(to)]
+            .short_number()
+            .wrapping_sub(word.generation);
+        let from = &self.0[self.place(to - u64::from(back))];
+        self.carry_over(from.number, to, from.base_units + u128::from(word.time))
+    }
+
+    fn place(&self, number: u64) -> usize {
+        usize::try_from(number - self.0[0].number).expect("at most 256 generations are kept")
+    }
+}

@@ -1,0 +1,177 @@
+//! The buckets of a shard: a hash table of bounded size that a clock hand goes round.
+
+use hashbrown::HashTable;
+use smallvec::SmallVec;
+
+/// A key with its bucket, eight bytes.
+pub(super) type Slot<K> = (K, u64);
+
+/// Places that one sweep looks at, and those that are looked at together.
+const LOOKS: usize = 16;
+const TOGETHER: usize = 8;
+
+/// Keys that were taken out under the lock, to be dropped after it.
+pub(super) type Gone<K> = SmallVec<[K; TOGETHER]>;
+
+#[derive(Debug)]
+pub(super) struct Table<K> {
+    slots: HashTable<Slot<K>>,
+    /// The most keys, and the table's size that they never outgrow.
+    limit: usize,
+    most_buckets: usize,
+    /// Where the clock hand stands.
+    hand: usize,
+}
+
+impl<K> Table<K> {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            slots: HashTable::new(),
+            limit,
+            most_buckets: (limit.saturating_mul(8) / 7 + 1)
+                .checked_next_power_of_two()
+                .unwrap_or(usize::MAX),
+            hand: 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.len() >= self.limit
+    }
+
+    /// Heap memory, in bytes.
+    pub(super) fn allocated(&self) -> usize {
+        self.slots.allocation_size()
+    }
+
+    #[inline]
+    pub(super) fn find_mut(&mut self, hash: u64, is: impl Fn(&K) -> bool) -> Option<&mut u64> {
+        self.slots
+            .find_mut(hash, |(key, _)| is(key))
+            .map(|(_, word)| word)
+    }
+
+    /// Adds a key that is not there.
+    pub(super) fn insert(&mut self, hash: u64, key: K, word: u64, hasher: impl Fn(&K) -> u64) {
+        // Without room to grow into, the table would double: what keys that are gone have left
+        // behind is cleared instead.
+        if self.slots.capacity() == self.len() && self.slots.num_buckets() >= self.most_buckets {
+            let mut fresh = HashTable::with_capacity(self.limit);
+            for slot in self.slots.drain() {
+                fresh.insert_unique(hasher(&slot.0), slot, |(key, _)| hasher(key));
+            }
+            self.slots = fresh;
+        }
+        self.slots
+            .insert_unique(hash, (key, word), |(key, _)| hasher(key));
+    }
+
+    pub(super) fn remove(&mut self, hash: u64, is: impl Fn(&K) -> bool) -> Option<Slot<K>> {
+        let entry = self.slots.find_entry(hash, |(key, _)| is(key)).ok()?;
+        Some(entry.remove().0)
+    }
+
+    /// Moves the clock hand over a few places and takes out what may go.
+    pub(super) fn sweep(&mut self, mut may_go: impl FnMut(&mut u64) -> bool, gone: &mut Gone<K>) {
+        let (leap, mask) = (self.leap(), self.slots.num_buckets().wrapping_sub(1));
+        for _ in 0..LOOKS / TOGETHER {
+            // Read first, so that memory is waited for but once.
+            let looks: [_; TOGETHER] = std::array::from_fn(|_| {
+                self.hand = self.hand.wrapping_add(leap) & mask;
+                let slot = self.slots.get_bucket(self.hand);
+                (self.hand, slot.map(|(_, word)| *word))
+            });
+            for (place, word) in looks {
+                let Some(mut word) = word else { continue };
+                if may_go(&mut word) {
+                    if let Ok(slot) = self.slots.get_bucket_entry(place) {
+                        gone.push(slot.remove().0.0);
+                    }
+                } else if let Some(slot) = self.slots.get_bucket_mut(place) {
+                    slot.1 = word;
+                }
+            }
+            if !gone.is_empty() {
+                break;
+            }
+        }
+    }
+
+    /// How far the clock hand goes from one place to the next: by the golden section, and by an odd
+    /// number, so that all of a power of two have their turn before one has it again.
+    ///
+    /// By one it would leave that part of the table empty which it has been to, and find the part
+    /// before it twice as full, where every look-up is long.
+    fn leap(&self) -> usize {
+        let places = self.slots.num_buckets();
+        (places / 1_000 * 618 + places % 1_000 * 618 / 1_000) | 1
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Slot<K>> {
+        self.slots.iter()
+    }
+
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&K, &mut u64) -> bool) {
+        self.slots.retain(|(key, word)| keep(key, word));
+    }
+}
+
+#[cfg(all(test, not(tollgate_loom)))]
+mod tests {
+    use super::*;
+
+    const fn hash(key: u64) -> u64 {
+        let product = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (product ^ product >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93)
+    }
+
+    #[test]
+    fn a_flood_leaves_the_table_evenly_full() {
+        const LIMIT: usize = 12_288;
+        let mut table = Table::new(LIMIT);
+        let mut gone = Gone::new();
+        for key in 0..20 * LIMIT as u64 {
+            if table.is_full() {
+                table.sweep(|_| true, &mut gone);
+                assert!(!gone.is_empty(), "every bucket may go");
+                gone.clear();
+            }
+            table.insert(hash(key), key, 0, |key| hash(*key));
+        }
+        let places = table.slots.num_buckets();
+        let taken = |from: usize| {
+            let part = from..from + places / 16;
+            part.filter(|place| table.slots.get_bucket(*place).is_some())
+                .count()
+        };
+        for from in (0..places).step_by(places / 16) {
+            let (taken, mean) = (taken(from), table.len() / 16);
+            assert!(taken.abs_diff(mean) < mean / 8, "{taken} of {mean}");
+        }
+    }
+
+    #[test]
+    fn in_a_round_the_hand_is_once_at_every_place() {
+        for keys in [1, 7, 100, 5_000] {
+            let mut table = Table::new(keys);
+            for key in 0..keys as u64 {
+                table.insert(hash(key), key, 0, |key| hash(*key));
+            }
+            let places = table.slots.num_buckets();
+            for _ in 0..places.div_ceil(LOOKS) {
+                let seen = |word: &mut u64| {
+                    *word += 1;
+                    false
+                };
+                table.sweep(seen, &mut Gone::new());
+            }
+            // Of a table smaller than a sweep some are seen again.
+            let once = |word: &u64| *word == 1 || *word > 0 && places < LOOKS;
+            assert!(table.iter().all(|(_, word)| once(word)), "{keys}");
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! The ready keys: a FIFO list for each priority, and which of them is served next.
+
+use slab::Slab;
+
+use super::Priority;
+use crate::list::{Index, Linked, List};
+
+/// Of so many hand-outs that pass over a waiting band, the last goes to the band that has been
+/// passed over longest.
+pub(super) const AGING: u32 = 16;
+
+/// # No band starves
+/// Time is counted in hand-outs, so a clock that stands still or jumps changes nothing. Let a key
+/// become the head of its band when `b` bands are occupied. Bands whose head came later rank behind
+/// it in age, and a band that is served falls behind all others; so at most `b - 1` bands are
+/// served by age up to and including its turn. One in `AGING` of the hand-outs that pass over a
+/// band goes by age. Therefore it is handed out after at most `AGING * (b - 1)` hand-outs, at most
+/// 1008, however many keys of higher priorities are added meanwhile.
+#[derive(Debug)]
+pub(super) struct Bands {
+    /// Bit b: band b has keys.
+    occupied: u64,
+    lists: [List; Priority::COUNT],
+    /// The number of hand-outs when the band's head became its head.
+    head_since: [u64; Priority::COUNT],
+    handed_out: u64,
+    /// Hand-outs that passed over a waiting band, since the last one that went by age.
+    passed_over: u32,
+    /// As narrow as an index. Beside a neighbour of its own width it would be read back together
+    /// with that, which waits until both that were written apart are in the cache.
+    len: u32,
+}
+
+impl Bands {
+    pub(super) const fn new() -> Self {
+        Self {
+            occupied: 0,
+            lists: [List::new(); Priority::COUNT],
+            head_since: [0; Priority::COUNT],
+            handed_out: 0,
+            passed_over: 0,
+            len: 0,
+        }
+    }
+
+    #[inline]
+    pub(super) const fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    #[inline]
+    pub(super) fn push<T: Linked>(&mut self, slab: &mut Slab<T>, index: Index, priority: Priority) {
+        let band = priority.band();
+        if self.lists[band].is_empty() {
+            self.occupied |= 1 << band;
+            self.head_since[band] = self.handed_out;
+        }
+        self.lists[band].push_back(slab, index);
+        self.len += 1;
+    }
+
+    #[inline]
+    pub(super) fn remove<T: Linked>(
+        &mut self,
+        slab: &mut Slab<T>,
+        index: Index,
+        priority: Priority,
+    ) {
+        let band = priority.band();
+        let was_head = self.lists[band].head() == Some(index);
+        self.lists[band].remove(slab, index);
+        if self.lists[band].is_empty() {
+            self.occupied &= !(1 << band);
+        } else if was_head {
+            self.head_since[band] = self.handed_out;
+        }
+        self.len -= 1;
+    }
+
+    /// Whose turn it is.
+    #[inline]
+    pub(super) fn next(&self) -> Option<Index> {
+        self.lists[self.turn()?.0].head()
+    }
+
+    /// Takes out whose turn it is.
+    #[inline]
+    pub(super) fn take_next<T: Linked>(&mut self, slab: &mut Slab<T>) -> Option<Index> {
+        let (band, passes_over) = self.turn()?;
+        if passes_over {
+            self.passed_over = (self.passed_over + 1) % AGING;
+        }
+        self.handed_out += 1;
+        self.len -= 1;
+        let index = self.lists[band].pop_front(slab);
+        if self.lists[band].is_empty() {
+            self.occupied &= !(1 << band);
+        } else {
+            self.head_since[band] = self.handed_out;
+        }
+        index
+    }
+
+    /// The band whose turn it is, and whether another waits.
+    #[inline]
+    fn turn(&self) -> Option<(usize, bool)> {
+        let top = self.occupied.checked_ilog2()? as usize;
+        let others = self.occupied & !(1 << top);
+        if others == 0 {
+            return Some((top, false));
+        }
+        let by_age = self.passed_over == AGING - 1;
+        Some((if by_age { self.oldest(others) } else { top }, true))
+    }
+
+    /// The band whose head has been it for longest; the lowest of several.
+    #[cold]
+    fn oldest(&self, bands: u64) -> usize {
+        let bands = (0..Priority::COUNT).filter(|band| bands & 1 << band != 0);
+        bands
+            .min_by_key(|&band| self.head_since[band])
+            .expect("another band waits")
+    }
+
+    /// Takes out all, in order of their bands.
+    pub(super) fn pop_any<T: Linked>(&mut self, slab: &mut Slab<T>) -> Option<Index> {
+        let top = self.occupied.checked_ilog2()? as usize;
+        let index = self.lists[top].pop_front(slab)?;
+        if self.lists[top].is_empty() {
+            self.occupied &= !(1 << top);
+        }
+        self.len -= 1;
+        Some(index)
+    }
+
+    /// The last in line of the lowest band.
+    pub(super) fn last(&self) -> Option<Index> {
+        let lowest = self.occupied.trailing_zeros() as usize;
+        self.lists.get(lowest)?.tail()
+    }
+
+    /// All, from the highest band to the lowest, each in order.
+    pub(super) fn iter<'a, T: Linked>(
+        &'a self,
+        slab: &'a Slab<T>,
+    ) -> impl Iterator<Item = Index> + use<'a, T> {
+        self.lists.iter().rev().flat_map(|list| list.iter(slab))
+    }
+}

@@ -1,0 +1,194 @@
+use std::fmt;
+use std::sync::Arc;
+
+use super::FastHash;
+use super::machine::{Outcome, Started};
+use super::shared::Shared;
+use super::state::State;
+use super::work::Work;
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::limiter::RateLimiter;
+
+/// Several keys that are being worked on, by nobody else.
+///
+/// Say that all are [`done`](Self::done), or iterate over them to end each in its own way. Dropping
+/// it, by a panic, a `?` or a cancelled future, is a [`retry`](Work::retry) of each.
+///
+/// ```
+/// use tollgate::{AddOptions, WorkQueue};
+///
+/// let queue = WorkQueue::new(8)?;
+/// assert!(queue.try_add_batch(["a", "b"], AddOptions::new()).is_empty());
+/// for work in queue.try_get_batch(32).unwrap() {
+///     match *work {
+///         "a" => work.done(),
+///         _ => work.requeue(),
+///     }
+/// }
+/// assert_eq!(queue.stats().ready, 1);
+/// # Ok::<(), tollgate::QueueError>(())
+/// ```
+#[must_use = "dropping it is a retry of each"]
+pub struct Batch<K, C: Clock = SystemClock, S = FastHash> {
+    shared: Arc<Shared<K, C, S>>,
+    held: Vec<Started<K>>,
+    started: Timestamp,
+}
+
+impl<K, C: Clock, S> Batch<K, C, S> {
+    pub(super) fn new(shared: &Arc<Shared<K, C, S>>, started: Timestamp) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            held: Vec::new(),
+            started,
+        }
+    }
+
+    /// Starts up to `max` keys.
+    pub(super) fn fill(
+        &mut self,
+        state: &mut State<K>,
+        limiter: Option<&dyn RateLimiter>,
+        max: usize,
+    ) -> Option<()>
+    where
+        K: Clone,
+    {
+        state.machine.advance(self.started);
+        // Before anything is started: it may fail.
+        self.held.reserve(max.min(state.machine.ready_len()));
+        while self.held.len() < max
+            && let Some(started) = state.start(self.started, limiter)
+        {
+            self.held.push(started);
+        }
+        (!self.held.is_empty()).then_some(())
+    }
+
+    /// Itself, and the observer knows of it; `None` if there is no key.
+    pub(super) fn handed_out(self) -> Option<Self> {
+        if self.held.is_empty() {
+            return None;
+        }
+        self.shared.observe(|observer| {
+            for held in &self.held {
+                observer.started(self.started.saturating_since(held.ready_since));
+            }
+        });
+        Some(self)
+    }
+
+    /// How many keys there are; at least one.
+    ///
+    /// ```
+    /// let queue = tollgate::WorkQueue::new(8)?;
+    /// queue.try_add("key").unwrap();
+    /// assert_eq!(queue.try_get_batch(2).unwrap().len(), 1);
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    #[expect(clippy::len_without_is_empty, reason = "it never is")]
+    pub fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// The keys.
+    ///
+    /// ```
+    /// let queue = tollgate::WorkQueue::new(8)?;
+    /// queue.try_add("key").unwrap();
+    /// assert!(queue.try_get_batch(2).unwrap().keys().eq([&"key"]));
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn keys(&self) -> impl ExactSizeIterator<Item = &K> {
+        self.held.iter().map(|held| &held.key)
+    }
+
+    /// The work on all of them is done, as by [`Work::done`], under one lock.
+    ///
+    /// ```
+    /// let queue = tollgate::WorkQueue::new(8)?;
+    /// queue.try_add("key").unwrap();
+    /// queue.try_get_batch(2).unwrap().done();
+    /// assert_eq!(queue.stats().processing, 0);
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn done(mut self) {
+        let now = self.shared.clock.now();
+        let held = std::mem::take(&mut self.held);
+        // Dropped outside the lock, where nothing is allocated either.
+        let mut forgotten = Vec::with_capacity(held.len());
+        self.shared.with_state(|state| {
+            let machine = &mut state.machine;
+            forgotten.extend(held.iter().map(|held| {
+                let done = machine.finish_done(held.index);
+                done.or_else(|| machine.finish(held.index, Outcome::Done, now))
+            }));
+        });
+        for _ in &held {
+            self.shared.observe_finish(Outcome::Done, self.started, now);
+        }
+    }
+}
+
+/// Each as a [`Work`] of its own.
+impl<K, C: Clock, S> IntoIterator for Batch<K, C, S> {
+    type Item = Work<K, C, S>;
+    type IntoIter = BatchIter<K, C, S>;
+
+    fn into_iter(mut self) -> Self::IntoIter {
+        self.held.reverse();
+        BatchIter(self)
+    }
+}
+
+/// Hands the keys of a [`Batch`] out one by one. Dropping it is a retry of the rest.
+///
+/// ```
+/// let queue = tollgate::WorkQueue::new(8)?;
+/// queue.try_add("key").unwrap();
+/// let mut batch = queue.try_get_batch(2).unwrap().into_iter();
+/// batch.next().unwrap().done();
+/// assert!(batch.next().is_none());
+/// # Ok::<(), tollgate::QueueError>(())
+/// ```
+pub struct BatchIter<K, C: Clock, S>(
+    /// From the last to the first.
+    Batch<K, C, S>,
+);
+
+impl<K, C: Clock, S> Iterator for BatchIter<K, C, S> {
+    type Item = Work<K, C, S>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let started = self.0.held.pop()?;
+        let shared = Arc::clone(&self.0.shared);
+        Some(Work::new(shared, started, self.0.started))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.0.held.len(), Some(self.0.held.len()))
+    }
+}
+
+impl<K, C: Clock, S> ExactSizeIterator for BatchIter<K, C, S> {}
+
+impl<K, C: Clock, S> Drop for Batch<K, C, S> {
+    fn drop(&mut self) {
+        let held = self.held.drain(..).rev();
+        let works = held.map(|held| Work::new(Arc::clone(&self.shared), held, self.started));
+        // A vector drops the rest too when the caller's backoff or observer panics at one.
+        drop(works.collect::<Vec<_>>());
+    }
+}
+
+impl<K: fmt::Debug, C: Clock, S> fmt::Debug for Batch<K, C, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.keys()).finish()
+    }
+}
+
+impl<K: fmt::Debug, C: Clock, S> fmt::Debug for BatchIter<K, C, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

@@ -1,0 +1,116 @@
+//! What the queue knows of a key.
+
+use std::mem::ManuallyDrop;
+
+use super::Priority;
+use super::wheel::Timed;
+use crate::clock::Timestamp;
+use crate::list::{Linked, Links};
+
+/// Delays are counted in ticks of a millisecond, rounded up: never early.
+pub(super) const TICK: u64 = 1_000_000;
+/// The tick of what will not happen.
+pub(super) const NEVER: u64 = u64::MAX;
+
+/// The tick at whose beginning `at` has passed.
+pub(super) const fn tick_after(at: Timestamp) -> u64 {
+    at.as_nanos().div_ceil(TICK)
+}
+
+pub(super) const fn start_of(tick: u64) -> Timestamp {
+    Timestamp::from_nanos(tick.saturating_mul(TICK))
+}
+
+/// Laid out by hand, flat and in small words: a live key costs 48 bytes beside itself.
+#[derive(Debug)]
+pub(super) struct Entry<K> {
+    /// Without drop glue of its own, an entry can be written where it will stand, and need not be
+    /// kept in memory on its way there for whom a panic would make drop it. The machine drops it.
+    pub(super) key: ManuallyDrop<K>,
+    /// What the index goes by, so that it can grow without the caller's `Hash`.
+    pub(super) hash: Hash,
+    pub(super) links: Links,
+    pub(super) phase: Phase,
+    pub(super) priority: Priority,
+    /// Failures in a row; no backoff and no dashboard tells 65,535 of them from more.
+    pub(super) failures: u16,
+    /// When the backoff after the last failure is over.
+    pub(super) until: Timestamp,
+    /// Ready: since when. Processing: when it was started.
+    pub(super) since: Timestamp,
+    /// Delayed: the tick at which it becomes ready. Processing: the same, for when it is finished,
+    /// or `NEVER`.
+    pub(super) due: u64,
+    /// Debounced: the tick beyond which no further add can put it off; else `NEVER`.
+    pub(super) window: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Ready,
+    Delayed,
+    Processing,
+    /// Processing, and added again meanwhile.
+    Dirty,
+}
+
+/// Half of a key's hash: enough to find its slot among 2^32, and to tell keys apart before they are
+/// compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Hash(u32);
+
+impl Hash {
+    pub(super) const fn new(whole: u64) -> Self {
+        Self((whole >> 32) as u32)
+    }
+
+    /// For a table that wants different bits from both ends.
+    pub(super) const fn spread(self) -> u64 {
+        (self.0 as u64) << 32 | self.0 as u64
+    }
+}
+
+/// A key's failures in a row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Failures {
+    pub(super) count: u16,
+    /// When the backoff after the last of them is over.
+    pub(super) until: Timestamp,
+}
+
+impl<K> Entry<K> {
+    /// A key that is in no list yet.
+    pub(super) const fn new(key: K, hash: Hash, priority: Priority) -> Self {
+        Self {
+            key: ManuallyDrop::new(key),
+            hash,
+            links: Links::new(),
+            phase: Phase::Ready,
+            priority,
+            failures: 0,
+            until: Timestamp::ZERO,
+            since: Timestamp::ZERO,
+            due: NEVER,
+            window: NEVER,
+        }
+    }
+}
+
+impl<K> Linked for Entry<K> {
+    #[inline]
+    fn links(&self) -> &Links {
+        &self.links
+    }
+
+    #[inline]
+    fn links_mut(&mut self) -> &mut Links {
+        &mut self.links
+    }
+}
+
+impl<K> Timed for Entry<K> {
+    #[inline]
+    fn tick(&self) -> u64 {
+        self.due
+    }
+}

@@ -1,0 +1,148 @@
+use std::time::Duration;
+
+use super::Priority;
+
+/// How a key is added: how urgent it is, when it is due, and how long to wait for room.
+///
+/// Wherever options are asked for, a [`Priority`] alone will do, or a delay.
+///
+/// ```
+/// use std::time::Duration;
+/// use tollgate::{AddOptions, ManualClock, Merge, Priority, WorkQueue};
+///
+/// let queue = WorkQueue::builder(8).clock(ManualClock::new()).build()?;
+/// queue.try_add_with("now", Priority::HIGH)?;
+/// queue.try_add_with("later", Duration::from_secs(60))?;
+/// let options = AddOptions::new()
+///     .priority(Priority::LOW)
+///     .after(Duration::from_secs(3600))
+///     .merge(Merge::Replace);
+/// queue.try_add_with("later", options)?; // in an hour now, instead of a minute
+/// assert_eq!(queue.snapshot()[1].due_in, Some(Duration::from_secs(3600)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AddOptions {
+    pub(super) priority: Priority,
+    pub(super) delay: Duration,
+    pub(super) merge: Merge,
+    pub(super) timeout: Option<Duration>,
+}
+
+impl AddOptions {
+    /// At once, with the default priority.
+    ///
+    /// ```
+    /// let queue = tollgate::WorkQueue::new(8)?;
+    /// queue.try_add_with("key", tollgate::AddOptions::new()).unwrap(); // as `try_add`
+    /// assert_eq!(queue.stats().ready, 1);
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub const fn new() -> Self {
+        Self {
+            priority: Priority::DEFAULT,
+            delay: Duration::ZERO,
+            merge: Merge::Earlier,
+            timeout: None,
+        }
+    }
+
+    /// With this priority; a live key has the highest it was added with.
+    ///
+    /// ```
+    /// use tollgate::{AddOptions, Priority, WorkQueue};
+    ///
+    /// let queue = WorkQueue::new(8)?;
+    /// queue.try_add_with("key", AddOptions::new().priority(Priority::HIGH)).unwrap();
+    /// queue.try_add("key").unwrap();
+    /// assert_eq!(queue.try_get().unwrap().priority(), Priority::HIGH);
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub const fn priority(self, priority: Priority) -> Self {
+        Self { priority, ..self }
+    }
+
+    /// Not before `delay` has passed. Zero is no delay; no delay is too long.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{AddOptions, WorkQueue};
+    ///
+    /// let queue = WorkQueue::new(8)?;
+    /// queue.try_add_with("key", AddOptions::new().after(Duration::MAX)).unwrap();
+    /// assert_eq!(queue.stats().delayed, 1);
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub const fn after(self, delay: Duration) -> Self {
+        Self { delay, ..self }
+    }
+
+    /// Which of two delays counts; [`Merge::Earlier`] unless set.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{AddOptions, ManualClock, Merge, WorkQueue};
+    ///
+    /// let clock = ManualClock::new();
+    /// let queue = WorkQueue::builder(8).clock(clock.clone()).build()?;
+    /// queue.try_add_after("key", Duration::from_secs(1)).unwrap();
+    /// let later = AddOptions::new().after(Duration::from_secs(9)).merge(Merge::Replace);
+    /// queue.try_add_with("key", later).unwrap();
+    /// clock.advance(Duration::from_secs(1));
+    /// assert!(queue.try_get().is_none());
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub const fn merge(self, merge: Merge) -> Self {
+        Self { merge, ..self }
+    }
+
+    /// Waits for room no longer than this, and then fails with
+    /// [`AddError::Full`](super::AddError::Full). What does not wait anyway takes no notice.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{AddError, AddOptions, WorkQueue};
+    ///
+    /// let queue = WorkQueue::new(1)?;
+    /// queue.try_add("first").unwrap();
+    /// let options = AddOptions::new().timeout(Duration::from_millis(1));
+    /// assert_eq!(queue.add_with("second", options).wait(), Err(AddError::Full("second")));
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub const fn timeout(self, timeout: Duration) -> Self {
+        Self {
+            timeout: Some(timeout),
+            ..self
+        }
+    }
+}
+
+impl From<Priority> for AddOptions {
+    fn from(priority: Priority) -> Self {
+        Self::new().priority(priority)
+    }
+}
+
+impl From<Duration> for AddOptions {
+    fn from(delay: Duration) -> Self {
+        Self::new().after(delay)
+    }
+}
+
+/// Which delay counts if a key is added with one that has one already. A key that is ready, or
+/// dirty, stays so, whatever is asked.
+///
+/// ```
+/// assert_eq!(tollgate::Merge::default(), tollgate::Merge::Earlier);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Merge {
+    /// The one that ends first.
+    #[default]
+    Earlier,
+    /// The new one.
+    Replace,
+    /// The one it has.
+    Keep,
+}

@@ -1,0 +1,204 @@
+use std::time::Duration;
+
+use super::entry::{Entry, Phase, start_of};
+use super::machine::Machine;
+use super::{Priority, WorkQueue};
+use crate::clock::{Clock, Timestamp};
+
+impl<K, C: Clock, S> WorkQueue<K, C, S> {
+    /// The numbers of this moment, all of the same moment.
+    ///
+    /// ```
+    /// let queue = tollgate::WorkQueue::new(8)?;
+    /// queue.try_add("key").unwrap();
+    /// let _work = queue.try_get().unwrap();
+    /// let stats = queue.stats();
+    /// assert_eq!((stats.ready, stats.delayed, stats.processing, stats.capacity), (0, 0, 1, 8));
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn stats(&self) -> Stats {
+        let now = self.0.clock.now();
+        self.0.with_state(|state| {
+            let machine = &mut state.machine;
+            machine.advance(now);
+            Stats {
+                ready: machine.ready_len(),
+                delayed: machine.delayed_len(),
+                processing: machine.processing_len(),
+                capacity: machine.limits.capacity,
+                longest_running: machine.longest_running(now),
+                unfinished: machine.unfinished(now),
+            }
+        })
+    }
+
+    /// Every live key and how it stands, for a debug page: first those that are being processed, in
+    /// the order in which they were started; then those that are ready, from the highest priority
+    /// to the lowest and in line; then those that are delayed, in no order.
+    ///
+    /// It copies all keys while it holds the lock: O(n), and nobody else gets on meanwhile.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::queue::KeyState;
+    /// use tollgate::{ManualClock, Priority, WorkQueue};
+    ///
+    /// let queue = WorkQueue::builder(8).clock(ManualClock::new()).build()?;
+    /// queue.try_add_after("later", Duration::from_secs(5)).unwrap();
+    /// queue.try_add_with("now", Priority::HIGH).unwrap();
+    /// let [now, later] = &queue.snapshot()[..] else { panic!("two keys") };
+    /// assert_eq!((now.key, now.priority, now.state), ("now", Priority::HIGH, KeyState::Ready));
+    /// assert_eq!((later.key, later.due_in, later.failures), ("later", Some(Duration::from_secs(5)), 0));
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn snapshot(&self) -> Vec<KeySnapshot<K>>
+    where
+        K: Clone,
+    {
+        let now = self.0.clock.now();
+        self.0.with_state(|state| {
+            state.machine.advance(now);
+            state.machine.snapshot(now)
+        })
+    }
+}
+
+/// What is in a [`WorkQueue`].
+///
+/// ```
+/// use std::time::Duration;
+/// use tollgate::{ManualClock, WorkQueue};
+///
+/// let clock = ManualClock::new();
+/// let queue = WorkQueue::builder(8).clock(clock.clone()).build()?;
+/// for key in 0..3 {
+///     queue.try_add(key).unwrap();
+/// }
+/// let first = queue.try_get().unwrap();
+/// clock.advance(Duration::from_secs(2));
+/// let second = queue.try_get().unwrap();
+/// clock.advance(Duration::from_secs(3));
+/// let stats = queue.stats();
+/// assert_eq!((stats.ready, stats.processing), (1, 2));
+/// assert_eq!(stats.longest_running, Duration::from_secs(5)); // the first
+/// assert_eq!(stats.unfinished, Duration::from_secs(5 + 3));
+/// # Ok::<(), tollgate::QueueError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Keys that wait for a worker.
+    pub ready: usize,
+    /// Keys that wait for their time.
+    pub delayed: usize,
+    /// Keys that a worker holds.
+    pub processing: usize,
+    /// The most keys that can be live.
+    pub capacity: usize,
+    /// For how long the worker that began first has held its key.
+    pub longest_running: Duration,
+    /// For how long all workers together have held the keys that they hold.
+    pub unfinished: Duration,
+}
+
+/// How a live key stands; from [`WorkQueue::snapshot`].
+///
+/// ```
+/// use std::time::Duration;
+/// use tollgate::{FixedBackoff, ManualClock, WorkQueue};
+///
+/// let (clock, backoff) = (ManualClock::new(), FixedBackoff::new(Duration::from_secs(9)));
+/// let queue = WorkQueue::builder(8).clock(clock.clone()).backoff(backoff).build()?;
+/// queue.try_add("key").unwrap();
+/// clock.advance(Duration::from_secs(2));
+/// assert_eq!(queue.snapshot()[0].age, Some(Duration::from_secs(2)));
+/// queue.try_get().unwrap().retry();
+/// let key = queue.snapshot()[0];
+/// assert_eq!((key.key, key.failures, key.age), ("key", 1, None));
+/// assert_eq!(key.due_in, Some(Duration::from_secs(9)));
+/// # Ok::<(), tollgate::QueueError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeySnapshot<K> {
+    /// The key.
+    pub key: K,
+    /// What it waits for.
+    pub state: KeyState,
+    /// The highest it was added with.
+    pub priority: Priority,
+    /// When it will be ready, from now: of a delayed key, and of one that is being processed and
+    /// has been added with a delay meanwhile.
+    pub due_in: Option<Duration>,
+    /// For how long it has been ready, or been processed.
+    pub age: Option<Duration>,
+    /// How often in a row it has failed.
+    pub failures: u32,
+}
+
+/// The state of a live key.
+///
+/// ```
+/// use tollgate::queue::KeyState;
+///
+/// let queue = tollgate::WorkQueue::new(8)?;
+/// let state = || queue.snapshot().first().map(|key| key.state);
+/// queue.try_add_after("key", std::time::Duration::MAX).unwrap();
+/// assert_eq!(state(), Some(KeyState::Delayed));
+/// queue.try_add("key").unwrap();
+/// assert_eq!(state(), Some(KeyState::Ready));
+/// let work = queue.try_get().unwrap();
+/// assert_eq!(state(), Some(KeyState::Processing));
+/// queue.try_add("key").unwrap();
+/// assert_eq!(state(), Some(KeyState::Dirty));
+/// # drop(work);
+/// # Ok::<(), tollgate::QueueError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum KeyState {
+    /// It waits for a worker.
+    Ready,
+    /// It waits for its time.
+    Delayed,
+    /// A worker holds it.
+    Processing,
+    /// A worker holds it, and it was added again meanwhile.
+    Dirty,
+}
+
+impl<K: Clone> Machine<K> {
+    fn snapshot(&self, now: Timestamp) -> Vec<KeySnapshot<K>> {
+        let entries = &self.entries;
+        let listed = self
+            .processing
+            .iter(entries)
+            .chain(self.ready.iter(entries));
+        let listed = listed.map(|index| &entries[index as usize]);
+        let delayed = entries.iter().map(|(_, entry)| entry);
+        let delayed = delayed.filter(|entry| entry.phase == Phase::Delayed);
+        let mut keys = Vec::with_capacity(entries.len());
+        keys.extend(listed.chain(delayed).map(|entry| entry.snapshot(now)));
+        keys
+    }
+}
+
+impl<K: Clone> Entry<K> {
+    fn snapshot(&self, now: Timestamp) -> KeySnapshot<K> {
+        let state = match self.phase {
+            Phase::Ready => KeyState::Ready,
+            Phase::Delayed => KeyState::Delayed,
+            Phase::Processing => KeyState::Processing,
+            Phase::Dirty => KeyState::Dirty,
+        };
+        let due = (self.due != super::entry::NEVER).then(|| start_of(self.due));
+        KeySnapshot {
+            key: K::clone(&self.key),
+            state,
+            priority: self.priority,
+            due_in: due.map(|due| due.saturating_since(now)),
+            age: (state != KeyState::Delayed).then(|| now.saturating_since(self.since)),
+            failures: self.failures.into(),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The machine with those who wait for it, and who of them is to be woken.
+
+use std::task::Waker;
+
+use super::machine::{Machine, Started};
+use crate::clock::Timestamp;
+use crate::limiter::RateLimiter;
+use crate::list::Index;
+use crate::wait::{WaitId, WaitList};
+
+#[derive(Debug)]
+pub(super) struct State<K> {
+    pub(super) machine: Machine<K>,
+    /// Consumers, in line for a key.
+    pub(super) getters: WaitList<()>,
+    /// Consumers that have been woken and have not looked yet.
+    pub(super) woken: usize,
+    /// The one waiting consumer that sleeps until the next key may be due.
+    pub(super) leader: Option<Leader>,
+    /// Nothing is handed out.
+    pub(super) paused: bool,
+    /// The rate limiter has refused, and says that it will until then.
+    pub(super) throttled: Option<Timestamp>,
+    /// Adders, in line for room; the flag says that room is promised.
+    pub(super) adders: WaitList<bool>,
+    /// Keys that were refused since the last resync; those who wait for room for one.
+    pub(super) missed: u64,
+    pub(super) resyncers: WaitList<()>,
+    /// Those who want to know when a key that is being processed becomes dirty.
+    pub(super) watchers: WaitList<Index>,
+    pub(super) drainers: WaitList<()>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leader {
+    pub(super) id: WaitId,
+    /// When it will look.
+    pub(super) armed: Option<Timestamp>,
+}
+
+/// Those to be woken once the lock is released, whatever happens until then: dropping wakes them.
+#[derive(Debug, Default)]
+pub(super) struct Wakers {
+    /// Mostly it is one, and needs no allocation.
+    first: Option<Waker>,
+    more: Vec<Waker>,
+}
+
+impl Wakers {
+    fn push(&mut self, waker: Waker) {
+        match &self.first {
+            None => self.first = Some(waker),
+            Some(_) => self.more.push(waker),
+        }
+    }
+
+    fn extend(&mut self, wakers: impl IntoIterator<Item = Waker>) {
+        wakers.into_iter().for_each(|waker| self.push(waker));
+    }
+}
+
+impl Drop for Wakers {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(waker) = self.first.take() {
+            waker.wake();
+            self.more.drain(..).for_each(Waker::wake);
+        }
+    }
+}
+
+impl<K> State<K> {
+    pub(super) fn new(machine: Machine<K>) -> Self {
+        Self {
+            machine,
+            getters: WaitList::new(),
+            woken: 0,
+            leader: None,
+            paused: false,
+            throttled: None,
+            adders: WaitList::new(),
+            missed: 0,
+            resyncers: WaitList::new(),
+            watchers: WaitList::new(),
+            drainers: WaitList::new(),
+        }
+    }
+
+    /// Whether nobody waits: then there is nothing to settle.
+    #[inline]
+    pub(super) fn is_quiet(&self) -> bool {
+        self.getters.is_empty()
+            && self.adders.is_empty()
+            && self.drainers.is_empty()
+            && self.resyncers.is_empty()
+            && self.watchers.is_empty()
+    }
+
+    /// Restores, after any change, what those who wait rely on:
+    /// - as many consumers are awake as there are keys to hand out, or all of them;
+    /// - if keys are delayed or held back and a consumer waits, one is set to look in time;
+    /// - if there is room, no adder waits, and then nobody who waits for a resync;
+    /// - who watches a key knows that it is dirty;
+    /// - once the queue is closed no adder waits, and once it is over nobody does.
+    pub(super) fn settle(&mut self, wakers: &mut Wakers) {
+        let (closed, over) = (self.machine.is_closed(), self.machine.is_over());
+        while over || self.woken < self.startable() {
+            let Some(waker) = self.getters.wake_first() else {
+                break;
+            };
+            self.woken += 1;
+            wakers.push(waker);
+        }
+        while closed || self.machine.has_room() {
+            let Some((_, promised)) = self.adders.first_mut() else {
+                break;
+            };
+            if !closed {
+                *promised = true;
+                self.machine.promise_room();
+            }
+            wakers.extend(self.adders.wake_first());
+        }
+        if closed || self.resync_due() {
+            wakers.extend(std::iter::from_fn(|| self.resyncers.wake_first()));
+        }
+        if closed && self.machine.is_idle() {
+            wakers.extend(std::iter::from_fn(|| self.drainers.wake_first()));
+        }
+        if std::mem::take(&mut self.machine.dirtied) {
+            let machine = &self.machine;
+            wakers.extend(self.watchers.wake_where(|&key| machine.is_dirty(key)));
+        }
+        wakers.extend(self.rearm());
+    }
+
+    /// How many keys could be handed out now.
+    fn startable(&self) -> usize {
+        if self.paused || self.throttled.is_some() {
+            0
+        } else {
+            self.machine.ready_len()
+        }
+    }
+
+    /// Whether keys were missed and there is room for them again.
+    pub(super) fn resync_due(&self) -> bool {
+        self.missed > 0 && self.machine.has_room()
+    }
+
+    /// When a waiting consumer should look again.
+    pub(super) fn next_look(&self) -> Option<Timestamp> {
+        if self.paused {
+            return None;
+        }
+        let throttled = self.throttled.filter(|_| self.machine.ready_len() > 0);
+        self.machine.next_due().into_iter().chain(throttled).min()
+    }
+
+    /// Makes sure that somebody looks in time.
+    fn rearm(&mut self) -> Option<Waker> {
+        let at = self.next_look()?;
+        match &mut self.leader {
+            Some(Leader {
+                armed: Some(armed), ..
+            }) if *armed <= at => None,
+            Some(leader) => {
+                leader.armed = Some(at);
+                self.getters.nudge(leader.id)
+            }
+            None => {
+                let (id, ()) = self.getters.first()?;
+                self.leader = Some(Leader {
+                    id,
+                    armed: Some(at),
+                });
+                self.getters.nudge(id)
+            }
+        }
+    }
+}
+
+impl<K: Clone> State<K> {
+    /// Hands out the key whose turn it is, if there is one and it may start.
+    #[expect(
+        clippy::inline_always,
+        reason = "a key that is passed through memory costs more"
+    )]
+    #[inline(always)]
+    pub(super) fn start(
+        &mut self,
+        now: Timestamp,
+        limiter: Option<&dyn RateLimiter>,
+    ) -> Option<Started<K>> {
+        self.machine.advance(now);
+        if self.paused {
+            return None;
+        }
+        let key = self.machine.next_key()?;
+        if let Some(limiter) = limiter {
+            self.take_token(now, limiter)?;
+        }
+        self.machine.start(key, now)
+    }
+
+    /// A token for a key that is about to start: one that is added again while it waits costs none.
+    fn take_token(&mut self, now: Timestamp, limiter: &dyn RateLimiter) -> Option<()> {
+        /// How often a limiter is asked that says it will never have a token: until its quota
+        /// changes.
+        const PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
+        // On the limiter's own clock, which may be another than the queue's.
+        match limiter.try_acquire(1) {
+            Ok(()) => {
+                self.throttled = None;
+                Some(())
+            }
+            Err(denied) => {
+                let wait = denied.retry_after().unwrap_or(PATIENCE);
+                self.throttled = Some(now.saturating_add(wait));
+                None
+            }
+        }
+    }
+}

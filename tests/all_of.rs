@@ -1,0 +1,134 @@
+//! Several limits at once: all or nothing, an honest wait, and no order that starves.
+#![cfg(not(tollgate_loom))]
+
+use std::future::{Future, IntoFuture};
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::thread;
+use std::time::Duration;
+
+use tollgate::{
+    AllOf, AtomicTokenBucket, Denied, KeyedLimiter, LockedTokenBucket, ManualClock, Quota,
+    RateLimiter, Timestamp,
+};
+
+fn bucket(quota: &str, clock: &ManualClock) -> AtomicTokenBucket<ManualClock> {
+    AtomicTokenBucket::with_clock(quota.parse().unwrap(), clock.clone()).unwrap()
+}
+
+#[test]
+fn a_denial_takes_nothing_and_its_wait_is_honest_for_the_whole() {
+    let clock = ManualClock::new();
+    let (fast, slow) = (
+        bucket("10/s burst 2", &clock),
+        bucket("3/s burst 1", &clock),
+    );
+    let all = AllOf::new((&fast, &slow));
+    assert!(all.try_acquire(1).is_ok());
+    fast.try_acquire(1).unwrap();
+    let wait = all.try_acquire(1).unwrap_err().retry_after().unwrap();
+    assert_eq!(wait, Duration::from_nanos(333_333_334));
+    assert_eq!((fast.available(), slow.available()), (0, 0));
+    let nanos = u64::try_from(wait.as_nanos()).unwrap();
+    assert!(
+        all.try_acquire_at(1, Timestamp::from_nanos(nanos - 1))
+            .is_err()
+    );
+    assert!(all.try_acquire_at(1, Timestamp::from_nanos(nanos)).is_ok());
+    assert_eq!(all.try_acquire(2), Err(Denied::ExceedsBurst { burst: 1 }));
+}
+
+#[test]
+fn members_of_every_kind_and_the_same_one_twice() {
+    let clock = ManualClock::new();
+    let builder = KeyedLimiter::builder(Quota::per_hour(9).unwrap(), 10).clock(clock.clone());
+    let keyed: KeyedLimiter<u64, _, _> = builder.build().unwrap();
+    let global = bucket("4/h", &clock);
+    let locked = LockedTokenBucket::with_clock(Quota::per_hour(6).unwrap(), clock).unwrap();
+    let all = AllOf::new(((keyed.key(&1), keyed.key(&2)), &locked, [&global, &global]));
+    assert!(all.try_acquire(1).is_ok());
+    assert_eq!(global.available(), 2);
+    assert!(all.try_acquire(1).is_ok());
+    assert!(all.try_acquire(1).is_err());
+    assert_eq!(
+        (keyed.key(&1).available(), keyed.key(&2).available()),
+        (7, 7)
+    );
+    assert_eq!((locked.available(), global.available()), (4, 0));
+    let none: [&AtomicTokenBucket; 0] = [];
+    assert!(AllOf::new(none).try_acquire(7).is_ok());
+}
+
+#[test]
+fn what_all_have_is_found_without_counting_down_to_it() {
+    let clock = ManualClock::new();
+    let many = "1000/s burst 1000000000";
+    let twice = bucket(many, &clock);
+    let pair = AllOf::new([&twice, &twice]);
+    assert_eq!(pair.try_acquire_up_to(999_999_999), 500_000_000);
+    assert_eq!(twice.available(), 0);
+
+    // What a waiter wants is not there for others.
+    let locked = LockedTokenBucket::with_clock(many.parse().unwrap(), clock).unwrap();
+    locked.try_acquire(1).unwrap();
+    let mut waiting = Box::pin(locked.acquire(1_000_000_000).into_future());
+    let context = &mut Context::from_waker(Waker::noop());
+    assert!(waiting.as_mut().poll(context).is_pending());
+    assert_eq!(locked.available(), 999_999_999);
+    assert_eq!(AllOf::new([&locked]).try_acquire_up_to(u64::MAX), 0);
+    drop(waiting);
+    assert_eq!(
+        AllOf::new([&locked]).try_acquire_up_to(u64::MAX),
+        999_999_999
+    );
+}
+
+#[test]
+fn what_was_taken_before_a_denial_goes_back() {
+    let clock = ManualClock::new();
+    let (other, one) = (bucket("5/h", &clock), bucket("1/h", &clock));
+    // Asked, each has a token; taken from, the last has none left.
+    let all = AllOf::new([&other, &one, &one]);
+    assert!(all.try_acquire(1).is_err());
+    assert_eq!((other.available(), one.available()), (5, 1));
+    assert!(all.reserve(1, Duration::ZERO).is_err());
+    assert_eq!((other.available(), one.available()), (5, 1));
+    assert_eq!(all.try_acquire_up_to(1), 0);
+    assert_eq!((other.available(), one.available()), (5, 1));
+}
+
+#[test]
+fn a_reservation_is_cancelled_as_one() {
+    let clock = ManualClock::new();
+    let (one, two) = (bucket("1/s burst 1", &clock), bucket("2/s burst 1", &clock));
+    let all = AllOf::new(vec![&one, &two]);
+    assert!(all.try_acquire(1).is_ok());
+    let denied = all.reserve(1, Duration::from_millis(900)).unwrap_err();
+    assert_eq!(denied.retry_after(), Some(Duration::from_secs(1)));
+    let reserved = all.reserve(1, Duration::from_secs(1)).unwrap();
+    assert_eq!(reserved.ready_at(), Timestamp::from_nanos(1_000_000_000));
+    reserved.cancel();
+    clock.advance(Duration::from_secs(1));
+    assert!(all.try_acquire(1).is_ok());
+}
+
+#[test]
+fn opposite_orders_do_not_make_each_other_fail() {
+    const EACH: u64 = 20_000;
+    let clock = ManualClock::new();
+    let quota = Quota::per_hour(2 * EACH).unwrap();
+    let make = || Arc::new(AtomicTokenBucket::with_clock(quota, clock.clone()).unwrap());
+    let (one, two) = (make(), make());
+    let orders = [[one.clone(), two.clone()], [two.clone(), one.clone()]];
+    let threads = orders.map(|pair| {
+        thread::spawn(move || {
+            let all = AllOf::new(pair);
+            // There is enough for both, so nobody is ever denied.
+            (0..EACH).for_each(|_| all.try_acquire(1).unwrap());
+        })
+    });
+    threads
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
+    assert_eq!((one.available(), two.available()), (0, 0));
+}

@@ -1,0 +1,227 @@
+//! The keyed limiter: what one key may do, what all of them may, and that eviction cannot be told.
+#![cfg(not(tollgate_loom))]
+
+#[allow(dead_code, reason = "the operations are for other tests")]
+#[path = "model/limiter.rs"]
+mod exact;
+
+#[path = "model/keyed.rs"]
+mod keyed_model;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use exact::Exact;
+use keyed_model::{CARRIES, Op, QUOTAS};
+use proptest::prelude::*;
+use tollgate::{
+    CarryOver, Denied, KeyedLimiter, ManualClock, OnFull, Quota, RateLimiter, Timestamp,
+};
+
+const SECOND: u64 = 1_000_000_000;
+
+fn at(nanos: u64) -> Timestamp {
+    Timestamp::from_nanos(nanos)
+}
+
+fn limiter(quota: &str, capacity: usize) -> KeyedLimiter<u64> {
+    KeyedLimiter::new(quota.parse().unwrap(), capacity).unwrap()
+}
+
+proptest! {
+    /// Each key by itself is an exact bucket, whatever is evicted; time goes on, or lags.
+    #[test]
+    fn every_key_is_an_exact_bucket(
+        capacity in 1..6_usize,
+        ops in prop::collection::vec((0..8_u64, 1..4_u64, 0..2 * SECOND, any::<bool>()), 1..200),
+    ) {
+        let quota: Quota = "3/s burst 3".parse().unwrap();
+        let limiter = limiter("3/s burst 3", capacity);
+        let mut models: HashMap<u64, Exact> = HashMap::new();
+        let mut admitted: HashMap<u64, Vec<(u64, u64)>> = HashMap::new();
+        let mut now = 0;
+        for (key, n, by, stale) in ops {
+            now += by;
+            let asked = if stale { now.saturating_sub(by / 2) } else { now };
+            let model = models.entry(key).or_insert_with(|| Exact::new(quota));
+            let expected = model.ask(n, asked);
+            let got = limiter.key(&key).try_acquire_at(n, at(asked));
+            match got {
+                Err(Denied::TooManyKeys) => prop_assert!(expected.is_ok()),
+                // A stale time may be judged by who gave up a place since.
+                Err(Denied::NotYet { .. }) if expected.is_ok() => prop_assert!(stale),
+                _ => prop_assert_eq!(got, expected),
+            }
+            if got.is_ok() {
+                model.try_acquire(n, asked).unwrap();
+                admitted.entry(key).or_default().push((asked, n));
+            }
+            prop_assert!(limiter.len() <= capacity);
+        }
+        for events in admitted.values() {
+            exact::assert_never_over(quota, events);
+        }
+    }
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let key = || 0..24_u8;
+    let nanos = || (0..8_u64, 0..31_u32).prop_map(|(x, bits)| x << bits);
+    let (quota, carry) = (|| 0..QUOTAS.len(), || 0..CARRIES.len());
+    prop_oneof![
+        8 => (key(), 0..6_u64).prop_map(|(key, n)| Op::Take { key, n, stale: 0 }),
+        1 => (key(), nanos()).prop_map(|(key, stale)| Op::Take { key, n: 1, stale }),
+        3 => (key(), 0..4_u64, nanos(), any::<bool>())
+            .prop_map(|(key, n, max_wait, cancel)| Op::Owe { key, n, max_wait, cancel }),
+        1 => key().prop_map(|key| Op::Available { key }),
+        1 => (key(), 0..6_u64).prop_map(|(key, n)| Op::Refund { key, n }),
+        1 => (key(), 0..6_u64).prop_map(|(key, keep)| Op::Tighten { key, keep }),
+        1 => (key(), nanos()).prop_map(|(key, nanos)| Op::Pause { key, nanos }),
+        1 => (quota(), carry()).prop_map(|(quota, carry)| Op::SetQuota { quota, carry }),
+        1 => (key(), quota(), carry())
+            .prop_map(|(key, quota, carry)| Op::SetOwn { key, quota, carry }),
+        1 => key().prop_map(|key| Op::Remove { key }),
+        4 => nanos().prop_map(|nanos| Op::Wait { nanos }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    /// With quotas that change, of all keys and of one, debts that are kept or go back, keys that
+    /// are removed, and few places.
+    #[test]
+    fn it_answers_like_a_map_of_exact_buckets(
+        capacity in 1..15_usize, shared: bool, first in 0..QUOTAS.len(),
+        ops in prop::collection::vec(op(), 1..120),
+    ) {
+        let on_full = if shared { OnFull::Shared } else { OnFull::Deny };
+        keyed_model::run(capacity, on_full, first, &ops);
+    }
+}
+
+#[test]
+fn a_stale_time_gains_nothing_from_an_eviction() {
+    let limiter = limiter("1/s burst 2", 1);
+    limiter.key(&1).try_acquire_at(2, at(0)).unwrap();
+    // Full again at 2 s, and evicted then.
+    limiter.key(&2).try_acquire_at(1, at(2 * SECOND)).unwrap();
+    assert_eq!(limiter.stats().evicted, 1);
+    // The other one goes, too, so that there is a place; a thread that is still at 1 s comes back
+    // with the first.
+    assert!(limiter.remove(&2));
+    let got = limiter.key(&1).try_acquire_at(2, at(SECOND));
+    let retry_after = Duration::from_secs(1);
+    assert_eq!(got, Err(Denied::NotYet { retry_after }), "one was there");
+    assert!(limiter.key(&1).try_acquire_at(1, at(SECOND)).is_ok());
+    assert!(limiter.key(&1).try_acquire_at(2, at(4 * SECOND)).is_ok());
+}
+
+#[test]
+fn any_number_of_changes_mints_nothing() {
+    let limiter = limiter("10/h", 1_000);
+    for key in 0..100 {
+        limiter.key(&key).try_acquire_at(4, at(0)).unwrap();
+    }
+    for change in 0..1_000_u64 {
+        let quota = Quota::per_hour(10 + change % 2 * 10).unwrap();
+        limiter
+            .set_quota_at(quota, CarryOver::Tokens, at(0))
+            .unwrap();
+        if change % 100 == 0 {
+            assert_eq!(limiter.key(&(change / 100)).available_at(at(0)), 6);
+        }
+    }
+    for key in 0..100 {
+        assert_eq!(limiter.key(&key).available_at(at(0)), 6, "{key}");
+    }
+    assert_eq!(limiter.key(&1_000).available_at(at(0)), 10);
+}
+
+#[test]
+fn the_base_moves_on_for_all_keys() {
+    // Its horizon is 18 ms.
+    let limiter = limiter("999999937/s burst 5", 100);
+    let mut now = 0;
+    for _ in 0..1_000 {
+        now += 10_000_000;
+        limiter.key(&1).try_acquire_at(5, at(now)).unwrap();
+        assert!(limiter.key(&1).try_acquire_at(1, at(now)).is_err());
+        assert!(
+            limiter
+                .key(&(now % 7))
+                .try_acquire_at(1, at(now + 9))
+                .is_ok()
+        );
+    }
+}
+
+#[test]
+fn known_keys_keep_working_and_new_ones_are_denied_or_share() {
+    for on_full in [OnFull::Deny, OnFull::Shared] {
+        let builder = KeyedLimiter::builder(Quota::per_hour(100).unwrap(), 10);
+        let limiter: KeyedLimiter<u64, _, _> = builder
+            .on_full(on_full)
+            .clock(ManualClock::new())
+            .build()
+            .unwrap();
+        (0..10).for_each(|key| limiter.key(&key).try_acquire(1).unwrap());
+        let mut admitted = 0;
+        for key in 10..1_000 {
+            match limiter.key(&key).try_acquire(1) {
+                Ok(()) => admitted += 1,
+                Err(Denied::TooManyKeys) => assert_eq!(on_full, OnFull::Deny),
+                Err(other) => assert!(matches!(other, Denied::NotYet { .. })),
+            }
+        }
+        assert_eq!(admitted, if on_full == OnFull::Shared { 100 } else { 0 });
+        assert_eq!(limiter.stats().overflowed, 990);
+        (0..10).for_each(|key| limiter.key(&key).try_acquire(99).unwrap());
+    }
+}
+
+#[test]
+fn a_cancelled_reservation_gives_back_what_it_took() {
+    let clock = ManualClock::new();
+    let builder = KeyedLimiter::builder("1/s burst 1".parse().unwrap(), 10);
+    let limiter: KeyedLimiter<String, _, _> = builder.clock(clock.clone()).build().unwrap();
+    let ada = limiter.key("ada");
+    ada.try_acquire(1).unwrap();
+    let one = ada.reserve(1, Duration::MAX).unwrap();
+    let two = ada.reserve(1, Duration::MAX).unwrap();
+    assert_eq!(two.ready_at(), at(2 * SECOND));
+    two.cancel();
+    one.cancel();
+    clock.advance(Duration::from_secs(1));
+    assert!(ada.try_acquire(1).is_ok());
+    let kept = ada.reserve(1, Duration::MAX).unwrap();
+    limiter.remove("ada");
+    kept.cancel();
+    assert_eq!(ada.available(), 1);
+}
+
+#[test]
+fn ten_million_keys_stay_within_the_bound() {
+    const CAPACITY: usize = 1_000_000;
+    let limiter = limiter("1/s burst 2", CAPACITY);
+    let known = 10_000_000_000;
+    for key in 0..10_000_000 {
+        // 2,000,000 keys a second of virtual time; each is full again after a second.
+        let now = at(key * 500);
+        let _: Result<(), Denied> = limiter.key(&key).try_acquire_at(1, now);
+        if key % 1_000_000 == 0 {
+            limiter
+                .key(&known)
+                .try_acquire_at(1, now)
+                .unwrap_or_else(|denied| {
+                    assert!(matches!(denied, Denied::NotYet { .. }), "{denied}");
+                });
+        }
+    }
+    assert!(limiter.len() <= CAPACITY);
+    let bytes = limiter.allocated();
+    assert!(bytes <= 24 * CAPACITY, "{bytes} bytes");
+    // In the five seconds every place can change hands four times.
+    let evicted = limiter.stats().evicted;
+    assert!((3_000_000..=4_000_000).contains(&evicted), "{evicted}");
+}

@@ -1,0 +1,473 @@
+//! A limit a key as a naive map has it: every key its own textbook bucket, kept for ever.
+//!
+//! Also the operations that the property test, the fuzzer and its seeds run against the map and a
+//! [`KeyedLimiter`].
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tollgate::{
+    CarryOver, Denied, KeyedLimiter, ManualClock, OnFull, Quota, RateLimiter, Timestamp,
+};
+
+const SECOND: i128 = 1_000_000_000;
+
+/// Tokens a second, and bursts.
+pub(crate) const QUOTAS: [(u64, u64); 8] = [
+    (1, 3),
+    (2, 3),
+    (3, 5),
+    (10, 2),
+    (1_000, 4),
+    (7, 1),
+    (0, 2),
+    (999_999_937, 50),
+];
+
+pub(crate) const CARRIES: [CarryOver; 4] = [
+    CarryOver::Tokens,
+    CarryOver::Fraction,
+    CarryOver::Empty,
+    CarryOver::Full,
+];
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Op {
+    /// Takes so many tokens, at a time so long before the latest.
+    Take {
+        key: u8,
+        n: u64,
+        stale: u64,
+    },
+    /// Takes into debt, and gives it back at once or never.
+    Owe {
+        key: u8,
+        n: u64,
+        max_wait: u64,
+        cancel: bool,
+    },
+    Available {
+        key: u8,
+    },
+    /// Returns tokens.
+    Refund {
+        key: u8,
+        n: u64,
+    },
+    /// Lets no more than so many be there.
+    Tighten {
+        key: u8,
+        keep: u64,
+    },
+    /// Lets none be there for so long.
+    Pause {
+        key: u8,
+        nanos: u64,
+    },
+    SetQuota {
+        quota: usize,
+        carry: usize,
+    },
+    SetOwn {
+        key: u8,
+        quota: usize,
+        carry: usize,
+    },
+    Remove {
+        key: u8,
+    },
+    /// Time goes on.
+    Wait {
+        nanos: u64,
+    },
+}
+
+/// A level in tokens times a second, as seen at an instant.
+#[derive(Clone, Copy, Debug)]
+struct Bucket {
+    rate: u64,
+    burst: u64,
+    level: i128,
+    at: u64,
+}
+
+impl Bucket {
+    fn full((rate, burst): (u64, u64)) -> Self {
+        Self {
+            rate,
+            burst,
+            level: i128::from(burst) * SECOND,
+            at: 0,
+        }
+    }
+
+    fn depth(&self) -> i128 {
+        i128::from(self.burst) * SECOND
+    }
+
+    fn level_at(&self, now: u64) -> i128 {
+        let gained = (i128::from(now) - i128::from(self.at)) * i128::from(self.rate);
+        (self.level + gained).min(self.depth())
+    }
+
+    /// What it would answer; nothing is taken.
+    fn ask(&self, n: u64, now: u64) -> Result<(), Denied> {
+        let short = i128::from(n) * SECOND - self.level_at(now);
+        if n == 0 || n <= self.burst && short <= 0 {
+            return Ok(());
+        }
+        Err(match (n <= self.burst, i128::from(self.rate)) {
+            (false, _) => exceeds_burst(self.burst),
+            (true, 0) => Denied::Exhausted,
+            (true, rate) => Denied::NotYet {
+                retry_after: nanos((short + rate - 1) / rate),
+            },
+        })
+    }
+
+    fn take(&mut self, n: u64, now: u64) {
+        if n > 0 {
+            let at = now.max(self.at);
+            (self.level, self.at) = (self.level_at(at) - i128::from(n) * SECOND, at);
+        }
+    }
+
+    fn refund(&mut self, n: u64, now: u64) {
+        let level = self.level_at(now);
+        if level < self.depth() {
+            let back = i128::from(n.min(self.burst)) * SECOND;
+            (self.level, self.at) = ((level + back).min(self.depth()), now);
+        }
+    }
+
+    /// Lets no more than this be there.
+    fn lower(&mut self, to: i128, now: u64) {
+        if to < self.level_at(now) {
+            (self.level, self.at) = (to, now);
+        }
+    }
+
+    /// What must be there for the first token to come after so long.
+    fn before_pause(&self, nanos: u64) -> i128 {
+        SECOND - i128::from(nanos) * i128::from(self.rate)
+    }
+
+    /// Whether a word can be too short for a pause of so long.
+    fn is_far(&self, nanos: u64) -> bool {
+        let per_nano = self.rate / gcd(self.rate, 1_000_000_000);
+        u128::from(nanos) * u128::from(per_nano) > 1 << 54
+    }
+
+    /// Another quota. What the new one cannot tell apart is rounded to less.
+    fn change(&mut self, quota: (u64, u64), carry: CarryOver, now: u64) {
+        let (before, level) = (self.depth(), self.level_at(now));
+        let mut next = Self {
+            at: now,
+            ..Self::full(quota)
+        };
+        let grain = i128::from(gcd(quota.0, 1_000_000_000));
+        let down = |amount: i128| amount.div_euclid(grain) * grain;
+        let debt = down(level.min(0));
+        let kept = match carry {
+            CarryOver::Fraction => {
+                let missing = (before - level).min(before) * next.depth();
+                next.depth() + down((-missing).div_euclid(before))
+            }
+            CarryOver::Empty => 0,
+            CarryOver::Full => next.depth() - debt,
+            _ => down(level.max(0)).min(next.depth()),
+        };
+        next.level = kept + debt;
+        *self = next;
+    }
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+fn nanos(nanos: i128) -> Duration {
+    Duration::from_nanos(u64::try_from(nanos).expect("a wait of years"))
+}
+
+/// The errors are non-exhaustive, so it is made by asking for it.
+fn exceeds_burst(burst: u64) -> Denied {
+    let limiter: KeyedLimiter<u8> = KeyedLimiter::new(quota((0, burst)), 1).expect("small");
+    let denied = limiter.key(&0).try_acquire(burst + 1);
+    denied.expect_err("more than the burst")
+}
+
+fn quota((rate, burst): (u64, u64)) -> Quota {
+    let quota = Quota::per_second(rate).and_then(|quota| quota.burst(burst));
+    quota.expect("within the bounds")
+}
+
+/// A key in the map.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    bucket: Bucket,
+    own: bool,
+    /// Whether the limiter may have less than the map: it judged a stale time by a bucket that had
+    /// given up its place, or to which something had come back.
+    doubtful: bool,
+}
+
+impl Known {
+    fn full(quota: (u64, u64)) -> Self {
+        Self {
+            bucket: Bucket::full(quota),
+            own: false,
+            doubtful: false,
+        }
+    }
+}
+
+struct Map {
+    keys: HashMap<u8, Known>,
+    /// What a key that was never seen has.
+    fresh: Bucket,
+    shared: Known,
+}
+
+impl Map {
+    fn known(&self, key: u8) -> Known {
+        let fresh = Known {
+            bucket: self.fresh,
+            own: false,
+            doubtful: false,
+        };
+        *self.keys.get(&key).unwrap_or(&fresh)
+    }
+
+    /// Keys that must have a place: those that can be told from one that was never seen.
+    fn busy(&self, now: u64) -> usize {
+        let fresh = self.fresh.level_at(now);
+        let differs = |known: &&Known| !known.own && known.bucket.level_at(now) != fresh;
+        self.keys.values().filter(differs).count()
+    }
+}
+
+struct Run {
+    limiter: KeyedLimiter<u8, std::hash::RandomState, ManualClock>,
+    clock: ManualClock,
+    map: Map,
+    now: u64,
+    /// Whether a key that finds no place is denied.
+    denies: bool,
+}
+
+/// Runs the operations on a limiter of few places and on the map, and compares every answer.
+///
+/// # Panics
+/// At the first difference.
+pub(crate) fn run(capacity: usize, on_full: OnFull, first: usize, ops: &[Op]) {
+    // So few that one sweep looks at all places.
+    assert!((1..=14).contains(&capacity));
+    let (clock, first) = (ManualClock::new(), QUOTAS[first]);
+    let builder = KeyedLimiter::builder(quota(first), capacity).on_full(on_full);
+    let mut run = Run {
+        limiter: builder.clock(clock.clone()).build().expect("quotas fit"),
+        clock,
+        map: Map {
+            keys: HashMap::new(),
+            fresh: Bucket::full(first),
+            shared: Known::full(first),
+        },
+        now: 0,
+        denies: on_full == OnFull::Deny,
+    };
+    for op in ops {
+        run.step(*op);
+        let own = run.map.keys.values().filter(|known| known.own).count();
+        assert!(run.limiter.len() <= capacity + own, "{op:?}");
+    }
+}
+
+impl Run {
+    fn step(&mut self, op: Op) {
+        let (now, limiter) = (self.now, &self.limiter);
+        match op {
+            Op::Take { key, n, stale } => {
+                let at = now.saturating_sub(stale);
+                self.decide(op, (key, n, at), Duration::ZERO, |limiter| {
+                    let at = Timestamp::from_nanos(at);
+                    limiter.key(&key).try_acquire_at(n, at).map(|()| false)
+                });
+            }
+            Op::Owe {
+                key,
+                n,
+                max_wait,
+                cancel,
+            } => {
+                let max_wait = Duration::from_nanos(max_wait);
+                self.decide(op, (key, n, now), max_wait, |limiter| {
+                    let key = limiter.key(&key);
+                    let reserved = key.reserve(n, max_wait).map_err(|denied| match denied {
+                        Denied::TooLong { retry_after } => Denied::NotYet { retry_after },
+                        other => other,
+                    })?;
+                    if cancel {
+                        reserved.cancel();
+                    } else {
+                        drop(reserved);
+                    }
+                    Ok(cancel)
+                });
+            }
+            Op::Available { key } => {
+                let known = self.map.known(key);
+                let there = known.bucket.level_at(now).max(0) / SECOND;
+                let got = i128::from(limiter.key(&key).available());
+                assert!(
+                    got == there || known.doubtful && got < there,
+                    "{op:?}: {got}, not {there} of {known:?}"
+                );
+            }
+            Op::Refund { key, n } => {
+                limiter.key(&key).refund(n);
+                let fresh = self.map.fresh.level_at(now);
+                let Some(known) = self.map.keys.get_mut(&key) else {
+                    return;
+                };
+                // A key like any other may have given up its place, and nothing comes back to it.
+                let level = known.bucket.level_at(now);
+                known.doubtful |= !known.own && level == fresh && level < known.bucket.depth();
+                known.bucket.refund(n, now);
+            }
+            Op::Tighten { key, keep } => {
+                self.lower(
+                    op,
+                    key,
+                    |limiter| {
+                        limiter.key(&key).sync_remaining(keep);
+                        Ok(())
+                    },
+                    |bucket| Ok(i128::from(keep.min(bucket.burst)) * SECOND),
+                );
+            }
+            Op::Pause { key, nanos } => {
+                let until = Timestamp::from_nanos(now + nanos);
+                self.lower(
+                    op,
+                    key,
+                    |limiter| limiter.key(&key).pause_until(until),
+                    |bucket| match bucket.rate {
+                        _ if nanos == 0 => Ok(i128::MAX),
+                        0 => Err(Denied::Exhausted),
+                        _ => Ok(bucket.before_pause(nanos)),
+                    },
+                );
+            }
+            Op::SetQuota {
+                quota: index,
+                carry,
+            } => {
+                let (next, carry) = (QUOTAS[index], CARRIES[carry]);
+                limiter.set_quota(quota(next), carry).expect("quotas fit");
+                let keys = self.map.keys.values_mut().filter(|known| !known.own);
+                let keys = keys.map(|known| &mut known.bucket);
+                keys.chain([&mut self.map.fresh, &mut self.map.shared.bucket])
+                    .for_each(|bucket| bucket.change(next, carry, now));
+            }
+            Op::SetOwn {
+                key,
+                quota: index,
+                carry,
+            } => {
+                let (next, carry) = (QUOTAS[index], CARRIES[carry]);
+                let set = limiter.set_quota_for(&key, quota(next), carry);
+                set.expect("quotas fit");
+                let mut known = self.map.known(key);
+                known.bucket.change(next, carry, now);
+                known.own = true;
+                self.map.keys.insert(key, known);
+            }
+            Op::Remove { key } => {
+                limiter.remove(&key);
+                self.map.keys.remove(&key);
+            }
+            Op::Wait { nanos } => {
+                self.clock.advance(Duration::from_nanos(nanos));
+                self.now += nanos;
+            }
+        }
+    }
+
+    /// Has less be there of a key, or of the shared bucket if the key found no place.
+    fn lower(
+        &mut self,
+        op: Op,
+        key: u8,
+        ask: impl FnOnce(&KeyedLimiter<u8, std::hash::RandomState, ManualClock>) -> Result<(), Denied>,
+        to: impl Fn(&Bucket) -> Result<i128, Denied>,
+    ) {
+        let overflowed = self.limiter.stats().overflowed;
+        let got = ask(&self.limiter);
+        let overflowed = self.limiter.stats().overflowed > overflowed;
+        if overflowed && self.denies {
+            // What has no place has nothing to lower.
+            return;
+        }
+        let mut known = self.map.known(key);
+        let judged = if overflowed {
+            &mut self.map.shared
+        } else {
+            &mut known
+        };
+        match (got, to(&judged.bucket)) {
+            (Err(Denied::TooLong { retry_after }), _) => {
+                let nanos = u64::try_from(retry_after.as_nanos()).expect("some seconds");
+                assert!(judged.bucket.is_far(nanos), "{op:?}");
+            }
+            (Ok(()), Ok(to)) => {
+                judged.bucket.lower(to, self.now);
+                if !overflowed && to < i128::MAX {
+                    self.map.keys.insert(key, known);
+                }
+            }
+            (got, to) => assert_eq!(got, to.map(drop), "{op:?}"),
+        }
+    }
+
+    /// Compares what the limiter decides with what the map says. `ask` says whether what was taken
+    /// went back.
+    fn decide(
+        &mut self,
+        op: Op,
+        (key, n, at): (u8, u64, u64),
+        max_wait: Duration,
+        ask: impl FnOnce(&KeyedLimiter<u8, std::hash::RandomState, ManualClock>) -> Result<bool, Denied>,
+    ) {
+        let overflowed = self.limiter.stats().overflowed;
+        let got = ask(&self.limiter);
+        let overflowed = self.limiter.stats().overflowed > overflowed;
+        let (busy, stale) = (self.map.busy(self.now), at < self.now);
+        let unsure = stale || self.map.keys.values().any(|known| known.doubtful);
+        let mut known = self.map.known(key);
+        let judged = if overflowed {
+            let full = busy >= self.limiter.capacity();
+            assert!(full || unsure, "{op:?} found no place beside {busy} keys");
+            &mut self.map.shared
+        } else {
+            &mut known
+        };
+        let expected = match judged.bucket.ask(n, at) {
+            Err(Denied::NotYet { retry_after }) if retry_after <= max_wait => Ok(()),
+            decided => decided,
+        };
+        match got {
+            Err(Denied::TooManyKeys) => assert!(overflowed, "{op:?}"),
+            // It may have less, but not more.
+            Err(_) if stale || judged.doubtful => {}
+            _ => assert_eq!(got.map(|_| ()), expected, "{op:?} of {judged:?}"),
+        }
+        if got == Ok(false) {
+            judged.bucket.take(n, at);
+            judged.doubtful |= stale;
+        }
+        if got.is_ok() && !overflowed && n > 0 {
+            self.map.keys.insert(key, known);
+        }
+    }
+}

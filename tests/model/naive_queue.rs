@@ -1,0 +1,398 @@
+//! The work queue as plain maps and lists: what it says of each key, and when.
+
+mod adds;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::{BASE, BURST, Config, MAX, MILLI, Outcome, PER_TOKEN, sorted};
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum State {
+    Ready {
+        since: u64,
+    },
+    /// Due at a tick; of those due at the same, the first to come is the first.
+    Delayed {
+        tick: u64,
+        order: u64,
+        /// The tick beyond which debouncing cannot put it off, once it does.
+        latest: Option<u64>,
+    },
+    Running {
+        since: u64,
+        dirty: bool,
+        delay: Option<u64>,
+        latest: Option<u64>,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    pub(super) state: State,
+    failures: u32,
+    until: u64,
+    priority: i32,
+}
+
+/// What a worker is told of its key.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Start {
+    pub(super) key: u8,
+    pub(super) queued: u64,
+    pub(super) failures: u32,
+    pub(super) priority: i32,
+}
+
+#[derive(Debug)]
+pub(super) struct Model {
+    config: Config,
+    /// What the tokens are worth in time, and when that was.
+    credit: (u64, u64),
+    pub(super) missed: u64,
+    pub(super) entries: BTreeMap<u8, Entry>,
+    /// By priority.
+    ready: BTreeMap<i32, VecDeque<u8>>,
+    /// When the first in line of a priority became it, counted in hand-outs.
+    head_since: BTreeMap<i32, (u8, u64)>,
+    handed_out: u64,
+    passed_over: u32,
+    pub(super) paused: bool,
+    arrivals: u64,
+    closed: bool,
+    shut: bool,
+    left: Vec<u8>,
+}
+
+impl Model {
+    pub(super) fn new(config: Config) -> Self {
+        Self {
+            config,
+            credit: (BURST * PER_TOKEN, 0),
+            missed: 0,
+            entries: BTreeMap::new(),
+            ready: BTreeMap::new(),
+            head_since: BTreeMap::new(),
+            handed_out: 0,
+            passed_over: 0,
+            paused: false,
+            arrivals: 0,
+            closed: false,
+            shut: false,
+            left: Vec::new(),
+        }
+    }
+
+    pub(super) fn set(&mut self, key: u8, state: State) {
+        self.unready(key);
+        let entry = self.entries.get_mut(&key).expect("live");
+        entry.state = state;
+        if let State::Ready { .. } = state {
+            let line = self.ready.entry(entry.priority).or_default();
+            line.push_back(key);
+        }
+        self.note_heads();
+    }
+
+    /// Takes a key out of its line.
+    pub(super) fn unready(&mut self, key: u8) {
+        for line in self.ready.values_mut() {
+            line.retain(|&ready| ready != key);
+        }
+        self.ready.retain(|_, line| !line.is_empty());
+        self.note_heads();
+    }
+
+    /// Takes note of which key is the first in each line since when.
+    pub(super) fn note_heads(&mut self) {
+        let Self {
+            ready,
+            head_since,
+            handed_out,
+            ..
+        } = self;
+        head_since.retain(|priority, _| ready.contains_key(priority));
+        for (&priority, line) in ready {
+            let since = head_since.entry(priority).or_insert((line[0], *handed_out));
+            if since.0 != line[0] {
+                *since = (line[0], *handed_out);
+            }
+        }
+    }
+
+    pub(super) fn ready_len(&self) -> usize {
+        self.ready.values().map(VecDeque::len).sum()
+    }
+
+    /// Of 16 that pass over another priority, one is of that which was passed over longest.
+    pub(super) fn next(&mut self) -> Option<u8> {
+        let (&top, line) = self.ready.last_key_value()?;
+        let (mut priority, mut next) = (top, line[0]);
+        let others = self.head_since.iter().filter(|(other, _)| **other != top);
+        if let Some((&other, &(key, _))) = others.min_by_key(|(_, (_, since))| *since) {
+            self.passed_over += 1;
+            if self.passed_over == 16 {
+                self.passed_over = 0;
+                (priority, next) = (other, key);
+            }
+        }
+        self.handed_out += 1;
+        self.head_since.remove(&priority);
+        Some(next)
+    }
+
+    /// A new key, in no state yet.
+    pub(super) fn insert(&mut self, key: u8, priority: i32) {
+        let entry = Entry {
+            state: State::Running {
+                since: 0,
+                dirty: false,
+                delay: None,
+                latest: None,
+            },
+            failures: 0,
+            until: 0,
+            priority,
+        };
+        self.entries.insert(key, entry);
+    }
+
+    pub(super) fn forget(&mut self, key: u8) {
+        self.unready(key);
+        self.entries.remove(&key);
+    }
+
+    /// Of the lowest priority the furthest due, or else the last in line.
+    /// Of several due in the same tick it may be any: then `choice`.
+    pub(super) fn victim(&self, priority: i32, tick: u64, choice: Option<u8>) -> Option<u8> {
+        let waits = |entry: &&Entry| !matches!(entry.state, State::Running { .. });
+        let lowest = self.entries.values().filter(waits);
+        let lowest = lowest.map(|entry| entry.priority).min()?;
+        let delayed = self.delayed().into_iter();
+        let furthest = delayed
+            .filter(|(_, _, key)| self.entries[key].priority == lowest)
+            .map(|(due, _, key)| (due, choice == Some(key), key))
+            .max();
+        match furthest {
+            Some((due, _, key)) => {
+                (lowest < priority || lowest == priority && tick < due).then_some(key)
+            }
+            None => (lowest < priority).then(|| *self.ready[&lowest].back().expect("waits")),
+        }
+    }
+
+    pub(super) fn delay(&mut self, key: u8, tick: u64, latest: Option<u64>) {
+        self.arrivals += 1;
+        let order = self.arrivals;
+        let state = State::Delayed {
+            tick,
+            order,
+            latest,
+        };
+        self.set(key, state);
+        if self.closed {
+            self.leave_delayed();
+        }
+    }
+
+    pub(super) fn delayed(&self) -> Vec<(u64, u64, u8)> {
+        let due = |(&key, entry): (&u8, &Entry)| match entry.state {
+            State::Delayed { tick, order, .. } => Some((tick, order, key)),
+            _ => None,
+        };
+        let mut delayed: Vec<_> = self.entries.iter().filter_map(due).collect();
+        delayed.sort_unstable();
+        delayed
+    }
+
+    /// What is due becomes ready, in order of its time.
+    pub(super) fn pass_time(&mut self, now: u64) {
+        for (tick, _, key) in self.delayed() {
+            if tick * MILLI <= now {
+                self.set(
+                    key,
+                    State::Ready {
+                        since: tick * MILLI,
+                    },
+                );
+            }
+        }
+    }
+
+    pub(super) fn leave_delayed(&mut self) {
+        for (_, _, key) in self.delayed() {
+            self.entries.remove(&key);
+            self.left.push(key);
+        }
+    }
+
+    pub(super) fn has_room(&self, room: Room) -> bool {
+        let reserve = match room {
+            Room::Reserve => 0,
+            Room::Free | Room::Evict(_) => self.config.reserve,
+        };
+        self.entries.len() + reserve < self.config.capacity
+    }
+
+    /// Takes a token, if there is one.
+    pub(super) fn take_token(&mut self, now: u64) -> bool {
+        if !self.config.rate_limited {
+            return true;
+        }
+        let (credit, at) = self.credit;
+        let credit = (credit + (now - at)).min(BURST * PER_TOKEN);
+        let has = credit >= PER_TOKEN;
+        self.credit = (if has { credit - PER_TOKEN } else { credit }, now);
+        has
+    }
+
+    pub(super) fn resync(&mut self) -> Option<u64> {
+        let due = self.missed > 0 && self.has_room(Room::Free);
+        due.then(|| std::mem::take(&mut self.missed))
+    }
+
+    pub(super) fn get(&mut self, now: u64) -> Option<Start> {
+        self.pass_time(now);
+        if self.paused || self.ready.is_empty() || !self.take_token(now) {
+            return None;
+        }
+        let key = self.next()?;
+        let entry = self.entries[&key];
+        let State::Ready { since } = entry.state else {
+            panic!("{key} is in the line")
+        };
+        self.set(
+            key,
+            State::Running {
+                since: now,
+                dirty: false,
+                delay: None,
+                latest: None,
+            },
+        );
+        Some(Start {
+            key,
+            queued: now - since,
+            failures: entry.failures,
+            priority: entry.priority,
+        })
+    }
+
+    /// Whether the key was given up.
+    pub(super) fn finish(&mut self, key: u8, outcome: Outcome, now: u64) -> bool {
+        self.pass_time(now);
+        let entry = self.entries.get_mut(&key).expect("held");
+        let State::Running {
+            since,
+            dirty,
+            delay,
+            latest,
+        } = entry.state
+        else {
+            panic!("{key} is held")
+        };
+        if matches!(outcome, Outcome::Retry | Outcome::Drop) {
+            // A run that began before the last backoff was over does not raise the exponent.
+            entry.failures += u32::from(since >= entry.until);
+            entry.until = now + backoff(entry.failures);
+        } else {
+            (entry.failures, entry.until) = (0, 0);
+        }
+        let attempts = self.config.attempts.map(u32::from);
+        let last = matches!(outcome, Outcome::Retry)
+            && attempts.is_some_and(|attempts| entry.failures >= attempts);
+        let wanted = match outcome {
+            Outcome::Done | Outcome::Fail => None,
+            Outcome::Retry if last => None,
+            Outcome::Requeue | Outcome::RequeueAfter(0) => Some(0),
+            Outcome::RequeueAfter(delay) => Some((now + delay).div_ceil(MILLI)),
+            Outcome::Retry | Outcome::Drop => Some(entry.until.div_ceil(MILLI)),
+        };
+        // Debounced, a dirty key has its time; else it is due at once.
+        let asked = if dirty { delay.or(Some(0)) } else { delay };
+        let tick = asked.into_iter().chain(wanted).min();
+        match tick {
+            None => drop(self.entries.remove(&key)),
+            Some(tick) => {
+                let latest = latest.filter(|_| asked == Some(tick));
+                self.delay_or_ready(key, tick, latest, now);
+            }
+        }
+        if self.shut {
+            self.leave_ready();
+        }
+        last && tick.is_none()
+    }
+
+    pub(super) fn remove(&mut self, key: u8) -> bool {
+        match self.entries.get(&key).map(|entry| entry.state) {
+            None => false,
+            Some(State::Running {
+                since,
+                dirty,
+                delay: wish,
+                ..
+            }) => {
+                self.set(
+                    key,
+                    State::Running {
+                        since,
+                        dirty: false,
+                        delay: None,
+                        latest: None,
+                    },
+                );
+                dirty || wish.is_some()
+            }
+            Some(_) => {
+                self.forget(key);
+                true
+            }
+        }
+    }
+
+    pub(super) fn close(&mut self, now: u64) {
+        self.pass_time(now);
+        self.closed = true;
+        self.leave_delayed();
+    }
+
+    pub(super) fn leave_ready(&mut self) {
+        for key in std::mem::take(&mut self.ready).into_values().flatten() {
+            self.entries.remove(&key);
+            self.left.push(key);
+        }
+        self.note_heads();
+    }
+
+    pub(super) fn shutdown_now(&mut self) {
+        (self.closed, self.shut) = (true, true);
+        self.leave_delayed();
+        self.leave_ready();
+    }
+
+    pub(super) fn take_left(&mut self) -> Vec<u8> {
+        sorted(std::mem::take(&mut self.left))
+    }
+
+    /// How many are ready, delayed and running.
+    pub(super) fn counts(&self) -> (usize, usize, usize) {
+        let delayed = self.delayed().len();
+        let running = self.entries.len() - self.ready_len() - delayed;
+        (self.ready_len(), delayed, running)
+    }
+}
+
+/// 5 ms doubled with each failure, at most a minute.
+pub(super) fn backoff(failures: u32) -> u64 {
+    let delay = BASE.as_nanos() << failures.saturating_sub(1).min(40);
+    u64::try_from(delay.min(MAX.as_nanos())).expect("at most a minute")
+}
+
+/// What a new key may do to get in.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Room {
+    Free,
+    /// The queue's choice of a victim.
+    Evict(Option<u8>),
+    Reserve,
+}

@@ -1,0 +1,138 @@
+//! What an add does in each state of its key.
+
+use tollgate::{AddError, Merge};
+
+use super::{MILLI, Model, Room, State};
+
+impl Model {
+    /// A new key may take the place of a victim, which is returned: the queue's choice, if it is
+    /// right.
+    pub(in super::super) fn add(
+        &mut self,
+        key: u8,
+        (priority, delay, merge): (i32, u64, Merge),
+        room: Room,
+        now: u64,
+    ) -> Result<Option<u8>, AddError<u8>> {
+        if self.closed {
+            return Err(AddError::Closed(key));
+        }
+        self.pass_time(now);
+        let tick = (now + delay).div_ceil(MILLI);
+        let mut victim = None;
+        if !self.entries.contains_key(&key) {
+            if !self.has_room(room) {
+                let due = if delay == 0 { 0 } else { tick };
+                victim = match room {
+                    Room::Evict(choice) => self.victim(priority, due, choice),
+                    Room::Free | Room::Reserve => None,
+                };
+                self.forget(victim.ok_or(AddError::Full(key))?);
+            }
+            self.insert(key, priority);
+            match self.config.debounce {
+                _ if delay > 0 => self.delay(key, tick, None),
+                Some(_) => {
+                    let (tick, latest) = self.put_off(None, None, now);
+                    self.delay_or_ready(key, tick, Some(latest), now);
+                }
+                None => self.set(key, State::Ready { since: now }),
+            }
+            return Ok(victim);
+        }
+        self.promote(key, priority);
+        if delay == 0 {
+            self.add_live(key, now);
+        } else {
+            self.add_live_later(key, tick, merge);
+        }
+        Ok(None)
+    }
+
+    fn promote(&mut self, key: u8, priority: i32) {
+        let entry = self.entries.get_mut(&key).expect("live");
+        if entry.priority < priority {
+            entry.priority = priority;
+            if let State::Ready { .. } = entry.state {
+                let state = entry.state;
+                self.set(key, state);
+            }
+        }
+    }
+
+    /// When a debounced key is due that is added again, and what it cannot be put off beyond: the
+    /// time it had, or a while after the first of these adds.
+    fn put_off(&self, due: Option<u64>, latest: Option<u64>, now: u64) -> (u64, u64) {
+        let (quiet, max) = self.config.debounce.expect("debounced");
+        let end = (now + max).div_ceil(MILLI);
+        let latest = latest.unwrap_or(due.map_or(end, |due| due.min(end)));
+        (latest.min((now + quiet).div_ceil(MILLI)), latest)
+    }
+
+    pub(super) fn delay_or_ready(&mut self, key: u8, tick: u64, latest: Option<u64>, now: u64) {
+        if tick * MILLI <= now {
+            self.set(key, State::Ready { since: now });
+        } else {
+            self.delay(key, tick, latest);
+        }
+    }
+
+    fn add_live(&mut self, key: u8, now: u64) {
+        let debounced = self.config.debounce.is_some();
+        match self.entries[&key].state {
+            State::Ready { .. } => {}
+            State::Delayed { tick, latest, .. } if debounced => {
+                let (next, latest) = self.put_off(Some(tick), latest, now);
+                if next != tick {
+                    self.delay_or_ready(key, next, Some(latest), now);
+                } else if let State::Delayed { latest: noted, .. } =
+                    &mut self.entries.get_mut(&key).expect("live").state
+                {
+                    *noted = Some(latest);
+                }
+            }
+            State::Delayed { .. } => self.set(key, State::Ready { since: now }),
+            State::Running {
+                since,
+                delay,
+                latest,
+                ..
+            } => {
+                let asked = debounced.then(|| self.put_off(delay, latest, now));
+                let state = State::Running {
+                    since,
+                    dirty: true,
+                    delay: asked.map(|asked| asked.0),
+                    latest: asked.map(|asked| asked.1),
+                };
+                self.set(key, state);
+            }
+        }
+    }
+
+    fn add_live_later(&mut self, key: u8, tick: u64, merge: Merge) {
+        let wins = |old: Option<u64>| match merge {
+            Merge::Earlier => old.is_none_or(|old| tick < old),
+            Merge::Replace => old != Some(tick),
+            _ => old.is_none(),
+        };
+        match self.entries[&key].state {
+            State::Delayed { tick: old, .. } if wins(Some(old)) => self.delay(key, tick, None),
+            State::Running {
+                since,
+                dirty: false,
+                delay,
+                latest,
+            } if wins(delay) => {
+                let state = State::Running {
+                    since,
+                    dirty: false,
+                    delay: Some(tick),
+                    latest,
+                };
+                self.set(key, state);
+            }
+            _ => {}
+        }
+    }
+}
