@@ -1,0 +1,201 @@
+//! Whether a limiter kept its quota.
+//!
+//! Every admission is stamped before and after the call, by the clock that the limiter itself
+//! decides by: whatever instant it decided at lies between. A window is charged only with
+//! admissions that certainly fell into it, so an excess that is found is one; a limiter that is
+//! right is never accused, however the threads were scheduled.
+
+mod by_key;
+
+use serde::Serialize;
+
+use crate::quota::Quota;
+
+pub use by_key::{Answers, Call, judge_keys};
+
+/// Tokens that were admitted between two stamps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Admission {
+    /// Read before the call.
+    pub before: u64,
+    /// Read after it.
+    pub after: u64,
+    /// Tokens.
+    pub n: u64,
+}
+
+/// How a limiter did against its quota.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Kept {
+    /// What was admitted beyond the first burst, in parts of what the rate gave.
+    pub achieved: f64,
+    /// The most tokens admitted in any window over burst + rate x length; not above 0 if right.
+    pub excess: f64,
+}
+
+impl Kept {
+    /// In two rounds. An excess in one is an excess. What was achieved is that of the round that
+    /// came closest: a busy machine takes from some, a wrong limiter is off in all.
+    pub fn and(self, other: Self) -> Self {
+        let off = |kept: Self| (kept.achieved - 1.0).abs();
+        let closest = if off(self) < off(other) { self } else { other };
+        Self {
+            achieved: closest.achieved,
+            excess: self.excess.max(other.excess),
+        }
+    }
+}
+
+/// What one caller saw of a limiter.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    /// In the order in which they came.
+    pub admissions: Vec<Admission>,
+    /// Read before the last call that was denied: the bucket was empty then.
+    pub last_denial: Option<u64>,
+}
+
+/// Judges a limiter by what all its callers saw.
+///
+/// What was achieved is counted from the first admission, when the bucket was full, to the last
+/// denial, when it was empty: a caller that is held up after it changes nothing.
+pub fn judge(quota: Quota, records: Vec<Record>) -> Kept {
+    let last_denial = records.iter().filter_map(|record| record.last_denial).max();
+    let mut admissions: Vec<_> = records
+        .into_iter()
+        .flat_map(|record| record.admissions)
+        .collect();
+    let befores = || admissions.iter().map(|admission| admission.before);
+    let start = befores().min().unwrap_or(0);
+    let end = last_denial.or_else(|| befores().max()).unwrap_or(0);
+    let admitted: u64 = admissions
+        .iter()
+        .filter(|admission| admission.before <= end)
+        .map(|admission| admission.n)
+        .sum();
+    let given = quota.per_nano() * end.saturating_sub(start) as f64;
+    Kept {
+        achieved: if given > 0.0 {
+            (admitted as f64 - quota.burst as f64) / given
+        } else {
+            0.0
+        },
+        excess: worst_excess(quota, &mut admissions),
+    }
+}
+
+/// Over all windows, the most tokens admitted above burst + rate x length.
+///
+/// For a window from s to e, the admissions that ended by e, less those that began before s, are a
+/// lower bound of those inside. One pass over the beginnings and ends in the order of time keeps
+/// the best s seen so far.
+fn worst_excess(quota: Quota, admissions: &mut [Admission]) -> f64 {
+    let rate = quota.per_nano();
+    let origin = admissions
+        .iter()
+        .map(|admission| admission.before)
+        .min()
+        .unwrap_or(0);
+    let since_origin = |stamp: u64| rate * (stamp - origin) as f64;
+
+    let mut ends: Vec<(u64, u64)> = admissions
+        .iter()
+        .map(|admission| (admission.after, admission.n))
+        .collect();
+    ends.sort_unstable();
+    admissions.sort_unstable_by_key(|admission| admission.before);
+
+    let mut begun = admissions.iter().peekable();
+    let (mut began, mut ended) = (0, 0);
+    let mut best_start = f64::INFINITY;
+    let mut worst = f64::NEG_INFINITY;
+    for (end, n) in ends {
+        while let Some(admission) = begun.next_if(|admission| admission.before <= end) {
+            best_start = best_start.min(began as f64 - since_origin(admission.before));
+            began += admission.n;
+        }
+        ended += n;
+        worst = worst.max(ended as f64 - since_origin(end) - best_start - quota.burst as f64);
+    }
+    if worst.is_finite() {
+        worst
+    } else {
+        -(quota.burst as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 1 token per 10 ns, burst 2.
+    const QUOTA: Quota = Quota {
+        tokens: 100_000_000,
+        period: Quota::SECOND,
+        burst: 2,
+    };
+
+    /// One caller, whose last call was denied.
+    fn seen(stamps: &[(u64, u64)], last_denial: u64) -> Vec<Record> {
+        let admission = |&(before, after): &(u64, u64)| Admission {
+            before,
+            after,
+            n: 1,
+        };
+        let admissions = stamps.iter().map(admission).collect();
+        vec![Record {
+            admissions,
+            last_denial: Some(last_denial),
+        }]
+    }
+
+    #[test]
+    fn exact_is_no_excess() {
+        let kept = judge(
+            QUOTA,
+            seen(&[(0, 0), (0, 0), (10, 10), (20, 20), (30, 30)], 30),
+        );
+        assert_eq!(
+            kept,
+            Kept {
+                achieved: 1.0,
+                excess: 0.0
+            }
+        );
+    }
+
+    #[test]
+    fn one_too_many_in_a_window_in_the_middle() {
+        // Idle to 100, then four at once and one 10 ns later: three of five were due.
+        let kept = judge(
+            QUOTA,
+            seen(
+                &[(0, 0), (100, 100), (100, 100), (100, 100), (110, 110)],
+                110,
+            ),
+        );
+        assert_eq!(kept.excess, 1.0);
+    }
+
+    #[test]
+    fn doubt_is_for_the_limiter() {
+        // Three in no time are one too many; if the third may have come 10 ns later, they are not.
+        assert_eq!(
+            judge(QUOTA, seen(&[(0, 0), (0, 0), (0, 0)], 10)).excess,
+            1.0
+        );
+        assert_eq!(
+            judge(QUOTA, seen(&[(0, 0), (0, 0), (0, 10)], 10)).excess,
+            0.0
+        );
+        // Admissions of two threads that overlap a window's edge are not charged to it.
+        assert!(judge(QUOTA, seen(&[(0, 50), (40, 60), (45, 60)], 60)).excess <= 0.0);
+    }
+
+    #[test]
+    fn starved_is_under() {
+        let kept = judge(QUOTA, seen(&[(0, 0), (0, 0), (50, 50)], 100));
+        assert_eq!(kept.achieved, 0.1);
+        assert!(judge(QUOTA, Vec::new()).excess < 0.0);
+    }
+}

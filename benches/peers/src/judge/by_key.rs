@@ -1,0 +1,221 @@
+//! Whether a limiter kept its quota for each of many keys.
+//!
+//! An excess is found as for one bucket. For what was denied there is an exact bucket beside each
+//! key, which is given the least that can have come: calls are taken to have been decided at
+//! whichever instant between their stamps leaves fewer tokens. If it has one nevertheless, the
+//! limiter denied it wrongly.
+
+use serde::Serialize;
+
+use super::{Admission, worst_excess};
+use crate::quota::Quota;
+
+/// A request for one token of a key.
+#[derive(Clone, Copy, Debug)]
+pub struct Call {
+    /// The key's number.
+    pub key: u32,
+    /// What became of it.
+    pub admitted: bool,
+    /// Read before the call.
+    pub before: u64,
+    /// Read after it.
+    pub after: u64,
+}
+
+/// How calls were answered.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Answers {
+    /// Tokens that were admitted.
+    pub admitted: u64,
+    /// Tokens that were there, and were denied.
+    pub missed: u64,
+    /// The most tokens of any bucket, in any window, over burst + rate x length; not above 0 if right.
+    pub excess: f64,
+}
+
+impl Answers {
+    /// What was admitted, in parts of what should have been.
+    pub fn achieved(&self) -> f64 {
+        match self.admitted + self.missed {
+            0 => 1.0,
+            asked => self.admitted as f64 / asked as f64,
+        }
+    }
+
+    /// Whether every call was answered as it should be.
+    pub fn right(&self) -> bool {
+        self.missed == 0 && self.excess <= 0.0
+    }
+
+    /// Of both.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            admitted: self.admitted + other.admitted,
+            missed: self.missed + other.missed,
+            excess: self.excess.max(other.excess),
+        }
+    }
+}
+
+/// Judges a limiter by all calls of all its callers: each key by itself.
+pub fn judge_keys(quota: Quota, mut calls: Vec<Call>) -> Answers {
+    calls.sort_unstable_by_key(|call| call.key);
+    let none = Answers {
+        admitted: 0,
+        missed: 0,
+        excess: -(quota.burst as f64),
+    };
+    calls
+        .chunk_by_mut(|one, two| one.key == two.key)
+        .map(|calls| judge_key(quota, calls))
+        .fold(none, Answers::and)
+}
+
+fn judge_key(quota: Quota, calls: &mut [Call]) -> Answers {
+    let missed = missed(quota, calls);
+    let mut admissions: Vec<Admission> = calls
+        .iter()
+        .filter(|call| call.admitted)
+        .map(|call| Admission {
+            before: call.before,
+            after: call.after,
+            n: 1,
+        })
+        .collect();
+    Answers {
+        admitted: admissions.len() as u64,
+        missed,
+        excess: worst_excess(quota, &mut admissions),
+    }
+}
+
+/// Tokens that an exact bucket would have admitted to these calls, but were denied.
+///
+/// An admission takes its token when it began, and nothing accrues while it lasts. A denial finds
+/// what was there when it began, less what was admitted until it ended. So the bucket never holds
+/// more than is left of the real one.
+///
+/// A caller may be held up after it has read the time, and be judged by that time when others have
+/// used later ones: it then finds a bucket that is fuller only later, by as much as theirs are later.
+fn missed(quota: Quota, calls: &mut [Call]) -> u64 {
+    calls.sort_unstable_by_key(|call| (call.before, call.after));
+    let full = quota.burst as f64;
+    let (mut tokens, mut counted_to, mut missed) = (full, 0, 0);
+    for (next, call) in (1..).zip(&*calls) {
+        let since = call.before.saturating_sub(counted_to);
+        tokens = (tokens + quota.per_nano() * since as f64 * LESS).min(full);
+        if call.admitted {
+            tokens = (tokens - 1.0).max(0.0);
+            counted_to = counted_to.max(call.after);
+            continue;
+        }
+        let (mut meanwhile, mut latest) = (0.0, counted_to);
+        let others = calls[next..]
+            .iter()
+            .take_while(|other| other.before < call.after);
+        for other in others.filter(|other| other.admitted) {
+            meanwhile += 1.0;
+            latest = latest.max(other.after);
+        }
+        let later = latest.min(call.after).saturating_sub(call.before);
+        counted_to = counted_to.max(call.before);
+        if tokens - meanwhile - quota.per_nano() * later as f64 >= 1.0 {
+            // As if it had been admitted: the next is missed only if another one has come.
+            tokens -= 1.0;
+            missed += 1;
+        }
+    }
+    missed
+}
+
+/// So that no floating-point sum is ever above the exact one.
+const LESS: f64 = 1.0 - 1e-9;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 1 token per 10 ns, burst 2.
+    const QUOTA: Quota = Quota {
+        tokens: 100_000_000,
+        period: Quota::SECOND,
+        burst: 2,
+    };
+
+    fn call(key: u32, admitted: bool, before: u64, after: u64) -> Call {
+        Call {
+            key,
+            admitted,
+            before,
+            after,
+        }
+    }
+
+    #[test]
+    fn each_key_has_a_bucket() {
+        let calls = (0..3).flat_map(|key| [call(key, true, 0, 0), call(key, true, 0, 0)]);
+        let answers = judge_keys(QUOTA, calls.collect());
+        assert_eq!((answers.admitted, answers.missed), (6, 0));
+        assert_eq!(answers.excess, 0.0);
+        assert!(answers.right());
+    }
+
+    #[test]
+    fn one_key_of_many_that_has_too_much_is_found() {
+        let mut calls: Vec<Call> = (0..100).map(|key| call(key, true, 0, 0)).collect();
+        calls.extend([call(50, true, 1, 1), call(50, true, 1, 1)]);
+        let answers = judge_keys(QUOTA, calls);
+        assert!((answers.excess - 0.9).abs() < 1e-9, "{}", answers.excess);
+        assert!(!answers.right());
+    }
+
+    #[test]
+    fn a_denial_with_a_token_there_is_missed_once_a_token() {
+        let spent = [call(1, true, 0, 0), call(1, true, 0, 0)];
+        let then = |denied: &[u64]| {
+            let calls = denied.iter().map(|at| call(1, false, *at, *at));
+            judge_keys(QUOTA, spent.into_iter().chain(calls).collect())
+        };
+        assert_eq!(then(&[1, 9]).missed, 0);
+        assert_eq!(then(&[11, 12, 19]).missed, 1);
+        assert_eq!(then(&[1, 11, 21]).missed, 2);
+        // It holds no more than two.
+        assert_eq!(then(&[100, 100, 100]).missed, 2);
+        assert_eq!(then(&[11]).achieved(), 2.0 / 3.0);
+        // A key that was never admitted.
+        assert_eq!(judge_keys(QUOTA, vec![call(2, false, 5, 5)]).missed, 1);
+    }
+
+    #[test]
+    fn doubt_is_for_the_limiter() {
+        let missed = |calls: &[Call]| judge_keys(QUOTA, calls.to_vec()).missed;
+        let first = [call(1, true, 0, 0), call(1, true, 0, 0)];
+        let with = |rest: &[Call]| missed(&[&first, rest].concat());
+        // Denied at 9, perhaps.
+        assert_eq!(with(&[call(1, false, 9, 30)]), 0);
+        // Another caller may have had that token, though its call was recorded as the later one.
+        assert_eq!(with(&[call(1, false, 11, 14), call(1, true, 12, 16)]), 0);
+        assert_eq!(with(&[call(1, false, 11, 14), call(1, true, 15, 16)]), 1);
+        // What came after it was denied does not count, though it was told late.
+        assert_eq!(with(&[call(1, false, 1, 60), call(1, true, 50, 51)]), 0);
+        // It read the time, was held up, and found that another had used a later one.
+        assert_eq!(
+            missed(&[call(1, false, 100, 160), call(1, true, 150, 151)]),
+            0
+        );
+        assert_eq!(
+            missed(&[call(1, true, 99, 151), call(1, false, 100, 160)]),
+            0
+        );
+        // The first may have been decided so late that the bucket was full until then.
+        assert_eq!(
+            missed(&[
+                call(1, true, 0, 50),
+                call(1, true, 50, 50),
+                call(1, false, 55, 55)
+            ]),
+            0
+        );
+    }
+}

@@ -1,0 +1,125 @@
+//! Limiters under test, one file each.
+
+mod bounds;
+pub mod governor;
+mod leaky_bucket;
+mod ratelimit;
+mod textbook;
+mod tollgate;
+mod tower;
+pub mod x_time_rate;
+
+use crate::quota::Quota;
+use crate::subject::{About, Family};
+use crate::workload::drive::{Driven, Of};
+
+/// A limiter under test.
+pub trait Limiter: Sync + Sized {
+    /// What a thread holds of it.
+    type Handle<'a>: Handle
+    where
+        Self: 'a;
+
+    /// A full one.
+    fn new(quota: Quota) -> Self;
+
+    /// For one thread of so many.
+    fn handle(&self, callers: usize) -> Self::Handle<'_>;
+
+    /// The time, in nanoseconds, by the clock that it decides by.
+    fn nanos(&self) -> u64;
+}
+
+/// A thread's end of a limiter.
+pub trait Handle {
+    /// Takes `n` tokens now, or none.
+    fn try_acquire(&mut self, n: u32) -> bool;
+}
+
+/// A limiter that any thread can call as it is.
+pub trait Shared: Sync {
+    /// Takes `n` tokens now, or none.
+    fn try_acquire(&self, n: u32) -> bool;
+}
+
+impl<S: Shared> Handle for &S {
+    #[inline]
+    fn try_acquire(&mut self, n: u32) -> bool {
+        S::try_acquire(self, n)
+    }
+}
+
+/// All of them, ours first.
+pub fn all() -> Vec<Box<dyn Driven>> {
+    use ::tollgate::{AtomicTokenBucket, LockedTokenBucket};
+
+    use crate::clock::{As, Os, Tsc};
+    use Family::{Bound, Ours, Peer, Textbook};
+
+    let ours = |name, clock| About::new(name, Ours, clock);
+    let peer = |name, clock| About::new(name, Peer, clock);
+    let textbook = |name| About::new(name, Textbook, "TSC");
+    let bound = |name, clock| About::new(name, Bound, clock);
+    let mut all: Vec<Box<dyn Driven>> = vec![
+        Of::<AtomicTokenBucket>::boxed(ours("AtomicTokenBucket", "TSC")),
+        Of::<AtomicTokenBucket<As<Os>>>::boxed(ours("AtomicTokenBucket, Instant", "Instant")),
+        Of::<tollgate::AtGivenTime>::boxed(
+            ours("AtomicTokenBucket, given time", "none").speed_only(),
+        ),
+        Of::<tollgate::Leased>::boxed(ours("TokenLease", "TSC")),
+        Of::<LockedTokenBucket>::boxed(ours("LockedTokenBucket", "TSC")),
+        Of::<governor::Governor<governor::Given>>::boxed(peer("governor", "TSC")),
+        Of::<governor::Governor<governor::Default>>::boxed(peer("governor, as it comes", "quanta")),
+        Of::<leaky_bucket::LeakyBucket>::boxed(peer("leaky-bucket", "Instant")),
+        Of::<ratelimit::Ratelimit<Tsc>>::boxed(peer("ratelimit", "TSC")),
+        Of::<ratelimit::Ratelimit<Os>>::boxed(peer("ratelimit, as it comes", "Instant")),
+        Of::<tower::Tower>::boxed(peer("tower RateLimit, in a lock", "Instant").single_tokens()),
+        Of::<textbook::Textbook<textbook::Float>>::boxed(textbook("textbook, float")),
+        Of::<textbook::Textbook<textbook::Truncating>>::boxed(textbook("textbook, truncating")),
+    ];
+    if let Some(go) = x_time_rate::Go::built() {
+        all.push(Box::new(go));
+    }
+    all.extend([
+        Of::<bounds::ClockRead>::boxed(bound("clock read", "TSC").speed_only()),
+        Of::<bounds::Cas>::boxed(bound("CAS", "none").speed_only()),
+        Of::<bounds::ClockReadAndCas>::boxed(bound("clock read + CAS", "TSC").speed_only()),
+        Of::<bounds::ClockReadAndLock>::boxed(bound("clock read + lock pair", "TSC").speed_only()),
+    ]);
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admits_its_burst<L: Limiter>() {
+        let limiter = L::new(Quota {
+            burst: 50,
+            ..Quota::STINGY
+        });
+        let mut handle = limiter.handle(1);
+        assert_eq!((0..100).filter(|_| handle.try_acquire(1)).count(), 50);
+    }
+
+    #[test]
+    fn adapters_admit_the_burst_and_no_more() {
+        use ::tollgate::{AtomicTokenBucket, LockedTokenBucket};
+
+        use crate::clock::{As, Os, Tsc};
+
+        admits_its_burst::<AtomicTokenBucket>();
+        admits_its_burst::<AtomicTokenBucket<As<Os>>>();
+        admits_its_burst::<tollgate::AtGivenTime>();
+        admits_its_burst::<tollgate::Leased>();
+        admits_its_burst::<LockedTokenBucket>();
+        admits_its_burst::<governor::Governor<governor::Given>>();
+        admits_its_burst::<governor::Governor<governor::Default>>();
+        admits_its_burst::<leaky_bucket::LeakyBucket>();
+        admits_its_burst::<ratelimit::Ratelimit<Tsc>>();
+        admits_its_burst::<ratelimit::Ratelimit<Os>>();
+        admits_its_burst::<tower::Tower>();
+        admits_its_burst::<textbook::Textbook<textbook::Float>>();
+        admits_its_burst::<textbook::Textbook<textbook::Truncating>>();
+    }
+}

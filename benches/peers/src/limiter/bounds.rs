@@ -1,0 +1,90 @@
+//! What no limiter on such a clock, word or lock can be faster than.
+
+use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam_utils::CachePadded;
+use parking_lot::Mutex;
+
+use super::{Limiter, Shared};
+use crate::clock::{Clock, Tsc};
+use crate::quota::Quota;
+
+/// A word that everybody counts up.
+#[derive(Default)]
+pub struct Cas(CachePadded<AtomicU64>);
+
+/// A look at the clock.
+#[derive(Default)]
+pub struct ClockRead(Tsc);
+
+/// Both.
+#[derive(Default)]
+pub struct ClockReadAndCas(Tsc, Cas);
+
+/// A look at the clock, and a lock taken and released.
+#[derive(Default)]
+pub struct ClockReadAndLock(Tsc, CachePadded<Mutex<u64>>);
+
+impl Shared for Cas {
+    #[inline]
+    fn try_acquire(&self, n: u32) -> bool {
+        let mut seen = self.0.load(Ordering::Relaxed);
+        while let Err(actual) = self.0.compare_exchange_weak(
+            seen,
+            seen + u64::from(n),
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        ) {
+            seen = actual;
+        }
+        true
+    }
+}
+
+impl Shared for ClockRead {
+    #[inline]
+    fn try_acquire(&self, _n: u32) -> bool {
+        black_box(self.0.nanos());
+        true
+    }
+}
+
+impl Shared for ClockReadAndCas {
+    #[inline]
+    fn try_acquire(&self, n: u32) -> bool {
+        black_box(self.0.nanos());
+        self.1.try_acquire(n)
+    }
+}
+
+impl Shared for ClockReadAndLock {
+    #[inline]
+    fn try_acquire(&self, n: u32) -> bool {
+        black_box(self.0.nanos());
+        *self.1.lock() += u64::from(n);
+        true
+    }
+}
+
+macro_rules! bound {
+    ($($name:ty),*) => {$(
+        impl Limiter for $name {
+            type Handle<'a> = &'a Self;
+
+            fn new(_quota: Quota) -> Self {
+                Self::default()
+            }
+
+            fn handle(&self, _callers: usize) -> &Self {
+                self
+            }
+
+            fn nanos(&self) -> u64 {
+                Tsc::default().nanos()
+            }
+        }
+    )*};
+}
+
+bound!(Cas, ClockRead, ClockReadAndCas, ClockReadAndLock);

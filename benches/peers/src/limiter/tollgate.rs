@@ -1,0 +1,105 @@
+//! Ours.
+
+use tollgate::{AtomicTokenBucket, LockedTokenBucket, RateLimiter, Timestamp, TokenLease};
+
+use super::{Handle, Limiter, Shared};
+use crate::clock::{As, Os};
+use crate::quota::Quota;
+
+/// Buckets of ours, as limiters under test that threads call as they are.
+macro_rules! shared {
+    ($($bucket:ty = |$quota:ident| $new:expr),* $(,)?) => {$(
+        impl Limiter for $bucket {
+            type Handle<'a> = &'a Self;
+
+            fn new(quota: Quota) -> Self {
+                let $quota = quota.tollgate();
+                $new.expect("the workloads' quotas fit every bucket")
+            }
+
+            fn handle(&self, _callers: usize) -> &Self {
+                self
+            }
+
+            fn nanos(&self) -> u64 {
+                self.now().as_nanos()
+            }
+        }
+
+        impl Shared for $bucket {
+            #[inline]
+            fn try_acquire(&self, n: u32) -> bool {
+                RateLimiter::try_acquire(self, n.into()).is_ok()
+            }
+        }
+    )*};
+}
+
+shared! {
+    AtomicTokenBucket = |quota| AtomicTokenBucket::new(quota),
+    AtomicTokenBucket<As<Os>> = |quota| AtomicTokenBucket::with_clock(quota, As(Os::default())),
+    LockedTokenBucket = |quota| LockedTokenBucket::new(quota),
+}
+
+/// `AtomicTokenBucket`, told the time by its caller.
+pub struct AtGivenTime(AtomicTokenBucket);
+
+/// A caller that has the time in hand.
+pub struct WithTime<'a>(&'a AtomicTokenBucket, u64);
+
+impl Limiter for AtGivenTime {
+    type Handle<'a> = WithTime<'a>;
+
+    fn new(quota: Quota) -> Self {
+        Self(Limiter::new(quota))
+    }
+
+    fn handle(&self, _callers: usize) -> WithTime<'_> {
+        WithTime(&self.0, self.nanos())
+    }
+
+    fn nanos(&self) -> u64 {
+        self.0.nanos()
+    }
+}
+
+impl Handle for WithTime<'_> {
+    #[inline]
+    fn try_acquire(&mut self, n: u32) -> bool {
+        self.1 += 1;
+        self.0
+            .try_acquire_at(n.into(), Timestamp::from_nanos(self.1))
+            .is_ok()
+    }
+}
+
+/// A lease of an `AtomicTokenBucket` for each thread.
+pub struct Leased(AtomicTokenBucket);
+
+impl Limiter for Leased {
+    type Handle<'a> = TokenLease<'a, AtomicTokenBucket>;
+
+    fn new(quota: Quota) -> Self {
+        Self(Limiter::new(quota))
+    }
+
+    /// All leave most of the burst to others.
+    fn handle(&self, callers: usize) -> Self::Handle<'_> {
+        let part = 64.max(callers as u64 * 4);
+        let batch = (self.0.quota().max_burst() / part).clamp(1, 10_000);
+        self.0
+            .lease(batch)
+            .expect("the burst is larger than all leases")
+    }
+
+    fn nanos(&self) -> u64 {
+        self.0.nanos()
+    }
+}
+
+impl Handle for TokenLease<'_, AtomicTokenBucket> {
+    #[inline]
+    fn try_acquire(&mut self, n: u32) -> bool {
+        TokenLease::try_acquire(self, n.into()).is_ok()
+    }
+}

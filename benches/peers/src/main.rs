@@ -1,0 +1,113 @@
+//! `cargo run --release -p peers`: tollgate beside everything a user would pick instead.
+
+mod cli;
+mod clock;
+mod floors;
+mod judge;
+mod keyed;
+mod limiter;
+mod machine;
+mod measure;
+mod memory;
+mod progress;
+mod queue;
+mod quota;
+mod report;
+mod stats;
+mod subject;
+mod workload;
+
+use std::io::{ErrorKind, Write, stdout};
+use std::path::Path;
+use std::process::ExitCode;
+use std::thread::available_parallelism;
+
+use anyhow::Context;
+use clap::Parser;
+
+use cli::Args;
+use limiter::x_time_rate::Go;
+use machine::Machine;
+use measure::Effort;
+use progress::Progress;
+use report::Report;
+use workload::Bench;
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(report) if report.failures.is_empty() => ExitCode::SUCCESS,
+        Ok(report) => {
+            report
+                .failures
+                .iter()
+                .for_each(|failure| eprintln!("failed: {failure}"));
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> anyhow::Result<Report> {
+    let folder = Path::new("target/peers");
+    // Now, rather than after some minutes.
+    Report::prepare(folder)?;
+    let go = Go::build();
+    if let Err(error) = &go {
+        eprintln!("without Go's x/time/rate: {error:#}");
+    }
+    let mut report = Report {
+        machine: Machine::here(go.is_ok()),
+        effort: if args.quick { "quick" } else { "full" },
+        skipped: go
+            .err()
+            .map(|error| format!("Go's x/time/rate: {error:#}"))
+            .into_iter()
+            .collect(),
+        tables: Vec::new(),
+        targets: Vec::new(),
+        failures: Vec::new(),
+    };
+    let wanted = workload::ALL
+        .iter()
+        .filter(|workload| args.wants(workload.name));
+    let cores = available_parallelism().map_or(1, usize::from);
+    let threads = args.threads.unwrap_or(cores);
+    let crowded = threads > cores;
+    if crowded {
+        eprintln!("{threads} threads on {cores} cores: floors don't count");
+    }
+    let progress = Progress::new(wanted.clone().count());
+    let bench = Bench {
+        effort: if args.quick {
+            Effort::QUICK
+        } else {
+            Effort::FULL
+        },
+        threads,
+        progress: &progress,
+    };
+    for workload in wanted {
+        progress.begin(workload.name);
+        let tables = (workload.run)(&bench).with_context(|| format!("in {}", workload.name))?;
+        report.tables.extend(tables);
+        progress.end();
+    }
+    progress.clear();
+    report.compare();
+    report.failures = floors::broken(&report.tables, crowded);
+    for path in report.write(folder)? {
+        eprintln!("wrote {}", path.display());
+    }
+    if args.json {
+        let printed = writeln!(stdout(), "{}", serde_json::to_string_pretty(&report)?);
+        match printed {
+            // Who reads it has seen enough.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+            printed => printed.context("cannot print the report")?,
+        }
+    }
+    Ok(report)
+}

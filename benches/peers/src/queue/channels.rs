@@ -1,0 +1,65 @@
+//! Channels: the ceiling for a queue that need not know its keys.
+
+use std::time::Instant;
+
+use super::{Queue, Shared};
+
+/// Both ends of a bounded channel, of crates whose channels differ by how they wait.
+macro_rules! channels {
+    ($($(#[$about:meta])* $name:ident = $channel:ident, $send:ident, $receive:ident;)*) => {$(
+        $(#[$about])*
+        pub struct $name {
+            sender: $channel::Sender<String>,
+            receiver: $channel::Receiver<String>,
+        }
+
+        impl Queue for $name {
+            fn new(capacity: usize) -> Self {
+                Shared::new(capacity)
+            }
+
+            #[inline]
+            fn add(&mut self, key: String) {
+                self.sender.try_send(key).expect("there is room");
+            }
+
+            #[inline]
+            fn take(&mut self, look: impl FnOnce(&str)) {
+                look(&self.receiver.try_recv().expect("a key was added"));
+            }
+        }
+
+        impl Shared for $name {
+            fn new(capacity: usize) -> Self {
+                let (sender, receiver) = $channel::bounded(capacity);
+                Self { sender, receiver }
+            }
+
+            fn add(&self, key: String) {
+                self.sender.$send(key).expect("a receiver is here");
+            }
+
+            /// One of them closes only when its senders are gone, and one is here: an empty key
+            /// tells a consumer to go.
+            fn close(&self, consumers: usize) {
+                (0..consumers).for_each(|_| Shared::add(self, String::new()));
+            }
+
+            fn consume(&self, work: impl Fn(&str)) -> Instant {
+                while let Ok(key) = self.receiver.$receive()
+                    && !key.is_empty()
+                {
+                    work(&key);
+                }
+                Instant::now()
+            }
+        }
+    )*};
+}
+
+channels! {
+    /// `crossbeam-channel`.
+    Crossbeam = crossbeam_channel, send, recv;
+    /// `async-channel`.
+    Async = async_channel, send_blocking, recv_blocking;
+}

@@ -1,0 +1,172 @@
+//! Queues that are streams: of keys, made from a stream of requests, and polled by one task.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
+use futures::{Stream, StreamExt};
+use parking_lot::Mutex;
+use tokio::runtime::Runtime;
+
+use super::{Delays, Queue, Shared};
+
+/// A key, and when it is wanted.
+pub type Request = (String, tokio::time::Instant);
+
+/// A queue that is a stream.
+pub trait Streamed {
+    /// The stream of keys.
+    type Keys<R: Stream<Item = Request> + Unpin>: Stream<Item = String> + Unpin;
+
+    /// Keys as requested; goes on for ever, if the requests do.
+    fn over<R: Stream<Item = Request> + Unpin>(requests: R) -> Self::Keys<R>;
+
+    /// Takes in requests, and hands out nothing.
+    fn settle<R: Stream<Item = Request> + Unpin>(
+        keys: &mut Self::Keys<R>,
+        context: &mut Context<'_>,
+    );
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("the operating system gives a timer")
+}
+
+/// Requests from the thread that polls: a list costs less than any channel.
+#[derive(Clone, Default)]
+struct Pending(Rc<RefCell<VecDeque<Request>>>);
+
+impl Stream for Pending {
+    type Item = Request;
+
+    fn poll_next(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<Option<Request>> {
+        self.0
+            .borrow_mut()
+            .pop_front()
+            .map_or(Poll::Pending, |request| Poll::Ready(Some(request)))
+    }
+}
+
+/// Filled and emptied by one thread. Its runtime is entered only to sleep.
+pub struct Local<S: Streamed> {
+    // Timers go before their runtime.
+    keys: S::Keys<Pending>,
+    requests: Pending,
+    runtime: Runtime,
+}
+
+impl<S: Streamed> Queue for Local<S> {
+    fn new(_capacity: usize) -> Self {
+        let requests = Pending::default();
+        Self {
+            keys: S::over(requests.clone()),
+            requests,
+            runtime: runtime(),
+        }
+    }
+
+    #[inline]
+    fn add(&mut self, key: String) {
+        self.requests
+            .0
+            .borrow_mut()
+            .push_back((key, tokio::time::Instant::now()));
+    }
+
+    fn take(&mut self, look: impl FnOnce(&str)) {
+        let ready = {
+            let _runtime = self.runtime.enter();
+            self.keys
+                .poll_next_unpin(&mut Context::from_waker(Waker::noop()))
+        };
+        let key = match ready {
+            Poll::Ready(key) => key,
+            Poll::Pending => self.runtime.block_on(self.keys.next()),
+        };
+        look(&key.expect("the requests go on for ever"));
+    }
+
+    fn settle(&mut self) {
+        let _runtime = self.runtime.enter();
+        S::settle(&mut self.keys, &mut Context::from_waker(Waker::noop()));
+    }
+}
+
+impl<S: Streamed> Delays for Local<S> {
+    #[inline]
+    fn add_after(&mut self, key: String, delay: Duration) {
+        self.requests
+            .0
+            .borrow_mut()
+            .push_back((key, tokio::time::Instant::now() + delay));
+    }
+}
+
+/// Filled by many threads through a channel, and emptied by the first consumer: a stream has one.
+pub struct Actor<S: Streamed> {
+    sender: UnboundedSender<Request>,
+    keys: Mutex<Option<S::Keys<UnboundedReceiver<Request>>>>,
+}
+
+/// So much later than the last key is the empty one that ends the work: what is due in the same
+/// millisecond comes in any order.
+const LAST: Duration = Duration::from_millis(5);
+
+impl<S: Streamed> Shared for Actor<S>
+where
+    S::Keys<UnboundedReceiver<Request>>: Send,
+{
+    fn new(_capacity: usize) -> Self {
+        let (sender, requests) = unbounded();
+        Self {
+            sender,
+            keys: Mutex::new(Some(S::over(requests))),
+        }
+    }
+
+    fn add(&self, key: String) {
+        let request = (key, tokio::time::Instant::now());
+        self.sender
+            .unbounded_send(request)
+            .expect("the stream is here");
+    }
+
+    fn close(&self, _consumers: usize) {
+        let request = (String::new(), tokio::time::Instant::now() + LAST);
+        self.sender
+            .unbounded_send(request)
+            .expect("the stream is here");
+    }
+
+    fn consume(&self, work: impl Fn(&str)) -> Instant {
+        let mut dry = Instant::now();
+        let Some(mut keys) = self.keys.lock().take() else {
+            return dry;
+        };
+        runtime().block_on(async {
+            loop {
+                let next = poll_fn(|context| {
+                    let next = keys.poll_next_unpin(context);
+                    if next.is_pending() {
+                        dry = Instant::now();
+                    }
+                    next
+                });
+                match next.await {
+                    Some(key) if !key.is_empty() => work(&key),
+                    _ => break,
+                }
+            }
+            drop(keys);
+        });
+        dry
+    }
+}

@@ -1,0 +1,70 @@
+//! Ours.
+
+use std::time::{Duration, Instant};
+
+use tollgate::{AddOptions, WorkQueue};
+
+use super::{Delays, Queue, Shared};
+
+/// `WorkQueue`, from one thread.
+pub struct Ours(WorkQueue<String>);
+
+impl Queue for Ours {
+    fn new(capacity: usize) -> Self {
+        Self(Shared::new(capacity))
+    }
+
+    #[inline]
+    fn add(&mut self, key: String) {
+        self.0.try_add(key).expect("there is room");
+    }
+
+    #[inline]
+    fn take(&mut self, look: impl FnOnce(&str)) {
+        let work = match self.0.try_get() {
+            Some(work) => work,
+            None => self.0.get().wait().expect("the queue is open"),
+        };
+        look(&work);
+        work.done();
+    }
+
+    #[inline]
+    fn batch(&mut self, keys: Vec<String>, mut look: impl FnMut(&str)) {
+        let n = keys.len();
+        let refused = self.0.try_add_batch(keys, AddOptions::new());
+        assert!(refused.is_empty(), "there is room");
+        let batch = self.0.try_get_batch(n).expect("keys were added");
+        batch.keys().for_each(|key| look(key));
+        batch.done();
+    }
+}
+
+impl Delays for Ours {
+    #[inline]
+    fn add_after(&mut self, key: String, delay: Duration) {
+        self.0.try_add_after(key, delay).expect("there is room");
+    }
+}
+
+impl Shared for WorkQueue<String> {
+    fn new(capacity: usize) -> Self {
+        WorkQueue::new(capacity).expect("the capacity is not zero")
+    }
+
+    fn add(&self, key: String) {
+        WorkQueue::add(self, key).wait().expect("the queue is open");
+    }
+
+    fn close(&self, _consumers: usize) {
+        WorkQueue::close(self);
+    }
+
+    fn consume(&self, work: impl Fn(&str)) -> Instant {
+        while let Some(key) = self.get().wait() {
+            work(&key);
+            key.done();
+        }
+        Instant::now()
+    }
+}

@@ -1,0 +1,66 @@
+//! A rate and a burst, in the terms that all peers can be told.
+
+use std::time::Duration;
+
+/// `tokens` per `period`, and at most `burst` at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// Tokens per period.
+    pub tokens: u64,
+    /// In which they come.
+    pub period: Duration,
+    /// Tokens of a full bucket.
+    pub burst: u64,
+}
+
+impl Quota {
+    /// The usual period.
+    pub const SECOND: Duration = Duration::from_secs(1);
+
+    /// Admits for as long as a benchmark can run.
+    pub const GENEROUS: Self = Self {
+        tokens: 1_000_000_000,
+        period: Self::SECOND,
+        burst: 1_000_000_000,
+    };
+
+    /// Once spent, denies for as long as a benchmark can run.
+    pub const STINGY: Self = Self {
+        tokens: 1,
+        period: Duration::from_secs(3_600),
+        burst: 1_000,
+    };
+
+    /// `rate` tokens per second, and those of `filled_in` at once.
+    pub fn per_second(rate: u64, filled_in: Duration) -> Self {
+        Self {
+            tokens: rate,
+            period: Self::SECOND,
+            burst: (u128::from(rate) * filled_in.as_nanos() / 1_000_000_000) as u64,
+        }
+    }
+
+    /// Tokens per nanosecond.
+    pub fn per_nano(self) -> f64 {
+        self.tokens as f64 / self.period.as_nanos() as f64
+    }
+
+    /// In tollgate's terms.
+    pub fn tollgate(self) -> tollgate::Quota {
+        tollgate::Quota::new(self.tokens, self.period)
+            .and_then(|quota| quota.burst(self.burst))
+            .expect("the workloads' quotas are within range")
+    }
+
+    /// In governor's terms: one token per whole number of nanoseconds.
+    pub fn governor(self) -> governor::Quota {
+        let burst = u32::try_from(self.burst)
+            .ok()
+            .and_then(std::num::NonZeroU32::new);
+        let per_token = self.period / u32::try_from(self.tokens).expect("a rate below 2^32");
+        governor::Quota::with_period(per_token)
+            .zip(burst)
+            .map(|(quota, burst)| quota.allow_burst(burst))
+            .expect("the workloads' quotas are within range")
+    }
+}

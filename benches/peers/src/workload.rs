@@ -1,0 +1,128 @@
+//! What the subjects are put through.
+
+pub mod drive;
+pub mod keys;
+pub mod limits;
+pub mod queues;
+
+use crate::measure::Effort;
+use crate::progress::Progress;
+use crate::report::Table;
+
+/// What every workload is run with.
+pub struct Bench<'a> {
+    /// How much is measured.
+    pub effort: Effort,
+    /// The most callers.
+    pub threads: usize,
+    /// Where it says what it does.
+    pub progress: &'a Progress,
+}
+
+/// Something to put subjects through, by name.
+pub struct Workload {
+    /// As `--only` takes it.
+    pub name: &'static str,
+    /// Measures it.
+    pub run: fn(&Bench) -> anyhow::Result<Vec<Table>>,
+}
+
+/// All of them, in the order of the report.
+pub const ALL: &[Workload] = &[
+    Workload {
+        name: "correctness",
+        run: limits::correctness,
+    },
+    Workload {
+        name: "admit",
+        run: limits::admit,
+    },
+    Workload {
+        name: "deny",
+        run: limits::deny,
+    },
+    Workload {
+        name: "mixed-1x",
+        run: limits::mixed_1x,
+    },
+    Workload {
+        name: "mixed-10x",
+        run: limits::mixed_10x,
+    },
+    Workload {
+        name: "weights",
+        run: limits::weights,
+    },
+    Workload {
+        name: "contention",
+        run: limits::contention,
+    },
+    Workload {
+        name: "latency",
+        run: limits::latency,
+    },
+    Workload {
+        name: "keyed-1k",
+        run: keys::small,
+    },
+    Workload {
+        name: "keyed-1m",
+        run: keys::large,
+    },
+    Workload {
+        name: "keyed-zipf",
+        run: keys::zipf,
+    },
+    Workload {
+        name: "keyed-zipf-contention",
+        run: keys::zipf_contention,
+    },
+    Workload {
+        name: "keyed-deny",
+        run: keys::deny,
+    },
+    Workload {
+        name: "keyed-strings",
+        run: keys::strings,
+    },
+    Workload {
+        name: "keyed-flood",
+        run: keys::flood,
+    },
+    Workload {
+        name: "keyed-memory",
+        run: keys::memory,
+    },
+    Workload {
+        name: "queue-cycle",
+        run: queues::cycles,
+    },
+    Workload {
+        name: "queue-batch",
+        run: queues::batches,
+    },
+    Workload {
+        name: "queue-duplicate",
+        run: queues::duplicates,
+    },
+    Workload {
+        name: "queue-fill-drain",
+        run: queues::fill_drains,
+    },
+    Workload {
+        name: "queue-delay-insert",
+        run: queues::delay_inserts,
+    },
+    Workload {
+        name: "queue-delays",
+        run: queues::delays,
+    },
+    Workload {
+        name: "queue-many",
+        run: queues::manies,
+    },
+    Workload {
+        name: "queue-memory",
+        run: queues::memories,
+    },
+];

@@ -1,0 +1,218 @@
+//! What queues are put through: 30-byte keys.
+
+mod crowd;
+mod rounds;
+
+use hdrhistogram::Histogram;
+
+use super::Bench;
+use crate::measure::{Check, Contender, Row, Sample, interleave};
+use crate::queue::{self, Delays, Queue, Shared};
+use crate::report::{Body, Percentiles, Table, Unit};
+use crate::subject::About;
+
+use crowd::sides;
+
+/// One round of a workload: so many keys, so many callers of each side; the time of a key.
+type Load = fn(&Bench) -> f64;
+
+/// What a queue can be put through.
+pub struct Loads {
+    about: About,
+    cycle: Load,
+    batch: Load,
+    fill_drain: Load,
+    memory: Load,
+    duplicate: Option<Load>,
+    insert_delays: Option<Load>,
+    lateness: Option<fn(&Bench) -> Histogram<u64>>,
+    many: Option<Load>,
+    check: Option<fn(usize) -> Check>,
+}
+
+impl Loads {
+    /// Of any queue.
+    pub fn of<Q: Queue>(about: About) -> Self {
+        Self {
+            about,
+            cycle: rounds::cycle::<Q>,
+            batch: rounds::batch::<Q>,
+            fill_drain: rounds::fill_drain::<Q>,
+            memory: rounds::memory_a_key::<Q>,
+            duplicate: None,
+            insert_delays: None,
+            lateness: None,
+            many: None,
+            check: None,
+        }
+    }
+
+    /// Of one that holds a key once.
+    pub fn deduplicates<Q: Queue>(mut self) -> Self {
+        self.duplicate = Some(rounds::duplicate::<Q>);
+        self
+    }
+
+    /// Of one with delays.
+    pub fn delays<Q: Delays>(mut self) -> Self {
+        self.insert_delays = Some(rounds::insert_delays::<Q>);
+        self.lateness = Some(rounds::lateness::<Q>);
+        self
+    }
+
+    /// Of one for many threads.
+    pub fn shared<Q: Shared>(mut self) -> Self {
+        self.many = Some(crowd::many::<Q>);
+        self.check = Some(crowd::check::<Q>);
+        self
+    }
+}
+
+/// One key at a time: add, take, finish.
+pub fn cycles(bench: &Bench) -> anyhow::Result<Vec<Table>> {
+    times(
+        bench,
+        "queue-cycle",
+        "Queue: add, take, finish, one key at a time",
+        "The scheduler and DelayQueue round times up to a millisecond: one key at a time, they sleep.",
+        |loads| Some(loads.cycle),
+    )
+}
+
+/// Some keys at a time.
+pub fn batches(bench: &Bench) -> anyhow::Result<Vec<Table>> {
+    let title = format!("Queue: add, take, finish, {} keys at a time", rounds::BATCH);
+    times(
+        bench,
+        "queue-batch",
+        &title,
+        "Who has no batches is given one key after the other. The scheduler and DelayQueue sleep once a batch.",
+        |loads| Some(loads.batch),
+    )
+}
+
+/// All in, then all out.
+pub fn fill_drains(bench: &Bench) -> anyhow::Result<Vec<Table>> {
+    let title = format!("Queue: fill with {} keys, then drain", bench.effort.queued);
+    times(
+        bench,
+        "queue-fill-drain",
+        &title,
+        "Channels don't know their keys: they are the ceiling.",
+        |loads| Some(loads.fill_drain),
+    )
+}
+
+/// A key that waits already.
+pub fn duplicates(bench: &Bench) -> anyhow::Result<Vec<Table>> {
+    times(
+        bench,
+        "queue-duplicate",
+        "Queue: add a key that waits already",
+        "",
+        |loads| loads.duplicate,
+    )
+}
+
+/// Keys for later.
+pub fn delay_inserts(bench: &Bench) -> anyhow::Result<Vec<Table>> {
+    let title = format!(
+        "Queue: add {} keys with delays of up to 100 s",
+        bench.effort.queued
+    );
+    times(bench, "queue-delay-insert", &title, "", |loads| {
+        loads.insert_delays
+    })
+}
+
+/// Many producers, many consumers.
+pub fn manies(bench: &Bench) -> anyhow::Result<Vec<Table>> {
+    let sides = sides(bench);
+    let title = format!("Queue: {sides} producers, {sides} consumers");
+    let contenders = contenders(bench, |loads| loads.many);
+    let mut rows = interleave(contenders, bench.effort.rounds, bench.progress)?;
+    for loads in queue::all() {
+        if let Some(check) = loads.check
+            && let Some(row) = rows
+                .iter_mut()
+                .find(|row| row.about.name == loads.about.name)
+        {
+            row.check = check(sides);
+        }
+    }
+    Ok(vec![Table {
+        name: "queue-many".into(),
+        title,
+        note: "The scheduler and DelayQueue are polled by one task: they have one consumer. All have room for all keys. The check adds 8 keys over and over from all producers.".into(),
+        body: Body::Rows(Unit::NanosAKey, rows),
+    }])
+}
+
+/// What a waiting key takes.
+pub fn memories(bench: &Bench) -> anyhow::Result<Vec<Table>> {
+    let contenders = contenders(bench, |loads| Some(loads.memory));
+    let rows: Vec<Row> = interleave(contenders, 1, bench.progress)?;
+    Ok(vec![Table {
+        name: "queue-memory".into(),
+        title: format!(
+            "Queue: bytes for each of {} waiting keys, beyond the key",
+            bench.effort.queued
+        ),
+        note: "The key is 24 bytes and its 30 bytes of text.".into(),
+        body: Body::Rows(Unit::BytesAKey, rows),
+    }])
+}
+
+/// Keys that become due, and how late they are handed out.
+pub fn delays(bench: &Bench) -> anyhow::Result<Vec<Table>> {
+    let mut rows = Vec::new();
+    for loads in queue::all() {
+        let Some(lateness) = loads.lateness else {
+            continue;
+        };
+        bench.progress.step(loads.about.name);
+        rows.push(Percentiles::of(loads.about, &lateness(bench)));
+    }
+    Ok(vec![Table {
+        name: "queue-delays".into(),
+        title: format!(
+            "Queue: {} keys due within {:?}, one consumer: how late each is handed out",
+            bench.effort.many, bench.effort.due_within
+        ),
+        note: "All count time in milliseconds and round up.".into(),
+        body: Body::Percentiles(rows),
+    }])
+}
+
+fn contenders<'a>(bench: &'a Bench, load: impl Fn(&Loads) -> Option<Load>) -> Vec<Contender<'a>> {
+    let of = |loads: Loads| {
+        let load = load(&loads)?;
+        let round = move || {
+            Ok(Sample {
+                nanos: load(bench),
+                check: Check::None,
+            })
+        };
+        Some(Contender {
+            about: loads.about,
+            round: Box::new(round),
+        })
+    };
+    queue::all().into_iter().filter_map(of).collect()
+}
+
+fn times(
+    bench: &Bench,
+    name: &'static str,
+    title: &str,
+    note: &str,
+    load: impl Fn(&Loads) -> Option<Load>,
+) -> anyhow::Result<Vec<Table>> {
+    let rows = interleave(contenders(bench, load), bench.effort.rounds, bench.progress)?;
+    Ok(vec![Table {
+        name: name.into(),
+        title: title.into(),
+        note: note.into(),
+        body: Body::Rows(Unit::NanosAKey, rows),
+    }])
+}

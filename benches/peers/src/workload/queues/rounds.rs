@@ -1,0 +1,169 @@
+//! What one thread puts a queue through, once.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+use crate::memory;
+use crate::queue::{Delays, Queue};
+use crate::workload::Bench;
+use crate::workload::drive::latencies;
+
+/// 30 bytes, as `namespace/name` often is.
+pub fn key(n: usize) -> String {
+    let key = format!("namespace-{:04}/name-{n:010}", n % 10_000);
+    debug_assert_eq!(key.len(), 30);
+    // Without spare room.
+    key.as_str().to_owned()
+}
+
+/// The number of a key.
+pub fn number(key: &str) -> usize {
+    key[20..].parse().expect("a key ends with its number")
+}
+
+/// The first of all keys.
+pub fn keys(n: usize) -> Vec<String> {
+    (0..n).map(key).collect()
+}
+
+/// The time of each, in nanoseconds.
+pub fn nanos_each(took: Duration, n: usize) -> f64 {
+    took.as_nanos() as f64 / n as f64
+}
+
+/// Does 1, 2, 4 ... at most 4096 keys, until the time is up: some queues sleep at every key.
+fn more_and_more(slice: Duration, work: impl FnMut(usize) -> Duration) -> f64 {
+    up_to(4096, slice, work)
+}
+
+fn up_to(most: usize, slice: Duration, mut work: impl FnMut(usize) -> Duration) -> f64 {
+    let (mut took, mut done, mut size) = (Duration::ZERO, 0, 1);
+    while took < slice {
+        took += work(size);
+        done += size;
+        size = (size * 2).min(most);
+    }
+    nanos_each(took, done)
+}
+
+/// Add, take, finish.
+pub fn cycle<Q: Queue>(bench: &Bench) -> f64 {
+    let mut queue = Q::new(1_000);
+    more_and_more(bench.effort.slice, |size| {
+        let keys = keys(size);
+        let start = Instant::now();
+        for key in keys {
+            queue.add(key);
+            queue.take(|key| {
+                black_box(key);
+            });
+        }
+        start.elapsed()
+    })
+}
+
+/// Keys of a batch.
+pub const BATCH: usize = 32;
+
+/// Add, take and finish that many.
+pub fn batch<Q: Queue>(bench: &Bench) -> f64 {
+    let mut queue = Q::new(1_000);
+    // As many keys at once as where they come one by one.
+    let nanos = up_to(4096 / BATCH, bench.effort.slice, |batches| {
+        let batches: Vec<_> = (0..batches).map(|_| keys(BATCH)).collect();
+        let start = Instant::now();
+        for keys in batches {
+            queue.batch(keys, |key| {
+                black_box(key);
+            });
+        }
+        start.elapsed()
+    });
+    nanos / BATCH as f64
+}
+
+/// The same key over and over, while it waits.
+pub fn duplicate<Q: Queue>(bench: &Bench) -> f64 {
+    let mut queue = Q::new(1_000);
+    queue.add(key(7));
+    queue.settle();
+    more_and_more(bench.effort.slice, |size| {
+        let keys = vec![key(7); size];
+        let start = Instant::now();
+        for key in keys {
+            queue.add(key);
+        }
+        queue.settle();
+        start.elapsed()
+    })
+}
+
+/// All in, then all out.
+pub fn fill_drain<Q: Queue>(bench: &Bench) -> f64 {
+    let n = bench.effort.queued;
+    let (mut queue, keys) = (Q::new(n), keys(n));
+    let start = Instant::now();
+    for key in keys {
+        queue.add(key);
+    }
+    for _ in 0..n {
+        queue.take(|key| {
+            black_box(key);
+        });
+    }
+    nanos_each(start.elapsed(), n)
+}
+
+/// Keys for later.
+pub fn insert_delays<Q: Delays>(bench: &Bench) -> f64 {
+    let n = bench.effort.queued;
+    let (mut queue, keys) = (Q::new(n), keys(n));
+    let start = Instant::now();
+    for (n, key) in (1..).zip(keys) {
+        queue.add_after(key, Duration::from_millis(n * 37 % 100_000 + 1));
+    }
+    queue.settle();
+    nanos_each(start.elapsed(), n)
+}
+
+/// Bytes, not nanoseconds: what a waiting key takes.
+pub fn memory_a_key<Q: Queue>(bench: &Bench) -> f64 {
+    let n = bench.effort.queued;
+    let mut keys = keys(n);
+    let (queue, bytes) = memory::left_by(|| {
+        let mut queue = Q::new(n);
+        // What is put off is done now and then, so that the list of it stays short.
+        for chunk in keys.chunks_mut(1_000) {
+            chunk
+                .iter_mut()
+                .for_each(|key| queue.add(std::mem::take(key)));
+            queue.settle();
+        }
+        queue
+    });
+    drop(queue);
+    // The key's text was allocated before; what holds it is the key's too.
+    bytes as f64 / n as f64 - size_of::<String>() as f64
+}
+
+/// How long after its time each key is handed out.
+pub fn lateness<Q: Delays>(bench: &Bench) -> Histogram<u64> {
+    let (n, within) = (bench.effort.many, bench.effort.due_within);
+    let (mut queue, keys) = (Q::new(n), keys(n));
+    // All are in before the first is due.
+    let first = Instant::now() + Duration::from_nanos(1_000) * n as u32;
+    let due = |n_th: usize| first + within.mul_f64(n_th as f64 / n as f64);
+    for (n, key) in keys.into_iter().enumerate() {
+        queue.add_after(key, due(n).saturating_duration_since(Instant::now()));
+    }
+    let mut histogram = latencies();
+    for _ in 0..n {
+        queue.take(|key| {
+            let late = Instant::now().saturating_duration_since(due(number(key)));
+            histogram.saturating_record(late.as_nanos() as u64);
+        });
+    }
+    histogram
+}
