@@ -2,7 +2,7 @@
 //! limiter in the place of kube's own scheduler; and an API server inside the process to run it
 //! against.
 //!
-//! `operator` wires watches, queue and controller together; `reconcile` is what it does with one
+//! `watches` turn news of objects into keys; `operator` wires them to queue and controller; `reconcile` is what it does with one
 //! object; `demo` runs it against the embedded server, with `load` as its users, and checks that it
 //! kept every promise.
 
@@ -20,3 +20,4 @@ pub mod operator;
 pub mod progress;
 pub mod reconcile;
 pub mod report;
+pub mod watches;

@@ -1,26 +1,21 @@
 //! Watches, queue and controller, wired together.
 
-use std::future::ready;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::runtime::reflector::store;
-use kube::runtime::watcher::{self, Event};
-use kube::runtime::{PredicateConfig, WatchStreamExt, reflector, watcher as watch_objects};
-use kube::{Client, CustomResourceExt, Resource};
-use serde::de::DeserializeOwned;
-use tokio::sync::watch;
+use kube::runtime::watcher;
+use kube::{Client, CustomResourceExt};
+use tokio::sync;
 use tokio::task::JoinSet;
 use tollgate::{Controller, ExponentialBackoff, Observer, WorkQueue, Workers};
 
 use crate::client::explain;
 use crate::crd::Database;
 use crate::reconcile::{DatabaseReconciler, Key};
+use crate::watches::{changed, feed, owners, watch};
 
 /// Keys that can be live at once: more objects than an API server of this kind holds.
 const CAPACITY: usize = 1_000_000;
@@ -38,7 +33,7 @@ pub struct Operator {
     /// Its workers.
     pub workers: Workers<Key, tollgate::SystemClock>,
     /// Turns to a line that says why, when going on makes no sense.
-    pub fatal: watch::Receiver<Option<String>>,
+    pub fatal: sync::watch::Receiver<Option<String>>,
     watches: JoinSet<()>,
 }
 
@@ -107,24 +102,18 @@ impl Operator {
             .build();
         let queue = queue.expect("the capacity is not zero");
         let (databases, writer) = store();
-        let (fatal, on_fatal) = watch::channel(None);
+        let (fatal, on_fatal) = sync::watch::channel(None);
 
         let mut watches = JoinSet::new();
-        let events = watch(
+        let databases_seen = watch(
             Api::<Database>::all(client.clone()),
             watcher::Config::default(),
             &fatal,
         );
-        let objects = reflector(writer, events).applied_objects();
-        let changed = objects.predicate_filter(desired_state, PredicateConfig::default());
-        let keys = changed.filter_map(|object| ready(object.ok().map(|object| Key::of(&object))));
-        watches.spawn(feed(keys, queue.clone()));
-
+        watches.spawn(feed(changed(writer, databases_seen), queue.clone()));
         let ours = watcher::Config::default().labels(OURS);
-        let events = watch(Api::<StatefulSet>::all(client.clone()), ours, &fatal);
-        let owners =
-            events.filter_map(|event| ready(event.ok().and_then(|event| owner_to_tell(&event))));
-        watches.spawn(feed(owners, queue.clone()));
+        let sets_seen = watch(Api::<StatefulSet>::all(client.clone()), ours, &fatal);
+        watches.spawn(feed(owners(sets_seen), queue.clone()));
 
         let reconciler = DatabaseReconciler {
             client: client.clone(),
@@ -173,87 +162,6 @@ impl Operator {
             Ok(line) => line.unwrap_or_default(),
             // Nobody is left who could fail.
             Err(_) => std::future::pending().await,
-        }
-    }
-}
-
-/// A watch that starts again, with a backoff, whenever it breaks, and that ends the run when it is
-/// forbidden.
-fn watch<T>(
-    api: Api<T>,
-    config: watcher::Config,
-    fatal: &watch::Sender<Option<String>>,
-) -> impl Stream<Item = watcher::Result<Event<T>>> + Send + use<T>
-where
-    T: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
-{
-    let fatal = fatal.clone();
-    watch_objects(api, config)
-        .default_backoff()
-        .inspect_err(move |error| {
-            let forbidden = match error {
-                watcher::Error::InitialListFailed(error)
-                | watcher::Error::WatchStartFailed(error)
-                | watcher::Error::WatchFailed(error) => match error {
-                    kube::Error::Api(status) => status.is_forbidden().then(|| explain(error)),
-                    _ => None,
-                },
-                watcher::Error::WatchError(status) if status.is_forbidden() => {
-                    Some(status.message.clone())
-                }
-                _ => None,
-            };
-            if let Some(line) = forbidden {
-                fatal.send_if_modified(|fatal| fatal.replace(line).is_none());
-            }
-        })
-}
-
-/// What a reconcile depends on: neither our own writes of the status nor a relist change it.
-fn desired_state(database: &Database) -> Option<u64> {
-    let metadata = &database.metadata;
-    let state = (&metadata.uid, metadata.generation, database.is_deleting());
-    let mut hasher = DefaultHasher::new();
-    state.hash(&mut hasher);
-    Some(hasher.finish())
-}
-
-/// The Database of a StatefulSet of which there is news: its controller has caught up with it, or
-/// it is gone. Until then there is nothing to tell, and there will be.
-fn owner_to_tell(event: &Event<StatefulSet>) -> Option<Key> {
-    let set = match event {
-        Event::Apply(set) | Event::InitApply(set) => {
-            let observed = set
-                .status
-                .as_ref()
-                .and_then(|status| status.observed_generation);
-            if observed == set.metadata.generation {
-                set
-            } else {
-                return None;
-            }
-        }
-        Event::Delete(set) => set,
-        Event::Init | Event::InitDone => return None,
-    };
-    let owner = set
-        .metadata
-        .owner_references
-        .iter()
-        .flatten()
-        .find(|owner| owner.kind == "Database")?;
-    Some(Key {
-        name: owner.name.clone(),
-        ..Key::of(set)
-    })
-}
-
-/// Adds each key, waiting while the queue is full, until the queue is closed.
-async fn feed(keys: impl Stream<Item = Key>, queue: WorkQueue<Key>) {
-    let mut keys = pin!(keys);
-    while let Some(key) = keys.next().await {
-        if queue.add(key).await.is_err() {
-            return;
         }
     }
 }
