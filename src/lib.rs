@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod arena;
 mod backoff;
 pub mod clock;
 pub mod controller;

@@ -21,7 +21,7 @@ pub(super) struct Line {
     wanted: u128,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Waiter {
     n: u64,
     /// Set when its tokens have been taken for it.

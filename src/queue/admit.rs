@@ -9,8 +9,8 @@ use super::entry::{Entry, Hash, NEVER, Phase, tick_after};
 use super::machine::Machine;
 use super::options::{AddOptions, Merge};
 use super::overflow::Furthest;
+use crate::arena::Index;
 use crate::clock::Timestamp;
-use crate::list::Index;
 
 /// Why a key was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,51 +75,47 @@ impl<K: Eq> Machine<K> {
             tick_after(now.saturating_add(options.delay))
         };
         if let Some(index) = self.find(hash, key.as_ref()) {
-            if self.entries[index as usize].priority < options.priority {
-                self.promote(index, options.priority);
+            let entry = &self.entries[index];
+            if entry.phase == Phase::Ready && entry.priority >= options.priority {
+                return Ok(Added::Coalesced);
             }
-            return Ok(if self.wheel.is_ahead(due) {
-                self.add_live_later(index, due, options.merge)
-            } else {
-                self.add_live(index, now)
-            });
+            return Ok(self.add_again(index, due, options, now));
         }
         let capacity = self.limits.capacity;
         let has_room = match room {
             Room::Free | Room::Evict => self.has_room(),
             Room::Reserve => self.has_room_in(capacity),
         };
-        let victim = match room {
-            _ if has_room => None,
-            Room::Evict => Some(self.evict(options, due).ok_or(Refused::Full)?),
-            Room::Free | Room::Reserve => return Err(Refused::Full),
-        };
-        let added = if victim.is_none() {
-            Added::New
-        } else {
-            Added::Evicted
-        };
-        if let Some(key) = std::mem::replace(key, victim) {
-            let index = self.insert(hash, key, options.priority);
-            self.admit(index, due, now);
+        if !has_room {
+            let victim = match room {
+                Room::Evict => self.evict(options, due).ok_or(Refused::Full)?,
+                Room::Free | Room::Reserve => return Err(Refused::Full),
+            };
+            let key = key.replace(victim);
+            self.admit(hash, key, due, options.priority, now);
+            return Ok(Added::Evicted);
         }
-        Ok(added)
+        self.admit(hash, key.take(), due, options.priority, now);
+        Ok(Added::New)
     }
 
     /// Lets a new key wait for its time, or for its turn.
     #[inline]
-    fn admit(&mut self, index: Index, due: u64, now: Timestamp) {
-        match self.limits.debounce {
-            Some(debounce) if due == 0 => {
-                let (due, window) = debounce.next(NEVER, NEVER, now);
-                self.entries[index as usize].window = window;
-                self.delay_or_ready(index, due, now);
-            }
-            _ => self.delay_or_ready(index, due, now),
+    fn admit(&mut self, hash: Hash, key: Option<K>, due: u64, priority: Priority, now: Timestamp) {
+        let Some(key) = key else { return };
+        let index = self.insert(Entry::new(key, hash, priority, now));
+        let (due, window) = match self.limits.debounce {
+            Some(debounce) if due == 0 => debounce.next(NEVER, NEVER, now),
+            _ => (due, NEVER),
+        };
+        if self.wheel.is_ahead(due) {
+            self.windows.set(index, window);
+            self.make_delayed(index, due);
+        } else {
+            self.ready.push(self.entries.slots_mut(), index, priority);
         }
     }
 
-    #[inline]
     fn delay_or_ready(&mut self, index: Index, due: u64, now: Timestamp) {
         if self.wheel.is_ahead(due) {
             self.make_delayed(index, due);
@@ -128,13 +124,25 @@ impl<K: Eq> Machine<K> {
         }
     }
 
+    /// Adds a live key, for which that may change something.
+    #[inline(never)]
+    fn add_again(&mut self, index: Index, due: u64, options: AddOptions, now: Timestamp) -> Added {
+        if self.entries[index].priority < options.priority {
+            self.promote(index, options.priority);
+        }
+        if self.wheel.is_ahead(due) {
+            self.add_live_later(index, due, options.merge)
+        } else {
+            self.add_live(index, now)
+        }
+    }
+
     /// Adds a live key, to be handed out as soon as may be.
-    #[inline]
     fn add_live(&mut self, index: Index, now: Timestamp) -> Added {
         if self.limits.debounce.is_some() {
             return self.add_debounced(index, now);
         }
-        let entry = &mut self.entries[index as usize];
+        let entry = &mut self.entries[index];
         match entry.phase {
             Phase::Ready | Phase::Dirty => Added::Coalesced,
             Phase::Delayed => {
@@ -153,13 +161,13 @@ impl<K: Eq> Machine<K> {
 
     /// As [`add_live`](Self::add_live), once the key has been quiet.
     fn add_debounced(&mut self, index: Index, now: Timestamp) -> Added {
-        let entry = &mut self.entries[index as usize];
-        let (phase, due, window) = (entry.phase, entry.due, entry.window);
+        let entry = &mut self.entries[index];
+        let (phase, due, window) = (entry.phase, entry.due, self.windows.end(index));
         let Some(debounce) = self.limits.debounce.filter(|_| phase != Phase::Ready) else {
             return Added::Coalesced;
         };
         let (next, window_end) = debounce.next(due, window, now);
-        entry.window = window_end;
+        self.windows.set(index, window_end);
         match phase {
             Phase::Ready => unreachable!("returned above"),
             Phase::Processing => {
@@ -183,7 +191,7 @@ impl<K: Eq> Machine<K> {
 
     /// Adds a live key, to be handed out not before a tick that is ahead.
     fn add_live_later(&mut self, index: Index, due: u64, merge: Merge) -> Added {
-        let entry = &mut self.entries[index as usize];
+        let entry = &mut self.entries[index];
         let wins = match merge {
             Merge::Earlier => due < entry.due,
             Merge::Replace => due != entry.due,
@@ -191,7 +199,7 @@ impl<K: Eq> Machine<K> {
         };
         match entry.phase {
             Phase::Delayed if wins => {
-                entry.window = NEVER;
+                self.windows.set(index, NEVER);
                 self.undelay(index);
                 self.make_delayed(index, due);
             }
@@ -204,13 +212,14 @@ impl<K: Eq> Machine<K> {
     /// Raises the priority of a live key; a ready one goes to the tail of its new band.
     #[cold]
     fn promote(&mut self, index: Index, new: Priority) {
-        let entry = &mut self.entries[index as usize];
+        let entry = &mut self.entries[index];
         let old = entry.priority;
         match entry.phase {
             Phase::Ready => {
                 entry.priority = new;
-                self.ready.remove(&mut self.entries, index, old);
-                self.ready.push(&mut self.entries, index, new);
+                let slots = self.entries.slots_mut();
+                self.ready.remove(slots, index, old);
+                self.ready.push(slots, index, new);
             }
             Phase::Delayed => {
                 if let Some(furthest) = &mut self.furthest {
@@ -227,44 +236,44 @@ impl<K: Eq> Machine<K> {
     /// Finds the entry of a key.
     #[inline]
     fn find(&self, hash: Hash, key: Option<&K>) -> Option<Index> {
-        let entries = &self.entries;
+        let slots = self.entries.slots();
         let same = |&at: &Index| {
-            let entry = &entries[at as usize];
+            let entry = &slots[at as usize];
             // The caller's `Eq` runs here, before anything has changed.
-            entry.hash == hash && key == Some(&*entry.key)
+            entry.hash == hash && key == entry.key.as_ref()
         };
         self.index.find(hash.spread(), same).copied()
     }
 
-    /// Makes an entry that is in no list yet.
     #[inline]
-    fn insert(&mut self, hash: Hash, key: K, priority: Priority) -> Index {
+    fn insert(&mut self, entry: Entry<K>) -> Index {
         if self.entries.len() == self.entries.capacity() {
             self.grow();
         }
-        let entry = Entry::new(key, hash, priority);
-        let index = Index::try_from(self.entries.insert(entry)).expect("a capacity below 2^32");
-        let entries = &self.entries;
-        self.index.insert_unique(hash.spread(), index, |&at| {
-            entries[at as usize].hash.spread()
-        });
+        let hash = entry.hash.spread();
+        let index = self.entries.insert(entry);
+        let slots = self.entries.slots();
+        self.index
+            .insert_unique(hash, index, |&at| slots[at as usize].hash.spread());
         index
     }
 
-    /// Doubles the slab, but never beyond what can be used, and the index with it.
+    /// Doubles the arena, but never beyond what can be used, and the index with it.
     #[cold]
     fn grow(&mut self) {
         let more = self.entries.len().max(4);
         let most = self.limits.capacity - self.entries.len();
         self.entries.reserve_exact(more.min(most));
         let capacity = self.entries.capacity();
+        if self.limits.debounce.is_some() {
+            self.windows.grow(capacity);
+        }
         if self.index.capacity() < capacity {
-            // Made anew in the order of the slab: if the index grew by itself, it would ask for the
+            // Made anew in the order of the arena: if the index grew by itself, it would ask for the
             // hashes in its own order, and each would be a miss of the cache.
             self.index = HashTable::with_capacity(capacity);
-            for (index, entry) in &self.entries {
-                #[expect(clippy::cast_possible_truncation, reason = "a capacity below 2^32")]
-                let index = index as Index;
+            // All are in use.
+            for (index, entry) in (0..).zip(self.entries.slots()) {
                 let room = |_: &Index| unreachable!("it has room for all");
                 self.index.insert_unique(entry.hash.spread(), index, room);
             }
@@ -275,14 +284,11 @@ impl<K: Eq> Machine<K> {
     fn evict(&mut self, options: AddOptions, due: u64) -> Option<K> {
         let entries = &self.entries;
         let furthest = self.furthest.get_or_insert_with(|| {
-            let delayed = entries
-                .iter()
-                .filter(|(_, entry)| entry.phase == Phase::Delayed);
-            #[expect(clippy::cast_possible_truncation, reason = "a capacity below 2^32")]
-            Furthest::of(delayed.map(|(index, entry)| (index as Index, entry)))
+            let indexed = (0..).zip(entries.slots());
+            Furthest::of(indexed.filter(|(_, entry)| entry.is_delayed()))
         });
         let ready = self.ready.last();
-        let ready = ready.map(|index| (entries[index as usize].priority, index));
+        let ready = ready.map(|index| (entries[index].priority, index));
         let victim = match (furthest.first(), ready) {
             // Of the same priority, what is delayed matters less than what is ready.
             (Some(delayed), ready) if ready.is_none_or(|(band, _)| delayed.priority <= band) => {
@@ -293,16 +299,16 @@ impl<K: Eq> Machine<K> {
                 ready.and_then(|(band, index)| (band < options.priority).then_some(index))
             }
         }?;
-        Some(self.take_out(victim))
+        self.take_out(victim)
     }
 
     /// Takes a waiting key out.
-    fn take_out(&mut self, index: Index) -> K {
-        let entry = &self.entries[index as usize];
+    fn take_out(&mut self, index: Index) -> Option<K> {
+        let entry = &self.entries[index];
         match entry.phase {
             Phase::Ready => {
                 let priority = entry.priority;
-                self.ready.remove(&mut self.entries, index, priority);
+                self.ready.remove(self.entries.slots_mut(), index, priority);
             }
             Phase::Delayed => self.undelay(index),
             Phase::Processing | Phase::Dirty => unreachable!("it waits"),
@@ -318,18 +324,19 @@ impl<K> Machine<K> {
         K: Eq + Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let entries = &mut self.entries;
+        let slots = self.entries.slots();
         let index = *self.index.find(hash.spread(), |&at| {
-            let entry = &entries[at as usize];
-            entry.hash == hash && K::borrow(&entry.key) == key
+            let entry = &slots[at as usize];
+            entry.hash == hash && entry.key.as_ref().map(K::borrow) == Some(key)
         })?;
-        let entry = &mut entries[index as usize];
+        let entry = &mut self.entries[index];
         match entry.phase {
-            Phase::Ready | Phase::Delayed => Some(Removed::Key(self.take_out(index))),
+            Phase::Ready | Phase::Delayed => self.take_out(index).map(Removed::Key),
             Phase::Processing | Phase::Dirty => {
                 let wished = entry.phase == Phase::Dirty || entry.due != NEVER;
                 entry.phase = Phase::Processing;
-                (entry.due, entry.window) = (NEVER, NEVER);
+                entry.due = NEVER;
+                self.windows.set(index, NEVER);
                 wished.then_some(Removed::Wish)
             }
         }

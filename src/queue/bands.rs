@@ -1,9 +1,8 @@
 //! The ready keys: a FIFO list for each priority, and which of them is served next.
 
-use slab::Slab;
-
 use super::Priority;
-use crate::list::{Index, Linked, List};
+use crate::arena::{Index, Linked};
+use crate::list::List;
 
 /// Of so many hand-outs that pass over a waiting band, the last goes to the band that has been
 /// passed over longest.
@@ -31,6 +30,15 @@ pub(super) struct Bands {
     len: u32,
 }
 
+/// Whose turn it is, until anything changes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turn {
+    pub(super) index: Index,
+    band: usize,
+    /// Another band waits.
+    passes_over: bool,
+}
+
 impl Bands {
     pub(super) const fn new() -> Self {
         Self {
@@ -49,26 +57,21 @@ impl Bands {
     }
 
     #[inline]
-    pub(super) fn push<T: Linked>(&mut self, slab: &mut Slab<T>, index: Index, priority: Priority) {
+    pub(super) fn push<T: Linked>(&mut self, slots: &mut [T], index: Index, priority: Priority) {
         let band = priority.band();
         if self.lists[band].is_empty() {
             self.occupied |= 1 << band;
             self.head_since[band] = self.handed_out;
         }
-        self.lists[band].push_back(slab, index);
+        self.lists[band].push_back(slots, index);
         self.len += 1;
     }
 
     #[inline]
-    pub(super) fn remove<T: Linked>(
-        &mut self,
-        slab: &mut Slab<T>,
-        index: Index,
-        priority: Priority,
-    ) {
+    pub(super) fn remove<T: Linked>(&mut self, slots: &mut [T], index: Index, priority: Priority) {
         let band = priority.band();
         let was_head = self.lists[band].head() == Some(index);
-        self.lists[band].remove(slab, index);
+        self.lists[band].remove(slots, index);
         if self.lists[band].is_empty() {
             self.occupied &= !(1 << band);
         } else if was_head {
@@ -79,38 +82,32 @@ impl Bands {
 
     /// Whose turn it is.
     #[inline]
-    pub(super) fn next(&self) -> Option<Index> {
-        self.lists[self.turn()?.0].head()
+    pub(super) fn turn(&self) -> Option<Turn> {
+        let top = self.occupied.checked_ilog2()? as usize;
+        let others = self.occupied & !(1 << top);
+        let by_age = others != 0 && self.passed_over == AGING - 1;
+        let band = if by_age { self.oldest(others) } else { top };
+        Some(Turn {
+            index: self.lists[band].head()?,
+            band,
+            passes_over: others != 0,
+        })
     }
 
     /// Takes out whose turn it is.
     #[inline]
-    pub(super) fn take_next<T: Linked>(&mut self, slab: &mut Slab<T>) -> Option<Index> {
-        let (band, passes_over) = self.turn()?;
-        if passes_over {
+    pub(super) fn take<T: Linked>(&mut self, slots: &mut [T], turn: Turn) {
+        if turn.passes_over {
             self.passed_over = (self.passed_over + 1) % AGING;
         }
         self.handed_out += 1;
         self.len -= 1;
-        let index = self.lists[band].pop_front(slab);
-        if self.lists[band].is_empty() {
-            self.occupied &= !(1 << band);
-        } else {
-            self.head_since[band] = self.handed_out;
+        self.head_since[turn.band] = self.handed_out;
+        let list = &mut self.lists[turn.band];
+        list.pop_front(slots);
+        if list.is_empty() {
+            self.occupied &= !(1 << turn.band);
         }
-        index
-    }
-
-    /// The band whose turn it is, and whether another waits.
-    #[inline]
-    fn turn(&self) -> Option<(usize, bool)> {
-        let top = self.occupied.checked_ilog2()? as usize;
-        let others = self.occupied & !(1 << top);
-        if others == 0 {
-            return Some((top, false));
-        }
-        let by_age = self.passed_over == AGING - 1;
-        Some((if by_age { self.oldest(others) } else { top }, true))
     }
 
     /// The band whose head has been it for longest; the lowest of several.
@@ -123,9 +120,9 @@ impl Bands {
     }
 
     /// Takes out all, in order of their bands.
-    pub(super) fn pop_any<T: Linked>(&mut self, slab: &mut Slab<T>) -> Option<Index> {
+    pub(super) fn pop_any<T: Linked>(&mut self, slots: &mut [T]) -> Option<Index> {
         let top = self.occupied.checked_ilog2()? as usize;
-        let index = self.lists[top].pop_front(slab)?;
+        let index = self.lists[top].pop_front(slots)?;
         if self.lists[top].is_empty() {
             self.occupied &= !(1 << top);
         }
@@ -142,8 +139,8 @@ impl Bands {
     /// All, from the highest band to the lowest, each in order.
     pub(super) fn iter<'a, T: Linked>(
         &'a self,
-        slab: &'a Slab<T>,
+        slots: &'a [T],
     ) -> impl Iterator<Item = Index> + use<'a, T> {
-        self.lists.iter().rev().flat_map(|list| list.iter(slab))
+        self.lists.iter().rev().flat_map(|list| list.iter(slots))
     }
 }

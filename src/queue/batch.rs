@@ -1,8 +1,9 @@
 use std::fmt;
 use std::sync::Arc;
+use std::vec;
 
 use super::FastHash;
-use super::machine::{Outcome, Started};
+use super::machine::{Outcome, Run, Started};
 use super::shared::Shared;
 use super::state::State;
 use super::work::Work;
@@ -31,16 +32,17 @@ use crate::limiter::RateLimiter;
 #[must_use = "dropping it is a retry of each"]
 pub struct Batch<K, C: Clock = SystemClock, S = FastHash> {
     shared: Arc<Shared<K, C, S>>,
-    held: Vec<Started<K>>,
-    started: Timestamp,
+    keys: Vec<K>,
+    /// The run of each key.
+    runs: Vec<Run>,
 }
 
 impl<K, C: Clock, S> Batch<K, C, S> {
-    pub(super) fn new(shared: &Arc<Shared<K, C, S>>, started: Timestamp) -> Self {
+    pub(super) fn new(shared: &Arc<Shared<K, C, S>>) -> Self {
         Self {
             shared: Arc::clone(shared),
-            held: Vec::new(),
-            started,
+            keys: Vec::new(),
+            runs: Vec::new(),
         }
     }
 
@@ -48,32 +50,36 @@ impl<K, C: Clock, S> Batch<K, C, S> {
     pub(super) fn fill(
         &mut self,
         state: &mut State<K>,
+        now: Timestamp,
         limiter: Option<&dyn RateLimiter>,
         max: usize,
     ) -> Option<()>
     where
         K: Clone,
     {
-        state.machine.advance(self.started);
+        state.machine.advance(now);
         // Before anything is started: it may fail.
-        self.held.reserve(max.min(state.machine.ready_len()));
-        while self.held.len() < max
-            && let Some(started) = state.start(self.started, limiter)
+        let most = max.min(state.machine.ready_len());
+        self.keys.reserve(most);
+        self.runs.reserve(most);
+        while self.runs.len() < max
+            && let Some(Started { key, run }) = state.start(now, limiter)
         {
-            self.held.push(started);
+            self.keys.push(key);
+            self.runs.push(run);
         }
-        (!self.held.is_empty()).then_some(())
+        (!self.runs.is_empty()).then_some(())
     }
 
     /// Itself, and the observer knows of it; `None` if there is no key.
     pub(super) fn handed_out(self) -> Option<Self> {
-        if self.held.is_empty() {
+        if self.runs.is_empty() {
             return None;
         }
         self.shared.observe(|observer| {
-            for held in &self.held {
-                observer.started(self.started.saturating_since(held.ready_since));
-            }
+            self.runs
+                .iter()
+                .for_each(|run| observer.started(run.queued()))
         });
         Some(self)
     }
@@ -88,7 +94,7 @@ impl<K, C: Clock, S> Batch<K, C, S> {
     /// ```
     #[expect(clippy::len_without_is_empty, reason = "it never is")]
     pub fn len(&self) -> usize {
-        self.held.len()
+        self.keys.len()
     }
 
     /// The keys.
@@ -100,7 +106,7 @@ impl<K, C: Clock, S> Batch<K, C, S> {
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
     pub fn keys(&self) -> impl ExactSizeIterator<Item = &K> {
-        self.held.iter().map(|held| &held.key)
+        self.keys.iter()
     }
 
     /// The work on all of them is done, as by [`Work::done`], under one lock.
@@ -114,18 +120,18 @@ impl<K, C: Clock, S> Batch<K, C, S> {
     /// ```
     pub fn done(mut self) {
         let now = self.shared.clock.now();
-        let held = std::mem::take(&mut self.held);
+        let runs = std::mem::take(&mut self.runs);
         // Dropped outside the lock, where nothing is allocated either.
-        let mut forgotten = Vec::with_capacity(held.len());
+        let mut forgotten = Vec::with_capacity(runs.len());
         self.shared.with_state(|state| {
             let machine = &mut state.machine;
-            forgotten.extend(held.iter().map(|held| {
-                let done = machine.finish_done(held.index);
-                done.or_else(|| machine.finish(held.index, Outcome::Done, now))
+            forgotten.extend(runs.iter().filter_map(|run| {
+                let done = machine.finish_done(run.index);
+                done.or_else(|| machine.finish(run.index, Outcome::Done, now))
             }));
         });
-        for _ in &held {
-            self.shared.observe_finish(Outcome::Done, self.started, now);
+        for run in &runs {
+            self.shared.observe_finish(Outcome::Done, run.started, now);
         }
     }
 }
@@ -136,8 +142,26 @@ impl<K, C: Clock, S> IntoIterator for Batch<K, C, S> {
     type IntoIter = BatchIter<K, C, S>;
 
     fn into_iter(mut self) -> Self::IntoIter {
-        self.held.reverse();
-        BatchIter(self)
+        self.take()
+    }
+}
+
+impl<K, C: Clock, S> Batch<K, C, S> {
+    /// What has not ended.
+    fn take(&mut self) -> BatchIter<K, C, S> {
+        BatchIter {
+            shared: Arc::clone(&self.shared),
+            keys: std::mem::take(&mut self.keys).into_iter(),
+            runs: std::mem::take(&mut self.runs).into_iter(),
+        }
+    }
+}
+
+impl<K, C: Clock, S> Drop for Batch<K, C, S> {
+    fn drop(&mut self) {
+        if !self.runs.is_empty() {
+            drop(self.take());
+        }
     }
 }
 
@@ -151,33 +175,31 @@ impl<K, C: Clock, S> IntoIterator for Batch<K, C, S> {
 /// assert!(batch.next().is_none());
 /// # Ok::<(), tollgate::QueueError>(())
 /// ```
-pub struct BatchIter<K, C: Clock, S>(
-    /// From the last to the first.
-    Batch<K, C, S>,
-);
+pub struct BatchIter<K, C: Clock, S> {
+    shared: Arc<Shared<K, C, S>>,
+    keys: vec::IntoIter<K>,
+    runs: vec::IntoIter<Run>,
+}
 
 impl<K, C: Clock, S> Iterator for BatchIter<K, C, S> {
     type Item = Work<K, C, S>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let started = self.0.held.pop()?;
-        let shared = Arc::clone(&self.0.shared);
-        Some(Work::new(shared, started, self.0.started))
+        let (key, run) = self.keys.next().zip(self.runs.next())?;
+        Some(Work::new(Arc::clone(&self.shared), Started { key, run }))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.0.held.len(), Some(self.0.held.len()))
+        self.runs.size_hint()
     }
 }
 
 impl<K, C: Clock, S> ExactSizeIterator for BatchIter<K, C, S> {}
 
-impl<K, C: Clock, S> Drop for Batch<K, C, S> {
+impl<K, C: Clock, S> Drop for BatchIter<K, C, S> {
     fn drop(&mut self) {
-        let held = self.held.drain(..).rev();
-        let works = held.map(|held| Work::new(Arc::clone(&self.shared), held, self.started));
         // A vector drops the rest too when the caller's backoff or observer panics at one.
-        drop(works.collect::<Vec<_>>());
+        drop(self.collect::<Vec<_>>());
     }
 }
 
@@ -189,6 +211,6 @@ impl<K: fmt::Debug, C: Clock, S> fmt::Debug for Batch<K, C, S> {
 
 impl<K: fmt::Debug, C: Clock, S> fmt::Debug for BatchIter<K, C, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        f.debug_list().entries(self.keys.as_slice()).finish()
     }
 }

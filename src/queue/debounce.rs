@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::entry::{NEVER, tick_after};
+use crate::arena::Index;
 use crate::clock::Timestamp;
 
 /// How long a key must have been quiet before it is ready, and how long at most that can take.
@@ -21,5 +22,29 @@ impl Debounce {
         };
         let quiet = tick_after(now.saturating_add(self.quiet));
         (quiet.min(window), window)
+    }
+}
+
+/// Of each entry of a debounced queue the tick beyond which no further add can put it off, or
+/// `NEVER`. Other queues have none.
+#[derive(Debug, Default)]
+pub(super) struct Windows(Vec<u64>);
+
+impl Windows {
+    /// Makes room for so many entries.
+    pub(super) fn grow(&mut self, entries: usize) {
+        self.0.resize(entries, NEVER);
+    }
+
+    #[inline]
+    pub(super) fn end(&self, index: Index) -> u64 {
+        self.0.get(index as usize).copied().unwrap_or(NEVER)
+    }
+
+    #[inline]
+    pub(super) fn set(&mut self, index: Index, end: u64) {
+        if let Some(window) = self.0.get_mut(index as usize) {
+            *window = end;
+        }
     }
 }

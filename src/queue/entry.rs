@@ -4,8 +4,8 @@ use std::mem::ManuallyDrop;
 
 use super::Priority;
 use super::wheel::Timed;
+use crate::arena::{Linked, Links};
 use crate::clock::Timestamp;
-use crate::list::{Linked, Links};
 
 /// Delays are counted in ticks of a millisecond, rounded up: never early.
 pub(super) const TICK: u64 = 1_000_000;
@@ -21,12 +21,14 @@ pub(super) const fn start_of(tick: u64) -> Timestamp {
     Timestamp::from_nanos(tick.saturating_mul(TICK))
 }
 
-/// Laid out by hand, flat and in small words: a live key costs 48 bytes beside itself.
+/// Laid out by hand, flat and in small words: a live key costs 40 bytes beside itself,
+/// and 8 more if its type has no value to spare that can say that there is none.
 #[derive(Debug)]
 pub(super) struct Entry<K> {
-    /// Without drop glue of its own, an entry can be written where it will stand, and need not be
-    /// kept in memory on its way there for whom a panic would make drop it. The machine drops it.
-    pub(super) key: ManuallyDrop<K>,
+    /// `None` once the entry is free. Without drop glue of its own, an entry can be written where it
+    /// will stand, and need not be kept in memory on its way there for whom a panic would make drop
+    /// it. The machine drops it.
+    pub(super) key: ManuallyDrop<Option<K>>,
     /// What the index goes by, so that it can grow without the caller's `Hash`.
     pub(super) hash: Hash,
     pub(super) links: Links,
@@ -41,8 +43,6 @@ pub(super) struct Entry<K> {
     /// Delayed: the tick at which it becomes ready. Processing: the same, for when it is finished,
     /// or `NEVER`.
     pub(super) due: u64,
-    /// Debounced: the tick beyond which no further add can put it off; else `NEVER`.
-    pub(super) window: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,20 +79,25 @@ pub(super) struct Failures {
 }
 
 impl<K> Entry<K> {
-    /// A key that is in no list yet.
-    pub(super) const fn new(key: K, hash: Hash, priority: Priority) -> Self {
+    /// A key that is ready, but in no list yet.
+    #[inline]
+    pub(super) const fn new(key: K, hash: Hash, priority: Priority, now: Timestamp) -> Self {
         Self {
-            key: ManuallyDrop::new(key),
+            key: ManuallyDrop::new(Some(key)),
             hash,
             links: Links::new(),
             phase: Phase::Ready,
             priority,
             failures: 0,
             until: Timestamp::ZERO,
-            since: Timestamp::ZERO,
+            since: now,
             due: NEVER,
-            window: NEVER,
         }
+    }
+
+    /// Whether it is in use, and delayed.
+    pub(super) fn is_delayed(&self) -> bool {
+        self.phase == Phase::Delayed && self.key.is_some()
     }
 }
 

@@ -30,9 +30,9 @@ impl<K: Clone, C: Clock, S> WorkQueue<K, C, S> {
             let held = ManuallyDrop::new(held);
             change.unlock();
             let held = ManuallyDrop::into_inner(held);
-            return Some(Work::new(Arc::clone(&self.0), held, now));
+            return Some(Work::new(Arc::clone(&self.0), held));
         }
-        let work = Work::new(Arc::clone(&self.0), held, now);
+        let work = Work::new(Arc::clone(&self.0), held);
         drop(change);
         work.announce();
         Some(work)
@@ -51,9 +51,9 @@ impl<K: Clone, C: Clock, S> WorkQueue<K, C, S> {
     /// ```
     pub fn try_get_batch(&self, max: usize) -> Option<Batch<K, C, S>> {
         let now = self.0.clock.now();
-        let mut batch = Batch::new(&self.0, now);
+        let mut batch = Batch::new(&self.0);
         self.0
-            .with_state(|state| batch.fill(state, self.0.limiter(), max));
+            .with_state(|state| batch.fill(state, now, self.0.limiter(), max));
         batch.handed_out()
     }
 }
@@ -210,7 +210,7 @@ impl<K: Clone, C: Clock, S> Step for Get<'_, K, C, S> {
         let shared = self.0.shared;
         let got = self.0.step(waker, |state| {
             let held = state.start(now, shared.limiter())?;
-            Some(Work::new(Arc::clone(shared), held, now))
+            Some(Work::new(Arc::clone(shared), held))
         });
         if let Progress::Done(Some(work)) = &got {
             work.announce();
@@ -247,10 +247,10 @@ impl<K: Clone, C: Clock, S> Step for GetBatch<'_, K, C, S> {
 
     fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output> {
         let (shared, max) = (self.line.shared, self.max);
-        let mut batch = Batch::new(shared, now);
+        let mut batch = Batch::new(shared);
         let filled = self
             .line
-            .step(waker, |state| batch.fill(state, shared.limiter(), max));
+            .step(waker, |state| batch.fill(state, now, shared.limiter(), max));
         filled.map(|_| batch.handed_out())
     }
 }

@@ -5,16 +5,16 @@ use std::mem::ManuallyDrop;
 use std::time::Duration;
 
 use hashbrown::HashTable;
-use slab::Slab;
 
 use super::Priority;
-use super::bands::Bands;
-use super::debounce::Debounce;
+use super::bands::{Bands, Turn};
+use super::debounce::{Debounce, Windows};
 use super::entry::{Entry, Failures, NEVER, Phase, TICK, start_of, tick_after};
 use super::overflow::Furthest;
 use super::wheel::Wheel;
+use crate::arena::{Arena, Index};
 use crate::clock::Timestamp;
-use crate::list::{Index, List};
+use crate::list::List;
 
 /// What a queue is told when it is built, and never after.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +27,7 @@ pub(super) struct Limits {
 
 #[derive(Debug)]
 pub(super) struct Machine<K> {
-    pub(super) entries: Slab<Entry<K>>,
+    pub(super) entries: Arena<Entry<K>>,
     /// Finds the entry of a key.
     pub(super) index: HashTable<Index>,
     pub(super) ready: Bands,
@@ -38,6 +38,7 @@ pub(super) struct Machine<K> {
     /// it, which is less.
     processing_since: u64,
     pub(super) wheel: Wheel,
+    pub(super) windows: Windows,
     /// The delayed keys by the order in which they are evicted, from the first eviction on.
     pub(super) furthest: Option<Furthest>,
     pub(super) limits: Limits,
@@ -59,17 +60,31 @@ enum Closing {
     ShutDown,
 }
 
-/// A key that was handed out.
+/// A key that was handed out, and its run.
 #[derive(Debug)]
 pub(super) struct Started<K> {
-    pub(super) index: Index,
     pub(super) key: K,
-    /// Since when it was ready.
-    pub(super) ready_since: Timestamp,
+    pub(super) run: Run,
+}
+
+/// One run of a key.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Run {
+    pub(super) index: Index,
     pub(super) priority: Priority,
     /// Failures in a row, of the runs before.
     pub(super) failures: u16,
     pub(super) failing: Failing,
+    /// Since when the key was ready.
+    pub(super) ready_since: Timestamp,
+    pub(super) started: Timestamp,
+}
+
+impl Run {
+    /// For how long the key was ready before.
+    pub(super) const fn queued(&self) -> Duration {
+        self.started.saturating_since(self.ready_since)
+    }
 }
 
 /// What it means for a run to fail.
@@ -124,13 +139,14 @@ impl Outcome {
 impl<K> Machine<K> {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
-            entries: Slab::new(),
+            entries: Arena::new(),
             index: HashTable::new(),
             ready: Bands::new(),
             processing: List::new(),
             processing_len: 0,
             processing_since: 0,
             wheel: Wheel::new(),
+            windows: Windows::default(),
             furthest: None,
             limits,
             dirtied: false,
@@ -201,7 +217,7 @@ impl<K> Machine<K> {
     /// For how long the worker that began first has been at it.
     pub(super) fn longest_running(&self, now: Timestamp) -> Duration {
         let first = self.processing.head();
-        let since = first.map(|first| self.entries[first as usize].since);
+        let since = first.map(|first| self.entries[first].since);
         since.map_or(Duration::ZERO, |since| now.saturating_since(since))
     }
 
@@ -224,9 +240,9 @@ impl<K> Machine<K> {
 
     fn advance_to(&mut self, tick: u64) {
         let mut due = List::new();
-        self.wheel.advance(&mut self.entries, tick, &mut due);
-        while let Some(index) = due.pop_front(&mut self.entries) {
-            let entry = &self.entries[index as usize];
+        self.wheel.advance(self.entries.slots_mut(), tick, &mut due);
+        while let Some(index) = due.pop_front(self.entries.slots_mut()) {
+            let entry = &self.entries[index];
             let since = start_of(entry.due);
             if let Some(furthest) = &mut self.furthest {
                 furthest.remove(entry, index);
@@ -237,59 +253,63 @@ impl<K> Machine<K> {
 
     #[inline]
     pub(super) fn make_ready(&mut self, index: Index, since: Timestamp) {
-        let entry = &mut self.entries[index as usize];
+        let slots = self.entries.slots_mut();
+        let entry = &mut slots[index as usize];
         entry.phase = Phase::Ready;
-        (entry.due, entry.window) = (NEVER, NEVER);
+        entry.due = NEVER;
         entry.since = since;
         let priority = entry.priority;
-        self.ready.push(&mut self.entries, index, priority);
+        self.windows.set(index, NEVER);
+        self.ready.push(slots, index, priority);
     }
 
     /// Puts a key into the wheel, to wait for a tick that is ahead.
     pub(super) fn make_delayed(&mut self, index: Index, due: u64) {
-        let entry = &mut self.entries[index as usize];
+        let slots = self.entries.slots_mut();
+        let entry = &mut slots[index as usize];
         entry.phase = Phase::Delayed;
         entry.due = due;
         if let Some(furthest) = &mut self.furthest {
             furthest.insert(entry, index);
         }
-        self.wheel.insert(&mut self.entries, index);
+        self.wheel.insert(slots, index);
     }
 
     /// Takes a delayed key out of the wheel.
     pub(super) fn undelay(&mut self, index: Index) {
         if let Some(furthest) = &mut self.furthest {
-            furthest.remove(&self.entries[index as usize], index);
+            furthest.remove(&self.entries[index], index);
         }
-        self.wheel.remove(&mut self.entries, index);
+        self.wheel.remove(self.entries.slots_mut(), index);
     }
 
-    /// Takes a key out for good.
+    /// Takes a key out for good, and gives it back.
     #[expect(
         clippy::inline_always,
         reason = "a key that is passed through memory costs more"
     )]
     #[inline(always)]
-    pub(super) fn forget(&mut self, index: Index) -> K {
-        let hash = self.entries[index as usize].hash.spread();
+    pub(super) fn forget(&mut self, index: Index) -> Option<K> {
+        let hash = self.entries[index].hash.spread();
         match self.index.find_entry(hash, |&at| at == index) {
             Ok(slot) => drop(slot.remove()),
             Err(_) => unreachable!("every entry is in the index"),
         }
-        ManuallyDrop::into_inner(self.entries.remove(index as usize).key)
+        self.entries.release(index);
+        self.entries[index].key.take()
     }
 
     /// Takes every waiting key out of a closed queue that will not be handed out.
     fn leave(&mut self) {
-        while let Some(index) = self.wheel.pop_any(&mut self.entries) {
+        while let Some(index) = self.wheel.pop_any(self.entries.slots_mut()) {
             let key = self.forget(index);
-            self.left.push(key);
+            self.left.extend(key);
         }
         self.furthest = None;
         if self.closing == Closing::ShutDown {
-            while let Some(index) = self.ready.pop_any(&mut self.entries) {
+            while let Some(index) = self.ready.pop_any(self.entries.slots_mut()) {
                 let key = self.forget(index);
-                self.left.push(key);
+                self.left.extend(key);
             }
         }
     }
@@ -316,9 +336,10 @@ impl<K> Machine<K> {
     /// Ends the processing of a key.
     #[inline]
     fn stop(&mut self, index: Index) {
-        let entry = &self.entries[index as usize];
-        self.processing_since = self.processing_since.wrapping_sub(entry.since.as_nanos());
-        self.processing.remove(&mut self.entries, index);
+        let slots = self.entries.slots_mut();
+        let since = slots[index as usize].since;
+        self.processing_since = self.processing_since.wrapping_sub(since.as_nanos());
+        self.processing.remove(slots, index);
         self.processing_len -= 1;
     }
 
@@ -330,12 +351,12 @@ impl<K> Machine<K> {
     )]
     #[inline(always)]
     pub(super) fn finish_done(&mut self, index: Index) -> Option<K> {
-        let entry = &self.entries[index as usize];
+        let entry = &self.entries[index];
         if entry.phase == Phase::Dirty || entry.due != NEVER {
             return None;
         }
         self.stop(index);
-        Some(self.forget(index))
+        self.forget(index)
     }
 
     /// Ends the processing of a key. The key comes back if it is no longer live.
@@ -344,20 +365,20 @@ impl<K> Machine<K> {
         self.advance(now);
         self.stop(index);
         let (wish, failures) = outcome.wish();
-        let entry = &mut self.entries[index as usize];
+        let entry = &mut self.entries[index];
         (entry.failures, entry.until) = (failures.count, failures.until);
         let dirty = entry.phase == Phase::Dirty && !cfg!(tollgate_mutant = "done-before-dirty");
         // A debounced key that became dirty has its time; any other is due at once.
-        let asked = if dirty && entry.window == NEVER {
+        let asked = if dirty && self.windows.end(index) == NEVER {
             0
         } else {
             entry.due
         };
         if wish < asked {
-            entry.window = NEVER;
+            self.windows.set(index, NEVER);
         }
         match asked.min(wish) {
-            NEVER => return Some(self.forget(index)),
+            NEVER => return self.forget(index),
             due if self.wheel.is_ahead(due) => self.make_delayed(index, due),
             _ => self.make_ready(index, now),
         }
@@ -369,46 +390,45 @@ impl<K> Machine<K> {
 
     /// Whether a key that is being processed was added again.
     pub(super) fn is_dirty(&self, index: Index) -> bool {
-        self.entries[index as usize].phase == Phase::Dirty
+        self.entries[index].phase == Phase::Dirty
     }
 }
 
 impl<K> Drop for Machine<K> {
     fn drop(&mut self) {
-        for entry in self.entries.drain() {
-            drop(ManuallyDrop::into_inner(entry.key));
+        for entry in self.entries.slots_mut() {
+            drop(entry.key.take());
         }
     }
 }
 
 impl<K: Clone> Machine<K> {
-    /// A copy of the key whose turn it is.
+    /// Whose turn it is, and a copy of the key: the caller's `Clone` runs before anything changes.
     #[inline]
-    pub(super) fn next_key(&self) -> Option<K> {
-        let index = self.ready.next()?;
-        Some(K::clone(&self.entries[index as usize].key))
+    pub(super) fn next(&self) -> Option<(Turn, K)> {
+        let turn = self.ready.turn()?;
+        let key = Option::clone(&self.entries[turn.index].key)?;
+        Some((turn, key))
     }
 
-    /// Hands out the key whose turn it is, of which `key` is a copy: the caller's `Clone` has run
-    /// before anything changes.
+    /// Hands out the key whose turn it is, of which `key` is a copy.
     #[expect(
         clippy::inline_always,
         reason = "a key that is passed through memory costs more"
     )]
     #[inline(always)]
-    pub(super) fn start(&mut self, key: K, now: Timestamp) -> Option<Started<K>> {
-        let index = self.ready.take_next(&mut self.entries)?;
+    pub(super) fn start(&mut self, turn: Turn, key: K, now: Timestamp) -> Started<K> {
         let key = ManuallyDrop::new(key);
-        self.processing.push_back(&mut self.entries, index);
+        let (index, slots) = (turn.index, self.entries.slots_mut());
+        self.ready.take(slots, turn);
+        self.processing.push_back(slots, index);
         self.processing_len += 1;
         self.processing_since = self.processing_since.wrapping_add(now.as_nanos());
-        let entry = &mut self.entries[index as usize];
+        let entry = &mut slots[index as usize];
         let ready_since = std::mem::replace(&mut entry.since, now);
         entry.phase = Phase::Processing;
-        Some(Started {
+        let run = Run {
             index,
-            key: ManuallyDrop::into_inner(key),
-            ready_since,
             priority: entry.priority,
             failures: entry.failures,
             failing: if now >= entry.until {
@@ -416,7 +436,11 @@ impl<K: Clone> Machine<K> {
             } else {
                 Failing::Repeats
             },
-        })
+            ready_since,
+            started: now,
+        };
+        let key = ManuallyDrop::into_inner(key);
+        Started { key, run }
     }
 }
 
@@ -451,8 +475,6 @@ mod tests {
                 added.expect("there is room");
             }
             let beside = size_of::<Entry<Key>>() - size_of::<Key>();
-            // A slot of the slab is no larger than what is in it.
-            assert_eq!(size_of::<Option<Entry<Key>>>(), size_of::<Entry<Key>>());
             assert!(machine.entries.capacity() <= capacity as usize);
             let index = machine.index.allocation_size().div_ceil(capacity as usize);
             println!("{capacity} keys: {beside} bytes an entry, {index} in the index");

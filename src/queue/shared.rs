@@ -8,13 +8,13 @@ use std::sync::Arc;
 use super::add::AddError;
 use super::admit::{Added, Refused, Room};
 use super::entry::{Failures, Hash};
-use super::machine::{Failing, Outcome, Started};
+use super::machine::{Failing, Outcome, Run};
 use super::options::AddOptions;
 use super::state::{State, Wakers};
+use crate::arena::Index;
 use crate::backoff::{Backoff, ExponentialBackoff, Random};
 use crate::clock::{Clock, Timestamp};
 use crate::limiter::RateLimiter;
-use crate::list::Index;
 use crate::observe::Observer;
 use crate::sync::{Mutex, MutexGuard};
 
@@ -184,18 +184,18 @@ impl<K, C: Clock, S> Shared<K, C, S> {
     }
 
     /// The failures of a key whose run has failed too.
-    pub(super) fn failed(&self, held: &mut Started<K>, now: Timestamp) -> Failures {
-        let backoff: &dyn Backoff = match held.failing {
+    pub(super) fn failed(&self, run: &mut Run, now: Timestamp) -> Failures {
+        let backoff: &dyn Backoff = match run.failing {
             Failing::Asked => &ExponentialBackoff::DEFAULT,
             Failing::Counts | Failing::Repeats => &*self.backoff,
         };
-        if held.failing == Failing::Counts {
-            held.failures = held.failures.saturating_add(1);
+        if run.failing == Failing::Counts {
+            run.failures = run.failures.saturating_add(1);
         }
-        held.failing = Failing::Asked;
-        let delay = backoff.delay(held.failures.max(1).into(), self.random.next());
+        run.failing = Failing::Asked;
+        let delay = backoff.delay(run.failures.max(1).into(), self.random.next());
         Failures {
-            count: held.failures,
+            count: run.failures,
             until: now.saturating_add(delay),
         }
     }

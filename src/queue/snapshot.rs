@@ -169,22 +169,20 @@ pub enum KeyState {
 
 impl<K: Clone> Machine<K> {
     fn snapshot(&self, now: Timestamp) -> Vec<KeySnapshot<K>> {
-        let entries = &self.entries;
-        let listed = self
-            .processing
-            .iter(entries)
-            .chain(self.ready.iter(entries));
-        let listed = listed.map(|index| &entries[index as usize]);
-        let delayed = entries.iter().map(|(_, entry)| entry);
-        let delayed = delayed.filter(|entry| entry.phase == Phase::Delayed);
-        let mut keys = Vec::with_capacity(entries.len());
-        keys.extend(listed.chain(delayed).map(|entry| entry.snapshot(now)));
+        let slots = self.entries.slots();
+        let listed = self.processing.iter(slots).chain(self.ready.iter(slots));
+        let listed = listed.map(|index| &self.entries[index]);
+        let delayed = slots.iter().filter(|entry| entry.is_delayed());
+        let mut keys = Vec::with_capacity(self.entries.len());
+        let all = listed.chain(delayed);
+        keys.extend(all.filter_map(|entry| entry.snapshot(now)));
         keys
     }
 }
 
 impl<K: Clone> Entry<K> {
-    fn snapshot(&self, now: Timestamp) -> KeySnapshot<K> {
+    /// `None` of one that is free.
+    fn snapshot(&self, now: Timestamp) -> Option<KeySnapshot<K>> {
         let state = match self.phase {
             Phase::Ready => KeyState::Ready,
             Phase::Delayed => KeyState::Delayed,
@@ -192,13 +190,13 @@ impl<K: Clone> Entry<K> {
             Phase::Dirty => KeyState::Dirty,
         };
         let due = (self.due != super::entry::NEVER).then(|| start_of(self.due));
-        KeySnapshot {
-            key: K::clone(&self.key),
+        Some(KeySnapshot {
+            key: Option::clone(&self.key)?,
             state,
             priority: self.priority,
             due_in: due.map(|due| due.saturating_since(now)),
             age: (state != KeyState::Delayed).then(|| now.saturating_since(self.since)),
             failures: self.failures.into(),
-        }
+        })
     }
 }

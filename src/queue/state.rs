@@ -3,9 +3,9 @@
 use std::task::Waker;
 
 use super::machine::{Machine, Started};
+use crate::arena::Index;
 use crate::clock::Timestamp;
 use crate::limiter::RateLimiter;
-use crate::list::Index;
 use crate::wait::{WaitId, WaitList};
 
 #[derive(Debug)]
@@ -89,11 +89,13 @@ impl<K> State<K> {
     /// Whether nobody waits: then there is nothing to settle.
     #[inline]
     pub(super) fn is_quiet(&self) -> bool {
-        self.getters.is_empty()
-            && self.adders.is_empty()
-            && self.drainers.is_empty()
-            && self.resyncers.is_empty()
-            && self.watchers.is_empty()
+        // Without a branch for each.
+        let waiters = self.getters.len()
+            | self.adders.len()
+            | self.drainers.len()
+            | self.resyncers.len()
+            | self.watchers.len();
+        waiters == 0
     }
 
     /// Restores, after any change, what those who wait rely on:
@@ -196,11 +198,11 @@ impl<K: Clone> State<K> {
         if self.paused {
             return None;
         }
-        let key = self.machine.next_key()?;
+        let (turn, key) = self.machine.next()?;
         if let Some(limiter) = limiter {
             self.take_token(now, limiter)?;
         }
-        self.machine.start(key, now)
+        Some(self.machine.start(turn, key, now))
     }
 
     /// A token for a key that is about to start: one that is added again while it waits costs none.

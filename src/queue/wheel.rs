@@ -5,9 +5,8 @@
 //! tick differs from now; which level that is depends on nothing else, so entries of one tick are
 //! always in one list, in the order in which they came.
 
-use slab::Slab;
-
-use crate::list::{Index, Linked, List};
+use crate::arena::{Index, Linked};
+use crate::list::List;
 
 const BITS: usize = 6;
 const SLOTS: usize = 1 << BITS;
@@ -51,17 +50,17 @@ impl Wheel {
     }
 
     /// Puts an entry in; its tick must be ahead.
-    pub(super) fn insert<T: Timed>(&mut self, slab: &mut Slab<T>, index: Index) {
-        let (level, slot) = self.place(slab[index as usize].tick());
-        self.slots[level][slot].push_back(slab, index);
+    pub(super) fn insert<T: Timed>(&mut self, entries: &mut [T], index: Index) {
+        let (level, slot) = self.place(entries[index as usize].tick());
+        self.slots[level][slot].push_back(entries, index);
         self.occupied[level] |= 1 << slot;
         self.len += 1;
     }
 
     /// Takes an entry out before it is due.
-    pub(super) fn remove<T: Timed>(&mut self, slab: &mut Slab<T>, index: Index) {
-        let (level, slot) = self.place(slab[index as usize].tick());
-        self.slots[level][slot].remove(slab, index);
+    pub(super) fn remove<T: Timed>(&mut self, entries: &mut [T], index: Index) {
+        let (level, slot) = self.place(entries[index as usize].tick());
+        self.slots[level][slot].remove(entries, index);
         if self.slots[level][slot].is_empty() {
             self.occupied[level] &= !(1 << slot);
         }
@@ -69,7 +68,7 @@ impl Wheel {
     }
 
     /// Moves the time to `to`, and every entry that is due by then to the end of `due`, in order.
-    pub(super) fn advance<T: Timed>(&mut self, slab: &mut Slab<T>, to: u64, due: &mut List) {
+    pub(super) fn advance<T: Timed>(&mut self, entries: &mut [T], to: u64, due: &mut List) {
         if to <= self.now {
             return;
         }
@@ -77,12 +76,12 @@ impl Wheel {
             self.now = start;
             self.occupied[level] &= !(1 << slot);
             let mut list = std::mem::replace(&mut self.slots[level][slot], List::new());
-            while let Some(index) = list.pop_front(slab) {
+            while let Some(index) = list.pop_front(entries) {
                 self.len -= 1;
-                if slab[index as usize].tick() <= start {
-                    due.push_back(slab, index);
+                if entries[index as usize].tick() <= start {
+                    due.push_back(entries, index);
                 } else {
-                    self.insert(slab, index);
+                    self.insert(entries, index);
                 }
             }
         }
@@ -96,10 +95,10 @@ impl Wheel {
     }
 
     /// Empties the wheel, in no particular order.
-    pub(super) fn pop_any<T: Timed>(&mut self, slab: &mut Slab<T>) -> Option<Index> {
+    pub(super) fn pop_any<T: Timed>(&mut self, entries: &mut [T]) -> Option<Index> {
         let (level, slot, _) = self.next_slot()?;
         let index = self.slots[level][slot].head()?;
-        self.remove(slab, index);
+        self.remove(entries, index);
         Some(index)
     }
 
@@ -134,9 +133,9 @@ mod tests {
 
     use super::super::entry::{TICK, tick_after};
     use super::*;
+    use crate::arena::{Arena, Links};
     use crate::backoff::Random;
     use crate::clock::Timestamp;
-    use crate::list::Links;
     use proptest::prelude::*;
 
     struct Entry {
@@ -174,7 +173,7 @@ mod tests {
     /// The wheel beside a list sorted by tick, and by age within a tick.
     struct Pair {
         wheel: Wheel,
-        slab: Slab<Entry>,
+        arena: Arena<Entry>,
         sorted: BTreeMap<(u64, usize), Index>,
         now: Timestamp,
         named: usize,
@@ -184,7 +183,7 @@ mod tests {
         fn new() -> Self {
             Self {
                 wheel: Wheel::new(),
-                slab: Slab::new(),
+                arena: Arena::new(),
                 sorted: BTreeMap::new(),
                 now: Timestamp::ZERO,
                 named: 0,
@@ -195,11 +194,13 @@ mod tests {
             match *op {
                 Op::Insert(delay) => self.insert(tick_after(self.now.saturating_add(delay))),
                 Op::Remove(pick) => {
-                    let index = pick % self.slab.capacity().max(1);
-                    if self.slab.contains(index) {
-                        self.wheel.remove(&mut self.slab, index as Index);
-                        let Entry { tick, name, .. } = self.slab.remove(index);
-                        assert_eq!(self.sorted.remove(&(tick, name)), Some(index as Index));
+                    let index = (pick % self.arena.slots().len().max(1)) as Index;
+                    // One that is free has a name that the list does not know.
+                    let entry = self.arena.slots().get(index as usize);
+                    let name = entry.map(|entry| (entry.tick, entry.name));
+                    if name.and_then(|name| self.sorted.remove(&name)) == Some(index) {
+                        self.wheel.remove(self.arena.slots_mut(), index);
+                        self.arena.release(index);
                     }
                 }
                 Op::Advance(by) => self.advance(by),
@@ -215,8 +216,8 @@ mod tests {
             let name = self.named;
             self.named += 1;
             let links = Links::new();
-            let index = self.slab.insert(Entry { links, tick, name }) as Index;
-            self.wheel.insert(&mut self.slab, index);
+            let index = self.arena.insert(Entry { links, tick, name });
+            self.wheel.insert(self.arena.slots_mut(), index);
             self.sorted.insert((tick, name), index);
         }
 
@@ -225,13 +226,13 @@ mod tests {
             self.now = self.now.saturating_add(by);
             let tick = self.now.as_nanos() / TICK;
             let mut due = List::new();
-            self.wheel.advance(&mut self.slab, tick, &mut due);
+            self.wheel.advance(self.arena.slots_mut(), tick, &mut due);
             while let Some(first) = self.sorted.first_entry()
                 && first.key().0 <= tick
             {
                 let index = first.remove();
-                assert_eq!(due.pop_front(&mut self.slab), Some(index));
-                self.slab.remove(index as usize);
+                assert_eq!(due.pop_front(self.arena.slots_mut()), Some(index));
+                self.arena.release(index);
             }
             assert!(due.is_empty(), "nothing is early");
         }
@@ -247,8 +248,9 @@ mod tests {
 
         /// Takes out what is still in, in any order.
         fn empty(mut self) {
-            while let Some(index) = self.wheel.pop_any(&mut self.slab) {
-                let Entry { tick, name, .. } = self.slab.remove(index as usize);
+            while let Some(index) = self.wheel.pop_any(self.arena.slots_mut()) {
+                let Entry { tick, name, .. } = self.arena[index];
+                self.arena.release(index);
                 assert_eq!(self.sorted.remove(&(tick, name)), Some(index));
                 self.check();
             }

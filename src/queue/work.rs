@@ -1,5 +1,6 @@
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
+use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use super::add::AddError;
 use super::admit::Room;
 use super::dirtied::Dirtied;
-use super::machine::{Outcome, Started};
+use super::machine::{Outcome, Run, Started};
 use super::options::AddOptions;
 use super::shared::Shared;
 use super::{FastHash, Priority};
@@ -39,17 +40,17 @@ use crate::wait::Wait;
 pub struct Work<K, C: Clock = SystemClock, S = FastHash> {
     /// Until it has ended.
     shared: Option<Arc<Shared<K, C, S>>>,
-    held: Started<K>,
-    started: Timestamp,
+    key: K,
+    run: Run,
 }
 
 impl<K, C: Clock, S> Work<K, C, S> {
     #[inline]
-    pub(super) fn new(shared: Arc<Shared<K, C, S>>, held: Started<K>, started: Timestamp) -> Self {
+    pub(super) fn new(shared: Arc<Shared<K, C, S>>, Started { key, run }: Started<K>) -> Self {
         Self {
             shared: Some(shared),
-            held,
-            started,
+            key,
+            run,
         }
     }
 
@@ -74,7 +75,7 @@ impl<K, C: Clock, S> Work<K, C, S> {
     #[inline]
     pub fn done(mut self) {
         if let Some(shared) = self.shared.take() {
-            shared.finish_done(self.held.index, self.started);
+            shared.finish_done(self.run.index, self.run.started);
         }
     }
 
@@ -99,15 +100,25 @@ impl<K, C: Clock, S> Work<K, C, S> {
         K: Clone,
     {
         let shared = self.shared.take()?;
-        let (now, index) = (shared.clock.now(), self.held.index);
-        let mut forgotten = None;
-        let next = shared.with_state(|state| {
-            forgotten = state.machine.finish(index, Outcome::Done, now);
-            let held = state.start(now, shared.limiter())?;
-            Some(Self::new(Arc::clone(&shared), held, now))
-        });
+        let (now, index) = (shared.clock.now(), self.run.index);
+        // Dropped last, outside the lock.
+        let forgotten;
+        let mut change = shared.change();
+        let machine = &mut change.state().machine;
+        let done = machine.finish_done(index);
+        forgotten = done.or_else(|| machine.finish(index, Outcome::Done, now));
+        let held = change.state().start(now, shared.limiter());
+        if change.state().is_quiet() && !shared.is_observed() {
+            // As in `try_get`; and what this has of the queue goes to the next.
+            let held = ManuallyDrop::new(held);
+            change.unlock();
+            let held = ManuallyDrop::into_inner(held)?;
+            return Some(Self::new(shared, held));
+        }
+        let next = held.map(|held| Self::new(Arc::clone(&shared), held));
+        drop(change);
         drop(forgotten);
-        shared.observe_finish(Outcome::Done, self.started, now);
+        shared.observe_finish(Outcome::Done, self.run.started, now);
         next.inspect(Self::announce)
     }
 
@@ -159,7 +170,7 @@ impl<K, C: Clock, S> Work<K, C, S> {
     /// ```
     pub fn retry(mut self) -> Option<K> {
         self.finish(|work, shared, now| {
-            let failures = shared.failed(&mut work.held, now);
+            let failures = shared.failed(&mut work.run, now);
             if shared.max_attempts.is_some_and(|max| failures.count >= max) {
                 Outcome::GiveUp(failures)
             } else {
@@ -192,7 +203,7 @@ impl<K, C: Clock, S> Work<K, C, S> {
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
     pub const fn failures(&self) -> u32 {
-        self.held.failures as u32
+        self.run.failures as u32
     }
 
     /// The priority with which it was handed out.
@@ -206,7 +217,7 @@ impl<K, C: Clock, S> Work<K, C, S> {
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
     pub const fn priority(&self) -> Priority {
-        self.held.priority
+        self.run.priority
     }
 
     /// For how long the key was ready before it was handed out.
@@ -223,7 +234,7 @@ impl<K, C: Clock, S> Work<K, C, S> {
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
     pub const fn queued(&self) -> Duration {
-        self.started.saturating_since(self.held.ready_since)
+        self.run.queued()
     }
 
     /// Whether the key was added while this ran: it will run once more, whatever the outcome.
@@ -239,7 +250,7 @@ impl<K, C: Clock, S> Work<K, C, S> {
     /// ```
     pub fn is_dirty(&self) -> bool {
         let state = self.shared().state.lock();
-        state.machine.is_dirty(self.held.index)
+        state.machine.is_dirty(self.run.index)
     }
 
     /// Waits until the key [is dirty](Self::is_dirty): what this works on is out of date, so a long
@@ -262,7 +273,7 @@ impl<K, C: Clock, S> Work<K, C, S> {
         C: Timer,
     {
         let shared = self.shared();
-        Wait::new(&shared.clock, Dirtied::new(shared, self.held.index))
+        Wait::new(&shared.clock, Dirtied::new(shared, self.run.index))
     }
 
     /// Adds another key that this run has found to need work. It never waits, so that workers who
@@ -342,7 +353,7 @@ impl<K, C: Clock, S> Work<K, C, S> {
         let now = shared.clock.now();
         let outcome = outcome(self, &shared, now);
         self.shared = None;
-        shared.finish(self.held.index, outcome, self.started, now)
+        shared.finish(self.run.index, outcome, self.run.started, now)
     }
 }
 
@@ -351,7 +362,7 @@ impl<K, C: Clock, S> Deref for Work<K, C, S> {
 
     #[inline]
     fn deref(&self) -> &K {
-        &self.held.key
+        &self.key
     }
 }
 
@@ -383,7 +394,7 @@ impl<K, C: Clock, S> Work<K, C, S> {
     /// A retry that is never given up: there is nobody here to give the key to.
     fn retry_caught(&mut self) -> thread::Result<Option<K>> {
         catch_unwind(AssertUnwindSafe(|| {
-            self.finish(|work, shared, now| Outcome::Retry(shared.failed(&mut work.held, now)))
+            self.finish(|work, shared, now| Outcome::Retry(shared.failed(&mut work.run, now)))
         }))
     }
 }
@@ -391,9 +402,9 @@ impl<K, C: Clock, S> Work<K, C, S> {
 impl<K: fmt::Debug, C: Clock, S> fmt::Debug for Work<K, C, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Work")
-            .field("key", &self.held.key)
-            .field("priority", &self.held.priority)
-            .field("failures", &self.held.failures)
+            .field("key", &self.key)
+            .field("priority", &self.run.priority)
+            .field("failures", &self.run.failures)
             .finish_non_exhaustive()
     }
 }

@@ -1,8 +1,7 @@
 use std::task::Waker;
 
-use slab::Slab;
-
-use crate::list::{Index, Linked, Links, List};
+use crate::arena::{Arena, Index, Linked, Links};
+use crate::list::List;
 
 /// Who waits, first come first served: threads and tasks alike, each as a [`Waker`] and what it
 /// waits for.
@@ -12,12 +11,12 @@ use crate::list::{Index, Linked, Links, List};
 /// was still in line.
 #[derive(Debug)]
 pub(crate) struct WaitList<T> {
-    slots: Slab<Slot<T>>,
+    slots: Arena<Waiter<T>>,
     line: List,
 }
 
 #[derive(Debug)]
-struct Slot<T> {
+struct Waiter<T> {
     links: Links,
     /// `None` once it has been woken.
     waker: Option<Waker>,
@@ -28,7 +27,7 @@ struct Slot<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WaitId(Index);
 
-impl<T> Linked for Slot<T> {
+impl<T> Linked for Waiter<T> {
     fn links(&self) -> &Links {
         &self.links
     }
@@ -38,35 +37,35 @@ impl<T> Linked for Slot<T> {
     }
 }
 
-impl<T> WaitList<T> {
+impl<T: Copy> WaitList<T> {
     pub(crate) const fn new() -> Self {
         Self {
-            slots: Slab::new(),
+            slots: Arena::new(),
             line: List::new(),
         }
     }
 
     /// Joins the line at its end.
     pub(crate) fn join(&mut self, waker: Waker, wants: T) -> WaitId {
-        let slot = Slot {
+        let waiter = Waiter {
             links: Links::new(),
             waker: Some(waker),
             wants,
         };
-        let index = Index::try_from(self.slots.insert(slot)).expect("fewer than 2^32 waiters");
-        self.line.push_back(&mut self.slots, index);
+        let index = self.slots.insert(waiter);
+        self.line.push_back(self.slots.slots_mut(), index);
         WaitId(index)
     }
 
     /// Goes back to the head of the line after a wake-up that came to nothing; a waiter still in
     /// line keeps its place.
     pub(crate) fn wait_on(&mut self, id: WaitId, waker: &Waker) {
-        let slot = &mut self.slots[id.0 as usize];
+        let slot = &mut self.slots[id.0];
         match &mut slot.waker {
             Some(old) => old.clone_from(waker),
             woken @ None => {
                 *woken = Some(waker.clone());
-                self.line.push_front(&mut self.slots, id.0);
+                self.line.push_front(self.slots.slots_mut(), id.0);
             }
         }
     }
@@ -74,54 +73,57 @@ impl<T> WaitList<T> {
     /// The first in line and what it waits for.
     pub(crate) fn first(&self) -> Option<(WaitId, &T)> {
         let head = self.line.head()?;
-        Some((WaitId(head), &self.slots[head as usize].wants))
+        Some((WaitId(head), &self.slots[head].wants))
     }
 
     /// Takes the first out of the line, to be woken once the lock is released.
     pub(crate) fn wake_first(&mut self) -> Option<Waker> {
-        let head = self.line.pop_front(&mut self.slots)?;
-        self.slots[head as usize].waker.take()
+        let head = self.line.pop_front(self.slots.slots_mut())?;
+        self.slots[head].waker.take()
     }
 
     /// As [`first`](Self::first), to change.
     pub(crate) fn first_mut(&mut self) -> Option<(WaitId, &mut T)> {
         let head = self.line.head()?;
-        Some((WaitId(head), &mut self.slots[head as usize].wants))
+        Some((WaitId(head), &mut self.slots[head].wants))
     }
 
     /// The waker of one who stays in line: to have it look at its timer. `None` if it has been
     /// woken anyway.
     pub(crate) fn nudge(&self, id: WaitId) -> Option<Waker> {
-        self.slots[id.0 as usize].waker.clone()
+        self.slots[id.0].waker.clone()
     }
 
-    /// Whether nobody is in line or has a slot still.
+    /// How many are in line or have a slot still.
     #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+    pub(crate) const fn len(&self) -> usize {
+        self.slots.len()
     }
 
     /// Takes those out of the line who wait for this, to be woken once the lock is released.
     pub(crate) fn wake_where(&mut self, wanted: impl Fn(&T) -> bool) -> Vec<Waker> {
-        let mut found: Vec<Index> = self.line.iter(&self.slots).collect();
-        found.retain(|&index| wanted(&self.slots[index as usize].wants));
+        let mut found: Vec<Index> = self.line.iter(self.slots.slots()).collect();
+        found.retain(|&index| wanted(&self.slots[index].wants));
         let woken = found.into_iter().filter_map(|index| {
-            self.line.remove(&mut self.slots, index);
-            self.slots[index as usize].waker.take()
+            self.line.remove(self.slots.slots_mut(), index);
+            self.slots[index].waker.take()
         });
         woken.collect()
     }
 
     pub(crate) fn was_woken(&self, id: WaitId) -> bool {
-        self.slots[id.0 as usize].waker.is_none()
+        self.slots[id.0].waker.is_none()
     }
 
     /// Gives up the slot.
     pub(crate) fn leave(&mut self, id: WaitId) -> T {
-        if !self.was_woken(id) {
-            self.line.remove(&mut self.slots, id.0);
+        let waiter = &mut self.slots[id.0];
+        let (waker, wants) = (waiter.waker.take(), waiter.wants);
+        if waker.is_some() {
+            self.line.remove(self.slots.slots_mut(), id.0);
         }
-        self.slots.remove(id.0 as usize).wants
+        self.slots.release(id.0);
+        wants
     }
 }
 
