@@ -26,6 +26,9 @@ use tollgate::{AddOptions, Clock, Observer, SystemClock, WorkQueue};
 const MANY: usize = 200_000;
 const MILLION: usize = 1_000_000;
 const BATCH: usize = 32;
+/// Keys that are made together, outside the time: so few that they are still in the cache when they
+/// are added, as a key is that was just made.
+const FRESH: BatchSize = BatchSize::NumIterations(64);
 
 /// 30 bytes, as `namespace/name` often is.
 fn key(n: usize) -> String {
@@ -77,7 +80,7 @@ fn bounds(c: &mut Criterion) {
                 *lock.lock() = 0;
                 drop((key, copy, guard));
             },
-            BatchSize::SmallInput,
+            FRESH,
         );
     });
     // The least that could be called a deduplicating queue: no states, no time, no guard.
@@ -122,7 +125,7 @@ fn cycle(c: &mut Criterion) {
                     queue.try_add(key).unwrap();
                     queue.try_get().unwrap().done();
                 },
-                BatchSize::SmallInput,
+                FRESH,
             );
         });
     }
@@ -136,7 +139,7 @@ fn cycle(c: &mut Criterion) {
                 plain.try_add(key).unwrap();
                 work = work.take().unwrap().done_and_get();
             },
-            BatchSize::SmallInput,
+            FRESH,
         );
     });
     // The keys are shared strings: to clone and to drop one is to count.
@@ -153,7 +156,7 @@ fn cycle(c: &mut Criterion) {
         b.iter_batched(
             || Arc::clone(&name),
             |key| shared.try_add(key).unwrap(),
-            BatchSize::SmallInput,
+            FRESH,
         );
     });
     group.throughput(Throughput::Elements(BATCH as u64));
@@ -165,7 +168,7 @@ fn cycle(c: &mut Criterion) {
                 assert!(refused.is_empty());
                 plain.try_get_batch(BATCH).unwrap().done();
             },
-            BatchSize::SmallInput,
+            FRESH,
         );
     });
     group.finish();

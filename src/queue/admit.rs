@@ -112,6 +112,8 @@ impl<K: Eq> Machine<K> {
             self.windows.set(index, window);
             self.make_delayed(index, due);
         } else {
+            // Whoever had the place before may have left a window open.
+            self.windows.set(index, NEVER);
             self.ready.push(self.entries.slots_mut(), index, priority);
         }
     }

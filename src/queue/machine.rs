@@ -481,4 +481,40 @@ mod tests {
             assert!(beside + index <= 64, "{capacity}: {beside} + {index}");
         }
     }
+
+    #[test]
+    fn a_place_that_is_used_again_has_no_window() {
+        let at = |milli| Timestamp::from_nanos(milli * TICK);
+        let debounce = Some(Debounce {
+            quiet: Duration::from_millis(50),
+            max: Duration::from_millis(100),
+        });
+        let mut machine = Machine::new(Limits {
+            capacity: 1,
+            reserve: 0,
+            debounce,
+        });
+        let hash = Hash::new(0);
+        let add = |machine: &mut Machine<_>, key, now| {
+            machine.add(hash, &mut Some(key), AddOptions::new(), Room::Free, now)
+        };
+        add(&mut machine, "a", at(0)).expect("there is room");
+        assert!(machine.remove(hash, "a").is_some());
+        machine.advance(at(1_000));
+        // By a time of long ago its quiet time is over.
+        add(&mut machine, "b", at(10)).expect("there is room");
+        let (turn, key) = machine.next().expect("it is ready");
+        let run = machine.start(turn, key, at(1_000)).run;
+        add(&mut machine, "b", at(1_000)).expect("it is live");
+        assert!(
+            machine
+                .finish(run.index, Outcome::Done, at(1_000))
+                .is_none()
+        );
+        assert_eq!(
+            (machine.delayed_len(), machine.ready_len()),
+            (1, 0),
+            "quiet first"
+        );
+    }
 }
