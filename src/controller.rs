@@ -81,12 +81,13 @@ pub trait Reconciler<K>: Send + Sync {
 ///
 /// | the reconcile | the key |
 /// |---|---|
-/// | fails, panics, or takes too long | runs again after the queue's backoff |
+/// | fails, panics, or takes too long | runs again after the queue's backoff; after the last of the queue's [attempts](crate::queue::QueueBuilder::max_attempts) it is let go, and the queue's observer hears of it |
 /// | fails for good | is let go |
 /// | asks to be requeued | runs again, then or when it is added; its failures are forgotten |
 /// | is done | is let go; its failures are forgotten |
 ///
-/// In every case a key that was added meanwhile runs again at once.
+/// In every case a key that was added meanwhile runs again at once. A worker outlives panics: those
+/// of a reconcile, of what it leaves to be dropped, and of an observer.
 ///
 /// ```
 /// use std::time::Duration;

@@ -147,13 +147,13 @@ pub enum ReconcileResult {
     Requeue,
     /// It asked to be run again after a time.
     RequeueAfter,
-    /// It failed and will be retried.
+    /// It failed and will be retried, unless it was the last attempt.
     Error,
     /// It failed for good.
     TerminalError,
-    /// It panicked and will be retried.
+    /// It panicked and will be retried, unless it was the last attempt.
     Panic,
-    /// It took longer than allowed and will be retried.
+    /// It took longer than allowed and will be retried, unless it was the last attempt.
     Timeout,
 }
 

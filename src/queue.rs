@@ -75,7 +75,8 @@ use shared::Shared;
 ///
 /// # Bound
 /// At most `capacity` keys are live. Only a new key can meet the bound: adding a live key again,
-/// and whatever a worker does with the key it holds, never fails, blocks or allocates. What happens
+/// and whatever a worker does with the key it holds, never fails or blocks, nor allocates but in the
+/// cases that [`Work`] names. What happens
 /// to a new key then is up to who adds it:
 ///
 /// | method | a new key and no room |
@@ -106,7 +107,8 @@ use shared::Shared;
 ///
 /// # Panics
 /// Only the caller's own code can: if a key's `Hash`, `Eq` or `Clone`, a [`Backoff`], an
-/// [`Observer`] or a [`Clock`] panics, nothing is lost and nobody waits in vain. `Eq` and `Clone`
+/// [`Observer`] or a [`Clock`] panics, nothing is lost and nobody waits in vain; but what would have
+/// been returned to the caller goes with the panic. `Eq` and `Clone`
 /// run under the lock, before anything has changed; keys are dropped outside it.
 ///
 /// Clones are handles to the same queue.

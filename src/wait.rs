@@ -13,7 +13,7 @@ use std::time::Duration;
 pub(crate) use list::{WaitId, WaitList};
 
 use crate::clock::{SystemClock, Timer, Timestamp};
-use crate::sync::thread;
+use crate::sync::{AtomicU64, Ordering, thread};
 
 /// Where an operation stands after a step.
 ///
@@ -292,15 +292,45 @@ pub(crate) fn thread_waker() -> Waker {
     Waker::from(Arc::new(Unpark(thread::current())))
 }
 
+/// Wakes a thread, and leaves word of it: a future that parks its thread by itself can take the token
+/// of a wake-up that was meant for whoever polls it.
+struct Notify {
+    thread: thread::Thread,
+    woken: AtomicU64,
+}
+
+impl Wake for Notify {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        // Release, for what was done before the wake-up; pairs with the Acquire in `block_on`.
+        self.woken.store(1, Ordering::Release);
+        self.thread.unpark();
+    }
+}
+
 /// Drives a future on the calling thread.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
-    let waker = thread_waker();
+    let notify = Arc::new(Notify {
+        thread: thread::current(),
+        woken: AtomicU64::new(0),
+    });
+    let waker = Waker::from(Arc::clone(&notify));
     let mut cx = Context::from_waker(&waker);
     loop {
-        match future.as_mut().poll(&mut cx) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
+        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            return output;
+        }
+        // Acquire pairs with the Release in `wake_by_ref`.
+        while notify
+            .woken
+            .compare_exchange(1, 0, Ordering::Acquire, Ordering::Relaxed)
+            .is_err()
+        {
+            thread::park();
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use tollgate::{
@@ -206,4 +207,124 @@ fn a_backoff_that_panics_loses_nothing() {
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work.retry()));
     assert!(panicked.is_err());
     assert_eq!(queue.close(), ["key"], "it waits by the default backoff");
+}
+
+/// Wakes itself, and then parks: the token of the wake-up is gone when the worker looks for it.
+struct Parks;
+
+impl Reconciler<&'static str> for Parks {
+    async fn reconcile(&self, _: Request<'_, &'static str>) -> Result<Action, ReconcileError> {
+        let mut parked = false;
+        std::future::poll_fn(|cx| {
+            if std::mem::replace(&mut parked, true) {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            std::thread::park();
+            Poll::Pending
+        })
+        .await;
+        Ok(Action::done())
+    }
+}
+
+#[test]
+fn a_reconcile_that_parks_its_thread_is_still_woken() {
+    let queue = WorkQueue::new(8).unwrap();
+    let workers = Controller::new(queue.clone(), Parks).spawn_threads(1);
+    queue.try_add("key").unwrap();
+    assert!(workers.drain(PATIENCE).wait().complete());
+}
+
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        std::panic::resume_unwind(Box::new("on purpose"));
+    }
+}
+
+/// Of its first key, waits for ever with something that panics when it is dropped.
+#[derive(Default)]
+struct Booby(AtomicUsize);
+
+impl Reconciler<&'static str> for Booby {
+    async fn reconcile(&self, _: Request<'_, &'static str>) -> Result<Action, ReconcileError> {
+        if self.0.fetch_add(1, Ordering::SeqCst) == 0 {
+            let _bomb = Bomb;
+            std::future::pending::<()>().await;
+        }
+        Ok(Action::done())
+    }
+}
+
+#[test]
+fn a_worker_outlives_a_future_that_panics_when_it_is_dropped() {
+    let scene = Scene::new();
+    let controller = Controller::new(scene.queue.clone(), Booby::default());
+    let controller = controller.timeout(Duration::from_secs(5));
+    let workers = controller.observer(scene.results.clone()).spawn_threads(1);
+    scene.queue.try_add("first").unwrap();
+    spin_until(|| scene.clock.next_deadline().is_some());
+    scene.clock.advance(Duration::from_secs(5));
+    scene.queue.try_add("second").unwrap();
+    spin_until(|| scene.results.0.lock().unwrap().len() == 2);
+    assert_eq!(
+        *scene.results.0.lock().unwrap(),
+        [ReconcileResult::Panic, ReconcileResult::Success]
+    );
+    assert_eq!(workers.drain(PATIENCE).wait().returned, ["first"]);
+}
+
+/// Panics at the first result.
+#[derive(Default)]
+struct Fragile(AtomicUsize);
+
+impl Observer for Fragile {
+    fn reconciled(&self, _: ReconcileResult, _: Duration) {
+        if self.0.fetch_add(1, Ordering::SeqCst) == 0 {
+            std::panic::resume_unwind(Box::new("on purpose"));
+        }
+    }
+}
+
+#[test]
+fn a_worker_outlives_an_observer_that_panics() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .build()
+        .unwrap();
+    let handle = runtime.handle().clone();
+    for threads in [true, false] {
+        let queue = WorkQueue::new(8).unwrap();
+        let controller = Controller::new(queue.clone(), Scripted::default());
+        let controller = controller.observer(Arc::new(Fragile::default()));
+        let handle = handle.clone();
+        let workers = if threads {
+            controller.spawn_threads(1)
+        } else {
+            controller.spawn_tasks(1, move |worker| drop(handle.spawn(worker)))
+        };
+        queue.try_add("done").unwrap();
+        queue.try_add("then").unwrap();
+        assert!(workers.drain(PATIENCE).wait().complete());
+        assert_eq!(workers.requests(), 2);
+    }
+}
+
+#[test]
+fn workers_that_cannot_be_started_are_not_counted() {
+    let scene = Scene::new();
+    let started = Arc::new(AtomicUsize::new(0));
+    let count = started.clone();
+    let workers = scene.controller().spawn_tasks(2, move |worker| {
+        assert!(count.fetch_add(1, Ordering::SeqCst) < 3, "no more");
+        std::thread::spawn(move || futures_executor::block_on(worker));
+    });
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| workers.resize(6)));
+    assert!(panicked.is_err());
+    assert_eq!((workers.target(), workers.running()), (6, 3));
+    workers.resize(0);
+    workers.stopped().wait();
+    assert_eq!(workers.running(), 0);
 }

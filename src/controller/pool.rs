@@ -226,6 +226,10 @@ fn next<'a, K: Clone, C: Timer, S>(
 impl<K, C: Timer, S> Workers<K, C, S> {
     /// Has `n` workers from now on. One too many ends when it has finished the key it holds.
     ///
+    /// # Panics
+    /// If the operating system starts no more threads, or what was given to
+    /// [`spawn_tasks`](Controller::spawn_tasks) panics. Those that did start work on; resize again for the rest.
+    ///
     /// ```
     /// # use tollgate::{Action, Controller, ReconcileError, Reconciler, Request, WorkQueue};
     /// # struct Nothing;
@@ -247,12 +251,18 @@ impl<K, C: Timer, S> Workers<K, C, S> {
     pub fn resize(&self, n: usize) {
         let missing = self.pool.with_state(|state| {
             state.target = n;
-            let missing = n.saturating_sub(state.running);
-            state.running += missing;
-            missing
+            n.saturating_sub(state.running)
         });
         for _ in 0..missing {
-            (self.spawn_one)();
+            // One by one: should a worker fail to start, those after it are not counted.
+            let is_missing = self.pool.with_state(|state| {
+                let is_missing = state.running < state.target;
+                state.running += usize::from(is_missing);
+                is_missing
+            });
+            if is_missing {
+                (self.spawn_one)();
+            }
         }
     }
 

@@ -5,7 +5,8 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::task::{Context, Poll};
+use std::thread;
 
 use super::{Action, Controller, ReconcileError, Reconciler, Request};
 use crate::clock::{Timer, Timestamp};
@@ -28,8 +29,14 @@ where
     R: Reconciler<K>,
     C: Timer,
 {
-    /// Works on one key to its end.
+    /// Works on one key to its end, and outlives the panics of an observer, a backoff or a key's
+    /// `Debug`: the key is released by its guard.
     pub(super) async fn process(&self, work: Work<K, C, S>, id: u64) {
+        let worked = pin!(self.work_on(work, id));
+        drop(caught(worked).await);
+    }
+
+    async fn work_on(&self, work: Work<K, C, S>, id: u64) {
         let started = self.queue.clock().now();
         let request = Request {
             key: &*work,
@@ -39,7 +46,8 @@ where
         let ended = self.attempt(request, started).await;
         let took = self.queue.clock().now().saturating_since(started);
         self.log(&work, id, &ended);
-        self.observer.reconciled(conclude(work, ended), took);
+        let result = self.conclude(work, id, ended);
+        self.observer.reconciled(result, took);
     }
 
     async fn attempt(&self, request: Request<'_, K>, started: Timestamp) -> Ended {
@@ -47,24 +55,87 @@ where
             Ok(future) => future,
             Err(panic) => return Ended::Panicked(panic),
         };
-        let mut future = pin!(future);
+        let mut future = pin!(Some(future));
         let clock = self.queue.clock();
         let mut limit = self
             .timeout
             .map(|limit| clock.sleep_until(started.saturating_add(limit)));
-        poll_fn(|cx| {
-            match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-                Ok(Poll::Ready(result)) => return Poll::Ready(Ended::Returned(result)),
-                Ok(Poll::Pending) => {}
-                Err(panic) => return Poll::Ready(Ended::Panicked(panic)),
+        let ended = poll_fn(|cx| {
+            let polled = future.as_mut().as_pin_mut();
+            let polled = polled.map_or(Poll::Pending, |future| poll_caught(future, cx));
+            match polled {
+                Poll::Ready(Ok(result)) => return Poll::Ready(Ended::Returned(result)),
+                Poll::Ready(Err(panic)) => return Poll::Ready(Ended::Panicked(panic)),
+                Poll::Pending => {}
             }
             match &mut limit {
                 Some(limit) => Pin::new(limit).poll(cx).map(|()| Ended::TimedOut),
                 None => Poll::Pending,
             }
         })
-        .await
+        .await;
+        // What the future holds is dropped here: the reconciler's code, which may panic too.
+        match catch_unwind(AssertUnwindSafe(|| future.set(None))) {
+            Ok(()) => ended,
+            Err(panic) => Ended::Panicked(panic),
+        }
     }
+
+    /// An error comes first, whatever else was said; only what was asked for clears the failures.
+    fn conclude(&self, work: Work<K, C, S>, id: u64, ended: Ended) -> ReconcileResult {
+        match ended {
+            Ended::Returned(Ok(Action(None))) => {
+                work.done();
+                ReconcileResult::Success
+            }
+            Ended::Returned(Ok(Action(Some(delay)))) => {
+                work.requeue_after(delay);
+                if delay.is_zero() {
+                    ReconcileResult::Requeue
+                } else {
+                    ReconcileResult::RequeueAfter
+                }
+            }
+            Ended::Returned(Err(error)) if error.is_terminal() => {
+                work.fail();
+                ReconcileResult::TerminalError
+            }
+            Ended::Returned(Err(_)) => {
+                self.retry(work, id);
+                ReconcileResult::Error
+            }
+            Ended::Panicked(_) => {
+                self.retry(work, id);
+                ReconcileResult::Panic
+            }
+            Ended::TimedOut => {
+                self.retry(work, id);
+                ReconcileResult::Timeout
+            }
+        }
+    }
+
+    /// A key that has used up its attempts is let go.
+    fn retry(&self, work: Work<K, C, S>, id: u64) {
+        if let Some(key) = work.retry() {
+            self.log_given_up(&key, id);
+        }
+    }
+
+    #[cfg(feature = "tracing")]
+    fn log_given_up(&self, resource_key: &K, request_id: u64) {
+        let controller = self.name.as_str();
+        tracing::error!(
+            controller,
+            request_id,
+            ?resource_key,
+            "given up after its last attempt"
+        );
+    }
+
+    #[cfg(not(feature = "tracing"))]
+    #[expect(clippy::unused_self, reason = "as with the feature `tracing`")]
+    fn log_given_up(&self, _: &K, _: u64) {}
 
     #[cfg(feature = "tracing")]
     fn log(&self, work: &Work<K, C, S>, request_id: u64, ended: &Ended) {
@@ -103,38 +174,19 @@ where
     fn log(&self, _: &Work<K, C, S>, _: u64, _: &Ended) {}
 }
 
-/// An error comes first, whatever else was said; only what was asked for clears the failures.
-fn conclude<K, C: Timer, S>(work: Work<K, C, S>, ended: Ended) -> ReconcileResult {
-    match ended {
-        Ended::Returned(Ok(Action(None))) => {
-            work.done();
-            ReconcileResult::Success
-        }
-        Ended::Returned(Ok(Action(Some(delay)))) => {
-            work.requeue_after(delay);
-            if delay.is_zero() {
-                ReconcileResult::Requeue
-            } else {
-                ReconcileResult::RequeueAfter
-            }
-        }
-        Ended::Returned(Err(error)) if error.is_terminal() => {
-            work.fail();
-            ReconcileResult::TerminalError
-        }
-        Ended::Returned(Err(_)) => {
-            work.retry();
-            ReconcileResult::Error
-        }
-        Ended::Panicked(_) => {
-            work.retry();
-            ReconcileResult::Panic
-        }
-        Ended::TimedOut => {
-            work.retry();
-            ReconcileResult::Timeout
-        }
+/// As polling the future, but a panic is an output. The future is not to be polled after it.
+fn poll_caught<F: Future>(
+    future: Pin<&mut F>,
+    cx: &mut Context<'_>,
+) -> Poll<thread::Result<F::Output>> {
+    match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+        Ok(polled) => polled.map(Ok),
+        Err(panic) => Poll::Ready(Err(panic)),
     }
+}
+
+async fn caught<F: Future>(mut future: Pin<&mut F>) -> thread::Result<F::Output> {
+    poll_fn(|cx| poll_caught(future.as_mut(), cx)).await
 }
 
 #[cfg(feature = "tracing")]

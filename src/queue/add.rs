@@ -326,14 +326,18 @@ pub struct Add<'a, K, C = SystemClock, S = FastHash> {
 }
 
 impl<K, C, S> Add<'_, K, C, S> {
-    /// Leaves the line, with the promised room if there is any.
-    fn leave(&mut self, state: &mut State<K>) {
+    /// Leaves the line, and says which room is ours: what was promised, or what is free.
+    fn leave(&mut self, state: &mut State<K>) -> Room {
         if let Some(place) = self.place.take()
             && state.adders.leave(place)
             && !cfg!(tollgate_mutant = "room-not-passed-on")
         {
             state.machine.release_room();
+            // A worker may have taken the place of the one that was promised, from without the
+            // reserve; then this one is the reserve's.
+            return Room::Reserve;
         }
+        Room::Free
     }
 }
 
@@ -348,17 +352,15 @@ impl<K: Eq, C, S> Add<'_, K, C, S> {
         let shared = self.shared;
         let in_time = self.deadline.is_none_or(|deadline| now < deadline);
         shared.with_state(|state| {
-            match self.place {
+            let room = match self.place {
                 Some(place) if in_time && !state.adders.was_woken(place) => {
                     state.adders.wait_on(place, waker);
                     return None;
                 }
                 _ => self.leave(state),
-            }
-            match state
-                .machine
-                .add(self.hash, key, self.options, Room::Free, now)
-            {
+            };
+            let machine = &mut state.machine;
+            match machine.add(self.hash, key, self.options, room, now) {
                 Err(Refused::Full) if in_time => {
                     self.place = Some(state.adders.join(waker.clone(), false));
                     None

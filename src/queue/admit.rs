@@ -88,7 +88,10 @@ impl<K: Eq> Machine<K> {
         };
         if !has_room {
             let victim = match room {
-                Room::Evict => self.evict(options, due).ok_or(Refused::Full)?,
+                Room::Evict => {
+                    let (due, _) = self.due_of_new(due, now);
+                    self.evict(options, due).ok_or(Refused::Full)?
+                }
                 Room::Free | Room::Reserve => return Err(Refused::Full),
             };
             let key = key.replace(victim);
@@ -104,10 +107,7 @@ impl<K: Eq> Machine<K> {
     fn admit(&mut self, hash: Hash, key: Option<K>, due: u64, priority: Priority, now: Timestamp) {
         let Some(key) = key else { return };
         let index = self.insert(Entry::new(key, hash, priority, now));
-        let (due, window) = match self.limits.debounce {
-            Some(debounce) if due == 0 => debounce.next(NEVER, NEVER, now),
-            _ => (due, NEVER),
-        };
+        let (due, window) = self.due_of_new(due, now);
         if self.wheel.is_ahead(due) {
             self.windows.set(index, window);
             self.make_delayed(index, due);
@@ -115,6 +115,15 @@ impl<K: Eq> Machine<K> {
             // Whoever had the place before may have left a window open.
             self.windows.set(index, NEVER);
             self.ready.push(self.entries.slots_mut(), index, priority);
+        }
+    }
+
+    /// When a new key is due, and until when its window is open, if it has one.
+    #[inline]
+    fn due_of_new(&self, due: u64, now: Timestamp) -> (u64, u64) {
+        match self.limits.debounce {
+            Some(debounce) if due == 0 => debounce.next(NEVER, NEVER, now),
+            _ => (due, NEVER),
         }
     }
 

@@ -169,8 +169,9 @@ impl<K, C, S> QueueBuilder<K, C, S> {
     /// Every key that is handed out takes a token; one that is added again while it waits takes
     /// none. Consumers wait for the tokens, on the queue's clock.
     ///
-    /// The limiter is asked under the queue's lock. If its quota is exhausted for good, waiting
-    /// consumers ask again every second.
+    /// The limiter is asked under the queue's lock. While it has no token, a waiting
+    /// consumer asks again when it said that it will have one, and at least every second: its quota
+    /// may have been raised.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -313,7 +314,9 @@ impl<K, C, S> QueueBuilder<K, C, S> {
         } = self.limits;
         match capacity {
             0 => return Err(QueueError::ZeroCapacity),
-            MAX_CAPACITY.. => return Err(QueueError::CapacityTooLarge { max: MAX_CAPACITY }),
+            _ if capacity > MAX_CAPACITY => {
+                return Err(QueueError::CapacityTooLarge { max: MAX_CAPACITY });
+            }
             _ if reserve >= capacity => return Err(QueueError::NothingButReserve),
             _ => {}
         }

@@ -17,6 +17,16 @@ pub(super) const fn tick_after(at: Timestamp) -> u64 {
     at.as_nanos().div_ceil(TICK)
 }
 
+/// The last tick whose beginning has passed at `at`. At the end of time all have: there is no later
+/// time at which to look.
+pub(super) const fn tick_at(at: Timestamp) -> u64 {
+    if at.as_nanos() == u64::MAX {
+        tick_after(at)
+    } else {
+        at.as_nanos() / TICK
+    }
+}
+
 pub(super) const fn start_of(tick: u64) -> Timestamp {
     Timestamp::from_nanos(tick.saturating_mul(TICK))
 }

@@ -9,7 +9,7 @@ use hashbrown::HashTable;
 use super::Priority;
 use super::bands::{Bands, Turn};
 use super::debounce::{Debounce, Windows};
-use super::entry::{Entry, Failures, NEVER, Phase, TICK, start_of, tick_after};
+use super::entry::{Entry, Failures, NEVER, Phase, start_of, tick_after, tick_at};
 use super::overflow::Furthest;
 use super::wheel::Wheel;
 use crate::arena::{Arena, Index};
@@ -225,14 +225,14 @@ impl<K> Machine<K> {
     pub(super) fn unfinished(&self, now: Timestamp) -> Duration {
         let all = (self.processing_len as u64).wrapping_mul(now.as_nanos());
         let nanos = all.wrapping_sub(self.processing_since).cast_signed();
-        // Negative only at a `now` before the starts.
+        // Negative at a `now` before the starts, or after 292 years of work.
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
     }
 
     /// Makes ready what is due at `now`.
     #[inline]
     pub(super) fn advance(&mut self, now: Timestamp) {
-        let tick = now.as_nanos() / TICK;
+        let tick = tick_at(now);
         if self.wheel.is_ahead(tick) {
             self.advance_to(tick);
         }
@@ -394,6 +394,14 @@ impl<K> Machine<K> {
     }
 }
 
+impl<K> Machine<K> {
+    /// Whose turn it is.
+    #[inline]
+    pub(super) fn turn(&self) -> Option<Turn> {
+        self.ready.turn()
+    }
+}
+
 impl<K> Drop for Machine<K> {
     fn drop(&mut self) {
         for entry in self.entries.slots_mut() {
@@ -403,12 +411,10 @@ impl<K> Drop for Machine<K> {
 }
 
 impl<K: Clone> Machine<K> {
-    /// Whose turn it is, and a copy of the key: the caller's `Clone` runs before anything changes.
+    /// A copy of the key whose turn it is: the caller's `Clone` runs before anything changes.
     #[inline]
-    pub(super) fn next(&self) -> Option<(Turn, K)> {
-        let turn = self.ready.turn()?;
-        let key = Option::clone(&self.entries[turn.index].key)?;
-        Some((turn, key))
+    pub(super) fn key_of(&self, turn: Turn) -> Option<K> {
+        Option::clone(&self.entries[turn.index].key)
     }
 
     /// Hands out the key whose turn it is, of which `key` is a copy.
@@ -447,7 +453,7 @@ impl<K: Clone> Machine<K> {
 #[cfg(all(test, not(tollgate_loom)))]
 mod tests {
     use super::super::admit::Room;
-    use super::super::entry::Hash;
+    use super::super::entry::{Hash, TICK};
     use super::super::options::AddOptions;
     use super::*;
 
@@ -503,8 +509,8 @@ mod tests {
         machine.advance(at(1_000));
         // By a time of long ago its quiet time is over.
         add(&mut machine, "b", at(10)).expect("there is room");
-        let (turn, key) = machine.next().expect("it is ready");
-        let run = machine.start(turn, key, at(1_000)).run;
+        let turn = machine.turn().expect("it is ready");
+        let run = machine.start(turn, "b", at(1_000)).run;
         add(&mut machine, "b", at(1_000)).expect("it is live");
         assert!(
             machine

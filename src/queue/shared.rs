@@ -157,19 +157,11 @@ impl<K, C: Clock, S> Shared<K, C, S> {
         forgotten
     }
 
-    /// As [`finish`](Self::finish) with [`Outcome::Done`]. The time is read only if it matters.
+    /// As [`finish`](Self::finish) with [`Outcome::Done`], if nobody observes and what happens does
+    /// not depend on the time; else `None`, and nothing has changed.
     #[inline]
-    pub(super) fn finish_done(&self, index: Index, started: Timestamp) -> Option<K> {
-        if self.observer.is_some() {
-            return self.finish(index, Outcome::Done, started, self.clock.now());
-        }
-        self.with_state(|state| {
-            let done = state.machine.finish_done(index);
-            done.or_else(|| {
-                let now = self.clock.now();
-                state.machine.finish(index, Outcome::Done, now)
-            })
-        })
+    pub(super) fn finish_done(&self, index: Index) -> Option<K> {
+        self.with_state(|state| state.machine.finish_done(index))
     }
 
     pub(super) fn observe_finish(&self, outcome: Outcome, started: Timestamp, now: Timestamp) {

@@ -56,10 +56,13 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
         K: Clone,
     {
         let now = self.0.clock.now();
+        // Outside the lock, so that the keys are dropped there too if a `Clone` panics.
+        let mut keys = Vec::new();
         self.0.with_state(|state| {
             state.machine.advance(now);
-            state.machine.snapshot(now)
-        })
+            state.machine.snapshot(now, &mut keys);
+        });
+        keys
     }
 }
 
@@ -168,15 +171,14 @@ pub enum KeyState {
 }
 
 impl<K: Clone> Machine<K> {
-    fn snapshot(&self, now: Timestamp) -> Vec<KeySnapshot<K>> {
+    fn snapshot(&self, now: Timestamp, keys: &mut Vec<KeySnapshot<K>>) {
         let slots = self.entries.slots();
         let listed = self.processing.iter(slots).chain(self.ready.iter(slots));
         let listed = listed.map(|index| &self.entries[index]);
         let delayed = slots.iter().filter(|entry| entry.is_delayed());
-        let mut keys = Vec::with_capacity(self.entries.len());
+        keys.reserve(self.entries.len());
         let all = listed.chain(delayed);
         keys.extend(all.filter_map(|entry| entry.snapshot(now)));
-        keys
     }
 }
 

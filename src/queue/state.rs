@@ -1,6 +1,7 @@
 //! The machine with those who wait for it, and who of them is to be woken.
 
 use std::task::Waker;
+use std::time::Duration;
 
 use super::machine::{Machine, Started};
 use crate::arena::Index;
@@ -155,7 +156,9 @@ impl<K> State<K> {
         if self.paused {
             return None;
         }
-        let throttled = self.throttled.filter(|_| self.machine.ready_len() > 0);
+        // After the end of time nobody can look.
+        let throttled = self.throttled.filter(|at| *at < Timestamp::MAX);
+        let throttled = throttled.filter(|_| self.machine.ready_len() > 0);
         self.machine.next_due().into_iter().chain(throttled).min()
     }
 
@@ -198,29 +201,54 @@ impl<K: Clone> State<K> {
         if self.paused {
             return None;
         }
-        let (turn, key) = self.machine.next()?;
-        if let Some(limiter) = limiter {
-            self.take_token(now, limiter)?;
+        let turn = self.machine.turn()?;
+        // Before the key is cloned: what is not handed out would be dropped under the lock.
+        let token = match limiter {
+            Some(limiter) => Some(self.take_token(now, limiter)?),
+            None => None,
+        };
+        let key = self.machine.key_of(turn)?;
+        if let Some(token) = token {
+            token.spend();
         }
         Some(self.machine.start(turn, key, now))
     }
 
     /// A token for a key that is about to start: one that is added again while it waits costs none.
-    fn take_token(&mut self, now: Timestamp, limiter: &dyn RateLimiter) -> Option<()> {
-        /// How often a limiter is asked that says it will never have a token: until its quota
-        /// changes.
-        const PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
+    fn take_token<'a>(
+        &mut self,
+        now: Timestamp,
+        limiter: &'a dyn RateLimiter,
+    ) -> Option<Token<'a>> {
         // On the limiter's own clock, which may be another than the queue's.
         match limiter.try_acquire(1) {
             Ok(()) => {
                 self.throttled = None;
-                Some(())
+                Some(Token(limiter))
             }
             Err(denied) => {
-                let wait = denied.retry_after().unwrap_or(PATIENCE);
+                let wait = denied.retry_after().unwrap_or(PATIENCE).min(PATIENCE);
                 self.throttled = Some(now.saturating_add(wait));
                 None
             }
         }
+    }
+}
+
+/// How long a limiter is believed that has no token: its quota may have been raised.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A token that goes back unless it is spent.
+struct Token<'a>(&'a dyn RateLimiter);
+
+impl Token<'_> {
+    fn spend(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Token<'_> {
+    fn drop(&mut self) {
+        self.0.refund(1);
     }
 }

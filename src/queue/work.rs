@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::add::AddError;
 use super::admit::Room;
 use super::dirtied::Dirtied;
-use super::machine::{Outcome, Run, Started};
+use super::machine::{Failing, Outcome, Run, Started};
 use super::options::AddOptions;
 use super::shared::Shared;
 use super::{FastHash, Priority};
@@ -21,8 +21,9 @@ use crate::wait::Wait;
 ///
 /// Say how it ended by consuming it. Dropping it, by a panic, a `?` or a cancelled future, is a
 /// [`retry`](Self::retry), and never the last: a lost worker never loses work. None of this can
-/// fail, block for room, or allocate, whatever has become of the queue meanwhile. (Once a queue has
-/// evicted a key it keeps its delayed keys in a tree as well, which allocates.)
+/// fail or block for room, whatever has become of the queue meanwhile, nor allocate. (But for three
+/// cases: what a closed queue keeps for whoever collects it; several waiters that are woken at once; and a
+/// queue that has evicted a key, which keeps its delayed keys in a tree as well.)
 ///
 /// ```
 /// use std::time::Duration;
@@ -74,9 +75,13 @@ impl<K, C: Clock, S> Work<K, C, S> {
     /// ```
     #[inline]
     pub fn done(mut self) {
-        if let Some(shared) = self.shared.take() {
-            shared.finish_done(self.run.index, self.run.started);
+        if let Some(shared) = self.shared.take_if(|shared| !shared.is_observed()) {
+            match shared.finish_done(self.run.index) {
+                Some(forgotten) => return drop(forgotten),
+                None => self.shared = Some(shared),
+            }
         }
+        self.finish(|_, _, _| Outcome::Done);
     }
 
     /// As [`done`](Self::done), and takes the next key if there is one, under one lock.
@@ -99,8 +104,8 @@ impl<K, C: Clock, S> Work<K, C, S> {
     where
         K: Clone,
     {
+        let (now, index) = (self.shared().clock.now(), self.run.index);
         let shared = self.shared.take()?;
-        let (now, index) = (shared.clock.now(), self.run.index);
         // Dropped last, outside the lock.
         let forgotten;
         let mut change = shared.change();
@@ -169,8 +174,8 @@ impl<K, C: Clock, S> Work<K, C, S> {
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
     pub fn retry(mut self) -> Option<K> {
-        self.finish(|work, shared, now| {
-            let failures = shared.failed(&mut work.run, now);
+        self.finish(|run, shared, now| {
+            let failures = shared.failed(run, now);
             if shared.max_attempts.is_some_and(|max| failures.count >= max) {
                 Outcome::GiveUp(failures)
             } else {
@@ -347,12 +352,21 @@ impl<K, C: Clock, S> Work<K, C, S> {
     /// The key of a run that was given up comes back.
     fn finish(
         &mut self,
-        outcome: impl FnOnce(&mut Self, &Shared<K, C, S>, Timestamp) -> Outcome,
+        outcome: impl FnOnce(&mut Run, &Shared<K, C, S>, Timestamp) -> Outcome,
     ) -> Option<K> {
-        let shared = Arc::clone(self.shared());
-        let now = shared.clock.now();
-        let outcome = outcome(self, &shared, now);
-        self.shared = None;
+        // Should the clock panic, dropping this releases the key.
+        let now = self.shared().clock.now();
+        self.finish_at(now, outcome)
+    }
+
+    fn finish_at(
+        &mut self,
+        now: Timestamp,
+        outcome: impl FnOnce(&mut Run, &Shared<K, C, S>, Timestamp) -> Outcome,
+    ) -> Option<K> {
+        let shared = self.shared.as_deref()?;
+        let outcome = outcome(&mut self.run, shared, now);
+        let shared = self.shared.take()?;
         shared.finish(self.run.index, outcome, self.run.started, now)
     }
 }
@@ -376,12 +390,18 @@ impl<K, C: Clock, S> Drop for Work<K, C, S> {
 }
 
 impl<K, C: Clock, S> Work<K, C, S> {
+    /// Retries what nobody has ended. It is never given up: there is nobody to give the key to.
     #[cold]
     fn retry_dropped(&mut self) {
-        let mut retried = self.retry_caught();
+        let retry =
+            |run: &mut Run, shared: &Shared<K, C, S>, now| Outcome::Retry(shared.failed(run, now));
+        let mut retried = catch_unwind(AssertUnwindSafe(|| self.finish(retry)));
         if self.shared.is_some() {
-            // The backoff has panicked. It is not asked again.
-            retried = retried.and(self.retry_caught());
+            // The clock or the backoff has panicked. Neither is asked again.
+            let now = self.run.started;
+            self.run.failing = Failing::Asked;
+            let again = catch_unwind(AssertUnwindSafe(|| self.finish_at(now, retry)));
+            retried = retried.and(again);
         }
         // A worker that panics must not end the program because an observer does too.
         if let Err(panic) = retried
@@ -389,13 +409,6 @@ impl<K, C: Clock, S> Work<K, C, S> {
         {
             resume_unwind(panic);
         }
-    }
-
-    /// A retry that is never given up: there is nobody here to give the key to.
-    fn retry_caught(&mut self) -> thread::Result<Option<K>> {
-        catch_unwind(AssertUnwindSafe(|| {
-            self.finish(|work, shared, now| Outcome::Retry(shared.failed(&mut work.run, now)))
-        }))
     }
 }
 

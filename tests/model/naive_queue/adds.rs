@@ -22,7 +22,11 @@ impl Model {
         let mut victim = None;
         if !self.entries.contains_key(&key) {
             if !self.has_room(room) {
-                let due = if delay == 0 { 0 } else { tick };
+                let due = match self.config.debounce {
+                    _ if delay > 0 => tick,
+                    Some(_) => self.put_off(None, None, now).0,
+                    None => 0,
+                };
                 victim = match room {
                     Room::Evict(choice) => self.victim(priority, due, choice),
                     Room::Free | Room::Reserve => None,
