@@ -291,7 +291,9 @@ pub trait RateLimiter: Internal + fmt::Debug + Send + Sync {
     }
 
     /// Lets no token be had before `until`, and the first one then: the server said `Retry-After`.
-    /// It only tightens; an unlimited limiter stays unlimited.
+    /// It only tightens; an unlimited limiter stays unlimited. Nothing that comes back ends it, and
+    /// of the ways to change the quota only [`CarryOver::Full`] does. (A key of a
+    /// [`KeyedLimiter`](crate::KeyedLimiter) keeps it as debt, which refunds pay off.)
     ///
     /// # Errors
     /// [`Denied::TooLong`] if the limiter cannot promise that far ahead, [`Denied::Exhausted`] if its
@@ -360,6 +362,13 @@ pub trait RateLimiter: Internal + fmt::Debug + Send + Sync {
 
     /// As [`set_quota`](Self::set_quota), with the new quota in force since `now`: tokens accrue at
     /// its rate from then on, and all that has been taken is charged.
+    ///
+    /// A `now` of before the last take counts as that in a
+    /// [`LockedTokenBucket`](crate::LockedTokenBucket), so it gives nothing back. An
+    /// [`AtomicTokenBucket`](crate::AtomicTokenBucket) does not know when that was, and counts what
+    /// was taken since as if it had been taken by `now`: a faster quota from a stale `now` refills
+    /// that at its own rate. [`set_quota`](Self::set_quota) reads the clock again whenever somebody
+    /// takes meanwhile, and has no such gap.
     ///
     /// # Errors
     /// As [`set_quota`](Self::set_quota).

@@ -295,6 +295,9 @@ pub enum QuotaError {
         /// The largest burst that fits at this rate; 0 if the rate itself is what does not fit.
         max_burst: u64,
     },
+    /// The debt or the pause of an `AtomicTokenBucket` does not fit its word under this quota; a
+    /// `LockedTokenBucket` keeps any.
+    DebtBeyondWord,
 }
 
 impl fmt::Display for QuotaError {
@@ -314,6 +317,9 @@ impl fmt::Display for QuotaError {
                     Quota::MAX_TOKENS_PER_NANO
                 )
             }
+            Self::DebtBeyondWord => f.write_str(
+                "what is owed under the quota in force does not fit the word of an atomic bucket under the new one",
+            ),
             Self::ZeroBurst => {
                 f.write_str("the burst of a quota must be at least 1, or nothing could ever pass")
             }

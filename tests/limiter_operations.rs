@@ -100,7 +100,10 @@ impl<L: RateLimiter> Subject<'_, L> {
             }
             Op::SyncRemaining(n) => format!("{:?}", limiter.sync_remaining(*n)),
             Op::SetQuota(rate, burst, code) => {
-                let quota = Quota::per_second(*rate).unwrap().burst(*burst).unwrap();
+                let quota = match *rate {
+                    48.. => Quota::unlimited(),
+                    rate => Quota::per_second(rate).unwrap().burst(*burst).unwrap(),
+                };
                 format!("{:?}", limiter.set_quota(quota, rule(*code)))
             }
             Op::Advance(nanos) => format!("{:?}", self.clock.advance(Duration::from_nanos(*nanos))),

@@ -20,6 +20,9 @@ use crate::wait::Wait;
 /// them, or of `&dyn RateLimiter`; tuples nest. They must be on the same clock. It is cheap to make,
 /// also for each request: per tenant and global is `AllOf::new((tenants.key("ada"), &global))`.
 ///
+/// A limiter can be a member twice, and is then taken from twice; `retry_after` does not know of
+/// that, so it may be too short.
+///
 /// It is not a [`RateLimiter`] itself: it has no quota, and could not change one.
 ///
 /// # Atomicity

@@ -1,6 +1,8 @@
+use std::convert::Infallible;
 use std::fmt;
 use std::time::Duration;
 
+use super::carry::Change;
 use super::cell::WordCell;
 use super::debt::{Acquire, Lender};
 use super::gate::Gate;
@@ -11,7 +13,7 @@ use super::view::View;
 use super::word::Scale;
 use super::{CarryOver, Denied, RateLimiter};
 use crate::clock::{Clock, SystemClock, Timer, Timestamp};
-use crate::quota::{Quota, QuotaError};
+use crate::quota::{Quota, QuotaError, Units};
 use crate::sync::Mutex;
 use crate::wait::Wait;
 
@@ -62,6 +64,8 @@ struct Slow {
     /// As it was set, without what is carved out of it.
     quota: Quota,
     ledger: Ledger,
+    /// A server's word that no token is to be had before: nothing that comes back ends it.
+    paused: Timestamp,
 }
 
 impl AtomicTokenBucket {
@@ -108,6 +112,7 @@ impl<C> AtomicTokenBucket<C> {
             slow: Mutex::new(Slow {
                 quota,
                 ledger: Ledger::default(),
+                paused: Timestamp::ZERO,
             }),
             gate: Gate::new(),
         })
@@ -178,10 +183,12 @@ impl<C: Clock + Send + Sync> RateLimiter for AtomicTokenBucket<C> {
     }
 
     fn refund(&self, n: u64) {
-        let ledger = &mut self.slow.lock().ledger;
-        let now = self.clock.now().as_nanos();
-        let back = self.cell.update(now, |view| view.refund(n));
-        ledger.returned(back.unwrap_or(0).into());
+        let slow = &mut *self.slow.lock();
+        let now = self.clock.now();
+        let back = self
+            .cell
+            .update(now.as_nanos(), |view| view.refund(n, slow.paused, now));
+        slow.ledger.returned(back.unwrap_or(0).into());
     }
 
     fn sync_remaining_at(&self, remaining: u64, now: Timestamp) {
@@ -192,11 +199,18 @@ impl<C: Clock + Send + Sync> RateLimiter for AtomicTokenBucket<C> {
     }
 
     fn pause_until(&self, until: Timestamp) -> Result<(), Denied> {
+        let slow = &mut *self.slow.lock();
         let now = self.clock.now();
         let paused = self
             .cell
             .update(now.as_nanos(), |view| view.pause_until(until, now));
-        paused.or_else(|refused| refused.map_or(Ok(()), Err))
+        paused.or_else(|refused| refused.map_or(Ok(()), Err))?;
+        slow.paused = slow.paused.max(until);
+        Ok(())
+    }
+
+    fn set_quota(&self, quota: Quota, carry: CarryOver) -> Result<(), QuotaError> {
+        self.set_quota_by(quota, carry, || self.clock.now())
     }
 
     fn set_quota_at(
@@ -205,17 +219,7 @@ impl<C: Clock + Send + Sync> RateLimiter for AtomicTokenBucket<C> {
         carry: CarryOver,
         now: Timestamp,
     ) -> Result<(), QuotaError> {
-        // Without leases it must fit, too.
-        let whole = Scale::new(quota.units()?)?;
-        let mut slow = self.slow.lock();
-        let old = slow.quota;
-        self.cell.configure(carry, now.as_nanos(), |scale| {
-            let carved = carve_as_before(quota, old, scale.units)?;
-            Ok::<_, QuotaError>(whole.with_burst(carved.burst))
-        })?;
-        slow.quota = quota;
-        slow.ledger.reset();
-        Ok(())
+        self.set_quota_by(quota, carry, || now)
     }
 
     fn available_at(&self, now: Timestamp) -> u64 {
@@ -238,11 +242,11 @@ impl<C: Clock + Send + Sync> Internal for AtomicTokenBucket<C> {
     }
 
     fn give_back(&self, taken: &Taken) {
-        let ledger = &mut self.slow.lock().ledger;
+        let Slow { ledger, paused, .. } = &mut *self.slow.lock();
         let refunded = self.cell.update(self.clock.now().as_nanos(), |view| {
             // The clock is read after the word, so that no taker seen in the word has used a later
             // time.
-            view.give_back(ledger, taken.debt, self.clock.now())
+            view.give_back(ledger, taken.debt, *paused, self.clock.now())
         });
         if let Ok(refund) = refunded {
             ledger.commit(taken.debt, refund);
@@ -259,25 +263,67 @@ impl<C: Clock + Send + Sync> Internal for AtomicTokenBucket<C> {
     }
 
     fn carve(&self, n: u64) -> Result<(), Denied> {
-        let mut slow = self.slow.lock();
+        self.resize(|units| Ok(carve(units, n)?.burst))
+    }
+
+    fn restore(&self, n: u64) {
+        let Ok(()) = self.resize(|units| Ok::<_, Infallible>(units.burst.saturating_add(n)));
+    }
+}
+
+impl<C: Clock> AtomicTokenBucket<C> {
+    fn set_quota_by(
+        &self,
+        quota: Quota,
+        carry: CarryOver,
+        now: impl Fn() -> Timestamp,
+    ) -> Result<(), QuotaError> {
+        // Without leases it must fit, too.
+        let whole = Scale::new(quota.units()?)?;
+        let slow = &mut *self.slow.lock();
+        let uncarved = self.cell.peek(0, |view| view.scale.units);
+        let units = carve_as_before(quota, slow.quota, uncarved)?;
+        if carry == CarryOver::Full {
+            slow.paused = Timestamp::ZERO;
+        }
+        let change = Change {
+            carry,
+            carved: whole.units.burst - units.burst,
+            paused: slow.paused,
+        };
+        // Takers add no debt, and who does waits for the lock: it does not grow any more.
+        let at = now();
         self.cell
-            .configure(CarryOver::Tokens, self.clock.now().as_nanos(), |scale| {
-                Ok::<_, Denied>(scale.with_burst(carve(scale.units, n)?.burst))
-            })?;
+            .peek(at.as_nanos(), |view| view.check_change(&change, units, at))?;
+        let Ok(()) = self.cell.configure(
+            change,
+            || now().as_nanos(),
+            |_| Ok::<_, Infallible>(whole.with_burst(units.burst)),
+        );
+        slow.quota = quota;
         slow.ledger.reset();
         Ok(())
     }
 
-    fn restore(&self, n: u64) {
-        let mut slow = self.slow.lock();
-        let Ok(()) = self
-            .cell
-            .configure(CarryOver::Tokens, self.clock.now().as_nanos(), |scale| {
-                Ok::<_, std::convert::Infallible>(
-                    scale.with_burst(scale.units.burst.saturating_add(n)),
-                )
-            });
-        slow.ledger.reset();
+    /// Changes the burst to what `burst` makes of it, for a lease that comes or goes.
+    fn resize<E>(&self, burst: impl FnOnce(Units) -> Result<u64, E>) -> Result<(), E> {
+        let slow = &mut *self.slow.lock();
+        let change = Change {
+            paused: slow.paused,
+            ..Change::new(CarryOver::Tokens)
+        };
+        let mut carved = 0;
+        self.cell.configure(
+            change,
+            || self.clock.now().as_nanos(),
+            |scale| {
+                let resized = scale.with_burst(burst(scale.units)?);
+                carved = i128::from(scale.depth) - i128::from(resized.depth);
+                Ok(resized)
+            },
+        )?;
+        slow.ledger.carve(carved);
+        Ok(())
     }
 }
 

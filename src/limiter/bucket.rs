@@ -8,7 +8,8 @@
 
 use std::time::Duration;
 
-use super::ledger::Ledger;
+use super::carry::{Change, first_after};
+use super::ledger::{Ledger, Most};
 use super::reservation::Taken;
 use super::{CarryOver, Denied};
 use crate::clock::Timestamp;
@@ -28,6 +29,8 @@ pub(super) struct Bucket {
     /// What was missing to full at that instant.
     missing: Amount,
     ledger: Ledger,
+    /// A server's word that no token is to be had before: nothing that comes back ends it.
+    paused: Timestamp,
 }
 
 impl Bucket {
@@ -39,6 +42,7 @@ impl Bucket {
             touched: Timestamp::ZERO,
             missing: 0,
             ledger: Ledger::default(),
+            paused: Timestamp::ZERO,
         }
     }
 
@@ -101,8 +105,13 @@ impl Bucket {
 
     /// Gives back what no later taker has built on.
     pub(super) fn give_back(&mut self, taken: &Taken, now: Timestamp) {
-        let (full_at, now) = (self.full_at(), self.elapsed_units(now.max(self.touched)));
-        let Some(refund) = self.ledger.plan(taken.debt, full_at, now, self.depth) else {
+        let (full_at, at) = (self.full_at(), self.elapsed_units(now.max(self.touched)));
+        let most = Most::of(
+            self.depth,
+            full_at,
+            first_after(self.paused, self.units, now),
+        );
+        let Some(refund) = self.ledger.plan(taken.debt, full_at, at, most) else {
             return;
         };
         self.missing = self.missing.saturating_sub(refund.back);
@@ -114,9 +123,10 @@ impl Bucket {
         self.ledger.close(taken.debt);
     }
 
-    /// Returns `n` tokens, never above the burst.
-    pub(super) fn refund(&mut self, n: u64) {
-        let back = self.cost(n.min(self.units.burst)).min(self.missing);
+    /// Returns `n` tokens, never above the burst, nor before a pause ends.
+    pub(super) fn refund(&mut self, n: u64, now: Timestamp) {
+        let most = self.missing.saturating_sub(self.least(now));
+        let back = self.cost(n.min(self.units.burst)).min(most);
         self.missing -= back;
         self.ledger.returned(back);
     }
@@ -126,7 +136,9 @@ impl Bucket {
         let least = self.depth - self.cost(keep.min(self.units.burst));
         if self.missing_at(now) < least {
             self.touch(now);
-            self.missing = least;
+            // What has accrued since, if somebody has taken at a later time, stays.
+            let later = self.elapsed_units(self.touched) - self.elapsed_units(now);
+            self.missing = self.missing.max(least.saturating_sub(later));
         }
     }
 
@@ -140,15 +152,52 @@ impl Bucket {
             self.touch(now);
             self.missing = first - self.elapsed_units(self.touched);
         }
+        self.paused = self.paused.max(until);
         Ok(())
     }
 
-    /// Changes the quota, in force since `now`.
-    pub(super) fn configure(&mut self, units: Units, carry: CarryOver, now: Timestamp) {
-        let missing = carry.missing(self.units, units, self.missing_at(now));
+    /// Changes the quota, in force since `now`, or since the last take, if that was later: what was
+    /// taken then is not to be gained again.
+    pub(super) fn configure(
+        &mut self,
+        units: Units,
+        carry: CarryOver,
+        carved: u64,
+        now: Timestamp,
+    ) {
+        if carry == CarryOver::Full {
+            self.paused = Timestamp::ZERO;
+        }
+        let change = Change {
+            carry,
+            carved,
+            paused: self.paused,
+        };
+        self.touch(now);
+        self.missing = change.missing(self.units, units, self.missing);
         (self.units, self.depth) = (units, units.depth());
-        (self.touched, self.missing) = (now, missing);
+        self.missing = self.missing.max(self.least(now));
         self.ledger.reset();
+    }
+
+    /// Changes the burst, for a lease that comes or goes.
+    pub(super) fn resize(&mut self, burst: u64, now: Timestamp) {
+        let units = Units {
+            burst,
+            ..self.units
+        };
+        self.touch(now);
+        let change = Change::new(CarryOver::Tokens);
+        self.missing = change.missing(self.units, units, self.missing);
+        let carved = self.depth.cast_signed() - units.depth().cast_signed();
+        (self.units, self.depth) = (units, units.depth());
+        self.missing = self.missing.max(self.least(now));
+        self.ledger.carve(carved);
+    }
+
+    /// What has to be missing since the last take, as long as a pause lasts.
+    fn least(&self, now: Timestamp) -> Amount {
+        first_after(self.paused, self.units, now).saturating_sub(self.elapsed_units(self.touched))
     }
 
     pub(super) fn available(&self, now: Timestamp) -> u64 {

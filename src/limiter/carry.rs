@@ -1,11 +1,16 @@
 //! What becomes of the fill of a bucket when its quota changes.
 
+use crate::clock::Timestamp;
 use crate::quota::Units;
 
 /// How the fill of a bucket carries over to a new quota.
 ///
 /// None of them but [`Full`](Self::Full) ever adds a token: changing a quota back and forth gains
-/// nothing.
+/// nothing. But no limit is a grant, too: who had none had as many tokens as were asked for, and
+/// starts full, unless by [`Empty`](Self::Empty).
+///
+/// What leases hold counts as taken. A [pause](crate::RateLimiter::pause_until)
+/// stays, and may grow as debt does.
 ///
 /// ```
 /// use tollgate::{AtomicTokenBucket, CarryOver, Quota, RateLimiter};
@@ -28,12 +33,12 @@ pub enum CarryOver {
     /// The tokens stay, and so does the debt. What the new burst cannot hold is lost.
     #[default]
     Tokens,
-    /// The bucket stays as full as it was: of half a bucket, half the new one. Debt stays in the
-    /// same proportion.
+    /// The bucket stays as full as it was: of half a bucket, half the new one. Debt stays, in
+    /// tokens.
     Fraction,
     /// The bucket starts empty. Debt stays.
     Empty,
-    /// The bucket starts full: a grant, and the end of all debt.
+    /// The bucket starts full: a grant, and the end of all debt and of a pause.
     Full,
 }
 
@@ -69,8 +74,58 @@ impl CarryOver {
             Self::Fraction => mul_div_up(missing.min(old_depth), new_depth, old_depth),
             Self::Empty | Self::Full => new_depth,
         };
-        kept.saturating_add(debt)
+        // Far more than can ever be paid, and far less than would overflow.
+        kept.saturating_add(debt).min(1 << 126)
     }
+}
+
+/// A change of the quota, and what it leaves as it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Change {
+    pub(super) carry: CarryOver,
+    /// Tokens that leases have carved out of the bursts before and after.
+    pub(super) carved: u64,
+    /// No token is to be had before.
+    pub(super) paused: Timestamp,
+}
+
+impl Change {
+    /// While there are no leases and no pause.
+    pub(super) const fn new(carry: CarryOver) -> Self {
+        Self {
+            carry,
+            carved: 0,
+            paused: Timestamp::ZERO,
+        }
+    }
+
+    /// As [`CarryOver::missing`], where what is carved out counts as missing to the whole.
+    pub(super) fn missing(&self, old: Units, new: Units, missing: u128) -> u128 {
+        let carved = |units: Units| u128::from(self.carved) * u128::from(units.per_token);
+        let whole = |units: Units| Units {
+            burst: units.burst.saturating_add(self.carved),
+            ..units
+        };
+        let missing = missing.saturating_add(carved(old));
+        let whole = self.carry.missing(whole(old), whole(new), missing);
+        whole.saturating_sub(carved(new))
+    }
+
+    /// When a bucket is full that has its first token when the pause ends, in units since the
+    /// clock's origin; 0 if there is no pause at `now`.
+    pub(super) fn first(&self, units: Units, now: Timestamp) -> u128 {
+        first_after(self.paused, units, now)
+    }
+}
+
+/// When a bucket is full that has its first token at `paused`, in units since the clock's origin;
+/// 0 if that has passed at `now`, or if there is nothing to hold back.
+pub(super) fn first_after(paused: Timestamp, units: Units, now: Timestamp) -> u128 {
+    if paused <= now || units.per_token == 0 || units.per_nano == 0 {
+        return 0;
+    }
+    let at = u128::from(paused.as_nanos()) * u128::from(units.per_nano);
+    at + units.depth().saturating_sub(units.per_token.into())
 }
 
 /// Units of `old` as units of `new`, for the same tokens. An unlimited quota has as many tokens as

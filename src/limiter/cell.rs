@@ -8,7 +8,7 @@
 
 use crossbeam_utils::CachePadded;
 
-use super::CarryOver;
+use super::carry::Change;
 use super::generations::Generations;
 use super::view::{Decided, View};
 use super::word::{Anchor, CONFIGS, Scale, TIME_MAX, TooEarly, Word};
@@ -48,6 +48,8 @@ impl WordCell {
             let words = self.generations.words(self.hint.load_relaxed());
             match words.take(word, n, floor, now)? {
                 Ok(Some(next)) if !self.swap(word, next) => {}
+                // Without a limit nothing is written that would tell: and the hint may be old.
+                Ok(None) if !self.is_in_force(words.zero) => return None,
                 Err(_) if !self.is_in_force(words.zero) => {}
                 taken => return Some(taken.map(|_| ())),
             }
@@ -166,11 +168,12 @@ impl WordCell {
             .compare_exchange(word.pack(), moved.pack(), success, failure);
     }
 
-    /// Begins a generation with another configuration, made from the one in force, at `now`.
+    /// Begins a generation with another configuration, made from the one in force, at the time that
+    /// `now` says.
     pub(super) fn configure<E>(
         &self,
-        carry: CarryOver,
-        now: u64,
+        change: Change,
+        now: impl Fn() -> u64,
         make: impl FnOnce(&Scale) -> Result<Scale, E>,
     ) -> Result<(), E> {
         let _writer = self.generations.writer.lock();
@@ -181,13 +184,17 @@ impl WordCell {
         // Pairs with the fence in `is_in_force`: the generations that this configuration was in
         // force for have ended.
         fence(Ordering::Release);
-        self.generations.configure(config, &scale, carry, now);
+        self.generations.configure(config, &scale, change);
         loop {
             let (word, anchor) = self.in_force();
             if anchor.config == config {
                 return Ok(());
             }
-            let base = scale.base_at(now);
+            // Read after the word, which is replaced only if it is still the same: so whoever has
+            // taken before has not used a later time, at which less was to come.
+            let now = now();
+            self.generations.set_since(config, now);
+            let base = scale.base_at(now).max(anchor.base);
             if let Some(next) = self.generations.propose(anchor, config, base) {
                 self.advance(word, anchor, next);
             }

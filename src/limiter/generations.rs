@@ -8,8 +8,9 @@
 //! it is not in force, before the anchor that names it is proposed. Who reads it long after it was
 //! in force finds that out by the word.
 
-use super::CarryOver;
+use super::carry::{CarryOver, Change};
 use super::word::{Anchor, CONFIGS, Pace, Scale, TIME_MAX, Words};
+use crate::clock::Timestamp;
 use crate::quota::Units;
 use crate::sync::{AtomicU64, Mutex, Ordering, UnmodelledU64};
 
@@ -38,6 +39,10 @@ struct Config {
     horizon: UnmodelledU64,
     burst: UnmodelledU64,
     carry: UnmodelledU64,
+    /// Tokens that leases have carved out of the bursts before and after.
+    carved: UnmodelledU64,
+    /// Nothing is to be had before.
+    paused: UnmodelledU64,
     /// From when on it is in force.
     since: UnmodelledU64,
 }
@@ -53,9 +58,11 @@ impl Config {
             horizon: zero(),
             burst: zero(),
             carry: zero(),
+            carved: zero(),
+            paused: zero(),
             since: zero(),
         };
-        config.store(scale, CarryOver::Full, 0);
+        config.store(scale, Change::new(CarryOver::Full));
         config
     }
 
@@ -88,7 +95,7 @@ impl Config {
         }
     }
 
-    fn store(&self, scale: &Scale, carry: CarryOver, since: u64) {
+    fn store(&self, scale: &Scale, change: Change) {
         let Scale {
             units,
             depth,
@@ -99,8 +106,22 @@ impl Config {
         self.depth.store(depth, Ordering::Relaxed);
         self.horizon.store_relaxed(horizon);
         self.burst.store_relaxed(units.burst);
+        let Change {
+            carry,
+            carved,
+            paused,
+        } = change;
         self.carry.store_relaxed(carry.code());
-        self.since.store_relaxed(since);
+        self.carved.store_relaxed(carved);
+        self.paused.store_relaxed(paused.as_nanos());
+    }
+
+    fn change(&self) -> Change {
+        Change {
+            carry: CarryOver::from_code(self.carry.load_relaxed()),
+            carved: self.carved.load_relaxed(),
+            paused: Timestamp::from_nanos(self.paused.load_relaxed()),
+        }
     }
 }
 
@@ -169,8 +190,13 @@ impl Generations {
     }
 
     /// Writes a configuration that is not in force, to be named by an anchor.
-    pub(super) fn configure(&self, config: u8, scale: &Scale, carry: CarryOver, since: u64) {
-        self.config(config).store(scale, carry, since);
+    pub(super) fn configure(&self, config: u8, scale: &Scale, change: Change) {
+        self.config(config).store(scale, change);
+    }
+
+    /// Says from when on a configuration is in force, before it is.
+    pub(super) fn set_since(&self, config: u8, since: u64) {
+        self.config(config).since.store_relaxed(since);
     }
 
     /// Proposes what follows `anchor`; returns what will, by this proposal or another. `None`:
@@ -215,17 +241,21 @@ impl Generations {
             return old.rebase(time, anchor.base, next.base);
         }
         let config = self.config(next.config);
-        let carry = CarryOver::from_code(config.carry.load_relaxed());
-        let since = config.since.load_relaxed();
+        let change = config.change();
+        // What was taken before the base is known no more: a time before it counts as the base.
+        let since = config.since.load_relaxed().max(anchor.base);
         let (old, new) = (old.units, config.scale().units);
         let elapsed = |base: u64, units: Units| {
             u128::from(since.saturating_sub(base)).wrapping_mul(u128::from(units.per_nano))
         };
         let missing = u128::from(time).saturating_sub(elapsed(anchor.base, old));
-        let missing = carry.missing(old, new, missing);
+        let missing = change.missing(old, new, missing);
+        let paused = change.first(new, Timestamp::from_nanos(since));
+        let paused = paused.saturating_sub(u128::from(next.base) * u128::from(new.per_nano));
         // Debt that the word cannot hold is held as far as it can.
         let time = elapsed(next.base, new)
             .saturating_add(missing)
+            .max(paused)
             .min(TIME_MAX.into());
         u64::try_from(time).unwrap_or(TIME_MAX)
     }

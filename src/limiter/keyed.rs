@@ -304,7 +304,10 @@ impl<K, S, C: Clock> KeyedLimiter<K, S, C> {
     /// assert_eq!(limiter.len(), 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn retain(&self, mut keep: impl FnMut(&K, u64) -> bool) {
+    pub fn retain(&self, mut keep: impl FnMut(&K, u64) -> bool)
+    where
+        K: Eq,
+    {
         let now = self.clock.now();
         for shard in 0..self.shards.len() {
             let freed = self.lock(shard).retain(now, self.carry(), &mut keep);

@@ -54,6 +54,12 @@ pub struct TokenLease<'a, L: RateLimiter + ?Sized> {
 impl<'a, L: RateLimiter + ?Sized> TokenLease<'a, L> {
     pub(super) fn new(limiter: &'a L, batch: u64) -> Result<Self, Denied> {
         let burst = limiter.uncarved();
+        if batch >= burst {
+            // Before anything is taken.
+            return Err(Denied::ExceedsBurst {
+                burst: burst.saturating_sub(1),
+            });
+        }
         // What the smaller burst will not hold any more is the lease's.
         let held = limiter.try_acquire_up_to(
             limiter

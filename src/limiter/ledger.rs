@@ -10,16 +10,19 @@
 //! back. Whatever is taken moves the gross position, and nothing that comes back does, so that two
 //! positions tell what was taken between.
 
-use std::collections::VecDeque;
-
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ledger {
     /// What has come back since the clock's origin: the gross position is this beyond the virtual
     /// time.
     returned: u128,
-    /// The number of the first debt.
-    first: u64,
-    debts: VecDeque<Debt>,
+    /// By so much the bucket is full sooner for what leases have carved out of its burst.
+    carved: i128,
+    /// The number of the next debt.
+    next: u64,
+    /// In the order of their numbers.
+    debts: Vec<Debt>,
+    /// How many there were when those that were used had last been forgotten.
+    compacted: usize,
     /// Counts the quotas; debts of another have no position any more.
     epoch: u64,
     /// Debts that are neither used nor cancelled.
@@ -28,6 +31,7 @@ pub(super) struct Ledger {
 
 #[derive(Clone, Debug)]
 struct Debt {
+    number: u64,
     /// The gross position before and after.
     start: u128,
     end: u128,
@@ -63,6 +67,30 @@ pub(super) struct Refund {
     closed: u128,
 }
 
+/// What a cancellation may not exceed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Most {
+    /// A burst.
+    pub(super) depth: u128,
+    /// What may come back at all.
+    pub(super) back: u128,
+}
+
+impl Most {
+    /// Of a bucket that is full at `full_at`, and that a pause has full at `first` at the earliest;
+    /// 0 if there is no pause.
+    pub(super) const fn of(depth: u128, full_at: u128, first: u128) -> Self {
+        let back = match first {
+            0 => u128::MAX,
+            first => full_at.saturating_sub(first),
+        };
+        Self { depth, back }
+    }
+}
+
+/// Used debts that are worth no effort.
+const SPARE: usize = 16;
+
 impl Ledger {
     /// An empty one, whose debts are told from those of any other epoch.
     pub(super) fn of_epoch(epoch: u64) -> Self {
@@ -84,18 +112,17 @@ impl Ledger {
 
     /// Notes that `cost` units were taken, after which the bucket is full at `full_at`.
     pub(super) fn open(&mut self, cost: u128, full_at: u128) -> DebtId {
-        while self
-            .debts
-            .front()
-            .is_some_and(|debt| debt.state == DebtState::Used)
-        {
-            self.debts.pop_front();
-            self.first += 1;
+        if self.debts.len() > 2 * self.compacted + SPARE {
+            // One that was used is a gap between the others, and so is none at all.
+            self.debts.retain(|debt| debt.state != DebtState::Used);
+            self.compacted = self.debts.len();
         }
-        let number = self.first + self.debts.len() as u64;
-        let end = full_at + self.returned;
-        let (start, returned_before) = (end - cost, self.returned);
-        self.debts.push_back(Debt {
+        let number = self.next;
+        self.next += 1;
+        let end = self.gross(full_at);
+        let (start, returned_before) = (end.saturating_sub(cost), self.returned);
+        self.debts.push(Debt {
+            number,
             start,
             end,
             returned_before,
@@ -116,8 +143,13 @@ impl Ledger {
     }
 
     fn place(&self, id: DebtId) -> Option<usize> {
-        let place = usize::try_from(id.number.checked_sub(self.first)?).ok()?;
-        (id.epoch == self.epoch && place < self.debts.len()).then_some(place)
+        let place = self.debts.binary_search_by_key(&id.number, |d| d.number);
+        place.ok().filter(|_| id.epoch == self.epoch)
+    }
+
+    /// The gross position of a bucket that is full at `full_at`.
+    fn gross(&self, full_at: u128) -> u128 {
+        (full_at + self.returned).saturating_add_signed(self.carved)
     }
 
     /// The tokens are used: they will not come back, nor will what was taken before them and is
@@ -126,7 +158,7 @@ impl Ledger {
         let Some(place) = self.place(id) else { return };
         self.leave_open(place);
         self.debts[place].state = DebtState::Used;
-        for debt in self.debts.range_mut(..place).rev() {
+        for debt in self.debts[..place].iter_mut().rev() {
             if debt.state != DebtState::Cancelled {
                 break;
             }
@@ -140,11 +172,17 @@ impl Ledger {
     /// would have left the bucket full at r plus what was taken from then on, or later. A taker was
     /// ready when it asked, or when the bucket was full but for a burst. So nothing before `now`
     /// comes back, and no more than what a burst (`depth`) leaves beside all that was taken, and
-    /// all that came back, since.
-    pub(super) fn plan(&self, id: DebtId, full_at: u128, now: u128, depth: u128) -> Option<Refund> {
+    /// all that came back, since. And in no case more than the caller allows.
+    pub(super) fn plan(
+        &self,
+        id: DebtId,
+        full_at: u128,
+        now: u128,
+        Most { depth, back: most }: Most,
+    ) -> Option<Refund> {
         let place = self.place(id)?;
         let debt = &self.debts[place];
-        let gross = full_at + self.returned;
+        let gross = self.gross(full_at);
         let (mut back, mut settled, mut end) = (0, 0, gross);
         for (at, debt) in self.debts.iter().enumerate().rev() {
             let cancelled = debt.state == DebtState::Cancelled || at == place;
@@ -153,7 +191,7 @@ impl Ledger {
             }
             (back, settled, end) = (back + debt.left, settled + 1, debt.start);
         }
-        if settled > self.debts.len() - 1 - place {
+        if settled > self.debts.len() - 1 - place && back <= most {
             return Some(Refund {
                 back: back.min(full_at),
                 settled,
@@ -161,8 +199,13 @@ impl Ledger {
             });
         }
         let since = gross.saturating_sub(debt.end) + (self.returned - debt.returned_before);
-        let ahead = debt.end.saturating_sub(self.returned).saturating_sub(now);
-        let back = debt.left.min(ahead).min(depth.saturating_sub(since));
+        let end = debt.end.saturating_sub(self.returned);
+        let ahead = end.saturating_add_signed(-self.carved).saturating_sub(now);
+        let back = debt
+            .left
+            .min(ahead)
+            .min(depth.saturating_sub(since))
+            .min(most);
         Some(Refund {
             back,
             settled: 0,
@@ -184,6 +227,12 @@ impl Ledger {
         // The gross position falls back to where the first of them began.
         self.debts.truncate(self.debts.len() - refund.settled);
         self.returned -= refund.closed;
+    }
+
+    /// Notes that the burst has shrunk by so much, and that the bucket is full sooner by it; a
+    /// negative number, that it has grown.
+    pub(super) fn carve(&mut self, by: i128) {
+        self.carved += by;
     }
 
     /// Notes that `amount` came back otherwise.
@@ -223,7 +272,9 @@ mod tests {
 
         /// What a cancellation brings back.
         fn cancel(&mut self, id: DebtId) -> Option<u128> {
-            let refund = self.ledger.plan(id, self.full_at, 0, DEPTH)?;
+            let refund = self
+                .ledger
+                .plan(id, self.full_at, 0, Most::of(DEPTH, 0, 0))?;
             self.ledger.commit(id, refund);
             self.full_at -= refund.back;
             Some(refund.back)
@@ -275,6 +326,38 @@ mod tests {
         assert_eq!(book.cancel(four), Some(8));
         assert_eq!(book.cancel(two), Some(2));
         assert!(book.ledger.is_settled());
+    }
+
+    #[test]
+    fn an_old_debt_does_not_keep_all_that_were_used_since() {
+        let mut book = Book::default();
+        let old = book.owe(1);
+        for _ in 0..10_000 {
+            let used = book.owe(1);
+            book.ledger.close(used);
+        }
+        assert!(book.ledger.debts.len() <= 3 * SPARE);
+        let (one, two) = (book.owe(3), book.owe(4));
+        assert_eq!((book.cancel(two), book.cancel(one)), (Some(4), Some(3)));
+        assert!(book.cancel(old).is_some() && book.ledger.is_settled());
+    }
+
+    #[test]
+    fn what_is_carved_out_and_restored_moves_no_debt() {
+        let mut book = Book::default();
+        book.full_at = 50;
+        let debt = book.owe(10);
+        book.full_at -= 5;
+        book.ledger.carve(5);
+        let later = book.owe(1);
+        assert_eq!(book.cancel(later), Some(1));
+        assert_eq!(book.cancel(debt), Some(10));
+        assert_eq!(book.full_at, 45);
+        let debt = book.owe(10);
+        book.full_at += 5;
+        book.ledger.carve(-5);
+        assert_eq!(book.cancel(debt), Some(10));
+        assert_eq!(book.full_at, 50);
     }
 
     #[test]

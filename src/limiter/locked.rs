@@ -1,3 +1,4 @@
+use std::convert::Infallible;
 use std::fmt;
 use std::task::Waker;
 use std::time::Duration;
@@ -118,19 +119,28 @@ impl<C: Clock> LockedTokenBucket<C> {
         output
     }
 
-    /// Changes the units, in force since `since`.
-    fn configure<T>(
+    /// Changes the quota, in force since `since`, or since now.
+    fn configure(
         &self,
+        quota: Quota,
         carry: CarryOver,
         since: Option<Timestamp>,
-        make: impl FnOnce(&mut Quota, Units) -> Result<Units, T>,
-    ) -> Result<(), T> {
+    ) -> Result<(), QuotaError> {
         self.change(|state, now| {
-            let units = make(&mut state.quota, state.line.bucket.units())?;
-            state
-                .line
-                .bucket
-                .configure(units, carry, since.unwrap_or(now));
+            let bucket = &mut state.line.bucket;
+            let units = carve_as_before(quota, state.quota, bucket.units())?;
+            let carved = quota.max_burst() - units.burst;
+            bucket.configure(units, carry, carved, since.unwrap_or(now));
+            state.quota = quota;
+            Ok(())
+        })
+    }
+
+    /// Changes the burst, for a lease that comes or goes.
+    fn resize<T>(&self, burst: impl FnOnce(Units) -> Result<u64, T>) -> Result<(), T> {
+        self.change(|state, now| {
+            let bucket = &mut state.line.bucket;
+            bucket.resize(burst(bucket.units())?, now);
             Ok(())
         })
     }
@@ -180,7 +190,7 @@ impl<C: Clock + Send + Sync> RateLimiter for LockedTokenBucket<C> {
     }
 
     fn refund(&self, n: u64) {
-        self.change(|state, _| state.line.bucket.refund(n));
+        self.change(|state, now| state.line.bucket.refund(n, now));
     }
 
     fn pause_until(&self, until: Timestamp) -> Result<(), Denied> {
@@ -197,11 +207,11 @@ impl<C: Clock + Send + Sync> RateLimiter for LockedTokenBucket<C> {
         carry: CarryOver,
         now: Timestamp,
     ) -> Result<(), QuotaError> {
-        self.configure(carry, Some(now), |current, old| {
-            let units = carve_as_before(quota, *current, old)?;
-            *current = quota;
-            Ok(units)
-        })
+        self.configure(quota, carry, Some(now))
+    }
+
+    fn set_quota(&self, quota: Quota, carry: CarryOver) -> Result<(), QuotaError> {
+        self.configure(quota, carry, None)
     }
 
     fn available_at(&self, now: Timestamp) -> u64 {
@@ -246,16 +256,11 @@ impl<C: Clock + Send + Sync> Internal for LockedTokenBucket<C> {
     }
 
     fn carve(&self, n: u64) -> Result<(), Denied> {
-        self.configure(CarryOver::Tokens, None, |_, units| carve(units, n))
+        self.resize(|units| Ok(carve(units, n)?.burst))
     }
 
     fn restore(&self, n: u64) {
-        let Ok(()) = self.configure(CarryOver::Tokens, None, |_, units| {
-            Ok::<_, std::convert::Infallible>(Units {
-                burst: units.burst.saturating_add(n),
-                ..units
-            })
-        });
+        let Ok(()) = self.resize(|units| Ok::<_, Infallible>(units.burst.saturating_add(n)));
     }
 }
 

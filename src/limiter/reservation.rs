@@ -161,7 +161,11 @@ impl<'a> Reservation<'a> {
 
     /// Gives the tokens back, before they are used, also after [`ready_at`](Self::ready_at):
     /// exactly what no later taker has built on, and the rest once those have given back theirs.
-    /// After the quota has changed, that is nothing.
+    /// After the quota has changed, that is nothing; leases that come and go do not matter. Nothing
+    /// comes back before a [pause](RateLimiter::pause_until) ends.
+    ///
+    /// What has been used by now goes by the limiter's own clock: those who take at times of their
+    /// own should not be ahead of it.
     ///
     /// ```
     /// use std::time::Duration;

@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use super::Denied;
-use super::ledger::{DebtId, Ledger, Refund};
+use super::carry::{Change, first_after};
+use super::ledger::{DebtId, Ledger, Most, Refund};
 use super::word::{Scale, TIME_MAX, Word};
 use crate::clock::Timestamp;
-use crate::quota::Units;
+use crate::quota::{QuotaError, Units};
 
 /// The word as it was read, with what is needed to judge it.
 #[derive(Clone, Copy, Debug)]
@@ -103,9 +104,10 @@ impl View {
             return Err(Denied::ExceedsBurst { burst });
         }
         let latest = self.time().max(self.at);
-        let wanted = latest.wrapping_add(self.cost(n + floor));
-        if wanted > self.at.wrapping_add(self.scale.depth) {
-            return Err(Denied::after(self.wait(wanted, now)));
+        let needed = self.cost(n + floor);
+        // Looked at from afar, `at` may be the largest number there is.
+        if (latest - self.at).saturating_add(needed) > self.scale.depth {
+            return Err(Denied::after(self.wait(latest.saturating_add(needed), now)));
         }
         Ok((latest.wrapping_add(self.cost(n)), ()))
     }
@@ -141,25 +143,40 @@ impl View {
         Ok((next, owed))
     }
 
-    /// Gives a debt back as far as the ledger allows it at `now`.
+    /// The virtual time of a bucket that has its first token at `paused`; 0 if that has passed.
+    fn first_after(&self, paused: Timestamp, now: Timestamp) -> u64 {
+        let first = first_after(paused, self.scale.units, now);
+        let first = first.saturating_sub(self.absolute(0));
+        u64::try_from(first).unwrap_or(TIME_MAX)
+    }
+
+    /// Gives a debt back as far as the ledger and a pause allow it at `now`.
     pub(super) fn give_back(
         &self,
         ledger: &Ledger,
         id: DebtId,
+        paused: Timestamp,
         now: Timestamp,
     ) -> Decided<Refund, ()> {
+        let first = first_after(paused, self.scale.units, now);
         let now = u128::from(now.as_nanos()) * u128::from(self.scale.units.per_nano);
         let full_at = self.absolute(self.time());
         let refund = ledger
-            .plan(id, full_at, now, self.burst().into())
+            .plan(
+                id,
+                full_at,
+                now,
+                Most::of(self.burst().into(), full_at, first),
+            )
             .ok_or(())?;
         let back = u64::try_from(refund.back).unwrap_or(u64::MAX);
         Ok((self.time().saturating_sub(back), refund))
     }
 
-    /// Returns `n` tokens, never above the burst: what came back, in units.
-    pub(super) fn refund(&self, n: u64) -> Decided<u64, ()> {
-        match self.cost(n).min(self.time().saturating_sub(self.at)) {
+    /// Returns `n` tokens, never above the burst, nor before a pause ends: what came back, in units.
+    pub(super) fn refund(&self, n: u64, paused: Timestamp, now: Timestamp) -> Decided<u64, ()> {
+        let least = self.at.max(self.first_after(paused, now));
+        match self.cost(n).min(self.time().saturating_sub(least)) {
             0 => Err(()),
             back => Ok((self.time() - back, back)),
         }
@@ -205,6 +222,25 @@ impl View {
     /// A later virtual time, or none.
     fn raise(&self, to: u64) -> Option<(u64, ())> {
         (to > self.time()).then_some((to, ()))
+    }
+
+    /// What would be missing to full if the quota changed to `units` at `now`: more than a word can
+    /// hold is an error.
+    pub(super) fn check_change(
+        &self,
+        change: &Change,
+        units: Units,
+        now: Timestamp,
+    ) -> Result<(), QuotaError> {
+        let missing = self.time().saturating_sub(self.at).into();
+        let missing = change.missing(self.scale.units, units, missing);
+        let at = u128::from(now.as_nanos()) * u128::from(units.per_nano);
+        let paused = change.first(units, now).saturating_sub(at);
+        // The base is less than a quarter of the word back.
+        if missing.max(paused) > (TIME_MAX - TIME_MAX / 4).into() {
+            return Err(QuotaError::DebtBeyondWord);
+        }
+        Ok(())
     }
 
     /// The whole tokens that are there.

@@ -238,7 +238,10 @@ impl Words {
             return Some(Ok(None));
         }
         let (time, at) = (word.wrapping_sub(zero), elapsed.wrapping_mul(per_nano));
-        let latest = at.wrapping_add(depth - needed);
+        // Masked, which changes it only if the pace was read while it was written: so whatever was
+        // read, a word that is admitted is of the generation of this anchor, and then the pace was
+        // that of a generation in force, unless the word changes.
+        let latest = at.wrapping_add(depth - needed) & TIME_MAX;
         if time <= latest {
             Some(Ok(Some(word.max(zero.wrapping_add(at)).wrapping_add(cost))))
         } else if time <= TIME_MAX {
@@ -338,6 +341,27 @@ mod tests {
             let now = scale.horizon.saturating_add(1);
             assert!(scale.base_at(now) > 0, "{rate}");
             assert!(scale.base_at(now) <= now);
+        }
+    }
+
+    #[test]
+    fn a_pace_read_while_it_is_written_admits_no_word_of_another_generation() {
+        let torn = Pace {
+            per_nano: 999_983,
+            per_token: 1_000_000_000,
+            depth: QUARTER,
+            horizon: QUARTER,
+        };
+        let words = Words::new(0, 0, torn);
+        for generation in 1..=255 {
+            let word = Word {
+                generation,
+                time: 1 << 50,
+            };
+            for at in [1 << 36, 1_000_000_000_000, QUARTER] {
+                let taken = words.take(word.pack(), 1, 0, at);
+                assert!(!matches!(taken, Some(Ok(_))), "{generation}");
+            }
         }
     }
 

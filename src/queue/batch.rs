@@ -77,9 +77,9 @@ impl<K, C: Clock, S> Batch<K, C, S> {
             return None;
         }
         self.shared.observe(|observer| {
-            self.runs
-                .iter()
-                .for_each(|run| observer.started(run.queued()))
+            for run in &self.runs {
+                observer.started(run.queued());
+            }
         });
         Some(self)
     }

@@ -60,6 +60,9 @@ impl<'a> Members<'a> {
 
     /// Takes from all, behind their gates.
     pub(super) fn take(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
+        if n == 0 {
+            return Ok(());
+        }
         self.ask(n, floor, now)?;
         // Whoever comes last needs no way back: the first member, since the most particular limit
         // is mostly named first, and a debt of a key costs more than one of a bucket.
@@ -110,6 +113,9 @@ impl<'a> Members<'a> {
         max_wait: Duration,
         now: Timestamp,
     ) -> Result<Parts<'a>, Denied> {
+        if n == 0 {
+            return Ok(Parts::default());
+        }
         match self.ask(n, 0, now) {
             Err(Denied::NotYet { retry_after }) if retry_after > max_wait => {
                 return Err(Denied::TooLong { retry_after });

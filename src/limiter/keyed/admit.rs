@@ -120,7 +120,7 @@ impl<K: Hash, S: BuildHasher, C> KeyedLimiter<K, S, C> {
     /// As [`update`](Self::update), of a key that is not here, or a bucket beyond its word.
     fn update_further<'a, Q, T, U>(
         &'a self,
-        mut shard: MutexGuard<'a, Shard<K>>,
+        shard: MutexGuard<'a, Shard<K>>,
         kept: Kept,
         key: Hashed<'_, Q>,
         now: Timestamp,
@@ -131,8 +131,9 @@ impl<K: Hash, S: BuildHasher, C> KeyedLimiter<K, S, C> {
         K: Borrow<Q>,
         Q: Eq + ToOwned<Owned = K> + ?Sized,
     {
-        // Declared first, so dropped after the lock.
+        // Declared first, so dropped after the lock; a parameter would be dropped last.
         let mut gone = Gone::new();
+        let mut shard = shard;
         if kept == Kept::Beyond {
             drop(shard);
             self.move_base(now);

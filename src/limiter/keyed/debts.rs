@@ -79,6 +79,11 @@ impl<K> Debts<K> {
         Some(&mut entry.into_mut().ledger)
     }
 
+    /// Keeps only what these keys owe.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(u64, &K) -> bool) {
+        self.ledgers.retain(|entry| keep(entry.hash, &entry.key));
+    }
+
     /// Forgets a key: what it owes does not come back.
     pub(super) fn forget<Q>(&mut self, hash: u64, key: &Q)
     where

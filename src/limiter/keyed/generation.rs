@@ -85,7 +85,8 @@ impl Generation {
             carry: Some((carry, since)),
             ..Self::first(quota)?
         }
-        .with_base(scale, scale.base_at(since.as_nanos())))
+        // Not before the base in force: words reach no further back.
+        .with_base(scale, scale.base_at(since.as_nanos()).max(self.base)))
     }
 
     /// The next, with a base that is nearer to `now`.
@@ -160,6 +161,8 @@ impl Generation {
         let Some((carry, since)) = self.carry else {
             return full_at;
         };
+        // What was taken before the base is known no more: a time before it counts as the base.
+        let since = since.max(Timestamp::from_nanos(before.base));
         let missing = full_at.saturating_sub(before.rate.at(since));
         let missing = carry.missing(before.rate.units, self.rate.units, missing);
         self.rate.at(since).saturating_add(missing).min(self.most())

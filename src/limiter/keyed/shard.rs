@@ -12,7 +12,7 @@ use super::own::{Own, OwnQuotas};
 use super::rate::{Decided, Instant, Rate, View};
 use super::table::{Gone, Table};
 use crate::clock::Timestamp;
-use crate::limiter::ledger::DebtId;
+use crate::limiter::ledger::{DebtId, Most};
 use crate::limiter::word::TooEarly;
 use crate::limiter::{CarryOver, Denied};
 use crate::quota::{Quota, QuotaError};
@@ -270,7 +270,10 @@ impl<K> Shard<K> {
         // If its bucket has gone it was full: there is nothing to give back.
         let planned = view.and_then(|view| {
             let (at, depth) = (view.rate.at(now), view.rate.depth);
-            Some((view, ledger.plan(debt, view.full_at, at, depth)?))
+            Some((
+                view,
+                ledger.plan(debt, view.full_at, at, Most::of(depth, 0, 0))?,
+            ))
         });
         match planned {
             Some((view, refund)) => {
@@ -421,7 +424,10 @@ impl<K> Shard<K> {
         now: Timestamp,
         carry: impl Carry,
         mut keep: impl FnMut(&K, u64) -> bool,
-    ) -> u64 {
+    ) -> u64
+    where
+        K: Eq,
+    {
         let (before, generation) = (self.table.len(), &self.generation);
         self.table.retain(|key, word| {
             let full_at = generation.read(*word, &carry);
@@ -430,6 +436,11 @@ impl<K> Shard<K> {
         });
         self.own
             .retain(|own| keep(&own.key, own.view().available(now)));
+        // What a key owes that is not there any more does not come back: it begins anew.
+        let (table, own) = (&self.table, &self.own);
+        self.debts.retain(|hash, key| {
+            table.contains(hash, |k| k == key) || own.get(Hashed { hash, key }).is_some()
+        });
         (before - self.table.len()) as u64
     }
 

@@ -55,6 +55,10 @@ impl<K> Table<K> {
             .map(|(_, word)| word)
     }
 
+    pub(super) fn contains(&self, hash: u64, is: impl Fn(&K) -> bool) -> bool {
+        self.slots.find(hash, |(key, _)| is(key)).is_some()
+    }
+
     /// Adds a key that is not there.
     pub(super) fn insert(&mut self, hash: u64, key: K, word: u64, hasher: impl Fn(&K) -> u64) {
         // Without room to grow into, the table would double: what keys that are gone have left

@@ -1,0 +1,324 @@
+//! What changes a limiter beside takes: quotas, leases, pauses, cancellations, and the stale times
+//! at which they may come. None of it mints a token or loses one.
+#![cfg(not(tollgate_loom))]
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tollgate::{
+    AllOf, AtomicTokenBucket, CarryOver, Clock, Denied, KeyedLimiter, LockedTokenBucket,
+    ManualClock, OnFull, Quota, QuotaError, RateLimiter, Timestamp,
+};
+
+fn quota(text: &str) -> Quota {
+    text.parse().unwrap()
+}
+
+fn secs(secs: u64) -> Timestamp {
+    Timestamp::from_nanos(secs * 1_000_000_000)
+}
+
+/// A bucket of each type, on one clock.
+fn buckets(text: &str) -> ([Box<dyn RateLimiter>; 2], ManualClock) {
+    let clock = ManualClock::new();
+    let atomic = AtomicTokenBucket::with_clock(quota(text), clock.clone()).unwrap();
+    let locked = LockedTokenBucket::with_clock(quota(text), clock.clone()).unwrap();
+    ([Box::new(atomic), Box::new(locked)], clock)
+}
+
+#[test]
+fn a_limit_after_no_limit_is_enforced() {
+    for first in ["unlimited", "1/h"] {
+        let (buckets, _) = buckets(first);
+        for bucket in buckets {
+            let _ = bucket.try_acquire(1);
+            bucket
+                .set_quota(Quota::unlimited(), CarryOver::Tokens)
+                .unwrap();
+            for _ in 0..5 {
+                assert_eq!(bucket.try_acquire(1_000), Ok(()));
+            }
+            bucket.set_quota(quota("1/h"), CarryOver::Empty).unwrap();
+            for _ in 0..5 {
+                assert!(bucket.try_acquire(1).is_err(), "{bucket:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stale_change_of_the_quota_gives_nothing_back() {
+    for rate in ["999983/s burst 1000", "1/s burst 1000"] {
+        let (buckets, _) = buckets(rate);
+        for bucket in buckets {
+            assert!(bucket.try_acquire_at(1_000, secs(40)).is_ok());
+            let stale = bucket.set_quota_at(quota(rate), CarryOver::Tokens, secs(0));
+            stale.unwrap();
+            assert_eq!(bucket.available_at(secs(40)), 0, "{bucket:?}");
+        }
+    }
+    let keyed: KeyedLimiter<u64> = KeyedLimiter::new(quota("999983/s burst 1000"), 8).unwrap();
+    assert!(keyed.key(&1).try_acquire_at(1_000, secs(400)).is_ok());
+    let stale = keyed.set_quota_at(quota("999983/s burst 1000"), CarryOver::Tokens, secs(0));
+    stale.unwrap();
+    assert_eq!(keyed.key(&1).available_at(secs(400)), 0);
+}
+
+#[test]
+fn a_faster_quota_of_an_earlier_time_does_not_refill_what_was_taken_since() {
+    let locked = LockedTokenBucket::new(quota("1/s burst 10")).unwrap();
+    assert!(locked.try_acquire_at(10, secs(100)).is_ok());
+    let stale = locked.set_quota_at(quota("1000/s burst 10"), CarryOver::Tokens, secs(99));
+    stale.unwrap();
+    assert_eq!(locked.available_at(secs(100)), 0);
+}
+
+/// A clock at which somebody else is served between its reading and its reader.
+#[derive(Clone, Default)]
+struct Slow {
+    clock: ManualClock,
+    meanwhile: Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>,
+}
+
+impl Clock for Slow {
+    fn now(&self) -> Timestamp {
+        let now = self.clock.now();
+        let meanwhile = self.meanwhile.lock().unwrap().take();
+        if let Some(meanwhile) = meanwhile {
+            meanwhile();
+        }
+        now
+    }
+}
+
+impl std::fmt::Debug for Slow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.clock.fmt(f)
+    }
+}
+
+#[test]
+fn who_changes_a_quota_and_is_held_up_grants_nothing_by_it() {
+    type Change = fn(&AtomicTokenBucket<Slow>);
+    let changes: [(&str, Change); 3] = [
+        ("1/s burst 1000", |bucket| {
+            let faster = quota("1000000/s burst 1000");
+            bucket.set_quota(faster, CarryOver::Tokens).unwrap();
+        }),
+        // The base moves on meanwhile.
+        ("999999937/s burst 1000000", |bucket| {
+            let same = quota("999999937/s burst 1000000");
+            bucket.set_quota(same, CarryOver::Tokens).unwrap();
+        }),
+        ("999999937/s burst 1000000", |bucket| {
+            let _ = bucket.lease(10);
+        }),
+    ];
+    for (text, change) in changes {
+        let clock = Slow::default();
+        let bucket = AtomicTokenBucket::with_clock(quota(text), clock.clone()).unwrap();
+        let bucket = Arc::new(bucket);
+        let (taker, time) = (bucket.clone(), clock.clock.clone());
+        let burst = bucket.quota().max_burst();
+        *clock.meanwhile.lock().unwrap() = Some(Box::new(move || {
+            time.advance(Duration::from_millis(50));
+            assert_eq!(taker.try_acquire_up_to_at(burst, time.now()), burst);
+        }));
+        change(&bucket);
+        assert_eq!(bucket.available_at(clock.clock.now()), 0, "{text}");
+    }
+}
+
+#[test]
+fn a_key_that_was_not_retained_gives_nothing_back() {
+    let clock = ManualClock::new();
+    let builder = KeyedLimiter::<u64>::builder(quota("1/s burst 10"), 8);
+    let keyed = builder.clock(clock.clone()).build().unwrap();
+    let key = keyed.key(&1);
+    assert!(key.try_acquire(10).is_ok());
+    let reservation = key.reserve(10, Duration::MAX).unwrap();
+    keyed.retain(|_, _| false);
+    assert!(key.try_acquire(10).is_ok(), "as new");
+    reservation.cancel();
+    assert_eq!(key.available(), 0);
+}
+
+#[test]
+fn nothing_that_comes_back_ends_a_pause() {
+    let (slow, fast) = ("1/s burst 100", "100/s burst 100");
+    type Back = fn(&dyn RateLimiter);
+    let backs: [Back; 4] = [
+        |bucket| (0..200).for_each(|_| bucket.refund(1)),
+        |bucket| drop(bucket.set_quota("100/s burst 100".parse().unwrap(), CarryOver::Tokens)),
+        |bucket| drop(bucket.set_quota("100/s burst 100".parse().unwrap(), CarryOver::Fraction)),
+        |bucket| bucket.refund(u64::MAX),
+    ];
+    for text in [slow, fast] {
+        for back in backs {
+            let (buckets, clock) = buckets(text);
+            for bucket in buckets {
+                let reservation = bucket.reserve(5, Duration::ZERO).unwrap();
+                bucket.pause_until(secs(30)).unwrap();
+                back(&*bucket);
+                reservation.cancel();
+                let paused = bucket.try_acquire(1).unwrap_err().retry_after().unwrap();
+                assert!(paused >= Duration::from_secs(30), "{paused:?} {bucket:?}");
+                // It ends for whoever comes then, but for the debt that was there.
+                assert!(paused <= Duration::from_secs(30 * 101), "{paused:?}");
+            }
+            let _ = clock;
+        }
+    }
+    for bucket in buckets(slow).0 {
+        bucket.pause_until(secs(30)).unwrap();
+        bucket.set_quota(quota(slow), CarryOver::Full).unwrap();
+        assert_eq!(bucket.available(), 100, "a grant");
+    }
+    let clock = ManualClock::new();
+    let bucket = AtomicTokenBucket::with_clock(quota(slow), clock.clone()).unwrap();
+    let locked = LockedTokenBucket::with_clock(quota(slow), clock.clone()).unwrap();
+    let leases = (bucket.lease(50).unwrap(), locked.lease(50).unwrap());
+    bucket.pause_until(secs(30)).unwrap();
+    locked.pause_until(secs(30)).unwrap();
+    drop(leases);
+    assert_eq!((bucket.available(), locked.available()), (0, 0));
+    clock.set(secs(30));
+    assert!(bucket.try_acquire(1).is_ok() && locked.try_acquire(1).is_ok());
+}
+
+fn a_reservation_outlives_leases_of(bucket: &impl RateLimiter) {
+    let reservation = bucket.reserve(50, Duration::ZERO).unwrap();
+    let lease = bucket.lease(1).unwrap();
+    assert_eq!((lease.held(), bucket.available()), (0, 50));
+    reservation.cancel();
+    // The burst that is left is full; what the lease does not hold yet, it would have to fetch.
+    assert_eq!((lease.held(), bucket.available()), (0, 99));
+    let reservation = bucket.reserve(99, Duration::ZERO).unwrap();
+    drop(lease);
+    reservation.cancel();
+    assert_eq!(bucket.available(), 99);
+}
+
+#[test]
+fn a_reservation_outlives_leases() {
+    let (text, clock) = ("1/h burst 100", ManualClock::new());
+    let atomic = AtomicTokenBucket::with_clock(quota(text), clock.clone());
+    a_reservation_outlives_leases_of(&atomic.unwrap());
+    a_reservation_outlives_leases_of(&LockedTokenBucket::with_clock(quota(text), clock).unwrap());
+}
+
+#[test]
+fn a_fraction_counts_what_leases_hold_as_taken() {
+    let (text, clock) = ("100/d", ManualClock::new());
+    let atomic = AtomicTokenBucket::with_clock(quota(text), clock.clone());
+    a_fraction_counts_what_leases_of(&atomic.unwrap());
+    a_fraction_counts_what_leases_of(&LockedTokenBucket::with_clock(quota(text), clock).unwrap());
+}
+
+fn a_fraction_counts_what_leases_of(bucket: &impl RateLimiter) {
+    {
+        assert!(bucket.try_acquire(50).is_ok());
+        let lease = bucket.lease(50).unwrap();
+        let there = lease.held() + bucket.available();
+        assert_eq!(there, 50);
+        bucket
+            .set_quota(quota("1000/d"), CarryOver::Fraction)
+            .unwrap();
+        drop(lease);
+        bucket
+            .set_quota(quota("100/d"), CarryOver::Fraction)
+            .unwrap();
+        assert!(bucket.available() <= 50, "{bucket:?}");
+    }
+}
+
+#[test]
+fn debt_that_a_word_cannot_hold_is_not_forgotten() {
+    let bucket =
+        AtomicTokenBucket::with_clock(quota("100/s burst 100"), ManualClock::new()).unwrap();
+    for _ in 0..20 {
+        drop(bucket.reserve(100, Duration::MAX).unwrap());
+    }
+    let wait = bucket.try_acquire(1).unwrap_err();
+    let refused = bucket.set_quota(quota("1/d burst 1"), CarryOver::Tokens);
+    assert_eq!(refused, Err(QuotaError::DebtBeyondWord));
+    assert_eq!(bucket.try_acquire(1).unwrap_err(), wait, "as it was");
+    assert!(
+        bucket
+            .set_quota(quota("1/d burst 1"), CarryOver::Full)
+            .is_ok()
+    );
+}
+
+#[test]
+fn no_tokens_of_all_limits_always_pass() {
+    let clock = ManualClock::new();
+    let bucket = AtomicTokenBucket::with_clock(quota("1/s burst 1"), clock.clone()).unwrap();
+    bucket.pause_until(secs(10)).unwrap();
+    let all = AllOf::new([&bucket]);
+    assert_eq!(all.try_acquire(0), Ok(()));
+    assert_eq!(all.try_acquire_up_to(0), 0);
+    assert!(all.reserve(0, Duration::ZERO).is_ok());
+}
+
+#[test]
+fn a_full_bucket_is_full_however_long_it_was_idle() {
+    for idle in [
+        18_446_500_000_000_u64,
+        18_447_057_000_000,
+        18_447_058_000_000,
+    ] {
+        let now = Timestamp::from_nanos(idle);
+        let bucket = AtomicTokenBucket::new(quota("999983/s burst 1000000")).unwrap();
+        let all = AllOf::new([&bucket]);
+        assert_eq!(all.try_acquire_at(1_000_000, now), Ok(()), "{idle}");
+    }
+}
+
+#[test]
+fn a_lease_that_is_refused_takes_nothing() {
+    let clock = ManualClock::new();
+    let builder = KeyedLimiter::<u64>::builder(quota("1/h burst 100"), 1);
+    let keyed = builder
+        .clock(clock)
+        .on_full(OnFull::Shared)
+        .build()
+        .unwrap();
+    assert!(keyed.key(&1).try_acquire(1).is_ok());
+    let shared = keyed.key(&2);
+    assert_eq!(shared.available(), 100);
+    assert!(shared.lease(50).is_err());
+    assert_eq!(shared.available(), 100);
+    let bucket = AtomicTokenBucket::new(quota("1/h burst 100")).unwrap();
+    assert!(matches!(
+        bucket.lease(100),
+        Err(Denied::ExceedsBurst { burst: 99 })
+    ));
+    assert_eq!(bucket.available(), 100);
+}
+
+#[test]
+fn a_stale_drain_takes_what_was_there_then() {
+    let (buckets, _) = buckets("1/s burst 20");
+    for bucket in buckets {
+        assert!(bucket.try_acquire_at(1, secs(100)).is_ok());
+        bucket.drain_at(secs(90));
+        assert_eq!(bucket.available_at(secs(100)), 10, "{bucket:?}");
+    }
+}
+
+#[test]
+fn debt_of_a_key_with_its_own_quota_does_not_overflow() {
+    let clock = ManualClock::new();
+    let builder = KeyedLimiter::<u64>::builder(quota("1/s"), 8);
+    let keyed = builder.clock(clock).build().unwrap();
+    keyed
+        .set_quota_for(&1, quota("1000000000000/s"), CarryOver::Tokens)
+        .unwrap();
+    let _ = keyed.key(&1).pause_until(Timestamp::MAX);
+    keyed
+        .set_quota_for(&1, quota("1/36500d"), CarryOver::Tokens)
+        .unwrap();
+    assert!(keyed.key(&1).try_acquire(1).is_err());
+}
