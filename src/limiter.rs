@@ -259,7 +259,22 @@ pub trait RateLimiter: Internal + fmt::Debug + Send + Sync {
     /// assert_eq!(bucket.available(), 3);
     /// # Ok::<(), tollgate::QuotaError>(())
     /// ```
-    fn refund(&self, n: u64);
+    fn refund(&self, n: u64) {
+        self.refund_at(n, self.now());
+    }
+
+    /// As [`refund`](Self::refund), at the caller's time.
+    ///
+    /// ```
+    /// use tollgate::{LockedTokenBucket, Quota, RateLimiter, Timestamp};
+    ///
+    /// let bucket = LockedTokenBucket::new(Quota::per_day(3)?)?;
+    /// assert!(bucket.try_acquire_at(3, Timestamp::ZERO).is_ok());
+    /// bucket.refund_at(2, Timestamp::ZERO);
+    /// assert_eq!(bucket.available_at(Timestamp::ZERO), 2);
+    /// # Ok::<(), tollgate::QuotaError>(())
+    /// ```
+    fn refund_at(&self, n: u64, now: Timestamp);
 
     /// Takes all there is: the server said that we are out of tokens. Debt stays.
     ///
@@ -293,7 +308,7 @@ pub trait RateLimiter: Internal + fmt::Debug + Send + Sync {
     /// Lets no token be had before `until`, and the first one then: the server said `Retry-After`.
     /// It only tightens; an unlimited limiter stays unlimited. Nothing that comes back ends it, and
     /// of the ways to change the quota only [`CarryOver::Full`] does. (A key of a
-    /// [`KeyedLimiter`](crate::KeyedLimiter) keeps it as debt, which refunds pay off.)
+    /// [`KeyedLimiter`] keeps it as debt, which refunds pay off.)
     ///
     /// # Errors
     /// [`Denied::TooLong`] if the limiter cannot promise that far ahead, [`Denied::Exhausted`] if its
@@ -309,7 +324,26 @@ pub trait RateLimiter: Internal + fmt::Debug + Send + Sync {
     /// assert_eq!(bucket.try_acquire(1).unwrap_err().retry_after(), Some(Duration::from_secs(30)));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    fn pause_until(&self, until: Timestamp) -> Result<(), Denied>;
+    fn pause_until(&self, until: Timestamp) -> Result<(), Denied> {
+        self.pause_until_at(until, self.now())
+    }
+
+    /// As [`pause_until`](Self::pause_until), at the caller's time.
+    ///
+    /// # Errors
+    /// As [`pause_until`](Self::pause_until).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{LockedTokenBucket, Quota, RateLimiter, Timestamp};
+    ///
+    /// let bucket = LockedTokenBucket::new(Quota::per_second(100)?)?;
+    /// bucket.pause_until_at(Timestamp::from_nanos(500), Timestamp::from_nanos(100))?;
+    /// let denied = bucket.try_acquire_at(1, Timestamp::from_nanos(200)).unwrap_err();
+    /// assert_eq!(denied.retry_after(), Some(Duration::from_nanos(300)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    fn pause_until_at(&self, until: Timestamp, now: Timestamp) -> Result<(), Denied>;
 
     /// Lets no more than `remaining` tokens be there: the server said `X-RateLimit-Remaining`. It
     /// only tightens.
@@ -364,8 +398,8 @@ pub trait RateLimiter: Internal + fmt::Debug + Send + Sync {
     /// its rate from then on, and all that has been taken is charged.
     ///
     /// A `now` of before the last take counts as that in a
-    /// [`LockedTokenBucket`](crate::LockedTokenBucket), so it gives nothing back. An
-    /// [`AtomicTokenBucket`](crate::AtomicTokenBucket) does not know when that was, and counts what
+    /// [`LockedTokenBucket`], so it gives nothing back. An
+    /// [`AtomicTokenBucket`] does not know when that was, and counts what
     /// was taken since as if it had been taken by `now`: a faster quota from a stale `now` refills
     /// that at its own rate. [`set_quota`](Self::set_quota) reads the clock again whenever somebody
     /// takes meanwhile, and has no such gap.

@@ -74,11 +74,13 @@ fn a_faster_quota_of_an_earlier_time_does_not_refill_what_was_taken_since() {
     assert_eq!(locked.available_at(secs(100)), 0);
 }
 
+type Service = Box<dyn FnOnce() + Send>;
+
 /// A clock at which somebody else is served between its reading and its reader.
 #[derive(Clone, Default)]
 struct Slow {
     clock: ManualClock,
-    meanwhile: Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>,
+    meanwhile: Arc<Mutex<Option<Service>>>,
 }
 
 impl Clock for Slow {

@@ -173,7 +173,7 @@ where
 impl<S, C: Timer + Send + Sync> Drop for RateLimit<S, C> {
     fn drop(&mut self) {
         if let Token::Awaited(owed, _) | Token::Held(owed) = &self.token {
-            self.bucket.give_back(owed);
+            self.bucket.give_back(owed, None);
         }
     }
 }

@@ -10,7 +10,7 @@ pub use limits::Limits;
 use self::members::Members;
 use super::debt::{Acquire, Lender};
 use super::reservation::Parts;
-use super::{Denied, Reservation};
+use super::{Denied, RateLimiter, Reservation};
 use crate::clock::{Timer, Timestamp};
 use crate::wait::Wait;
 
@@ -56,7 +56,6 @@ use crate::wait::Wait;
 /// ```
 ///
 /// [`Arc`]: std::sync::Arc
-/// [`RateLimiter`]: super::RateLimiter
 #[derive(Clone, Copy, Debug)]
 pub struct AllOf<L: ?Sized>(L);
 
@@ -267,6 +266,22 @@ impl<L: Limits> AllOf<L> {
         self.0.visit(&mut |member| member.refund(n));
     }
 
+    /// As [`refund`](Self::refund), at the caller's time.
+    ///
+    /// ```
+    /// use tollgate::{AllOf, AtomicTokenBucket, Quota, Timestamp};
+    ///
+    /// let bucket = AtomicTokenBucket::new(Quota::per_hour(3)?)?;
+    /// let (all, now) = (AllOf::new([&bucket]), Timestamp::ZERO);
+    /// assert!(all.try_acquire_at(2, now).is_ok());
+    /// all.refund_at(1, now);
+    /// assert_eq!(all.available_at(now), 2);
+    /// # Ok::<(), tollgate::QuotaError>(())
+    /// ```
+    pub fn refund_at(&self, n: u64, now: Timestamp) {
+        self.0.visit(&mut |member| member.refund_at(n, now));
+    }
+
     /// Takes all there is in every member.
     ///
     /// ```
@@ -279,6 +294,21 @@ impl<L: Limits> AllOf<L> {
     /// ```
     pub fn drain(&self) {
         self.0.visit(&mut |member| member.drain());
+    }
+
+    /// As [`drain`](Self::drain), at the caller's time.
+    ///
+    /// ```
+    /// use tollgate::{AllOf, AtomicTokenBucket, Quota, Timestamp};
+    ///
+    /// let bucket = AtomicTokenBucket::new(Quota::per_hour(3)?)?;
+    /// let (all, now) = (AllOf::new([&bucket]), Timestamp::ZERO);
+    /// all.drain_at(now);
+    /// assert_eq!(all.available_at(now), 0);
+    /// # Ok::<(), tollgate::QuotaError>(())
+    /// ```
+    pub fn drain_at(&self, now: Timestamp) {
+        self.0.visit(&mut |member| member.drain_at(now));
     }
 
     /// Lets no token be had of any member before `until`.
@@ -295,9 +325,35 @@ impl<L: Limits> AllOf<L> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn pause_until(&self, until: Timestamp) -> Result<(), Denied> {
+        self.each_paused(|member| member.pause_until(until))
+    }
+
+    /// As [`pause_until`](Self::pause_until), at the caller's time.
+    ///
+    /// # Errors
+    /// As [`pause_until`](Self::pause_until).
+    ///
+    /// ```
+    /// use tollgate::{AllOf, AtomicTokenBucket, Quota, Timestamp};
+    ///
+    /// let bucket = AtomicTokenBucket::new(Quota::per_hour(3)?)?;
+    /// let (all, until) = (AllOf::new([&bucket]), Timestamp::from_nanos(9));
+    /// all.pause_until_at(until, Timestamp::ZERO)?;
+    /// assert!(all.try_acquire_at(1, Timestamp::from_nanos(8)).is_err());
+    /// assert!(all.try_acquire_at(1, until).is_ok());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn pause_until_at(&self, until: Timestamp, now: Timestamp) -> Result<(), Denied> {
+        self.each_paused(|member| member.pause_until_at(until, now))
+    }
+
+    fn each_paused(
+        &self,
+        pause: impl Fn(&dyn RateLimiter) -> Result<(), Denied>,
+    ) -> Result<(), Denied> {
         let mut paused = Ok(());
         self.0.visit(&mut |member| {
-            let one = member.pause_until(until);
+            let one = pause(member);
             paused = paused.and(one);
         });
         paused
@@ -315,6 +371,22 @@ impl<L: Limits> AllOf<L> {
     /// ```
     pub fn sync_remaining(&self, remaining: u64) {
         self.0.visit(&mut |member| member.sync_remaining(remaining));
+    }
+
+    /// As [`sync_remaining`](Self::sync_remaining), at the caller's time.
+    ///
+    /// ```
+    /// use tollgate::{AllOf, AtomicTokenBucket, Quota, Timestamp};
+    ///
+    /// let bucket = AtomicTokenBucket::new(Quota::per_day(3)?)?;
+    /// let (all, now) = (AllOf::new([&bucket]), Timestamp::ZERO);
+    /// all.sync_remaining_at(1, now);
+    /// assert_eq!(all.available_at(now), 1);
+    /// # Ok::<(), tollgate::QuotaError>(())
+    /// ```
+    pub fn sync_remaining_at(&self, remaining: u64, now: Timestamp) {
+        self.0
+            .visit(&mut |member| member.sync_remaining_at(remaining, now));
     }
 
     /// The whole tokens that every member has now; of no members, [`u64::MAX`].
@@ -418,6 +490,6 @@ impl<'a, L: Limits> Lender for &'a AllOf<L> {
     }
 
     fn give_back(&self, mut debt: Self::Debt) {
-        debt.give_back();
+        debt.give_back(None);
     }
 }

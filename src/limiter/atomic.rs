@@ -182,9 +182,8 @@ impl<C: Clock + Send + Sync> RateLimiter for AtomicTokenBucket<C> {
             .map(|taken| Reservation::new(self, taken))
     }
 
-    fn refund(&self, n: u64) {
+    fn refund_at(&self, n: u64, now: Timestamp) {
         let slow = &mut *self.slow.lock();
-        let now = self.clock.now();
         let back = self
             .cell
             .update(now.as_nanos(), |view| view.refund(n, slow.paused, now));
@@ -198,9 +197,8 @@ impl<C: Clock + Send + Sync> RateLimiter for AtomicTokenBucket<C> {
             .update(now.as_nanos(), |view| view.tighten(remaining));
     }
 
-    fn pause_until(&self, until: Timestamp) -> Result<(), Denied> {
+    fn pause_until_at(&self, until: Timestamp, now: Timestamp) -> Result<(), Denied> {
         let slow = &mut *self.slow.lock();
-        let now = self.clock.now();
         let paused = self
             .cell
             .update(now.as_nanos(), |view| view.pause_until(until, now));
@@ -241,12 +239,13 @@ impl<C: Clock + Send + Sync> Internal for AtomicTokenBucket<C> {
         AtomicTokenBucket::owe(self, n, max_wait, now)
     }
 
-    fn give_back(&self, taken: &Taken) {
+    fn give_back(&self, taken: &Taken, now: Option<Timestamp>) {
         let Slow { ledger, paused, .. } = &mut *self.slow.lock();
-        let refunded = self.cell.update(self.clock.now().as_nanos(), |view| {
+        let now = || now.unwrap_or_else(|| self.clock.now());
+        let refunded = self.cell.update(now().as_nanos(), |view| {
             // The clock is read after the word, so that no taker seen in the word has used a later
             // time.
-            view.give_back(ledger, taken.debt, *paused, self.clock.now())
+            view.give_back(ledger, taken.debt, *paused, now())
         });
         if let Ok(refund) = refunded {
             ledger.commit(taken.debt, refund);
@@ -425,7 +424,7 @@ impl<C: Clock + Send + Sync> Lender for &AtomicTokenBucket<C> {
 
     fn give_back(&self, debt: Self::Debt) {
         if let Some(taken) = debt {
-            Internal::give_back(*self, &taken);
+            Internal::give_back(*self, &taken, None);
         }
     }
 }

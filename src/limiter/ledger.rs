@@ -344,8 +344,10 @@ mod tests {
 
     #[test]
     fn what_is_carved_out_and_restored_moves_no_debt() {
-        let mut book = Book::default();
-        book.full_at = 50;
+        let mut book = Book {
+            full_at: 50,
+            ..Book::default()
+        };
         let debt = book.owe(10);
         book.full_at -= 5;
         book.ledger.carve(5);

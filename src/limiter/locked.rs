@@ -103,10 +103,19 @@ impl<C: Clock> LockedTokenBucket<C> {
     /// has used a later one. Then serves those whose turn has come by it, and has the first of the
     /// others look at its timer.
     fn change<T>(&self, change: impl FnOnce(&mut State, Timestamp) -> T) -> T {
+        self.change_at(None, change)
+    }
+
+    /// As [`change`](Self::change), at the caller's time if there is one.
+    fn change_at<T>(
+        &self,
+        now: Option<Timestamp>,
+        change: impl FnOnce(&mut State, Timestamp) -> T,
+    ) -> T {
         let mut wakers = Wakers::new();
         let output = {
             let mut state = self.state.lock();
-            let now = self.clock.now();
+            let now = now.unwrap_or_else(|| self.clock.now());
             let before = state.line.timer_of_first(now);
             let output = change(&mut state, now);
             state.line.grant(now, &mut wakers);
@@ -189,12 +198,14 @@ impl<C: Clock + Send + Sync> RateLimiter for LockedTokenBucket<C> {
             .map(|taken| Reservation::new(self, taken))
     }
 
-    fn refund(&self, n: u64) {
-        self.change(|state, now| state.line.bucket.refund(n, now));
+    fn refund_at(&self, n: u64, now: Timestamp) {
+        self.change_at(Some(now), |state, now| state.line.bucket.refund(n, now));
     }
 
-    fn pause_until(&self, until: Timestamp) -> Result<(), Denied> {
-        self.change(|state, now| state.line.bucket.pause_until(until, now))
+    fn pause_until_at(&self, until: Timestamp, now: Timestamp) -> Result<(), Denied> {
+        self.change_at(Some(now), |state, now| {
+            state.line.bucket.pause_until(until, now)
+        })
     }
 
     fn sync_remaining_at(&self, remaining: u64, now: Timestamp) {
@@ -243,8 +254,8 @@ impl<C: Clock + Send + Sync> Internal for LockedTokenBucket<C> {
         Ok(state.line.bucket.owe(n, now, ready_at))
     }
 
-    fn give_back(&self, taken: &Taken) {
-        self.change(|state, now| state.line.bucket.give_back(taken, now));
+    fn give_back(&self, taken: &Taken, now: Option<Timestamp>) {
+        self.change_at(now, |state, now| state.line.bucket.give_back(taken, now));
     }
 
     fn keep(&self, taken: &Taken) {

@@ -28,8 +28,8 @@ pub trait Internal: Send + Sync {
     /// Takes `n` tokens into debt, if they are there after at most `max_wait`.
     fn owe(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Taken, Denied>;
 
-    /// Gives back what no later taker has built on. Reads the clock itself.
-    fn give_back(&self, taken: &Taken);
+    /// Gives back what no later taker has built on, at `now`, or at what the clock says then.
+    fn give_back(&self, taken: &Taken, now: Option<Timestamp>);
 
     /// The tokens will be used: they do not come back.
     fn keep(&self, taken: &Taken);
@@ -102,9 +102,9 @@ impl<'a> Parts<'a> {
     }
 
     /// They will not be.
-    pub(super) fn give_back(&mut self) {
+    pub(super) fn give_back(&mut self, now: Option<Timestamp>) {
         for (limiter, taken) in self.0.drain(..).rev() {
-            limiter.give_back(&taken);
+            limiter.give_back(&taken, now);
         }
     }
 }
@@ -162,10 +162,10 @@ impl<'a> Reservation<'a> {
     /// Gives the tokens back, before they are used, also after [`ready_at`](Self::ready_at):
     /// exactly what no later taker has built on, and the rest once those have given back theirs.
     /// After the quota has changed, that is nothing; leases that come and go do not matter. Nothing
-    /// comes back before a [pause](RateLimiter::pause_until) ends.
+    /// comes back before a [pause](super::RateLimiter::pause_until) ends.
     ///
-    /// What has been used by now goes by the limiter's own clock: those who take at times of their
-    /// own should not be ahead of it.
+    /// What has been used by now goes by the limiter's own clock; if takers have times of their own,
+    /// [`cancel_at`](Self::cancel_at) does by one of these.
     ///
     /// ```
     /// use std::time::Duration;
@@ -178,7 +178,26 @@ impl<'a> Reservation<'a> {
     /// ```
     pub fn cancel(mut self) {
         // What is not there any more is not used as well.
-        self.parts.give_back();
+        self.parts.give_back(None);
+    }
+
+    /// As [`cancel`](Self::cancel), at the caller's time, which should be no earlier than those of
+    /// the takers before.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{AtomicTokenBucket, Quota, RateLimiter, Timestamp};
+    ///
+    /// let bucket = AtomicTokenBucket::new(Quota::per_second(1)?.burst(10)?)?;
+    /// let reservation = bucket.reserve_at(3, Duration::ZERO, Timestamp::ZERO)?;
+    /// let later = Timestamp::from_nanos(5_000_000_000);
+    /// assert!(bucket.try_acquire_at(5, later).is_ok());
+    /// reservation.cancel_at(later); // by now, others have gained what it took
+    /// assert_eq!(bucket.available_at(later), 5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn cancel_at(mut self, now: Timestamp) {
+        self.parts.give_back(Some(now));
     }
 }
 

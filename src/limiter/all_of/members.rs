@@ -83,7 +83,7 @@ impl<'a> Members<'a> {
         let decided = take_each().map_err(as_not_yet);
         match decided {
             Ok(()) => taken.keep(),
-            Err(_) => taken.give_back(),
+            Err(_) => taken.give_back(None),
         }
         decided
     }
@@ -128,7 +128,7 @@ impl<'a> Members<'a> {
             match member.owe(n, max_wait, now) {
                 Ok(one) => taken.push(member, one),
                 Err(denied) => {
-                    taken.give_back();
+                    taken.give_back(None);
                     return Err(denied);
                 }
             }

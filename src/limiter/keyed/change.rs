@@ -154,8 +154,36 @@ impl<K: Hash, S: BuildHasher, C> KeyedLimiter<K, S, C> {
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
         C: Clock,
     {
+        self.set_quota_for_at(key, quota, carry, self.clock.now())
+    }
+
+    /// As [`set_quota_for`](Self::set_quota_for), with the key's quota in force since `now`.
+    ///
+    /// # Errors
+    /// As [`set_quota_for`](Self::set_quota_for).
+    ///
+    /// ```
+    /// use tollgate::{CarryOver, KeyedLimiter, Quota, RateLimiter, Timestamp};
+    ///
+    /// let limiter: KeyedLimiter<u64> = KeyedLimiter::new(Quota::per_hour(2)?, 100)?;
+    /// let now = Timestamp::from_nanos(500_000_000);
+    /// limiter.set_quota_for_at(&7, Quota::per_second(2)?, CarryOver::Empty, now)?;
+    /// assert_eq!(limiter.key(&7).available_at(Timestamp::from_nanos(1_000_000_000)), 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_quota_for_at<Q>(
+        &self,
+        key: &Q,
+        quota: Quota,
+        carry: CarryOver,
+        now: Timestamp,
+    ) -> Result<(), QuotaError>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
         let hash = self.hasher.hash_one(key);
-        self.set_own(Hashed { hash, key }, (quota, carry, self.clock.now()))
+        self.set_own(Hashed { hash, key }, (quota, carry, now))
     }
 
     pub(super) fn set_own<Q>(

@@ -116,10 +116,10 @@ where
             .map(|taken| Reservation::new(self, taken))
     }
 
-    fn refund(&self, n: u64) {
+    fn refund_at(&self, n: u64, now: Timestamp) {
         let limiter = self.limiter;
         let mut shard = limiter.lock(self.shard());
-        shard.refund(self.key, n, limiter.clock.now(), limiter.carry());
+        shard.refund(self.key, n, now, limiter.carry());
     }
 
     fn sync_remaining_at(&self, remaining: u64, now: Timestamp) {
@@ -133,8 +133,7 @@ where
         );
     }
 
-    fn pause_until(&self, until: Timestamp) -> Result<(), Denied> {
-        let now = self.limiter.clock.now();
+    fn pause_until_at(&self, until: Timestamp, now: Timestamp) -> Result<(), Denied> {
         self.reach(now);
         self.limiter.update(
             self.key,
@@ -199,17 +198,16 @@ where
         )
     }
 
-    fn give_back(&self, taken: &Taken) {
+    fn give_back(&self, taken: &Taken, now: Option<Timestamp>) {
         let (limiter, debt) = (self.limiter, taken.debt);
         // The clock is read under the lock, so that no taker before has used a later time.
+        let now = || now.unwrap_or_else(|| limiter.clock.now());
         let mut shard = limiter.lock(self.shard());
-        let now = limiter.clock.now();
-        let found = shard.give_back(self.key, debt, now, limiter.carry());
+        let found = shard.give_back(self.key, debt, now(), limiter.carry());
         drop(shard);
         if !found {
             let mut all = limiter.caught_up(limiter.shared.lock());
-            let now = limiter.clock.now();
-            all.give_back(SHARED, debt, now, limiter.carry());
+            all.give_back(SHARED, debt, now(), limiter.carry());
         }
     }
 
@@ -313,7 +311,7 @@ where
     }
 
     fn give_back(&self, debt: Taken) {
-        Internal::give_back(self, &debt);
+        Internal::give_back(self, &debt, None);
     }
 }
 
