@@ -35,8 +35,21 @@ pub struct Timestamp(u64);
 
 impl Timestamp {
     /// The clock's origin.
+    ///
+    /// ```
+    /// use tollgate::{Clock, ManualClock, Timestamp};
+    ///
+    /// assert_eq!(ManualClock::new().now(), Timestamp::ZERO);
+    /// ```
     pub const ZERO: Self = Self(0);
-    /// The last instant that can be named.
+    /// The last instant that can be named, 584 years after the origin.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::Timestamp;
+    ///
+    /// assert_eq!(Timestamp::ZERO.saturating_add(Duration::MAX), Timestamp::MAX);
+    /// ```
     pub const MAX: Self = Self(u64::MAX);
 
     /// The instant `nanos` nanoseconds after the origin.

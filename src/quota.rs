@@ -38,10 +38,36 @@ const SECOND: u64 = 1_000_000_000;
 
 impl Quota {
     /// The most tokens a period may have, and the largest burst: 10^18.
+    ///
+    /// ```
+    /// use tollgate::{Quota, QuotaError};
+    ///
+    /// assert!(Quota::per_day(1)?.burst(Quota::MAX_TOKENS).is_ok());
+    /// let more = Quota::per_day(1)?.burst(Quota::MAX_TOKENS + 1);
+    /// assert_eq!(more, Err(QuotaError::TooManyTokens));
+    /// # Ok::<(), QuotaError>(())
+    /// ```
     pub const MAX_TOKENS: u64 = 1_000_000_000_000_000_000;
     /// The longest period: 100 years of 365 days.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{Quota, QuotaError};
+    ///
+    /// assert!(Quota::new(1, Quota::MAX_PERIOD).is_ok());
+    /// let longer = Quota::new(1, Quota::MAX_PERIOD + Duration::from_nanos(1));
+    /// assert_eq!(longer, Err(QuotaError::PeriodTooLong));
+    /// ```
     pub const MAX_PERIOD: Duration = Duration::from_hours(100 * 365 * 24);
     /// The fastest rate: 1000 tokens a nanosecond, 10^12 a second.
+    ///
+    /// ```
+    /// use tollgate::{Quota, QuotaError};
+    ///
+    /// let fastest = Quota::MAX_TOKENS_PER_NANO * 1_000_000_000;
+    /// assert!(Quota::per_second(fastest).is_ok());
+    /// assert_eq!(Quota::per_second(fastest + 1), Err(QuotaError::RateTooHigh));
+    /// ```
     pub const MAX_TOKENS_PER_NANO: u64 = 1_000;
 
     /// `tokens` per `period`. Zero tokens is a quota too: the burst, which must then be set, and

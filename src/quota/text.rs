@@ -84,13 +84,11 @@ fn period_nanos(period: &str, text: &str) -> Result<u64, QuotaError> {
     period.ok_or(QuotaError::PeriodTooLong)
 }
 
-/// Digits only: `u64::from_str` would also take a sign.
+/// Digits only: `u64::from_str` would also take a sign. A number that is too large is the largest,
+/// which is beyond every bound that the error can then name.
 fn number(digits: &str) -> Option<u64> {
-    digits
-        .bytes()
-        .all(|b| b.is_ascii_digit())
-        .then(|| digits.parse().ok())
-        .flatten()
+    let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    is_number.then(|| digits.parse().unwrap_or(u64::MAX))
 }
 
 #[cfg(all(test, not(tollgate_loom)))]
@@ -98,6 +96,19 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::time::Duration;
+
+    #[test]
+    fn a_number_that_is_too_large_names_its_bound() {
+        let quota = |text: &str| text.parse::<Quota>();
+        let huge = "99999999999999999999";
+        let of = |text: &str| quota(&text.replace('N', huge)).unwrap_err();
+        assert_eq!(of("N/s"), QuotaError::TooManyTokens);
+        assert_eq!(of("1/s burst N"), QuotaError::TooManyTokens);
+        assert_eq!(of("1/Ns"), QuotaError::PeriodTooLong);
+        for text in ["/s", "1/s burst", "-1/s", "1/s burst +2"] {
+            assert_eq!(quota(text), Err(QuotaError::Syntax(text.to_owned())));
+        }
+    }
 
     #[test]
     fn reads_what_people_write() {
