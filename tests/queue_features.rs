@@ -561,3 +561,18 @@ fn at_the_end_of_time_all_is_due() {
     // No later time will bring another token: it waits, and does not look again and again.
     assert_eq!(Polled::pending(queue.get()).woken(), 0);
 }
+
+#[test]
+fn a_drain_that_ends_early_is_not_complete() {
+    let (queue, _) = queue(8);
+    queue.try_add(1).unwrap();
+    let drained = queue.drain(Duration::ZERO).wait();
+    assert_eq!((drained.ready, drained.processing), (1, 0));
+    assert!(!drained.complete(), "a key is ready");
+    let work = queue.try_get().unwrap();
+    let drained = queue.drain(Duration::ZERO).wait();
+    assert_eq!((drained.ready, drained.processing), (0, 1));
+    assert!(!drained.complete(), "a key is being processed");
+    work.done();
+    assert!(queue.drain(Duration::ZERO).wait().complete());
+}
