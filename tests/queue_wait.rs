@@ -377,3 +377,29 @@ fn a_thread_waits_until_its_deadline() {
         waiting.join().unwrap();
     });
 }
+
+#[test]
+fn an_adder_that_is_polled_for_nothing_keeps_its_place() {
+    let (queue, _) = queue(1);
+    queue.try_add(0).unwrap();
+    let mut first = Polled::pending(queue.add(1));
+    let second = Polled::pending(queue.add(2));
+    assert!(first.poll().is_pending());
+    queue.try_get().unwrap().done();
+    assert_eq!((first.woken(), second.woken()), (1, 0));
+    assert_eq!(first.ready(), Ok(()));
+}
+
+#[test]
+fn as_many_adders_as_getters_do_not_look_like_nobody() {
+    let (queue, _) = queue(1);
+    queue.try_add(0).unwrap();
+    let work = queue.try_get().unwrap();
+    let getter = Polled::pending(queue.get());
+    let adder = Polled::pending(queue.add(1));
+    work.done();
+    assert_eq!(adder.woken(), 1);
+    assert_eq!(adder.ready(), Ok(()));
+    assert_eq!(getter.woken(), 1);
+    assert_eq!(*getter.ready().unwrap(), 1);
+}
