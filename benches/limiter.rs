@@ -76,6 +76,10 @@ fn bounds(group: &mut BenchmarkGroup<'_, WallTime>) {
             *black_box(&lock).lock() += 1;
         });
     });
+    // What any denial does that says how long to wait: it has to wait for the clock.
+    group.bench_function("for comparison: clock read, and how long until then", |b| {
+        b.iter(|| Duration::from_nanos(black_box(u64::MAX) - clock.now().as_nanos()));
+    });
     // Why a plain lock: what the guide says of reader-writer locks.
     let readers = RwLock::new(0_u64);
     group.bench_function("for comparison: clock read + RwLock read pair", |b| {
@@ -100,10 +104,6 @@ fn one_thread(c: &mut Criterion) {
     let spent_atomic = spent(AtomicTokenBucket::new(stingy()).unwrap());
     let spent_locked = spent(LockedTokenBucket::new(stingy()).unwrap());
 
-    // Any denial that says how long to wait has to wait for the clock, and do this.
-    group.bench_function("for comparison: clock read, and how long until then", |b| {
-        b.iter(|| Duration::from_nanos(black_box(u64::MAX) - clock.now().as_nanos()))
-    });
     group.bench_function("atomic: admit", |b| {
         b.iter(|| black_box(&atomic).try_acquire(1).is_ok())
     });
