@@ -16,6 +16,7 @@ mod options;
 mod overflow;
 mod priority;
 mod resync;
+mod run;
 mod shared;
 mod snapshot;
 mod state;

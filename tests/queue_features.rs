@@ -14,8 +14,8 @@ use std::time::Duration;
 use tasks::Polled;
 use tollgate::queue::{KeyState, QueueBuilder};
 use tollgate::{
-    AddError, AddOptions, CarryOver, LockedTokenBucket, ManualClock, Merge, Observer, Priority,
-    PriorityError, QueueError, Quota, RateLimiter, Timestamp, WorkQueue,
+    AddError, AddOptions, LockedTokenBucket, ManualClock, Merge, Observer, Priority, PriorityError,
+    QueueError, Quota, WorkQueue,
 };
 
 fn millis(millis: u64) -> Duration {
@@ -476,15 +476,6 @@ fn an_observer_is_told_which_adds_a_debounce_coalesces() {
 }
 
 #[test]
-fn the_capacity_that_an_error_names_can_be_had() {
-    let Err(QueueError::CapacityTooLarge { max }) = WorkQueue::<u64>::new(usize::MAX) else {
-        panic!("it is too large")
-    };
-    assert_eq!(WorkQueue::<u64>::new(max).unwrap().stats().capacity, max);
-    assert!(WorkQueue::<u64>::new(max + 1).is_err());
-}
-
-#[test]
 fn a_batch_that_is_dropped_is_retried_in_its_order() {
     let (queue, clock) = queue(100);
     assert!(queue.try_add_batch(0..4, AddOptions::new()).is_empty());
@@ -497,82 +488,4 @@ fn a_batch_that_is_dropped_is_retried_in_its_order() {
         queue.try_get_batch(4).unwrap().into_iter()
     };
     assert_eq!(batch.len(), 3);
-}
-
-#[test]
-fn room_that_was_promised_is_not_taken_by_a_worker() {
-    let (builder, _) = builder(3);
-    let queue = builder.reserve(1).build().unwrap();
-    queue.try_add(1).unwrap();
-    queue.try_add(2).unwrap();
-    let (one, two) = (queue.try_get().unwrap(), queue.try_get().unwrap());
-    let first = Polled::pending(queue.add(3));
-    let second = Polled::pending(queue.add(4));
-    one.done();
-    assert_eq!(first.woken(), 1);
-    two.add_related(10).unwrap(); // the reserve
-    assert_eq!(first.ready(), Ok(()), "as it was promised");
-    assert_eq!(second.woken(), 0);
-    two.done();
-    assert_eq!(second.woken(), 0, "the reserve has room again, and no more");
-    queue.try_get().unwrap().done();
-    assert_eq!(second.ready(), Ok(()));
-}
-
-#[test]
-fn a_quota_that_is_raised_is_noticed_within_a_second() {
-    let (builder, clock) = builder(8);
-    let limiter = LockedTokenBucket::with_clock(Quota::per_day(1).unwrap(), clock.clone()).unwrap();
-    let limiter = Arc::new(limiter);
-    let queue = builder.rate_limit(limiter.clone()).build().unwrap();
-    queue.try_add(1).unwrap();
-    queue.try_add(2).unwrap();
-    queue.try_get().unwrap().done();
-    let waiting = Polled::pending(queue.get());
-    limiter
-        .set_quota(Quota::per_second(1_000).unwrap(), CarryOver::default())
-        .unwrap();
-    clock.advance(Duration::from_secs(1));
-    assert_eq!(*waiting.ready().unwrap(), 2);
-}
-
-#[test]
-fn keys_of_a_debounced_queue_do_not_evict_each_other_for_ever() {
-    let (builder, clock) = builder(1);
-    let queue = builder.debounce(millis(50), millis(100)).build().unwrap();
-    queue.try_add(1).unwrap();
-    clock.advance(millis(40));
-    let add = |key| queue.try_add_or_evict(key, Priority::DEFAULT);
-    assert_eq!(add(2), Err(AddError::Full(2)), "it would be due later");
-    clock.advance(millis(10));
-    assert_eq!(take_all(&queue), [1]);
-}
-
-#[test]
-fn at_the_end_of_time_all_is_due() {
-    let (builder, clock) = builder(8);
-    let limiter =
-        LockedTokenBucket::with_clock("0/s burst 1".parse().unwrap(), clock.clone()).unwrap();
-    let queue = builder.rate_limit(Arc::new(limiter)).build().unwrap();
-    queue.try_add_after(1, Duration::MAX).unwrap();
-    queue.try_add_after(2, Duration::MAX).unwrap();
-    clock.set(Timestamp::MAX);
-    assert_eq!(*queue.get().wait().unwrap(), 1);
-    // No later time will bring another token: it waits, and does not look again and again.
-    assert_eq!(Polled::pending(queue.get()).woken(), 0);
-}
-
-#[test]
-fn a_drain_that_ends_early_is_not_complete() {
-    let (queue, _) = queue(8);
-    queue.try_add(1).unwrap();
-    let drained = queue.drain(Duration::ZERO).wait();
-    assert_eq!((drained.ready, drained.processing), (1, 0));
-    assert!(!drained.complete(), "a key is ready");
-    let work = queue.try_get().unwrap();
-    let drained = queue.drain(Duration::ZERO).wait();
-    assert_eq!((drained.ready, drained.processing), (0, 1));
-    assert!(!drained.complete(), "a key is being processed");
-    work.done();
-    assert!(queue.drain(Duration::ZERO).wait().complete());
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::vec;
 
 use super::FastHash;
-use super::machine::{Outcome, Run, Started};
+use super::run::{Outcome, Run, Started};
 use super::shared::Shared;
 use super::state::State;
 use super::work::Work;

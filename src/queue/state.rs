@@ -3,7 +3,8 @@
 use std::task::Waker;
 use std::time::Duration;
 
-use super::machine::{Machine, Started};
+use super::machine::Machine;
+use super::run::Started;
 use crate::arena::Index;
 use crate::clock::Timestamp;
 use crate::limiter::RateLimiter;
