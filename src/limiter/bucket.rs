@@ -147,8 +147,8 @@ impl Bucket {
         if until > now && self.units.per_nano == 0 && self.units.per_token > 0 {
             return Err(Denied::Exhausted);
         }
-        let first = self.elapsed_units(until) + self.depth - self.cost(1);
-        if until > now && self.full_at() < first {
+        let first = first_after(until, self.units, now);
+        if self.full_at() < first {
             self.touch(now);
             self.missing = first - self.elapsed_units(self.touched);
         }

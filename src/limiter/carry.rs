@@ -110,12 +110,6 @@ impl Change {
         let whole = self.carry.missing(whole(old), whole(new), missing);
         whole.saturating_sub(carved(new))
     }
-
-    /// When a bucket is full that has its first token when the pause ends, in units since the
-    /// clock's origin; 0 if there is no pause at `now`.
-    pub(super) fn first(&self, units: Units, now: Timestamp) -> u128 {
-        first_after(self.paused, units, now)
-    }
 }
 
 /// When a bucket is full that has its first token at `paused`, in units since the clock's origin;

@@ -8,7 +8,7 @@
 //! it is not in force, before the anchor that names it is proposed. Who reads it long after it was
 //! in force finds that out by the word.
 
-use super::carry::{CarryOver, Change};
+use super::carry::{CarryOver, Change, first_after};
 use super::word::{Anchor, CONFIGS, Pace, Scale, TIME_MAX, Words};
 use crate::clock::Timestamp;
 use crate::quota::Units;
@@ -250,7 +250,7 @@ impl Generations {
         };
         let missing = u128::from(time).saturating_sub(elapsed(anchor.base, old));
         let missing = change.missing(old, new, missing);
-        let paused = change.first(new, Timestamp::from_nanos(since));
+        let paused = first_after(change.paused, new, Timestamp::from_nanos(since));
         let paused = paused.saturating_sub(u128::from(next.base) * u128::from(new.per_nano));
         // Debt that the word cannot hold is held as far as it can.
         let time = elapsed(next.base, new)

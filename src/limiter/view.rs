@@ -235,7 +235,7 @@ impl View {
         let missing = self.time().saturating_sub(self.at).into();
         let missing = change.missing(self.scale.units, units, missing);
         let at = u128::from(now.as_nanos()) * u128::from(units.per_nano);
-        let paused = change.first(units, now).saturating_sub(at);
+        let paused = first_after(change.paused, units, now).saturating_sub(at);
         // The base is less than a quarter of the word back.
         if missing.max(paused) > (TIME_MAX - TIME_MAX / 4).into() {
             return Err(QuotaError::DebtBeyondWord);
