@@ -14,7 +14,7 @@ use std::sync::atomic;
 use loom::sync::atomic;
 
 pub(crate) use atomic::{Ordering, fence};
-pub(crate) use mutex::{Mutex, MutexGuard};
+pub(crate) use locks::{Mutex, MutexGuard, RwLock, RwLockWriteGuard};
 
 /// An atomic word.
 #[derive(Debug)]
@@ -95,16 +95,16 @@ impl UnmodelledU64 {
 }
 
 #[cfg(not(tollgate_loom))]
-mod mutex {
-    pub(crate) use parking_lot::{Mutex, MutexGuard};
+mod locks {
+    pub(crate) use parking_lot::{Mutex, MutexGuard, RwLock, RwLockWriteGuard};
 }
 
+/// loom's locks with the signatures of `parking_lot`'s: a model never poisons a lock and lives on.
 #[cfg(tollgate_loom)]
-mod mutex {
-    pub(crate) use loom::sync::MutexGuard;
+mod locks {
+    use loom::sync::RwLockReadGuard;
+    pub(crate) use loom::sync::{MutexGuard, RwLockWriteGuard};
 
-    /// loom's mutex with the signature of `parking_lot`'s: a model never poisons a lock and lives
-    /// on.
     #[derive(Debug)]
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 
@@ -115,6 +115,32 @@ mod mutex {
 
         pub(crate) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
             self.0.lock().expect("a model does not poison a lock")
+        }
+    }
+
+    #[derive(Debug)]
+    pub(crate) struct RwLock<T>(loom::sync::RwLock<T>);
+
+    impl<T> RwLock<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Self(loom::sync::RwLock::new(value))
+        }
+
+        pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
+            self.0.read().expect("a model does not poison a lock")
+        }
+
+        pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
+            self.0.write().expect("a model does not poison a lock")
+        }
+
+        /// Not known, so that [`try_write`](Self::try_write) finds out.
+        pub(crate) const fn is_locked(&self) -> bool {
+            false
+        }
+
+        pub(crate) fn try_write(&self) -> Option<RwLockWriteGuard<'_, T>> {
+            self.0.try_write().ok()
         }
     }
 }

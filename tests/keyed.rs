@@ -28,6 +28,23 @@ fn limiter(quota: &str, capacity: usize) -> KeyedLimiter<u64> {
     KeyedLimiter::new(quota.parse().unwrap(), capacity).unwrap()
 }
 
+/// Whether they have the shard to themselves or share it.
+#[test]
+fn threads_that_take_from_one_key_get_what_there_is_and_no_more() {
+    let limiter = limiter("1/s burst 1000000", 2);
+    let take_all = || {
+        let admitted = || limiter.key(&1).try_acquire_at(1, at(0)).is_ok();
+        std::iter::repeat_with(admitted)
+            .take_while(|ok| *ok)
+            .count()
+    };
+    let taken: usize = std::thread::scope(|scope| {
+        let threads = [(); 4].map(|()| scope.spawn(take_all));
+        threads.map(|thread| thread.join().unwrap()).iter().sum()
+    });
+    assert_eq!(taken, 1_000_000);
+}
+
 proptest! {
     /// Each key by itself is an exact bucket, whatever is evicted; time goes on, or lags.
     #[test]

@@ -50,6 +50,24 @@ fn a_key_that_is_evicted_and_comes_back_gains_nothing() {
 }
 
 #[test]
+fn takers_of_one_key_beside_each_other_share_what_there_is() {
+    explore("acquire x acquire x acquire of one key", Some(3), || {
+        let limiter = one_place();
+        limiter.key(&1).try_acquire_at(1, at(0)).unwrap();
+        let others = [(); 2].map(|()| {
+            let limiter = Arc::clone(&limiter);
+            thread::spawn(move || limiter.key(&1).try_acquire_at(1, at(SECOND)).is_ok())
+        });
+        let mut admitted = usize::from(limiter.key(&1).try_acquire_at(1, at(SECOND)).is_ok());
+        for other in others {
+            admitted += usize::from(other.join().unwrap());
+        }
+        assert_eq!(admitted, 2);
+        assert_eq!(limiter.key(&1).available_at(at(SECOND)), 0);
+    });
+}
+
+#[test]
 fn a_change_of_the_quota_beside_a_take_mints_nothing() {
     explore("set_quota x acquire", Some(3), || {
         let limiter = one_place();

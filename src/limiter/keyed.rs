@@ -27,7 +27,7 @@ use self::shard::{Hashed, Shard};
 use super::gate::Gate;
 use crate::clock::{Clock, SystemClock};
 use crate::quota::{Quota, QuotaError};
-use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
+use crate::sync::{AtomicU64, Mutex, Ordering, RwLock, RwLockWriteGuard};
 
 /// An exact token bucket for each key, in bounded memory.
 ///
@@ -61,8 +61,9 @@ use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 /// limiter; if they panic, the panic is the caller's, and no token is lost.
 ///
 /// # Memory ordering
-/// Operations on one key take the same lock, and so synchronise with each other. Do not rely on it
-/// for different keys. A thread whose time is older than what others have used is judged by its own
+/// Taking a token synchronises with nothing: do not use it to publish data. Keys are spread over
+/// shards, each behind a lock; takers who meet in one share it, and replace the bucket of their key
+/// by compare-and-swap. A thread whose time is older than what others have used is judged by its own
 /// time, which is never in its favour: a key whose place was taken meanwhile is then judged as if
 /// it had been full when the last one that gave up its place was.
 ///
@@ -85,7 +86,7 @@ pub struct KeyedLimiter<K, S = RandomState, C = SystemClock> {
     /// Held by who begins a generation: the shard whose turn it is.
     writer: Mutex<usize>,
     /// The bucket of those that found no place.
-    shared: Mutex<Shard<()>>,
+    shared: RwLock<Shard<()>>,
     on_full: OnFull,
     hasher: S,
     clock: C,
@@ -93,7 +94,7 @@ pub struct KeyedLimiter<K, S = RandomState, C = SystemClock> {
 
 /// A shard and its locks.
 struct Guarded<K> {
-    shard: Mutex<Shard<K>>,
+    shard: RwLock<Shard<K>>,
     gate: Gate,
 }
 
@@ -159,7 +160,7 @@ impl<K, S, C> KeyedLimiter<K, S, C> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let guarded = |_| {
             CachePadded::new(Guarded {
-                shard: Mutex::new(Shard::new(first, limit, 0)),
+                shard: RwLock::new(Shard::new(first, limit, 0)),
                 gate: Gate::new(),
             })
         };
@@ -169,7 +170,7 @@ impl<K, S, C> KeyedLimiter<K, S, C> {
             seats: CachePadded::new(Seats::new(capacity)),
             generations: Mutex::new(Generations::new(first)),
             writer: Mutex::new(0),
-            shared: Mutex::new(Shard::new(first, 1, 1)),
+            shared: RwLock::new(Shard::new(first, 1, 1)),
             on_full: builder.on_full,
             hasher: builder.hasher,
             clock: builder.clock,
@@ -189,7 +190,7 @@ impl<K, S, C> KeyedLimiter<K, S, C> {
     /// ```
     pub fn len(&self) -> usize {
         self.guarded()
-            .map(|guarded| guarded.shard.lock().len())
+            .map(|guarded| guarded.shard.read().len())
             .sum()
     }
 
@@ -203,7 +204,7 @@ impl<K, S, C> KeyedLimiter<K, S, C> {
     /// ```
     pub fn is_empty(&self) -> bool {
         self.guarded()
-            .all(|guarded| guarded.shard.lock().len() == 0)
+            .all(|guarded| guarded.shard.read().len() == 0)
     }
 
     /// The most keys that are kept, without those that have a quota of their own.
@@ -227,7 +228,7 @@ impl<K, S, C> KeyedLimiter<K, S, C> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn allocated(&self) -> usize {
-        let allocated = |guarded: &Guarded<K>| guarded.shard.lock().allocated();
+        let allocated = |guarded: &Guarded<K>| guarded.shard.read().allocated();
         self.guarded().map(allocated).sum()
     }
 
@@ -246,7 +247,7 @@ impl<K, S, C> KeyedLimiter<K, S, C> {
         KeyedStats {
             evicted: self
                 .guarded()
-                .map(|guarded| guarded.shard.lock().evicted)
+                .map(|guarded| guarded.shard.read().evicted)
                 .sum(),
             // Relaxed: a count.
             overflowed: self.seats.overflowed.load(Ordering::Relaxed),
@@ -283,8 +284,8 @@ impl<K, S, C> KeyedLimiter<K, S, C> {
 
     /// Locks a shard, in the generation in force.
     #[inline]
-    fn lock(&self, shard: usize) -> MutexGuard<'_, Shard<K>> {
-        self.caught_up(self.shards[shard].shard.lock())
+    fn lock(&self, shard: usize) -> RwLockWriteGuard<'_, Shard<K>> {
+        self.caught_up(self.shards[shard].shard.write())
     }
 }
 

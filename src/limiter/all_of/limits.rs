@@ -64,7 +64,7 @@ impl<C: Clock + Send + Sync> Limits for LockedTokenBucket<C> {
 
 impl<K, Q, S, C> Limits for KeyHandle<'_, K, Q, S, C>
 where
-    K: Hash + Borrow<Q> + Send,
+    K: Hash + Borrow<Q> + Send + Sync,
     Q: Eq + ToOwned<Owned = K> + Sync + ?Sized,
     S: BuildHasher + Send + Sync,
     C: Clock + Send + Sync,

@@ -6,12 +6,13 @@ use std::hash::{BuildHasher, Hash};
 
 use super::rate::{Decided, View};
 use super::shard::{Change, Hashed, Kept, Shard, Undecided};
-use super::table::Gone;
+use super::table::{Bucket, Gone};
 use super::{KeyedLimiter, OnFull};
 use crate::clock::Timestamp;
 use crate::limiter::Denied;
 use crate::limiter::ledger::DebtId;
-use crate::sync::{MutexGuard, Ordering};
+use crate::limiter::word::TooEarly;
+use crate::sync::{Ordering, RwLock, RwLockWriteGuard};
 
 /// The one key of the shared bucket.
 pub(super) const SHARED: Hashed<'_, ()> = Hashed { hash: 0, key: &() };
@@ -30,15 +31,21 @@ impl<K: Hash, S: BuildHasher, C> KeyedLimiter<K, S, C> {
         K: Borrow<Q>,
         Q: Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let mut shard = self.shards[self.shard_of(key.hash)].shard.lock();
-        // Acquire: as in `caught_up`.
-        let in_force = shard.generation().number == self.current.load(Ordering::Acquire);
-        let taken = if in_force {
-            shard.take(key, n, floor, now)
+        let lock = &self.shards[self.shard_of(key.hash)].shard;
+        // Looked at first: where others are, to fail to lock it would take it from them.
+        let alone = if lock.is_locked() {
+            None
         } else {
-            Err(Undecided::NeedsMore)
+            lock.try_write()
         };
-        match taken {
+        let Some(shard) = alone else {
+            return self.take_beside(lock, key, n, floor, now);
+        };
+        let store = |bucket: &Bucket, _, next| {
+            bucket.set(next);
+            true
+        };
+        match self.take_by_word(&shard, key, n, floor, now, store) {
             Ok(taken) => {
                 drop(shard);
                 // How long to wait is worked out without the lock.
@@ -48,11 +55,58 @@ impl<K: Hash, S: BuildHasher, C> KeyedLimiter<K, S, C> {
         }
     }
 
+    /// As [`take`](Self::take), beside others who have the shard too: they share it, and each
+    /// bucket is replaced by itself. So a key that many threads take from at once makes them wait
+    /// for its word, and not for each other.
+    #[inline(never)]
+    fn take_beside<'a, Q>(
+        &'a self,
+        lock: &'a RwLock<Shard<K>>,
+        key: Hashed<'_, Q>,
+        n: u64,
+        floor: u64,
+        now: Timestamp,
+    ) -> Result<(), Denied>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        let shard = lock.read();
+        let taken = self.take_by_word(&shard, key, n, floor, now, Bucket::replace);
+        drop(shard);
+        match taken {
+            Ok(taken) => taken.map_err(|early| early.denied(now)),
+            Err(_) => self.take_further(lock.write(), Undecided::NeedsMore, key, n, floor, now),
+        }
+    }
+
+    #[inline]
+    fn take_by_word<Q>(
+        &self,
+        shard: &Shard<K>,
+        key: Hashed<'_, Q>,
+        n: u64,
+        floor: u64,
+        now: Timestamp,
+        replace: impl Fn(&Bucket, u64, u64) -> bool,
+    ) -> Result<Result<(), TooEarly>, Undecided>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        // Acquire: as in `caught_up`.
+        if shard.generation().number == self.current.load(Ordering::Acquire) {
+            shard.take(key, n, floor, now, replace)
+        } else {
+            Err(Undecided::NeedsMore)
+        }
+    }
+
     /// As [`take`](Self::take), where a word and 64 bits are not all it needs.
     #[inline(never)]
     fn take_further<'a, Q>(
         &'a self,
-        shard: MutexGuard<'a, Shard<K>>,
+        shard: RwLockWriteGuard<'a, Shard<K>>,
         why: Undecided,
         key: Hashed<'_, Q>,
         n: u64,
@@ -100,7 +154,7 @@ impl<K: Hash, S: BuildHasher, C> KeyedLimiter<K, S, C> {
     /// another way.
     fn settle<'a, Q, T, U>(
         &'a self,
-        mut shard: MutexGuard<'a, Shard<K>>,
+        mut shard: RwLockWriteGuard<'a, Shard<K>>,
         change: Change<T>,
         key: Hashed<'_, Q>,
         now: Timestamp,
@@ -120,7 +174,7 @@ impl<K: Hash, S: BuildHasher, C> KeyedLimiter<K, S, C> {
     /// As [`update`](Self::update), of a key that is not here, or a bucket beyond its word.
     fn update_further<'a, Q, T, U>(
         &'a self,
-        shard: MutexGuard<'a, Shard<K>>,
+        shard: RwLockWriteGuard<'a, Shard<K>>,
         kept: Kept,
         key: Hashed<'_, Q>,
         now: Timestamp,
@@ -206,7 +260,7 @@ impl<K: Hash, S: BuildHasher, C> KeyedLimiter<K, S, C> {
             return Err(Denied::TooManyKeys);
         }
         loop {
-            let mut shared = self.caught_up(self.shared.lock());
+            let mut shared = self.caught_up(self.shared.write());
             let change = shared.update(SHARED, self.carry(), &decide)?;
             match change.kept {
                 Kept::Yes => {}

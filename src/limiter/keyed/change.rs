@@ -11,14 +11,14 @@ use super::shard::{Hashed, Shard};
 use crate::clock::{Clock, Timestamp};
 use crate::limiter::CarryOver;
 use crate::quota::{Quota, QuotaError};
-use crate::sync::{Mutex, MutexGuard, Ordering};
+use crate::sync::{Mutex, Ordering, RwLockWriteGuard};
 
 impl<K, S, C> KeyedLimiter<K, S, C> {
     #[inline]
     pub(super) fn caught_up<'a, T>(
         &self,
-        mut shard: MutexGuard<'a, Shard<T>>,
-    ) -> MutexGuard<'a, Shard<T>> {
+        mut shard: RwLockWriteGuard<'a, Shard<T>>,
+    ) -> RwLockWriteGuard<'a, Shard<T>> {
         // Acquire pairs with the Release in `begin`: who knows of a change of the quota sees it.
         if shard.generation().number != self.current.load(Ordering::Acquire) {
             self.catch_up(&mut shard);
@@ -60,7 +60,7 @@ impl<K, S, C> KeyedLimiter<K, S, C> {
                 let gone = self.lock(*turn).refresh(now, self.carry());
                 self.seats.free(gone);
             }
-            self.caught_up(self.shared.lock())
+            self.caught_up(self.shared.write())
                 .refresh(now, self.carry());
         }
         self.generations.lock().begin(next);

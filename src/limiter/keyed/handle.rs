@@ -73,7 +73,7 @@ where
 
 impl<K, Q, S, C> RateLimiter for KeyHandle<'_, K, Q, S, C>
 where
-    K: Hash + Borrow<Q> + Send,
+    K: Hash + Borrow<Q> + Send + Sync,
     Q: Eq + ToOwned<Owned = K> + Sync + ?Sized,
     S: BuildHasher + Send + Sync,
     C: Clock + Send + Sync,
@@ -164,7 +164,7 @@ where
 
 impl<K, Q, S, C> Internal for KeyHandle<'_, K, Q, S, C>
 where
-    K: Hash + Borrow<Q> + Send,
+    K: Hash + Borrow<Q> + Send + Sync,
     Q: Eq + ToOwned<Owned = K> + Sync + ?Sized,
     S: BuildHasher + Send + Sync,
     C: Clock + Send + Sync,
@@ -206,7 +206,7 @@ where
         let found = shard.give_back(self.key, debt, now(), limiter.carry());
         drop(shard);
         if !found {
-            let mut all = limiter.caught_up(limiter.shared.lock());
+            let mut all = limiter.caught_up(limiter.shared.write());
             all.give_back(SHARED, debt, now(), limiter.carry());
         }
     }
@@ -216,7 +216,7 @@ where
         let found = limiter.lock(self.shard()).keep(self.key, taken.debt);
         if !found {
             limiter
-                .caught_up(limiter.shared.lock())
+                .caught_up(limiter.shared.write())
                 .keep(SHARED, taken.debt);
         }
     }
@@ -234,7 +234,7 @@ where
 
 impl<'a, K, Q, S, C> KeyHandle<'a, K, Q, S, C>
 where
-    K: Hash + Borrow<Q> + Send,
+    K: Hash + Borrow<Q> + Send + Sync,
     Q: Eq + ToOwned<Owned = K> + Sync + ?Sized,
     S: BuildHasher + Send + Sync,
     C: Timer + Send + Sync,
@@ -291,7 +291,7 @@ where
 
 impl<K, Q, S, C> Lender for KeyHandle<'_, K, Q, S, C>
 where
-    K: Hash + Borrow<Q> + Send,
+    K: Hash + Borrow<Q> + Send + Sync,
     Q: Eq + ToOwned<Owned = K> + Sync + ?Sized,
     S: BuildHasher + Send + Sync,
     C: Clock + Send + Sync,

@@ -10,7 +10,7 @@ use super::debts::Debts;
 use super::generation::{Carry, Generation, Generations};
 use super::own::{Own, OwnQuotas};
 use super::rate::{Decided, Instant, Rate, View};
-use super::table::{Gone, Table};
+use super::table::{Bucket, Gone, Table};
 use crate::clock::Timestamp;
 use crate::limiter::ledger::{DebtId, Most};
 use crate::limiter::word::TooEarly;
@@ -105,20 +105,22 @@ impl<K> Shard<K> {
         self.generation = current;
     }
 
-    /// Takes from a bucket, if all that this needs is its word.
+    /// Takes from a bucket, if all that this needs is its word. `replace` writes the next one, or
+    /// says that it is another by now.
     #[inline]
     pub(super) fn take<Q>(
-        &mut self,
+        &self,
         key: Hashed<'_, Q>,
         n: u64,
         floor: u64,
         now: Timestamp,
+        replace: impl Fn(&Bucket, u64, u64) -> bool,
     ) -> Result<Result<(), TooEarly>, Undecided>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let Some(word) = self.table.find_mut(key.hash, |k| key.is(k)) else {
+        let Some(bucket) = self.table.find(key.hash, |k| key.is(k)) else {
             // A key with a quota of its own has no place in the table.
             return Err(if self.own.is_empty() {
                 Undecided::Absent
@@ -126,10 +128,17 @@ impl<K> Shard<K> {
                 Undecided::NeedsMore
             });
         };
-        let words = &self.generation.words;
-        let taken = words.take(*word, n, floor, now.as_nanos());
-        let taken = taken.ok_or(Undecided::NeedsMore)?;
-        Ok(taken.map(|next| *word = next.unwrap_or(*word)))
+        loop {
+            let (word, words) = (bucket.get(), &self.generation.words);
+            let taken = words.take(word, n, floor, now.as_nanos());
+            let taken = taken.ok_or(Undecided::NeedsMore)?;
+            if let Ok(Some(next)) = taken
+                && !replace(bucket, word, next)
+            {
+                continue;
+            }
+            return Ok(taken.map(|_| ()));
+        }
     }
 
     /// Changes a bucket to what `decide` makes of it, unless it denies.
@@ -147,15 +156,15 @@ impl<K> Shard<K> {
             return own.update(decide);
         }
         let generation = &self.generation;
-        let Some(word) = self.table.find_mut(key.hash, |k| key.is(k)) else {
+        let Some(bucket) = self.table.find(key.hash, |k| key.is(k)) else {
             return self.update_absent(decide);
         };
-        let before = generation.read(*word, carry);
+        let before = generation.read(bucket.get(), carry);
         let (full_at, value) = decide(&generation.view(before))?;
         let kept = if full_at > generation.most() {
             Kept::Beyond
         } else {
-            *word = generation.pack(full_at);
+            bucket.set(generation.pack(full_at));
             Kept::Yes
         };
         Ok(Change {
@@ -211,8 +220,8 @@ impl<K> Shard<K> {
         if let Some(own) = self.own.get_mut(key) {
             return Some(own.view());
         }
-        let word = self.table.find_mut(key.hash, |k| key.is(k))?;
-        let full_at = self.generation.read(*word, carry);
+        let bucket = self.table.find(key.hash, |k| key.is(k))?;
+        let full_at = self.generation.read(bucket.get(), carry);
         Some(self.generation.view(full_at))
     }
 
@@ -223,8 +232,8 @@ impl<K> Shard<K> {
     {
         if let Some(own) = self.own.get_mut(key) {
             own.full_at = full_at;
-        } else if let Some(word) = self.table.find_mut(key.hash, |k| key.is(k)) {
-            *word = self.generation.pack(full_at);
+        } else if let Some(bucket) = self.table.find(key.hash, |k| key.is(k)) {
+            bucket.set(self.generation.pack(full_at));
         }
     }
 
@@ -439,7 +448,7 @@ impl<K> Shard<K> {
         // What a key owes that is not there any more does not come back: it begins anew.
         let (table, own) = (&self.table, &self.own);
         self.debts.retain(|hash, key| {
-            table.contains(hash, |k| k == key) || own.get(Hashed { hash, key }).is_some()
+            table.find(hash, |k| k == key).is_some() || own.get(Hashed { hash, key }).is_some()
         });
         (before - self.table.len()) as u64
     }
@@ -451,7 +460,7 @@ impl<K> Shard<K> {
     {
         let generation = &self.generation;
         let placed = self.table.iter().map(|(key, word)| {
-            let view = generation.view(generation.read(*word, &carry));
+            let view = generation.view(generation.read(word, &carry));
             (key.clone(), view.available(now))
         });
         let own = self

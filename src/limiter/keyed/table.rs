@@ -3,8 +3,44 @@
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
-/// A key with its bucket, eight bytes.
-pub(super) type Slot<K> = (K, u64);
+use crate::sync::{AtomicU64, Ordering};
+
+/// A bucket, eight bytes. Whoever has the table to himself may store it; those who share it replace
+/// it. Relaxed throughout: it publishes nothing, and the table itself is behind a lock.
+#[derive(Debug)]
+pub(super) struct Bucket(AtomicU64);
+
+impl Bucket {
+    fn new(word: u64) -> Self {
+        Self(AtomicU64::new(word))
+    }
+
+    #[inline]
+    pub(super) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(super) fn set(&self, word: u64) {
+        self.0.store(word, Ordering::Relaxed);
+    }
+
+    /// Whether it was still `word`, and is `next` now.
+    #[inline]
+    pub(super) fn replace(&self, word: u64, next: u64) -> bool {
+        if cfg!(tollgate_mutant = "bucket-overwritten") {
+            self.set(next);
+            return true;
+        }
+        let (success, failure) = (Ordering::Relaxed, Ordering::Relaxed);
+        self.0
+            .compare_exchange_weak(word, next, success, failure)
+            .is_ok()
+    }
+}
+
+/// A key with its bucket.
+type Slot<K> = (K, Bucket);
 
 /// Places that one sweep looks at, and those that are looked at together.
 const LOOKS: usize = 16;
@@ -49,14 +85,10 @@ impl<K> Table<K> {
     }
 
     #[inline]
-    pub(super) fn find_mut(&mut self, hash: u64, is: impl Fn(&K) -> bool) -> Option<&mut u64> {
+    pub(super) fn find(&self, hash: u64, is: impl Fn(&K) -> bool) -> Option<&Bucket> {
         self.slots
-            .find_mut(hash, |(key, _)| is(key))
-            .map(|(_, word)| word)
-    }
-
-    pub(super) fn contains(&self, hash: u64, is: impl Fn(&K) -> bool) -> bool {
-        self.slots.find(hash, |(key, _)| is(key)).is_some()
+            .find(hash, |(key, _)| is(key))
+            .map(|(_, bucket)| bucket)
     }
 
     /// Adds a key that is not there.
@@ -71,12 +103,14 @@ impl<K> Table<K> {
             self.slots = fresh;
         }
         self.slots
-            .insert_unique(hash, (key, word), |(key, _)| hasher(key));
+            .insert_unique(hash, (key, Bucket::new(word)), |(key, _)| hasher(key));
     }
 
-    pub(super) fn remove(&mut self, hash: u64, is: impl Fn(&K) -> bool) -> Option<Slot<K>> {
+    /// Takes a key out, with the word of its bucket.
+    pub(super) fn remove(&mut self, hash: u64, is: impl Fn(&K) -> bool) -> Option<(K, u64)> {
         let entry = self.slots.find_entry(hash, |(key, _)| is(key)).ok()?;
-        Some(entry.remove().0)
+        let (key, bucket) = entry.remove().0;
+        Some((key, bucket.get()))
     }
 
     /// Moves the clock hand over a few places and takes out what may go.
@@ -87,7 +121,7 @@ impl<K> Table<K> {
             let looks: [_; TOGETHER] = std::array::from_fn(|_| {
                 self.hand = self.hand.wrapping_add(leap) & mask;
                 let slot = self.slots.get_bucket(self.hand);
-                (self.hand, slot.map(|(_, word)| *word))
+                (self.hand, slot.map(|(_, bucket)| bucket.get()))
             });
             for (place, word) in looks {
                 let Some(mut word) = word else { continue };
@@ -95,8 +129,8 @@ impl<K> Table<K> {
                     if let Ok(slot) = self.slots.get_bucket_entry(place) {
                         gone.push(slot.remove().0.0);
                     }
-                } else if let Some(slot) = self.slots.get_bucket_mut(place) {
-                    slot.1 = word;
+                } else if let Some((_, bucket)) = self.slots.get_bucket(place) {
+                    bucket.set(word);
                 }
             }
             if !gone.is_empty() {
@@ -115,12 +149,17 @@ impl<K> Table<K> {
         (places / 1_000 * 618 + places % 1_000 * 618 / 1_000) | 1
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Slot<K>> {
-        self.slots.iter()
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&K, u64)> {
+        self.slots.iter().map(|(key, bucket)| (key, bucket.get()))
     }
 
     pub(super) fn retain(&mut self, mut keep: impl FnMut(&K, &mut u64) -> bool) {
-        self.slots.retain(|(key, word)| keep(key, word));
+        self.slots.retain(|(key, bucket)| {
+            let mut word = bucket.get();
+            let kept = keep(key, &mut word);
+            bucket.set(word);
+            kept
+        });
     }
 }
 
@@ -174,7 +213,7 @@ mod tests {
                 table.sweep(seen, &mut Gone::new());
             }
             // Of a table smaller than a sweep some are seen again.
-            let once = |word: &u64| *word == 1 || *word > 0 && places < LOOKS;
+            let once = |word| word == 1 || word > 0 && places < LOOKS;
             assert!(table.iter().all(|(_, word)| once(word)), "{keys}");
         }
     }
