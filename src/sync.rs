@@ -96,7 +96,47 @@ impl UnmodelledU64 {
 
 #[cfg(not(tollgate_loom))]
 mod locks {
-    pub(crate) use parking_lot::{Mutex, MutexGuard, RwLock, RwLockWriteGuard};
+    pub(crate) use parking_lot::{MutexGuard, RwLock, RwLockWriteGuard};
+
+    /// `parking_lot`'s mutex, waited for longer before a thread goes to sleep. What is done under
+    /// one here takes less than a microsecond, and to put a thread to sleep and wake it takes many.
+    #[derive(Debug)]
+    pub(crate) struct Mutex<T>(parking_lot::Mutex<T>);
+
+    /// So often a thread looks at a lock that another has, and pauses between: once, then twice as
+    /// often each time, up to so often. A tenth of a millisecond in all.
+    const LOOKS: u32 = 20;
+    const MOST_PAUSES: u32 = 256;
+
+    impl<T> Mutex<T> {
+        pub(crate) const fn new(value: T) -> Self {
+            Self(parking_lot::Mutex::new(value))
+        }
+
+        #[inline]
+        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+            match self.0.try_lock() {
+                Some(guard) => guard,
+                None => self.lock_contended(),
+            }
+        }
+
+        #[cold]
+        fn lock_contended(&self) -> MutexGuard<'_, T> {
+            let mut pauses = 1;
+            for _ in 0..LOOKS {
+                (0..pauses).for_each(|_| std::hint::spin_loop());
+                pauses = (2 * pauses).min(MOST_PAUSES);
+                // Looked at first: to fail to lock it would take it from its owner's cache.
+                if !self.0.is_locked()
+                    && let Some(guard) = self.0.try_lock()
+                {
+                    return guard;
+                }
+            }
+            self.0.lock()
+        }
+    }
 }
 
 /// loom's locks with the signatures of `parking_lot`'s: a model never poisons a lock and lives on.
