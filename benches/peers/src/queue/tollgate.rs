@@ -62,8 +62,11 @@ impl Shared for WorkQueue<String> {
 
     fn consume(&self, work: impl Fn(&str)) -> Instant {
         while let Some(key) = self.get().wait() {
-            work(&key);
-            key.done();
+            let mut held = Some(key);
+            while let Some(key) = held {
+                work(&key);
+                held = key.done_and_get();
+            }
         }
         Instant::now()
     }
