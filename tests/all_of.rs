@@ -98,6 +98,43 @@ fn what_was_taken_before_a_denial_goes_back() {
 }
 
 #[test]
+fn a_member_that_is_there_twice_keeps_its_floor() {
+    let clock = ManualClock::new();
+    let (one, twice) = (
+        bucket("1/s burst 99", &clock),
+        bucket("1/s burst 10", &clock),
+    );
+    let all = AllOf::new((&one, &twice, &twice));
+    assert!(all.try_acquire_above(3, 5).is_err());
+    assert_eq!((one.available(), twice.available()), (99, 10));
+    assert!(all.try_acquire_above(2, 5).is_ok());
+    assert_eq!((one.available(), twice.available()), (97, 6));
+}
+
+#[test]
+fn a_reservation_waits_for_the_slowest_or_says_how_long_it_would() {
+    let clock = ManualClock::new();
+    let (fast, slow) = (bucket("1/s burst 1", &clock), bucket("1/60s burst 1", &clock));
+    let all = AllOf::new((&fast, &slow));
+    assert!(all.try_acquire(1).is_ok());
+    let minute = Duration::from_mins(1);
+    for max_wait in [Duration::ZERO, minute - Duration::from_nanos(1)] {
+        let refused = all.reserve(1, max_wait).unwrap_err();
+        assert_eq!(
+            refused,
+            Denied::TooLong {
+                retry_after: minute
+            }
+        );
+    }
+    let reservation = all.reserve(1, minute).unwrap();
+    assert_eq!(
+        reservation.ready_at(),
+        Timestamp::from_nanos(60_000_000_000)
+    );
+}
+
+#[test]
 fn a_reservation_is_cancelled_as_one() {
     let clock = ManualClock::new();
     let (one, two) = (bucket("1/s burst 1", &clock), bucket("2/s burst 1", &clock));

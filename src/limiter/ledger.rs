@@ -363,6 +363,19 @@ mod tests {
     }
 
     #[test]
+    fn what_was_taken_since_counts_beside_what_is_carved_out() {
+        let mut book = Book {
+            full_at: 50,
+            ..Book::default()
+        };
+        let debt = book.owe(10);
+        book.full_at -= 5;
+        book.ledger.carve(5);
+        book.full_at += 15;
+        assert_eq!(book.cancel(debt), Some(DEPTH - 15));
+    }
+
+    #[test]
     fn a_debt_of_an_earlier_quota_is_none_of_these() {
         let mut book = Book::default();
         let before = book.owe(1);
