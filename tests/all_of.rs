@@ -114,7 +114,10 @@ fn a_member_that_is_there_twice_keeps_its_floor() {
 #[test]
 fn a_reservation_waits_for_the_slowest_or_says_how_long_it_would() {
     let clock = ManualClock::new();
-    let (fast, slow) = (bucket("1/s burst 1", &clock), bucket("1/60s burst 1", &clock));
+    let (fast, slow) = (
+        bucket("1/s burst 1", &clock),
+        bucket("1/60s burst 1", &clock),
+    );
     let all = AllOf::new((&fast, &slow));
     assert!(all.try_acquire(1).is_ok());
     let minute = Duration::from_mins(1);
