@@ -125,7 +125,7 @@ mod locks {
         fn lock_contended(&self) -> MutexGuard<'_, T> {
             let mut pauses = 1;
             for _ in 0..LOOKS {
-                (0..pauses).for_each(|_| std::hint::spin_loop());
+                super::pause(pauses);
                 pauses = (2 * pauses).min(MOST_PAUSES);
                 // Looked at first: to fail to lock it would take it from its owner's cache.
                 if !self.0.is_locked()
@@ -183,6 +183,16 @@ mod locks {
             self.0.try_write().ok()
         }
     }
+}
+
+/// Leaves a cache line, and the other thread of a core, to those who are at work. In a model it is
+/// nothing: there the executions in which somebody else goes on are explored anyway.
+#[inline]
+pub(crate) fn pause(times: u32) {
+    #[cfg(not(tollgate_loom))]
+    (0..times).for_each(|_| std::hint::spin_loop());
+    #[cfg(tollgate_loom)]
+    let _ = times;
 }
 
 /// Threads, and how they wait.

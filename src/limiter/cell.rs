@@ -12,7 +12,11 @@ use super::carry::Change;
 use super::generations::Generations;
 use super::view::{Decided, View};
 use super::word::{Anchor, CONFIGS, Scale, TIME_MAX, TooEarly, Word};
-use crate::sync::{AtomicU64, Ordering, UnmodelledU64, fence};
+use crate::sync::{AtomicU64, Ordering, UnmodelledU64, fence, pause};
+
+/// Pauses before a taker tries again whose word another has replaced: some hundred nanoseconds, in
+/// which that one goes on in its own cache. Nobody is waited for.
+const PAUSES: u32 = 8;
 
 #[derive(Debug)]
 pub(super) struct WordCell {
@@ -47,7 +51,7 @@ impl WordCell {
             // Relaxed: a hint. It lets the scale be read without waiting for the word.
             let words = self.generations.words(self.hint.load_relaxed());
             match words.take(word, n, floor, now)? {
-                Ok(Some(next)) if !self.swap(word, next) => {}
+                Ok(Some(next)) if !self.swap(word, next) => pause(PAUSES),
                 // Without a limit nothing is written that would tell: and the hint may be old.
                 Ok(None) if !self.is_in_force(words.zero) => return None,
                 Err(_) if !self.is_in_force(words.zero) => {}
