@@ -45,7 +45,8 @@ fn members_of_every_kind_and_the_same_one_twice() {
     let keyed: KeyedLimiter<u64, _, _> = builder.build().unwrap();
     let global = bucket("4/h", &clock);
     let locked = LockedTokenBucket::with_clock(Quota::per_hour(6).unwrap(), clock).unwrap();
-    let all = AllOf::new(((keyed.key(&1), keyed.key(&2)), &locked, [&global, &global]));
+    let tenants = AllOf::new((keyed.key(&1), keyed.key(&2)));
+    let all = AllOf::new((tenants, &locked, [&global, &global]));
     assert!(all.try_acquire(1).is_ok());
     assert_eq!(global.available(), 2);
     assert!(all.try_acquire(1).is_ok());

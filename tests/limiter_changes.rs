@@ -241,6 +241,35 @@ fn a_fraction_counts_what_leases_of(bucket: &impl RateLimiter) {
 }
 
 #[test]
+fn debt_is_refused_from_three_quarters_of_a_word_on() {
+    for (times, fits) in [(5, true), (6, false)] {
+        let (text, clock) = ("1000000/s burst 10000000", ManualClock::new());
+        let bucket = AtomicTokenBucket::with_clock(quota(text), clock).unwrap();
+        assert!(bucket.try_acquire(10_000_000).is_ok());
+        for _ in 0..times {
+            drop(bucket.reserve(10_000_000, Duration::MAX).unwrap());
+        }
+        // A token is 10^9 units now, and three quarters of a word are 5.4 * 10^16.
+        let changed = bucket.set_quota(quota("1/s burst 1"), CarryOver::Tokens);
+        assert_eq!(changed.is_ok(), fits, "{changed:?}");
+    }
+}
+
+#[test]
+fn a_quota_is_in_force_from_the_instant_it_was_given_on() {
+    let (buckets, _) = buckets("1/s burst 100");
+    for bucket in buckets {
+        assert!(bucket.try_acquire_at(100, secs(0)).is_ok());
+        let faster = quota("10/s burst 100");
+        assert_eq!(
+            bucket.set_quota_at(faster, CarryOver::Tokens, secs(2)),
+            Ok(())
+        );
+        assert_eq!((bucket.quota(), bucket.available_at(secs(3))), (faster, 12));
+    }
+}
+
+#[test]
 fn a_pause_outlives_a_change_of_the_quota_in_an_old_process() {
     // Thirty years after the clock's origin: more units than a word holds.
     let (now, end) = (secs(1_000_000_000), secs(1_000_000_001));

@@ -372,7 +372,20 @@ mod tests {
         book.full_at -= 5;
         book.ledger.carve(5);
         book.full_at += 15;
+        // At 50, five units of the debt have accrued without what was carved out.
+        let later = book.ledger.plan(debt, 56, 50, Most::of(DEPTH, 0, 0));
+        assert_eq!(later.unwrap().back, 5);
         assert_eq!(book.cancel(debt), Some(DEPTH - 15));
+    }
+
+    #[test]
+    fn what_is_gone_from_the_end_leaves_those_before_it_last() {
+        let mut book = Book::default();
+        let (one, two, three) = (book.owe(3), book.owe(4), book.owe(5));
+        assert_eq!(book.cancel(two), Some(4));
+        assert_eq!(book.cancel(three), Some(5));
+        assert_eq!(book.cancel(one), Some(3));
+        assert_eq!(book.full_at, 0);
     }
 
     #[test]
