@@ -154,6 +154,30 @@ fn a_reservation_is_cancelled_as_one() {
 }
 
 #[test]
+fn who_gives_up_waiting_gives_back_to_all() {
+    let clock = ManualClock::new();
+    let (one, two) = (bucket("1/h burst 3", &clock), bucket("1/h burst 2", &clock));
+    let all = AllOf::new((&one, &two));
+    assert!(all.try_acquire(2).is_ok());
+    let mut waiting = all.acquire(2, &clock).into_future();
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(std::pin::pin!(&mut waiting).poll(&mut context).is_pending());
+    let wait = |all: &AllOf<_>| all.try_acquire(1).unwrap_err().retry_after();
+    assert_eq!(wait(&all), Some(Duration::from_hours(3)));
+    drop(waiting);
+    assert_eq!(wait(&all), Some(Duration::from_hours(1)));
+    assert_eq!(one.available(), 1);
+}
+
+#[test]
+fn no_burst_is_left_above_a_floor_as_high_as_it() {
+    let clock = ManualClock::new();
+    let (one, two) = (bucket("1/h burst 5", &clock), bucket("1/h burst 9", &clock));
+    let denied = AllOf::new((&one, &two)).try_acquire_above(1, 9);
+    assert_eq!(denied, Err(Denied::ExceedsBurst { burst: 0 }));
+}
+
+#[test]
 fn opposite_orders_do_not_make_each_other_fail() {
     const EACH: u64 = 20_000;
     let clock = ManualClock::new();

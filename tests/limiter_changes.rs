@@ -217,6 +217,19 @@ fn a_reservation_outlives_leases() {
 }
 
 #[test]
+fn a_reservation_is_cancelled_at_the_time_that_is_given() {
+    let (buckets, clock) = buckets("1/s burst 10");
+    clock.advance(Duration::from_secs(60));
+    for bucket in buckets {
+        let reservation = bucket.reserve_at(3, Duration::ZERO, secs(0)).unwrap();
+        assert!(bucket.try_acquire_at(5, secs(0)).is_ok());
+        // By the clock, a minute later, all of it would have come anyway.
+        reservation.cancel_at(secs(0));
+        assert_eq!(bucket.available_at(secs(0)), 5, "{bucket:?}");
+    }
+}
+
+#[test]
 fn a_fraction_counts_what_leases_hold_as_taken() {
     let (text, clock) = ("100/d", ManualClock::new());
     let atomic = AtomicTokenBucket::with_clock(quota(text), clock.clone());
