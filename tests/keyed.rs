@@ -28,6 +28,33 @@ fn limiter(quota: &str, capacity: usize) -> KeyedLimiter<u64> {
     KeyedLimiter::new(quota.parse().unwrap(), capacity).unwrap()
 }
 
+#[test]
+fn what_is_kept_is_counted_and_what_is_not_retained_begins_anew() {
+    let limiter = limiter("10/h", 10);
+    assert!(limiter.is_empty());
+    limiter
+        .set_quota_for(&1, "5/h".parse().unwrap(), CarryOver::Full)
+        .unwrap();
+    for key in [1, 2, 3] {
+        assert_eq!(limiter.key(&key).try_acquire_at(3, at(0)), Ok(()));
+    }
+    assert_eq!(
+        (limiter.len(), limiter.is_empty(), limiter.capacity()),
+        (3, false, 10)
+    );
+    limiter.key(&2).refund_at(2, at(0));
+    assert_eq!(limiter.key(&2).available_at(at(0)), 9);
+    assert_eq!(limiter.key(&2).try_acquire_up_to_at(20, at(0)), 9);
+    assert_eq!(limiter.key(&2).available_at(at(0)), 0);
+
+    limiter.retain(|key, _| *key == 2);
+    assert_eq!(limiter.iter().map(|(key, _)| key).collect::<Vec<_>>(), [2]);
+    assert_eq!(limiter.key(&1).quota(), "10/h".parse().unwrap());
+    assert_eq!(limiter.key(&1).available_at(at(0)), 10);
+    limiter.retain(|_, _| false);
+    assert_eq!((limiter.len(), limiter.is_empty()), (0, true));
+}
+
 /// Whether they have the shard to themselves or share it.
 #[test]
 fn threads_that_take_from_one_key_get_what_there_is_and_no_more() {
