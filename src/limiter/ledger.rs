@@ -270,6 +270,18 @@ mod tests {
             self.ledger.open(cost, self.full_at)
         }
 
+        /// Ten units of debt, from 50 on, and five of the burst carved out since.
+        fn with_a_debt_and_a_lease() -> (Self, DebtId) {
+            let mut book = Self {
+                full_at: 50,
+                ..Self::default()
+            };
+            let debt = book.owe(10);
+            book.full_at -= 5;
+            book.ledger.carve(5);
+            (book, debt)
+        }
+
         /// What a cancellation brings back.
         fn cancel(&mut self, id: DebtId) -> Option<u128> {
             let refund = self
@@ -344,13 +356,7 @@ mod tests {
 
     #[test]
     fn what_is_carved_out_and_restored_moves_no_debt() {
-        let mut book = Book {
-            full_at: 50,
-            ..Book::default()
-        };
-        let debt = book.owe(10);
-        book.full_at -= 5;
-        book.ledger.carve(5);
+        let (mut book, debt) = Book::with_a_debt_and_a_lease();
         let later = book.owe(1);
         assert_eq!(book.cancel(later), Some(1));
         assert_eq!(book.cancel(debt), Some(10));
@@ -364,13 +370,7 @@ mod tests {
 
     #[test]
     fn what_was_taken_since_counts_beside_what_is_carved_out() {
-        let mut book = Book {
-            full_at: 50,
-            ..Book::default()
-        };
-        let debt = book.owe(10);
-        book.full_at -= 5;
-        book.ledger.carve(5);
+        let (mut book, debt) = Book::with_a_debt_and_a_lease();
         book.full_at += 15;
         // At 50, five units of the debt have accrued without what was carved out.
         let later = book.ledger.plan(debt, 56, 50, Most::of(DEPTH, 0, 0));

@@ -61,12 +61,10 @@ impl Shared for WorkQueue<String> {
     }
 
     fn consume(&self, work: impl Fn(&str)) -> Instant {
-        while let Some(key) = self.get().wait() {
-            let mut held = Some(key);
-            while let Some(key) = held {
-                work(&key);
-                held = key.done_and_get();
-            }
+        let mut next = self.get().wait();
+        while let Some(key) = next {
+            work(&key);
+            next = key.done_and_get().or_else(|| self.get().wait());
         }
         Instant::now()
     }
