@@ -1,5 +1,7 @@
 //! The buckets of a shard: a hash table of bounded size that a clock hand goes round.
 
+use std::hint::black_box;
+
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
@@ -86,9 +88,19 @@ impl<K> Table<K> {
 
     #[inline]
     pub(super) fn find(&self, hash: u64, is: impl Fn(&K) -> bool) -> Option<&Bucket> {
+        self.touch(hash);
         self.slots
             .find(hash, |(key, _)| is(key))
             .map(|(_, bucket)| bucket)
+    }
+
+    /// Reads from where a key is if it met no other, and waits for nothing: memory is asked for it at
+    /// once with the tags, and not only when they have said where to look.
+    #[expect(clippy::cast_possible_truncation, reason = "the low bits are meant")]
+    #[inline]
+    fn touch(&self, hash: u64) {
+        let home = hash as usize & self.slots.num_buckets().wrapping_sub(1);
+        black_box(self.slots.get_bucket(home).map(|(_, bucket)| bucket.get()));
     }
 
     /// Adds a key that is not there.
