@@ -76,7 +76,11 @@ fn bounds(group: &mut BenchmarkGroup<'_, WallTime>) {
             *black_box(&lock).lock() += 1;
         });
     });
-    // What any denial does that says how long to wait: it has to wait for the clock.
+    // What any denial does, and what one that says how long to wait does: they wait for the clock.
+    let until = Timestamp::from_nanos(black_box(u64::MAX));
+    group.bench_function("for comparison: clock read, and whether it is then", |b| {
+        b.iter(|| clock.now() >= until);
+    });
     group.bench_function("for comparison: clock read, and how long until then", |b| {
         b.iter(|| Duration::from_nanos(black_box(u64::MAX) - clock.now().as_nanos()));
     });

@@ -65,6 +65,27 @@ fn two_takers_and_a_change() {
 }
 
 #[test]
+fn a_configuration_that_is_written_anew_misleads_nobody() {
+    // The fourth change writes where the first configuration stood. By its burst and the word of
+    // the first there would be no token, but at each moment there is one. Bounded by two
+    // preemptions: many steps, in which the taker stalls once.
+    explore("acquire x set_quota x 4", Some(2), || {
+        let bucket = bucket("1/h burst 2");
+        assert_eq!(take(&bucket, &[0]), 1);
+        let taker = {
+            let bucket = Arc::clone(&bucket);
+            thread::spawn(move || take(&bucket, &[0]))
+        };
+        for burst in [2, 2, 2, 1] {
+            let quota = quota("1/h").burst(burst).unwrap();
+            bucket.set_quota(quota, CarryOver::Tokens).unwrap();
+        }
+        let taken = taker.join().unwrap();
+        assert_eq!((taken, bucket.available()), (1, 0));
+    });
+}
+
+#[test]
 fn a_change_and_a_re_anchoring_are_both_done() {
     // 999,983/s re-anchors after 18 seconds.
     const LATE: u64 = 20_000_000_000;

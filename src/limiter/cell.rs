@@ -14,9 +14,9 @@ use super::view::{Decided, View};
 use super::word::{Anchor, CONFIGS, Scale, TIME_MAX, TooEarly, Word};
 use crate::sync::{AtomicU64, Ordering, UnmodelledU64, fence, pause};
 
-/// Pauses before a taker tries again whose word another has replaced: some hundred nanoseconds, in
-/// which that one goes on in its own cache. Nobody is waited for.
-const PAUSES: u32 = 8;
+/// Pauses of a taker who has met others, once it has what it came for: some hundred nanoseconds, in
+/// which they go on in their own caches. Nobody is waited for.
+const PAUSES: u32 = 32;
 
 #[derive(Debug)]
 pub(super) struct WordCell {
@@ -45,18 +45,41 @@ impl WordCell {
     /// was decided, and [`update`](Self::update) is to be asked.
     #[inline]
     pub(super) fn take(&self, n: u64, floor: u64, now: u64) -> Option<Result<(), TooEarly>> {
+        match self.try_take(n, floor, now)? {
+            Ok(true) => Some(Ok(())),
+            Ok(false) => self.take_among_others(n, floor, now),
+            Err(early) => Some(Err(early)),
+        }
+    }
+
+    /// As [`take`](Self::take), for who has met others: tries at once again, since to fail has
+    /// brought the word here, and then leaves it to them for a moment.
+    #[cold]
+    fn take_among_others(&self, n: u64, floor: u64, now: u64) -> Option<Result<(), TooEarly>> {
         loop {
-            // The word first: if the rest is of a later generation, its replacement fails.
-            let word = self.load();
-            // Relaxed: a hint. It lets the scale be read without waiting for the word.
-            let words = self.generations.words(self.hint.load_relaxed());
-            match words.take(word, n, floor, now)? {
-                Ok(Some(next)) if !self.swap(word, next) => pause(PAUSES),
-                // Without a limit nothing is written that would tell: and the hint may be old.
-                Ok(None) if !self.is_in_force(words.zero) => return None,
-                Err(_) if !self.is_in_force(words.zero) => {}
-                taken => return Some(taken.map(|_| ())),
+            let taken = self.try_take(n, floor, now)?;
+            if taken.as_ref().is_ok_and(|taken| !taken) {
+                continue;
             }
+            pause(PAUSES);
+            return Some(taken.map(|_| ()));
+        }
+    }
+
+    /// `Ok(false)`: another was faster.
+    #[inline]
+    fn try_take(&self, n: u64, floor: u64, now: u64) -> Option<Result<bool, TooEarly>> {
+        // Relaxed: a hint. It lets the scale be read without waiting for the word.
+        let words = self.generations.words(self.hint.load_relaxed());
+        // The word last: if it is of that generation, so was what was read before. Pairs as in
+        // `is_in_force`.
+        if !cfg!(tollgate_mutant = "take-unfenced") {
+            fence(Ordering::Acquire);
+        }
+        let word = self.load();
+        match words.take(word, n, floor, now)? {
+            Ok(Some(next)) => Some(Ok(self.swap(word, next))),
+            taken => Some(taken.map(|_| true)),
         }
     }
 
@@ -73,7 +96,7 @@ impl WordCell {
                 // they changed, and then the swap fails.
                 Ok((time, output))
                     if time == view.time()
-                        || self.swap(view.word, view.zero.wrapping_add(time)) =>
+                        || self.swap_in_force(view.word, view.zero.wrapping_add(time)) =>
                 {
                     return Ok(output);
                 }
@@ -84,10 +107,15 @@ impl WordCell {
         }
     }
 
-    #[inline]
-    fn swap(&self, word: u64, next: u64) -> bool {
+    /// As [`swap`](Self::swap), where the rest was read after the word.
+    fn swap_in_force(&self, word: u64, next: u64) -> bool {
         // As in `is_in_force`.
         fence(Ordering::Acquire);
+        self.swap(word, next)
+    }
+
+    #[inline]
+    fn swap(&self, word: u64, next: u64) -> bool {
         // Relaxed: taking publishes nothing but the word itself. A replacement of the word
         // continues the release sequence of the store that began the generation, so the Acquire of
         // the next reader still pairs with that.

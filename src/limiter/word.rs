@@ -206,9 +206,8 @@ impl Words {
     /// nothing. `None`: it is not for the hot path to say, as the word is not of this generation,
     /// `now` is too far from the base, or the burst is exceeded.
     ///
-    /// One comparison and one sum lie between the load and the compare-and-swap. A word of another
-    /// generation is too early, since its virtual time is later than any. It wraps only if the
-    /// generation was read while it changed.
+    /// A word that is of this generation was read after the rest, so the rest is right. Of any other
+    /// word the rest may have been read while it changed: then nothing is said.
     #[inline]
     pub(super) fn take(
         &self,
@@ -231,25 +230,21 @@ impl Words {
         let needed = cost.saturating_add(floor.saturating_mul(per_token));
         // Beyond the horizon too if `now` lies before the base.
         let elapsed = now.wrapping_sub(self.base);
-        if elapsed > horizon || needed > depth {
+        let time = word.wrapping_sub(zero);
+        if time > TIME_MAX || elapsed > horizon || needed > depth {
             return None;
         }
         if cost == 0 {
             return Some(Ok(None));
         }
-        let (time, at) = (word.wrapping_sub(zero), elapsed.wrapping_mul(per_nano));
-        // Masked, which changes it only if the pace was read while it was written: so whatever was
-        // read, a word that is admitted is of the generation of this anchor, and then the pace was
-        // that of a generation in force, unless the word changes.
-        let latest = at.wrapping_add(depth - needed) & TIME_MAX;
-        if time <= latest {
-            Some(Ok(Some(word.max(zero.wrapping_add(at)).wrapping_add(cost))))
-        } else if time <= TIME_MAX {
-            let short = time.wrapping_sub(latest);
-            Some(Err(TooEarly { short, per_nano }))
+        let at = elapsed * per_nano;
+        let latest = at + (depth - needed);
+        Some(if time <= latest {
+            Ok(Some(word.max(zero + at) + cost))
         } else {
-            None
-        }
+            let short = time - latest;
+            Err(TooEarly { short, per_nano })
+        })
     }
 }
 
