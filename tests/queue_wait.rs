@@ -7,6 +7,7 @@
 mod tasks;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -47,6 +48,26 @@ fn one_added_key_wakes_one_consumer_the_first() {
         getter.ready().expect("a key").done();
         assert_eq!(queue.stats().ready, 99 - n);
     }
+}
+
+#[test]
+fn whoever_stops_waiting_leaves_nothing_behind() {
+    /// Whether the waker of an operation outlives it.
+    fn outlived(waiting: impl Future) -> bool {
+        let waiting = Polled::pending(waiting);
+        let wakes = Arc::clone(&waiting.wakes);
+        drop(waiting);
+        Arc::strong_count(&wakes) > 1
+    }
+    let (queue, _) = queue(1);
+    assert!(!outlived(queue.get()), "get");
+    queue.try_add(1).unwrap();
+    assert!(!outlived(queue.add(2)), "add");
+    assert!(!outlived(queue.resync()), "resync");
+    let work = queue.try_get().unwrap();
+    assert!(!outlived(work.dirtied()), "dirtied");
+    assert!(!outlived(queue.drain(millis(5))), "drain");
+    work.done();
 }
 
 #[test]

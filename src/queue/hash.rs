@@ -83,3 +83,29 @@ impl std::fmt::Debug for FastHasher {
         f.debug_struct("FastHasher").finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(tollgate_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_number_counts() {
+        let seeded = FastHash::default();
+        let hash = |write: fn(&mut FastHasher, u8), value| {
+            let mut hasher = seeded.build_hasher();
+            write(&mut hasher, value);
+            hasher.finish()
+        };
+        let kinds: [fn(&mut FastHasher, u8); 6] = [
+            |hasher, value| hasher.write(&[value]),
+            |hasher, value| hasher.write_u8(value),
+            |hasher, value| hasher.write_u16(value.into()),
+            |hasher, value| hasher.write_u32(value.into()),
+            |hasher, value| hasher.write_u64(value.into()),
+            |hasher, value| hasher.write_usize(value.into()),
+        ];
+        for (kind, write) in kinds.into_iter().enumerate() {
+            assert_ne!(hash(write, 1), hash(write, 2), "{kind}");
+        }
+    }
+}
