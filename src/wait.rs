@@ -269,10 +269,6 @@ impl Wake for Unpark {
     fn wake(self: Arc<Self>) {
         self.0.unpark();
     }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.0.unpark();
-    }
 }
 
 /// A waker that unparks the calling thread; made once a thread.
@@ -301,10 +297,6 @@ struct Notify {
 
 impl Wake for Notify {
     fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
         // Release, for what was done before the wake-up; pairs with the Acquire in `block_on`.
         self.woken.store(1, Ordering::Release);
         self.thread.unpark();
@@ -324,7 +316,7 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
         if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
             return output;
         }
-        // Acquire pairs with the Release in `wake_by_ref`.
+        // Acquire pairs with the Release in `wake`.
         while notify
             .woken
             .compare_exchange(1, 0, Ordering::Acquire, Ordering::Relaxed)

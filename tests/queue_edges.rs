@@ -65,6 +65,8 @@ fn the_capacity_that_an_error_names_can_be_had() {
     let Err(QueueError::CapacityTooLarge { max }) = WorkQueue::<u64>::new(usize::MAX) else {
         panic!("it is too large")
     };
+    // Every place has a number of 32 bits, and one number means none.
+    assert_eq!(max, u32::MAX as usize - 1);
     assert_eq!(WorkQueue::<u64>::new(max).unwrap().stats().capacity, max);
     assert!(WorkQueue::<u64>::new(max + 1).is_err());
 }
