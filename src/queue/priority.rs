@@ -12,6 +12,7 @@ use std::fmt;
 /// queue.try_add("event").unwrap();
 /// assert_eq!(*queue.try_get().unwrap(), "event");
 /// assert!(Priority::LOW < Priority::DEFAULT && Priority::DEFAULT < Priority::HIGH);
+/// assert_eq!(Priority::LOW.to_string(), "-16");
 /// # Ok::<(), tollgate::QueueError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
