@@ -30,6 +30,11 @@ use crate::wait::Wait;
 /// takes every quota. A wait or a pause for which those bits do not suffice is refused with
 /// [`Denied::TooLong`].
 ///
+/// # Contention
+/// A taker whom another has beaten to the word tries again at once, and pauses for some hundred
+/// nanoseconds when it is done, so that others are not held up in turn. A
+/// [`lease`](RateLimiter::lease) keeps away from the word altogether.
+///
 /// # Memory ordering
 /// Taking a token synchronises with nothing: do not use it to publish data. A thread whose time is
 /// older than what others have used is judged by its own time, which is never in its favour. What
