@@ -2,9 +2,9 @@
 //! [`AtomicTokenBucket`](super::AtomicTokenBucket), without any policy.
 //!
 //! The word is judged by its generation: a base and a scale, from [`Generations`]. They may be read
-//! while they change, but then the generation has ended: the compare-and-swap of the word fails,
-//! or, for a denial, `is_in_force` does. Whoever needs the next generation does what is left to do,
-//! so nobody waits for anybody.
+//! while they change, but then the generation has ended. A word that is read after them says so; if
+//! it was read before, its compare-and-swap fails, or, for a denial, `is_in_force` does. Whoever
+//! needs the next generation does what is left to do, so nobody waits for anybody.
 
 use crossbeam_utils::CachePadded;
 
@@ -57,12 +57,13 @@ impl WordCell {
     #[cold]
     fn take_among_others(&self, n: u64, floor: u64, now: u64) -> Option<Result<(), TooEarly>> {
         loop {
-            let taken = self.try_take(n, floor, now)?;
-            if taken.as_ref().is_ok_and(|taken| !taken) {
-                continue;
+            match self.try_take(n, floor, now)? {
+                Ok(false) => {}
+                decided => {
+                    pause(PAUSES);
+                    return Some(decided.map(|_| ()));
+                }
             }
-            pause(PAUSES);
-            return Some(taken.map(|_| ()));
         }
     }
 
