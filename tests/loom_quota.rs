@@ -66,15 +66,23 @@ fn two_takers_and_a_change() {
 
 #[test]
 fn a_configuration_that_is_written_anew_misleads_nobody() {
-    // The fourth change writes where the first configuration stood. By its burst and the word of
-    // the first there would be no token, but at each moment there is one. Bounded by two
-    // preemptions: many steps, in which the taker stalls once.
-    explore("acquire x set_quota x 4", Some(2), || {
+    // The one is the hot path, the other never is.
+    written_anew("acquire x set_quota x 4", |bucket| take(bucket, &[0]));
+    written_anew("acquire_up_to x set_quota x 4", |bucket| {
+        bucket.try_acquire_up_to_at(1, Timestamp::ZERO)
+    });
+}
+
+/// The fourth change writes where the first configuration stood. By its burst and the word of the
+/// first there would be no token, but at each moment there is one. Bounded by two preemptions: many
+/// steps, in which the taker stalls once.
+fn written_anew(name: &'static str, take_one: fn(&AtomicTokenBucket<ManualClock>) -> u64) {
+    explore(name, Some(2), move || {
         let bucket = bucket("1/h burst 2");
         assert_eq!(take(&bucket, &[0]), 1);
         let taker = {
             let bucket = Arc::clone(&bucket);
-            thread::spawn(move || take(&bucket, &[0]))
+            thread::spawn(move || take_one(&bucket))
         };
         for burst in [2, 2, 2, 1] {
             let quota = quota("1/h").burst(burst).unwrap();
