@@ -92,18 +92,17 @@ impl WordCell {
     ) -> Result<T, E> {
         loop {
             let view = self.view_by_word(now);
-            match decide(&view) {
-                // What costs nothing needs no write. It wraps only on values that were read while
-                // they changed, and then the swap fails.
-                Ok((time, output))
-                    if time == view.time()
-                        || self.swap_in_force(view.word, view.zero.wrapping_add(time)) =>
-                {
-                    return Ok(output);
+            let decided = decide(&view);
+            let stands = match &decided {
+                // It wraps only on values that were read while they changed, and then this fails.
+                Ok((time, _)) if *time != view.time() => {
+                    self.swap_in_force(view.word, view.zero.wrapping_add(*time))
                 }
-                Err(denied) if self.is_in_force(view.zero) => return Err(denied),
-                // Decided by what is no longer so.
-                _ => {}
+                // Nothing is written that would tell.
+                _ => self.is_in_force(view.zero),
+            };
+            if stands {
+                return decided.map(|(_, output)| output);
             }
         }
     }
@@ -232,5 +231,36 @@ impl WordCell {
                 self.advance(word, anchor, next);
             }
         }
+    }
+}
+
+#[cfg(all(test, not(tollgate_loom)))]
+mod tests {
+    use std::cell::Cell;
+    use std::convert::Infallible;
+
+    use super::*;
+    use crate::limiter::CarryOver;
+    use crate::quota::Units;
+
+    #[test]
+    fn what_costs_nothing_is_decided_anew_if_the_quota_changed_meanwhile() {
+        let units = Units {
+            per_nano: 1,
+            per_token: 1_000,
+            burst: 1,
+        };
+        let cell = WordCell::new(&Scale::new(units).unwrap());
+        let looks = Cell::new(0);
+        let decide = |view: &View| {
+            looks.set(looks.get() + 1);
+            if looks.get() == 1 {
+                let same = |scale: &Scale| Ok::<_, Infallible>(*scale);
+                let Ok(()) = cell.configure(Change::new(CarryOver::Tokens), || 0, same);
+            }
+            Ok::<_, Infallible>((view.time(), view.zero))
+        };
+        let Ok(zero) = cell.update(0, decide);
+        assert_eq!((looks.get(), zero), (2, TIME_MAX + 1));
     }
 }

@@ -206,8 +206,8 @@ impl Words {
     /// nothing. `None`: it is not for the hot path to say, as the word is not of this generation,
     /// `now` is too far from the base, or the burst is exceeded.
     ///
-    /// A word that is of this generation was read after the rest, so the rest is right. Of any other
-    /// word the rest may have been read while it changed: then nothing is said.
+    /// The word is to be read after the rest: if it is of this generation, the rest is right. Else
+    /// the rest may have been read while it changed, and nothing is computed from it.
     #[inline]
     pub(super) fn take(
         &self,
