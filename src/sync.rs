@@ -195,6 +195,13 @@ pub(crate) fn pause(times: u32) {
     let _ = times;
 }
 
+/// Asks for the line of memory at an address, any address: nothing is read, and nothing waits.
+/// `core::hint::prefetch_read`, once that is stable.
+#[inline]
+pub(crate) fn prefetch(address: *const u8) {
+    branches::prefetch_read_data::<u8, 0>(address);
+}
+
 /// Threads, and how they wait.
 #[allow(clippy::disallowed_methods, reason = "this is where they come in")]
 pub(crate) mod thread {

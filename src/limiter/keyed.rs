@@ -11,6 +11,7 @@ mod rate;
 mod seats;
 mod shard;
 mod table;
+mod whereabouts;
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -24,10 +25,12 @@ pub use handle::KeyHandle;
 use self::generation::{Generation, Generations};
 use self::seats::{Seats, layout};
 use self::shard::{Hashed, Shard};
+use self::table::Slot;
+use self::whereabouts::Whereabouts;
 use super::gate::Gate;
 use crate::clock::{Clock, SystemClock};
 use crate::quota::{Quota, QuotaError};
-use crate::sync::{AtomicU64, Mutex, Ordering, RwLock, RwLockWriteGuard};
+use crate::sync::{AtomicU64, Mutex, Ordering, RwLock, RwLockWriteGuard, UnmodelledU64};
 
 /// An exact token bucket for each key, in bounded memory.
 ///
@@ -45,8 +48,9 @@ use crate::sync::{AtomicU64, Mutex, Ordering, RwLock, RwLockWriteGuard};
 ///
 /// # When it is full
 /// A new key takes the place of one whose bucket is full again: nobody can tell that from a bucket
-/// that was never used. Each new key looks at a few places only, in the order of a clock hand, so
-/// that nothing ever takes long and nothing has to run in the background. If it finds none, it is
+/// that was never used. Each new key looks at a few places only, those where it would be and then
+/// those that a clock hand comes to, so that nothing ever takes long and nothing has to run in the
+/// background. If it finds none, it is
 /// denied with [`Denied::TooManyKeys`](super::Denied::TooManyKeys), or shares one bucket with all others that found none, as
 /// [`OnFull`] says; [`stats`](Self::stats) counts them. Keys that are in use keep their places.
 ///
@@ -93,7 +97,10 @@ pub struct KeyedLimiter<K, S = RandomState, C = SystemClock> {
 }
 
 /// A shard and its locks.
+#[repr(C)]
 struct Guarded<K> {
+    /// Of the shard's table: before its lock, in one line of memory with it.
+    whereabouts: UnmodelledU64,
     shard: RwLock<Shard<K>>,
     gate: Gate,
 }
@@ -160,6 +167,7 @@ impl<K, S, C> KeyedLimiter<K, S, C> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let guarded = |_| {
             CachePadded::new(Guarded {
+                whereabouts: UnmodelledU64::new(0),
                 shard: RwLock::new(Shard::new(first, limit, 0)),
                 gate: Gate::new(),
             })
@@ -356,6 +364,9 @@ impl<K: Hash, S: BuildHasher, C> KeyedLimiter<K, S, C> {
         Q: Hash + Eq + ?Sized,
     {
         let hash = self.hasher.hash_one(key);
+        // Whatever is done next looks for it: memory comes while the clock is read and a lock taken.
+        let word = self.shards[self.shard_of(hash)].whereabouts.load_relaxed();
+        Whereabouts::from_word(word).ask::<Slot<K>>(hash);
         KeyHandle::new(self, Hashed { hash, key })
     }
 

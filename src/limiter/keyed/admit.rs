@@ -193,8 +193,8 @@ impl<K: Hash, S: BuildHasher, C> KeyedLimiter<K, S, C> {
             self.move_base(now);
             return self.update(key, now, decide, note);
         }
-        let has_seat =
-            !shard.is_full() && self.seats.take() || self.evict(&mut shard, now, &mut gone);
+        let has_seat = !shard.is_full() && self.seats.take()
+            || self.evict(&mut shard, Some(key.hash), now, &mut gone);
         if !has_seat {
             drop(shard);
             if !self.evict_elsewhere(now, &mut gone) {
@@ -217,7 +217,9 @@ impl<K: Hash, S: BuildHasher, C> KeyedLimiter<K, S, C> {
         let change = decided.inspect_err(|_| self.seats.free(1))?;
         match change.kept {
             Kept::Unplaced => {
-                shard.place(key, change.full_at, |key| self.hasher.hash_one(key));
+                let at = shard.place(key, change.full_at, |key| self.hasher.hash_one(key));
+                let guarded = &self.shards[self.shard_of(key.hash)];
+                guarded.whereabouts.store_relaxed(at.word());
             }
             Kept::Yes => self.seats.free(1),
             Kept::Beyond => {
@@ -235,12 +237,18 @@ impl<K: Hash, S: BuildHasher, C> KeyedLimiter<K, S, C> {
         // Relaxed: a count.
         let next = self.seats.next.fetch_add(1, Ordering::Relaxed);
         let other = usize::try_from(next % self.shards.len() as u64).unwrap_or(0);
-        self.evict(&mut self.lock(other), now, gone)
+        self.evict(&mut self.lock(other), None, now, gone)
     }
 
-    /// Lets one bucket or more go, to make room for another.
-    fn evict(&self, shard: &mut Shard<K>, now: Timestamp, gone: &mut Gone<K>) -> bool {
-        shard.sweep(now, self.carry(), gone);
+    /// Lets one bucket or more go, to make room for another: near where that will be, if it can.
+    fn evict(
+        &self,
+        shard: &mut Shard<K>,
+        near: Option<u64>,
+        now: Timestamp,
+        gone: &mut Gone<K>,
+    ) -> bool {
+        shard.sweep(near, now, self.carry(), gone);
         if let Some(spare) = gone.len().checked_sub(1) {
             self.seats.free(spare as u64);
         }
@@ -264,7 +272,9 @@ impl<K: Hash, S: BuildHasher, C> KeyedLimiter<K, S, C> {
             let change = shared.update(SHARED, self.carry(), &decide)?;
             match change.kept {
                 Kept::Yes => {}
-                Kept::Unplaced => shared.place(SHARED, change.full_at, |()| SHARED.hash),
+                Kept::Unplaced => {
+                    shared.place(SHARED, change.full_at, |()| SHARED.hash);
+                }
                 Kept::Beyond => {
                     drop(shared);
                     self.move_base(now);

@@ -11,6 +11,7 @@ use super::generation::{Carry, Generation, Generations};
 use super::own::{Own, OwnQuotas};
 use super::rate::{Decided, Instant, Rate, View};
 use super::table::{Bucket, Gone, Table};
+use super::whereabouts::Whereabouts;
 use crate::clock::Timestamp;
 use crate::limiter::ledger::{DebtId, Most};
 use crate::limiter::word::TooEarly;
@@ -322,20 +323,32 @@ impl<K> Shard<K> {
         key: Hashed<'_, Q>,
         full_at: Instant,
         hasher: impl Fn(&K) -> u64,
-    ) where
+    ) -> Whereabouts
+    where
         Q: ToOwned<Owned = K> + ?Sized,
     {
         let word = self.generation.pack(full_at);
         self.table
-            .insert(key.hash, key.key.to_owned(), word, hasher);
+            .insert(key.hash, key.key.to_owned(), word, hasher)
     }
 
-    /// Looks at the next few buckets, and lets those go that are from `now` on the same as those of
-    /// absent keys.
-    pub(super) fn sweep(&mut self, now: Timestamp, carry: impl Carry, gone: &mut Gone<K>) {
+    /// Looks at a few buckets, those near a hash first, and lets go what is from `now` on the same
+    /// as the buckets of absent keys.
+    pub(super) fn sweep(
+        &mut self,
+        near: Option<u64>,
+        now: Timestamp,
+        carry: impl Carry,
+        gone: &mut Gone<K>,
+    ) {
         let before = gone.len();
         let mut may_go = may_go(&self.generation, &mut self.absent, now, carry);
-        self.table.sweep(|word| may_go(word), gone);
+        if let Some(hash) = near {
+            self.table.sweep_near(hash, |word| may_go(word), gone);
+        }
+        if gone.len() == before {
+            self.table.sweep(|word| may_go(word), gone);
+        }
         drop(may_go);
         self.evicted += (gone.len() - before) as u64;
     }

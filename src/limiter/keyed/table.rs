@@ -1,10 +1,9 @@
 //! The buckets of a shard: a hash table of bounded size that a clock hand goes round.
 
-use std::hint::black_box;
-
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
+use super::whereabouts::Whereabouts;
 use crate::sync::{AtomicU64, Ordering};
 
 /// A bucket, eight bytes. Whoever has the table to himself may store it; those who share it replace
@@ -42,7 +41,7 @@ impl Bucket {
 }
 
 /// A key with its bucket.
-type Slot<K> = (K, Bucket);
+pub(super) type Slot<K> = (K, Bucket);
 
 /// Places that one sweep looks at, and those that are looked at together.
 const LOOKS: usize = 16;
@@ -88,23 +87,19 @@ impl<K> Table<K> {
 
     #[inline]
     pub(super) fn find(&self, hash: u64, is: impl Fn(&K) -> bool) -> Option<&Bucket> {
-        self.touch(hash);
         self.slots
             .find(hash, |(key, _)| is(key))
             .map(|(_, bucket)| bucket)
     }
 
-    /// Reads from where a key is if it met no other, and waits for nothing: memory is asked for it at
-    /// once with the tags, and not only when they have said where to look.
-    #[expect(clippy::cast_possible_truncation, reason = "the low bits are meant")]
-    #[inline]
-    fn touch(&self, hash: u64) {
-        let home = hash as usize & self.slots.num_buckets().wrapping_sub(1);
-        black_box(self.slots.get_bucket(home).map(|(_, bucket)| bucket.get()));
-    }
-
-    /// Adds a key that is not there.
-    pub(super) fn insert(&mut self, hash: u64, key: K, word: u64, hasher: impl Fn(&K) -> u64) {
+    /// Adds a key that is not there. The table may have moved.
+    pub(super) fn insert(
+        &mut self,
+        hash: u64,
+        key: K,
+        word: u64,
+        hasher: impl Fn(&K) -> u64,
+    ) -> Whereabouts {
         // Without room to grow into, the table would double: what keys that are gone have left
         // behind is cleared instead.
         if self.slots.capacity() == self.len() && self.slots.num_buckets() >= self.most_buckets {
@@ -114,8 +109,10 @@ impl<K> Table<K> {
             }
             self.slots = fresh;
         }
-        self.slots
-            .insert_unique(hash, (key, Bucket::new(word)), |(key, _)| hasher(key));
+        let slot = (key, Bucket::new(word));
+        let entry = self.slots.insert_unique(hash, slot, |(key, _)| hasher(key));
+        let (slot, index) = (std::ptr::from_ref(entry.get()), entry.bucket_index());
+        Whereabouts::of(slot, index, self.slots.num_buckets())
     }
 
     /// Takes a key out, with the word of its bucket.
@@ -123,6 +120,28 @@ impl<K> Table<K> {
         let entry = self.slots.find_entry(hash, |(key, _)| is(key)).ok()?;
         let (key, bucket) = entry.remove().0;
         Some((key, bucket.get()))
+    }
+
+    /// Takes one key out that may go, of those that are where `hash` would be.
+    #[expect(clippy::cast_possible_truncation, reason = "the low bits are meant")]
+    pub(super) fn sweep_near(
+        &mut self,
+        hash: u64,
+        mut may_go: impl FnMut(&mut u64) -> bool,
+        gone: &mut Gone<K>,
+    ) {
+        let mask = self.slots.num_buckets().wrapping_sub(1);
+        for near in 0..TOGETHER {
+            let place = (hash as usize).wrapping_add(near) & mask;
+            let slot = self.slots.get_bucket(place);
+            let Some(word) = slot.map(|(_, bucket)| bucket.get()) else {
+                continue;
+            };
+            self.evict(place, word, &mut may_go, gone);
+            if !gone.is_empty() {
+                break;
+            }
+        }
     }
 
     /// Moves the clock hand over a few places and takes out what may go.
@@ -136,18 +155,31 @@ impl<K> Table<K> {
                 (self.hand, slot.map(|(_, bucket)| bucket.get()))
             });
             for (place, word) in looks {
-                let Some(mut word) = word else { continue };
-                if may_go(&mut word) {
-                    if let Ok(slot) = self.slots.get_bucket_entry(place) {
-                        gone.push(slot.remove().0.0);
-                    }
-                } else if let Some((_, bucket)) = self.slots.get_bucket(place) {
-                    bucket.set(word);
+                if let Some(word) = word {
+                    self.evict(place, word, &mut may_go, gone);
                 }
             }
             if !gone.is_empty() {
                 break;
             }
+        }
+    }
+
+    /// Takes the key of a place out if its bucket may go, which else is what `may_go` has made of it.
+    #[inline]
+    fn evict(
+        &mut self,
+        place: usize,
+        mut word: u64,
+        may_go: &mut impl FnMut(&mut u64) -> bool,
+        gone: &mut Gone<K>,
+    ) {
+        if may_go(&mut word) {
+            if let Ok(slot) = self.slots.get_bucket_entry(place) {
+                gone.push(slot.remove().0.0);
+            }
+        } else if let Some((_, bucket)) = self.slots.get_bucket(place) {
+            bucket.set(word);
         }
     }
 
@@ -184,29 +216,94 @@ mod tests {
         (product ^ product >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93)
     }
 
+    fn flooded(keys: usize, sweep: impl Fn(&mut Table<u64>, u64, &mut Gone<u64>)) -> Table<u64> {
+        let mut table = Table::new(keys);
+        let mut gone = Gone::new();
+        for key in 0..20 * keys as u64 {
+            if table.is_full() {
+                sweep(&mut table, hash(key), &mut gone);
+                gone.clear();
+            }
+            assert!(!table.is_full(), "every bucket may go");
+            table.insert(hash(key), key, 0, |key| hash(*key));
+        }
+        table
+    }
+
     #[test]
     fn a_flood_leaves_the_table_evenly_full() {
         const LIMIT: usize = 12_288;
-        let mut table = Table::new(LIMIT);
-        let mut gone = Gone::new();
-        for key in 0..20 * LIMIT as u64 {
-            if table.is_full() {
-                table.sweep(|_| true, &mut gone);
-                assert!(!gone.is_empty(), "every bucket may go");
-                gone.clear();
+        let by_hand = flooded(LIMIT, |table, _, gone| table.sweep(|_| true, gone));
+        let near = flooded(LIMIT, |table, hash, gone| {
+            table.sweep_near(hash, |_| true, gone);
+            if gone.is_empty() {
+                table.sweep(|_| true, gone);
             }
-            table.insert(hash(key), key, 0, |key| hash(*key));
+        });
+        for table in [by_hand, near] {
+            let places = table.slots.num_buckets();
+            let taken = |from: usize| {
+                let part = from..from + places / 16;
+                part.filter(|place| table.slots.get_bucket(*place).is_some())
+                    .count()
+            };
+            for from in (0..places).step_by(places / 16) {
+                let (taken, mean) = (taken(from), table.len() / 16);
+                assert!(taken.abs_diff(mean) < mean / 8, "{taken} of {mean}");
+            }
+        }
+    }
+
+    #[test]
+    fn near_a_hash_one_goes_that_may_and_the_others_are_brought_up_to_date() {
+        let mut table = Table::new(100);
+        for key in 0..100 {
+            table.insert(7, key, 0, |_| 7);
+        }
+        // All of one hash, they are side by side from there on.
+        let there = |place| table.slots.get_bucket(place).unwrap().0;
+        let there: [u64; TOGETHER] = std::array::from_fn(|near| there(7 + near));
+        let mut gone = Gone::new();
+        let mut looks = 0;
+        let third = |word: &mut u64| {
+            *word += 1;
+            looks += 1;
+            looks == 3
+        };
+        table.sweep_near(7, third, &mut gone);
+        assert_eq!(gone.as_slice(), [there[2]]);
+        let changed = table.iter().filter(|(_, word)| *word > 0);
+        let changed: Vec<u64> = changed.map(|(key, _)| *key).collect();
+        assert_eq!(changed.len(), 2);
+        assert!(there[..2].iter().all(|key| changed.contains(key)));
+        gone.clear();
+        looks = 0;
+        let none = |_: &mut u64| {
+            looks += 1;
+            false
+        };
+        table.sweep_near(7, none, &mut gone);
+        assert_eq!((looks, gone.len(), table.len()), (TOGETHER - 1, 0, 99));
+    }
+
+    #[test]
+    fn every_place_tells_where_its_table_is() {
+        let mut table = Table::new(5_000);
+        let mut at = Whereabouts::from_word(0);
+        for key in 0..5_000 {
+            at = table.insert(hash(key), key, 0, |key| hash(*key));
         }
         let places = table.slots.num_buckets();
-        let taken = |from: usize| {
-            let part = from..from + places / 16;
-            part.filter(|place| table.slots.get_bucket(*place).is_some())
-                .count()
-        };
-        for from in (0..places).step_by(places / 16) {
-            let (taken, mean) = (taken(from), table.len() / 16);
-            assert!(taken.abs_diff(mean) < mean / 8, "{taken} of {mean}");
+        let slots = (0..places).filter_map(|place| Some((place, table.slots.get_bucket(place)?)));
+        let mut addresses = Vec::new();
+        for (place, slot) in slots {
+            assert_eq!(Whereabouts::of(slot, place, places), at);
+            addresses.push(std::ptr::from_ref(slot).addr() + (place + 1) * size_of_val(slot));
         }
+        assert_eq!(addresses.len(), 5_000);
+        let tags = addresses[0];
+        assert!(addresses.iter().all(|address| *address == tags));
+        assert_eq!(at.word(), (tags as u64) << 8 | u64::from(places.ilog2()));
     }
 
     #[test]
