@@ -11,7 +11,6 @@ mod rate;
 mod seats;
 mod shard;
 mod table;
-mod whereabouts;
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -26,11 +25,11 @@ use self::generation::{Generation, Generations};
 use self::seats::{Seats, layout};
 use self::shard::{Hashed, Shard};
 use self::table::Slot;
-use self::whereabouts::Whereabouts;
 use super::gate::Gate;
 use crate::clock::{Clock, SystemClock};
 use crate::quota::{Quota, QuotaError};
-use crate::sync::{AtomicU64, Mutex, Ordering, RwLock, RwLockWriteGuard, UnmodelledU64};
+use crate::sync::{AtomicU64, Mutex, Ordering, RwLock, RwLockWriteGuard};
+use crate::whereabouts::Signpost;
 
 /// An exact token bucket for each key, in bounded memory.
 ///
@@ -96,11 +95,14 @@ pub struct KeyedLimiter<K, S = RandomState, C = SystemClock> {
     clock: C,
 }
 
+/// So many lines of places are asked for: most keys are in the first, which has four of 16 bytes.
+const LINES: usize = 3;
+
 /// A shard and its locks.
 #[repr(C)]
 struct Guarded<K> {
     /// Of the shard's table: before its lock, in one line of memory with it.
-    whereabouts: UnmodelledU64,
+    whereabouts: Signpost,
     shard: RwLock<Shard<K>>,
     gate: Gate,
 }
@@ -167,7 +169,7 @@ impl<K, S, C> KeyedLimiter<K, S, C> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let guarded = |_| {
             CachePadded::new(Guarded {
-                whereabouts: UnmodelledU64::new(0),
+                whereabouts: Signpost::new(),
                 shard: RwLock::new(Shard::new(first, limit, 0)),
                 gate: Gate::new(),
             })
@@ -365,8 +367,8 @@ impl<K: Hash, S: BuildHasher, C> KeyedLimiter<K, S, C> {
     {
         let hash = self.hasher.hash_one(key);
         // Whatever is done next looks for it: memory comes while the clock is read and a lock taken.
-        let word = self.shards[self.shard_of(hash)].whereabouts.load_relaxed();
-        Whereabouts::from_word(word).ask::<Slot<K>>(hash);
+        let at = self.shards[self.shard_of(hash)].whereabouts.read();
+        at.ask::<Slot<K>>(hash, LINES);
         KeyHandle::new(self, Hashed { hash, key })
     }
 

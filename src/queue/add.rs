@@ -134,7 +134,7 @@ impl<K: HashKey + Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
         let keys = keys.map(|key| (self.0.hash(&key), Some(key), Ok(Added::New)));
         let mut keys: Vec<_> = keys.collect();
         let now = self.0.clock.now();
-        self.0.with_state(|state| {
+        self.0.with_adder(|state| {
             let machine = &mut state.machine;
             for (hash, key, added) in &mut keys {
                 *added = machine.add(*hash, key, options, Room::Free, now);
@@ -351,7 +351,7 @@ impl<K: Eq, C, S> Add<'_, K, C, S> {
     ) -> Option<Result<Added, Refused>> {
         let shared = self.shared;
         let in_time = self.deadline.is_none_or(|deadline| now < deadline);
-        shared.with_state(|state| {
+        shared.with_adder(|state| {
             let room = match self.place {
                 Some(place) if in_time && !state.adders.was_woken(place) => {
                     state.adders.wait_on(place, waker);

@@ -13,6 +13,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::limiter::RateLimiter;
 use crate::observe::Observer;
 use crate::sync::Mutex;
+use crate::whereabouts::Signpost;
 
 /// Builds a [`WorkQueue`]; from [`WorkQueue::builder`].
 ///
@@ -328,6 +329,7 @@ impl<K, C, S> QueueBuilder<K, C, S> {
         }
         Ok(WorkQueue(Arc::new(Shared {
             state: Mutex::new(State::new(Machine::new(self.limits))),
+            index_at: Signpost::new(),
             clock: self.clock,
             hasher: self.hasher,
             backoff: self.backoff,

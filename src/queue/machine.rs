@@ -15,6 +15,7 @@ use super::wheel::Wheel;
 use crate::arena::{Arena, Index};
 use crate::clock::Timestamp;
 use crate::list::List;
+use crate::whereabouts::Whereabouts;
 
 /// What a queue is told when it is built, and never after.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +31,8 @@ pub(super) struct Machine<K> {
     pub(super) entries: Arena<Entry<K>>,
     /// Finds the entry of a key.
     pub(super) index: HashTable<Index>,
+    /// Where it is.
+    pub(super) index_at: Whereabouts,
     pub(super) ready: Bands,
     /// In the order in which they were started.
     pub(super) processing: List,
@@ -65,6 +68,7 @@ impl<K> Machine<K> {
         Self {
             entries: Arena::new(),
             index: HashTable::new(),
+            index_at: Whereabouts::UNKNOWN,
             ready: Bands::new(),
             processing: List::new(),
             processing_len: 0,
@@ -350,6 +354,10 @@ impl<K: Clone> Machine<K> {
     pub(super) fn start(&mut self, turn: Turn, key: K, now: Timestamp) -> Started<K> {
         let key = ManuallyDrop::new(key);
         let (index, slots) = (turn.index, self.entries.slots_mut());
+        // When that is finished, it is looked for in the index.
+        if let Some(next) = slots.get(slots[index as usize].links.next as usize) {
+            self.index_at.ask::<Index>(next.hash.spread(), 1);
+        }
         self.ready.take(slots, turn);
         self.processing.push_back(slots, index);
         self.processing_len += 1;

@@ -44,7 +44,7 @@ impl<K: Hash + Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
         let (hash, options) = (self.0.hash(&key), options.into());
         let now = self.0.clock.now();
         let mut key = Some(key);
-        let added = self.0.with_state(|state| {
+        let added = self.0.with_adder(|state| {
             let added = state.machine.add(hash, &mut key, options, Room::Free, now);
             if matches!(added, Err(Refused::Full)) {
                 state.missed = state.missed.saturating_add(1);

@@ -17,9 +17,12 @@ use crate::clock::{Clock, Timestamp};
 use crate::limiter::RateLimiter;
 use crate::observe::Observer;
 use crate::sync::{Mutex, MutexGuard};
+use crate::whereabouts::Signpost;
 
 pub(super) struct Shared<K, C, S> {
     pub(super) state: Mutex<State<K>>,
+    /// Where the index is.
+    pub(super) index_at: Signpost,
     pub(super) clock: C,
     pub(super) hasher: S,
     pub(super) backoff: Box<dyn Backoff>,
@@ -85,6 +88,16 @@ impl<K, C, S> Shared<K, C, S> {
         change(self.change().state())
     }
 
+    /// As [`with_state`](Self::with_state), where keys may be added and the index may move.
+    #[inline]
+    pub(super) fn with_adder<T>(&self, add: impl FnOnce(&mut State<K>) -> T) -> T {
+        self.with_state(|state| {
+            let added = add(state);
+            self.index_at.point_to(state.machine.index_at);
+            added
+        })
+    }
+
     /// Locks, until what comes back is dropped: then it settles.
     #[inline]
     pub(super) fn change(&self) -> Change<K, MutexGuard<'_, State<K>>> {
@@ -138,7 +151,10 @@ impl<K, C, S> Shared<K, C, S> {
 impl<K, C, S: BuildHasher> Shared<K, C, S> {
     #[inline]
     pub(super) fn hash<Q: HashKey + ?Sized>(&self, key: &Q) -> Hash {
-        Hash::new(self.hasher.hash_one(key))
+        let hash = Hash::new(self.hasher.hash_one(key));
+        // Whatever is done next looks for it: memory comes while the clock is read and the lock taken.
+        self.index_at.read().ask::<Index>(hash.spread(), 1);
+        hash
     }
 }
 
@@ -204,7 +220,7 @@ impl<K: HashKey + Eq, C: Clock, S: BuildHasher> Shared<K, C, S> {
         let hash = self.hash(&key);
         let now = self.clock.now();
         let mut key = Some(key);
-        let added = self.with_state(|state| {
+        let added = self.with_adder(|state| {
             let machine = &mut state.machine;
             machine.add(hash, &mut key, options, room, now)
         });

@@ -219,7 +219,7 @@ impl<K: Hash, S: BuildHasher, C> KeyedLimiter<K, S, C> {
             Kept::Unplaced => {
                 let at = shard.place(key, change.full_at, |key| self.hasher.hash_one(key));
                 let guarded = &self.shards[self.shard_of(key.hash)];
-                guarded.whereabouts.store_relaxed(at.word());
+                guarded.whereabouts.point_to(at);
             }
             Kept::Yes => self.seats.free(1),
             Kept::Beyond => {

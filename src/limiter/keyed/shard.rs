@@ -11,12 +11,12 @@ use super::generation::{Carry, Generation, Generations};
 use super::own::{Own, OwnQuotas};
 use super::rate::{Decided, Instant, Rate, View};
 use super::table::{Bucket, Gone, Table};
-use super::whereabouts::Whereabouts;
 use crate::clock::Timestamp;
 use crate::limiter::ledger::{DebtId, Most};
 use crate::limiter::word::TooEarly;
 use crate::limiter::{CarryOver, Denied};
 use crate::quota::{Quota, QuotaError};
+use crate::whereabouts::Whereabouts;
 
 #[derive(Debug)]
 pub(super) struct Shard<K> {

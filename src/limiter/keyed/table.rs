@@ -3,8 +3,8 @@
 use hashbrown::HashTable;
 use smallvec::SmallVec;
 
-use super::whereabouts::Whereabouts;
 use crate::sync::{AtomicU64, Ordering};
+use crate::whereabouts::Whereabouts;
 
 /// A bucket, eight bytes. Whoever has the table to himself may store it; those who share it replace
 /// it. Relaxed throughout: it publishes nothing, and the table itself is behind a lock.
@@ -284,26 +284,6 @@ mod tests {
         };
         table.sweep_near(7, none, &mut gone);
         assert_eq!((looks, gone.len(), table.len()), (TOGETHER - 1, 0, 99));
-    }
-
-    #[test]
-    fn every_place_tells_where_its_table_is() {
-        let mut table = Table::new(5_000);
-        let mut at = Whereabouts::from_word(0);
-        for key in 0..5_000 {
-            at = table.insert(hash(key), key, 0, |key| hash(*key));
-        }
-        let places = table.slots.num_buckets();
-        let slots = (0..places).filter_map(|place| Some((place, table.slots.get_bucket(place)?)));
-        let mut addresses = Vec::new();
-        for (place, slot) in slots {
-            assert_eq!(Whereabouts::of(slot, place, places), at);
-            addresses.push(std::ptr::from_ref(slot).addr() + (place + 1) * size_of_val(slot));
-        }
-        assert_eq!(addresses.len(), 5_000);
-        let tags = addresses[0];
-        assert!(addresses.iter().all(|address| *address == tags));
-        assert_eq!(at.word(), (tags as u64) << 8 | u64::from(places.ilog2()));
     }
 
     #[test]
