@@ -9,6 +9,7 @@ mod exact;
 mod keyed_model;
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
 use exact::Exact;
@@ -242,6 +243,44 @@ fn a_cancelled_reservation_gives_back_what_it_took() {
     limiter.remove("ada");
     kept.cancel();
     assert_eq!(ada.available(), 1);
+}
+
+/// Hashes everything to one number, as somebody who knows the seed could have it.
+#[derive(Default)]
+struct Flooded;
+
+impl Hasher for Flooded {
+    fn write(&mut self, _: &[u8]) {}
+
+    fn finish(&self) -> u64 {
+        7
+    }
+}
+
+#[test]
+fn keys_that_collide_are_exact_and_bounded_and_known_ones_keep_working() {
+    const CAPACITY: usize = 1_000;
+    let builder = KeyedLimiter::<u64>::builder("1/s burst 2".parse().unwrap(), CAPACITY);
+    let limiter = builder.hasher(BuildHasherDefault::<Flooded>::default());
+    let limiter = limiter.build().unwrap();
+    let takes = |key: u64, now: u64| limiter.key(&key).try_acquire_at(1, at(now));
+    // All want the places of one shard, and nothing is full again yet.
+    let placed = (0..5_000).filter(|key| takes(*key, 0).is_ok()).count();
+    assert_eq!(limiter.len(), placed);
+    assert!((1..CAPACITY).contains(&placed), "{placed}");
+    assert_eq!(limiter.stats().overflowed, 5_000 - placed as u64);
+    for key in 0..placed as u64 {
+        assert_eq!(takes(key, 0), Ok(()), "{key} has one more");
+        let wait = Denied::NotYet {
+            retry_after: Duration::from_secs(1),
+        };
+        assert_eq!(takes(key, 0), Err(wait));
+    }
+    // Full again, each gives way to a new one.
+    let later = 10 * SECOND;
+    assert!((5_000..5_000 + placed as u64).all(|key| takes(key, later).is_ok()));
+    assert_eq!(limiter.stats().evicted, placed as u64);
+    assert_eq!(takes(0, later), Err(Denied::TooManyKeys));
 }
 
 #[test]
