@@ -82,8 +82,8 @@ fn tick_of(source: &quanta::Clock) -> u64 {
     }
 }
 
-/// Ticks in nanoseconds, as `delta_as_nanos` has them. That shifts by a number that it looks up, which
-/// takes two of the thirteen nanoseconds of a clock read.
+/// Ticks in nanoseconds, as `delta_as_nanos` has them. That shifts by a number of bits that it looks
+/// up, which takes two of the thirteen nanoseconds of a clock read.
 #[inline]
 const fn scaled(ticks: u64, tick: u64) -> u64 {
     ((ticks as u128 * tick as u128) >> 64) as u64

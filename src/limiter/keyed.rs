@@ -49,9 +49,10 @@ use crate::whereabouts::Signpost;
 /// A new key takes the place of one whose bucket is full again: nobody can tell that from a bucket
 /// that was never used. Each new key looks at a few places only, those where it would be and then
 /// those that a clock hand comes to, so that nothing ever takes long and nothing has to run in the
-/// background. If it finds none, it is
-/// denied with [`Denied::TooManyKeys`](super::Denied::TooManyKeys), or shares one bucket with all others that found none, as
-/// [`OnFull`] says; [`stats`](Self::stats) counts them. Keys that are in use keep their places.
+/// background. If it finds none, it is denied with
+/// [`Denied::TooManyKeys`](super::Denied::TooManyKeys), or shares one bucket with all others that
+/// found none, as [`OnFull`] says; [`stats`](Self::stats) counts them. Keys that are in use keep
+/// their places.
 ///
 /// # Changing the quota
 /// [`set_quota`](Self::set_quota) is for all keys that have none of their own, seen or not, and
@@ -95,7 +96,8 @@ pub struct KeyedLimiter<K, S = RandomState, C = SystemClock> {
     clock: C,
 }
 
-/// So many lines of places are asked for: most keys are in the first, which has four of 16 bytes.
+/// So many lines of places are asked for. Of 16 bytes, up to four of a line come first, and most keys
+/// are among those.
 const LINES: usize = 3;
 
 /// A shard and its locks.
