@@ -3,6 +3,8 @@
 //! A locked instruction waits for all reads before it, so under a lock each miss of the cache is
 //! waited for by itself. Asking is no read: nothing waits for it.
 
+use hashbrown::HashTable;
+
 use crate::sync::{UnmodelledU64, prefetch};
 
 /// Where a table is, or was. Memory there is asked for and never read, so that one that has moved
@@ -21,7 +23,7 @@ impl Whereabouts {
     /// Of a table of so many places in which `slot` is at `index`. `hashbrown` has the tags behind
     /// the places, which go backwards from there.
     #[inline]
-    pub(crate) fn of<T>(slot: *const T, index: usize, places: usize) -> Self {
+    fn of<T>(slot: *const T, index: usize, places: usize) -> Self {
         let tags = slot.wrapping_add(index + 1).addr() as u64;
         Self(tags << 8 | u64::from(places.ilog2()))
     }
@@ -39,6 +41,19 @@ impl Whereabouts {
             prefetch(place.wrapping_sub(line * LINE));
         }
     }
+}
+
+/// Adds a value that is not there, and says where the table is after that.
+#[inline]
+pub(crate) fn insert_unique<T>(
+    table: &mut HashTable<T>,
+    hash: u64,
+    value: T,
+    hasher: impl Fn(&T) -> u64,
+) -> Whereabouts {
+    let entry = table.insert_unique(hash, value, hasher);
+    let (slot, index) = (std::ptr::from_ref(entry.get()), entry.bucket_index());
+    Whereabouts::of(slot, index, table.num_buckets())
 }
 
 /// Beside a lock it says where the table is that is under it. Relaxed: it need not be right.
@@ -66,16 +81,14 @@ impl Signpost {
 
 #[cfg(all(test, not(tollgate_loom)))]
 mod tests {
-    use hashbrown::HashTable;
-
     use super::*;
 
     #[test]
     fn every_place_tells_where_its_table_is() {
-        let mut table = HashTable::new();
+        let (mut table, mut last) = (HashTable::new(), Whereabouts::UNKNOWN);
         let hash = |key: &u64| key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         for key in 0..5_000 {
-            table.insert_unique(hash(&key), key, hash);
+            last = insert_unique(&mut table, hash(&key), key, hash);
         }
         let places = table.num_buckets();
         let slots = (0..places).filter_map(|place| Some((place, table.get_bucket(place)?)));
@@ -88,6 +101,7 @@ mod tests {
         for (place, slot) in slots {
             assert_eq!(Whereabouts::of(slot, place, places), at);
         }
+        assert_eq!(last, at);
         let signpost = Signpost::new();
         assert_eq!(signpost.read(), Whereabouts::UNKNOWN);
         signpost.point_to(at);

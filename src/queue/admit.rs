@@ -11,7 +11,7 @@ use super::options::{AddOptions, Merge};
 use super::overflow::Furthest;
 use crate::arena::Index;
 use crate::clock::Timestamp;
-use crate::whereabouts::Whereabouts;
+use crate::whereabouts::insert_unique;
 
 /// Why a key was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -265,11 +265,8 @@ impl<K: Eq> Machine<K> {
         let hash = entry.hash.spread();
         let index = self.entries.insert(entry);
         let slots = self.entries.slots();
-        let slot = self
-            .index
-            .insert_unique(hash, index, |&at| slots[at as usize].hash.spread());
-        let (slot, place) = (std::ptr::from_ref(slot.get()), slot.bucket_index());
-        self.index_at = Whereabouts::of(slot, place, self.index.num_buckets());
+        let rehash = |&at: &Index| slots[at as usize].hash.spread();
+        self.index_at = insert_unique(&mut self.index, hash, index, rehash);
         index
     }
 

@@ -4,13 +4,15 @@
 //! alike, and one number, `absent`, stands for them. A bucket that is from now on the same as that
 //! one need not be kept, and this is all that eviction is.
 
+mod evict;
+
 use std::borrow::Borrow;
 
 use super::debts::Debts;
 use super::generation::{Carry, Generation, Generations};
 use super::own::{Own, OwnQuotas};
 use super::rate::{Decided, Instant, Rate, View};
-use super::table::{Bucket, Gone, Table};
+use super::table::{Bucket, Table};
 use crate::clock::Timestamp;
 use crate::limiter::ledger::{DebtId, Most};
 use crate::limiter::word::TooEarly;
@@ -332,38 +334,6 @@ impl<K> Shard<K> {
             .insert(key.hash, key.key.to_owned(), word, hasher)
     }
 
-    /// Looks at a few buckets, those near a hash first, and lets go what is from `now` on the same
-    /// as the buckets of absent keys.
-    pub(super) fn sweep(
-        &mut self,
-        near: Option<u64>,
-        now: Timestamp,
-        carry: impl Carry,
-        gone: &mut Gone<K>,
-    ) {
-        let before = gone.len();
-        let mut may_go = may_go(&self.generation, &mut self.absent, now, carry);
-        if let Some(hash) = near {
-            self.table.sweep_near(hash, |word| may_go(word), gone);
-        }
-        if gone.len() == before {
-            self.table.sweep(|word| may_go(word), gone);
-        }
-        drop(may_go);
-        self.evicted += (gone.len() - before) as u64;
-    }
-
-    /// Brings every bucket to the generation in force, or lets it go: how many went.
-    pub(super) fn refresh(&mut self, now: Timestamp, carry: impl Carry) -> u64 {
-        let before = self.table.len();
-        let mut may_go = may_go(&self.generation, &mut self.absent, now, carry);
-        self.table.retain(|_, word| !may_go(word));
-        drop(may_go);
-        let gone = (before - self.table.len()) as u64;
-        self.evicted += gone;
-        gone
-    }
-
     /// The quota of a key.
     pub(super) fn quota<Q>(&self, key: Hashed<'_, Q>) -> Quota
     where
@@ -489,25 +459,5 @@ impl<K> Shard<K> {
 
     pub(super) fn allocated(&self) -> usize {
         self.table.allocated() + self.own.allocated()
-    }
-}
-
-/// Whether a bucket may go, which leaves its instant behind; else it is brought to the generation
-/// in force.
-fn may_go(
-    generation: &Generation,
-    absent: &mut Instant,
-    now: Timestamp,
-    carry: impl Carry,
-) -> impl FnMut(&mut u64) -> bool {
-    let at = generation.rate.at(now);
-    move |word| {
-        let full_at = generation.read(*word, &carry);
-        if full_at.max(at) == (*absent).max(at) {
-            *absent = full_at.max(*absent);
-            return true;
-        }
-        *word = generation.pack(full_at);
-        false
     }
 }

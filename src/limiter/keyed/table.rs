@@ -4,7 +4,7 @@ use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 use crate::sync::{AtomicU64, Ordering};
-use crate::whereabouts::Whereabouts;
+use crate::whereabouts::{Whereabouts, insert_unique};
 
 /// A bucket, eight bytes. Whoever has the table to himself may store it; those who share it replace
 /// it. Relaxed throughout: it publishes nothing, and the table itself is behind a lock.
@@ -110,9 +110,7 @@ impl<K> Table<K> {
             self.slots = fresh;
         }
         let slot = (key, Bucket::new(word));
-        let entry = self.slots.insert_unique(hash, slot, |(key, _)| hasher(key));
-        let (slot, index) = (std::ptr::from_ref(entry.get()), entry.bucket_index());
-        Whereabouts::of(slot, index, self.slots.num_buckets())
+        insert_unique(&mut self.slots, hash, slot, |(key, _)| hasher(key))
     }
 
     /// Takes a key out, with the word of its bucket.

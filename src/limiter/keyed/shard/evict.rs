@@ -1,0 +1,61 @@
+//! Letting go of the buckets that need not be kept.
+
+use super::super::generation::{Carry, Generation};
+use super::super::rate::Instant;
+use super::super::table::Gone;
+use super::Shard;
+use crate::clock::Timestamp;
+
+impl<K> Shard<K> {
+    /// Looks at a few buckets, those near a hash first, and lets go what is from `now` on the same
+    /// as the buckets of absent keys.
+    pub(in super::super) fn sweep(
+        &mut self,
+        near: Option<u64>,
+        now: Timestamp,
+        carry: impl Carry,
+        gone: &mut Gone<K>,
+    ) {
+        let before = gone.len();
+        let mut may_go = may_go(&self.generation, &mut self.absent, now, carry);
+        if let Some(hash) = near {
+            self.table.sweep_near(hash, |word| may_go(word), gone);
+        }
+        if gone.len() == before {
+            self.table.sweep(|word| may_go(word), gone);
+        }
+        drop(may_go);
+        self.evicted += (gone.len() - before) as u64;
+    }
+
+    /// Brings every bucket to the generation in force, or lets it go: how many went.
+    pub(in super::super) fn refresh(&mut self, now: Timestamp, carry: impl Carry) -> u64 {
+        let before = self.table.len();
+        let mut may_go = may_go(&self.generation, &mut self.absent, now, carry);
+        self.table.retain(|_, word| !may_go(word));
+        drop(may_go);
+        let gone = (before - self.table.len()) as u64;
+        self.evicted += gone;
+        gone
+    }
+}
+
+/// Whether a bucket may go, which leaves its instant behind; else it is brought to the generation
+/// in force.
+fn may_go(
+    generation: &Generation,
+    absent: &mut Instant,
+    now: Timestamp,
+    carry: impl Carry,
+) -> impl FnMut(&mut u64) -> bool {
+    let at = generation.rate.at(now);
+    move |word| {
+        let full_at = generation.read(*word, &carry);
+        if full_at.max(at) == (*absent).max(at) {
+            *absent = full_at.max(*absent);
+            return true;
+        }
+        *word = generation.pack(full_at);
+        false
+    }
+}
