@@ -22,11 +22,16 @@ pub trait Queue {
     /// Takes a key, once there is one, looks at it, and finishes it.
     fn take(&mut self, look: impl FnOnce(&str));
 
+    /// Takes so many keys one after the other, as a worker does that has no end of work.
+    fn drain(&mut self, n: usize, mut look: impl FnMut(&str)) {
+        (0..n).for_each(|_| self.take(&mut look));
+    }
+
     /// Adds keys, takes as many, looks at them, and finishes them: all at once, if it can.
-    fn batch(&mut self, keys: Vec<String>, mut look: impl FnMut(&str)) {
+    fn batch(&mut self, keys: Vec<String>, look: impl FnMut(&str)) {
         let n = keys.len();
         keys.into_iter().for_each(|key| self.add(key));
-        (0..n).for_each(|_| self.take(&mut look));
+        self.drain(n, look);
     }
 
     /// Does what it put off when keys were added.

@@ -2,12 +2,21 @@
 
 use std::time::{Duration, Instant};
 
+use tollgate::queue::Work;
 use tollgate::{AddOptions, WorkQueue};
 
 use super::{Delays, Queue, Shared};
 
 /// `WorkQueue`, from one thread.
 pub struct Ours(WorkQueue<String>);
+
+impl Ours {
+    #[inline]
+    fn next(&self) -> Work<String> {
+        let next = self.0.try_get().or_else(|| self.0.get().wait());
+        next.expect("the queue is open")
+    }
+}
 
 impl Queue for Ours {
     fn new(capacity: usize) -> Self {
@@ -21,12 +30,19 @@ impl Queue for Ours {
 
     #[inline]
     fn take(&mut self, look: impl FnOnce(&str)) {
-        let work = match self.0.try_get() {
-            Some(work) => work,
-            None => self.0.get().wait().expect("the queue is open"),
-        };
+        let work = self.next();
         look(&work);
         work.done();
+    }
+
+    #[inline]
+    fn drain(&mut self, n: usize, mut look: impl FnMut(&str)) {
+        let mut held = None;
+        for _ in 0..n {
+            let work = held.unwrap_or_else(|| self.next());
+            look(&work);
+            held = work.done_and_get();
+        }
     }
 
     #[inline]
