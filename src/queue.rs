@@ -11,6 +11,7 @@ mod drain;
 mod entry;
 mod get;
 mod hash;
+mod index;
 mod machine;
 mod options;
 mod overflow;

@@ -2,8 +2,6 @@
 
 use std::borrow::Borrow;
 
-use hashbrown::HashTable;
-
 use super::Priority;
 use super::entry::{Entry, Hash, NEVER, Phase, tick_after};
 use super::machine::Machine;
@@ -11,7 +9,6 @@ use super::options::{AddOptions, Merge};
 use super::overflow::Furthest;
 use crate::arena::Index;
 use crate::clock::Timestamp;
-use crate::whereabouts::insert_unique;
 
 /// Why a key was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -248,13 +245,9 @@ impl<K: Eq> Machine<K> {
     /// Finds the entry of a key.
     #[inline]
     fn find(&self, hash: Hash, key: Option<&K>) -> Option<Index> {
-        let slots = self.entries.slots();
-        let same = |&at: &Index| {
-            let entry = &slots[at as usize];
-            // The caller's `Eq` runs here, before anything has changed.
-            entry.hash == hash && key == entry.key.as_ref()
-        };
-        self.index.find(hash.spread(), same).copied()
+        // The caller's `Eq` runs here, before anything has changed.
+        let same = |entry: &Entry<K>| key == entry.key.as_ref();
+        self.index.find(self.entries.slots(), hash, same)
     }
 
     #[inline]
@@ -262,11 +255,9 @@ impl<K: Eq> Machine<K> {
         if self.entries.len() == self.entries.capacity() {
             self.grow();
         }
-        let hash = entry.hash.spread();
+        let hash = entry.hash;
         let index = self.entries.insert(entry);
-        let slots = self.entries.slots();
-        let rehash = |&at: &Index| slots[at as usize].hash.spread();
-        self.index_at = insert_unique(&mut self.index, hash, index, rehash);
+        self.index.insert(self.entries.slots(), hash, index);
         index
     }
 
@@ -280,16 +271,8 @@ impl<K: Eq> Machine<K> {
         if self.limits.debounce.is_some() {
             self.windows.grow(capacity);
         }
-        if self.index.capacity() < capacity {
-            // Made anew in the order of the arena: if the index grew by itself, it would ask for the
-            // hashes in its own order, and each would be a miss of the cache.
-            self.index = HashTable::with_capacity(capacity);
-            // All are in use.
-            for (index, entry) in (0..).zip(self.entries.slots()) {
-                let room = |_: &Index| unreachable!("it has room for all");
-                self.index.insert_unique(entry.hash.spread(), index, room);
-            }
-        }
+        // All are in use.
+        self.index.grow(self.entries.slots(), capacity);
     }
 
     /// Takes out the key that matters least, if that is less than a new one.
@@ -336,11 +319,8 @@ impl<K> Machine<K> {
         K: Eq + Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let slots = self.entries.slots();
-        let index = *self.index.find(hash.spread(), |&at| {
-            let entry = &slots[at as usize];
-            entry.hash == hash && entry.key.as_ref().map(K::borrow) == Some(key)
-        })?;
+        let same = |entry: &Entry<K>| entry.key.as_ref().map(K::borrow) == Some(key);
+        let index = self.index.find(self.entries.slots(), hash, same)?;
         let entry = &mut self.entries[index];
         match entry.phase {
             Phase::Ready | Phase::Delayed => self.take_out(index).map(Removed::Key),

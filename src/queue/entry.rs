@@ -74,7 +74,13 @@ impl Hash {
         Self((whole >> 32) as u32)
     }
 
+    #[inline]
+    pub(super) const fn bits(self) -> u32 {
+        self.0
+    }
+
     /// For a table that wants different bits from both ends.
+    #[inline]
     pub(super) const fn spread(self) -> u64 {
         (self.0 as u64) << 32 | self.0 as u64
     }

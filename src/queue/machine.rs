@@ -4,18 +4,16 @@
 use std::mem::ManuallyDrop;
 use std::time::Duration;
 
-use hashbrown::HashTable;
-
 use super::bands::{Bands, Turn};
 use super::debounce::{Debounce, Windows};
 use super::entry::{Entry, NEVER, Phase, start_of, tick_at};
+use super::index::KeyIndex;
 use super::overflow::Furthest;
 use super::run::{Failing, Outcome, Run, Started};
 use super::wheel::Wheel;
 use crate::arena::{Arena, Index};
 use crate::clock::Timestamp;
 use crate::list::List;
-use crate::whereabouts::Whereabouts;
 
 /// What a queue is told when it is built, and never after.
 #[derive(Clone, Copy, Debug)]
@@ -29,10 +27,7 @@ pub(super) struct Limits {
 #[derive(Debug)]
 pub(super) struct Machine<K> {
     pub(super) entries: Arena<Entry<K>>,
-    /// Finds the entry of a key.
-    pub(super) index: HashTable<Index>,
-    /// Where it is.
-    pub(super) index_at: Whereabouts,
+    pub(super) index: KeyIndex,
     pub(super) ready: Bands,
     /// In the order in which they were started.
     pub(super) processing: List,
@@ -67,8 +62,7 @@ impl<K> Machine<K> {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
             entries: Arena::new(),
-            index: HashTable::new(),
-            index_at: Whereabouts::UNKNOWN,
+            index: KeyIndex::new(),
             ready: Bands::new(),
             processing: List::new(),
             processing_len: 0,
@@ -218,11 +212,7 @@ impl<K> Machine<K> {
     )]
     #[inline(always)]
     pub(super) fn forget(&mut self, index: Index) -> Option<K> {
-        let hash = self.entries[index].hash.spread();
-        match self.index.find_entry(hash, |&at| at == index) {
-            Ok(slot) => drop(slot.remove()),
-            Err(_) => unreachable!("every entry is in the index"),
-        }
+        self.index.remove(self.entries[index].hash, index);
         self.entries.release(index);
         self.entries[index].key.take()
     }
@@ -356,7 +346,7 @@ impl<K: Clone> Machine<K> {
         let (index, slots) = (turn.index, self.entries.slots_mut());
         // When that is finished, it is looked for in the index.
         if let Some(next) = slots.get(slots[index as usize].links.next as usize) {
-            self.index_at.ask::<Index>(next.hash.spread(), 1);
+            KeyIndex::ask(self.index.whereabouts(), next.hash);
         }
         self.ready.take(slots, turn);
         self.processing.push_back(slots, index);

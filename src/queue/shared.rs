@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::add::AddError;
 use super::admit::{Added, Refused, Room};
 use super::entry::{Failures, Hash};
+use super::index::KeyIndex;
 use super::options::AddOptions;
 use super::run::{Failing, Outcome, Run};
 use super::state::{State, Wakers};
@@ -93,7 +94,7 @@ impl<K, C, S> Shared<K, C, S> {
     pub(super) fn with_adder<T>(&self, add: impl FnOnce(&mut State<K>) -> T) -> T {
         self.with_state(|state| {
             let added = add(state);
-            self.index_at.point_to(state.machine.index_at);
+            self.index_at.point_to(state.machine.index.whereabouts());
             added
         })
     }
@@ -153,7 +154,7 @@ impl<K, C, S: BuildHasher> Shared<K, C, S> {
     pub(super) fn hash<Q: HashKey + ?Sized>(&self, key: &Q) -> Hash {
         let hash = Hash::new(self.hasher.hash_one(key));
         // Whatever is done next looks for it: memory comes while the clock is read and the lock taken.
-        self.index_at.read().ask::<Index>(hash.spread(), 1);
+        KeyIndex::ask(self.index_at.read(), hash);
         hash
     }
 }

@@ -1,0 +1,186 @@
+//! Finds the entry of a key.
+
+use hashbrown::HashTable;
+
+use super::entry::{Entry, Hash};
+use crate::arena::Index;
+use crate::whereabouts::{Whereabouts, insert_unique};
+
+/// A hash table of places in the arena, with as much of the hash beside each as there is room for.
+///
+/// The table tells hashes apart by seven bits. One key in twelve that is not there looks as if it
+/// were; without the bits beside the place, each would be a look at an entry far away.
+#[derive(Debug)]
+pub(super) struct KeyIndex {
+    table: HashTable<Spot>,
+    /// The bits of a spot that are a place.
+    places: u32,
+    at: Whereabouts,
+}
+
+/// The place of an entry in the low bits, and in the others those of its hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Spot(u32);
+
+impl Spot {
+    #[inline]
+    const fn new(place: Index, hash: Hash, places: u32) -> Self {
+        debug_assert!(place <= places, "the arena has grown alone");
+        Self(place | hash.bits() & !places)
+    }
+
+    #[inline]
+    const fn place(self, places: u32) -> Index {
+        self.0 & places
+    }
+
+    /// Whether its entry may have this hash.
+    #[inline]
+    const fn may_be(self, hash: Hash, places: u32) -> bool {
+        (self.0 ^ hash.bits()) & !places == 0
+    }
+}
+
+impl KeyIndex {
+    pub(super) const fn new() -> Self {
+        Self {
+            table: HashTable::new(),
+            places: 0,
+            at: Whereabouts::UNKNOWN,
+        }
+    }
+
+    /// Where it is in memory.
+    #[inline]
+    pub(super) const fn whereabouts(&self) -> Whereabouts {
+        self.at
+    }
+
+    /// Asks for the memory in which a hash is looked for.
+    #[inline]
+    pub(super) fn ask(at: Whereabouts, hash: Hash) {
+        at.ask::<Spot>(hash.spread(), 2);
+    }
+
+    /// The place of the entry that has this hash and is `same`.
+    #[inline]
+    pub(super) fn find<K>(
+        &self,
+        slots: &[Entry<K>],
+        hash: Hash,
+        same: impl Fn(&Entry<K>) -> bool,
+    ) -> Option<Index> {
+        let found = self.table.find(hash.spread(), |spot| {
+            spot.may_be(hash, self.places) && {
+                let entry = &slots[spot.place(self.places) as usize];
+                entry.hash == hash && same(entry)
+            }
+        });
+        Some(found?.place(self.places))
+    }
+
+    /// Adds the entry at `place`, which has this hash and is not there yet.
+    #[inline]
+    pub(super) fn insert<K>(&mut self, slots: &[Entry<K>], hash: Hash, place: Index) {
+        let places = self.places;
+        let spot = Spot::new(place, hash, places);
+        // Keys that come and go use the table up, and it is made anew now and then.
+        let rehash = |spot: &Spot| slots[spot.place(places) as usize].hash.spread();
+        self.at = insert_unique(&mut self.table, hash.spread(), spot, rehash);
+    }
+
+    #[inline]
+    pub(super) fn remove(&mut self, hash: Hash, place: Index) {
+        let spot = Spot::new(place, hash, self.places);
+        match self.table.find_entry(hash.spread(), |&at| at == spot) {
+            Ok(found) => drop(found.remove()),
+            Err(_) => unreachable!("every entry is in the index"),
+        }
+    }
+
+    /// Makes room for so many entries, of which those in `slots` are in use.
+    pub(super) fn grow<K>(&mut self, slots: &[Entry<K>], capacity: usize) {
+        let largest = |capacity: usize| Index::try_from(capacity - 1).unwrap_or(Index::MAX);
+        if self.table.capacity() >= capacity && self.places >= largest(capacity) {
+            return;
+        }
+        // Made anew in the order of the arena: if the table grew by itself, it would ask for the
+        // hashes in its own order, and each would be a miss of the cache.
+        self.table = HashTable::with_capacity(capacity);
+        let unused = largest(self.table.capacity()).leading_zeros();
+        self.places = Index::MAX.checked_shr(unused).unwrap_or(0);
+        for (place, entry) in (0..).zip(slots) {
+            let spot = Spot::new(place, entry.hash, self.places);
+            let room = |_: &Spot| unreachable!("it has room for all");
+            self.table.insert_unique(entry.hash.spread(), spot, room);
+        }
+    }
+
+    /// In bytes.
+    #[cfg(all(test, not(tollgate_loom)))]
+    pub(super) fn allocation_size(&self) -> usize {
+        self.table.allocation_size()
+    }
+}
+
+#[cfg(all(test, not(tollgate_loom)))]
+mod tests {
+    use super::super::Priority;
+    use super::*;
+    use crate::clock::Timestamp;
+
+    fn entry(n: u32) -> Entry<u32> {
+        let hash = Hash::new(u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        Entry::new(n, hash, Priority::DEFAULT, Timestamp::ZERO)
+    }
+
+    fn find(index: &KeyIndex, slots: &[Entry<u32>], key: u32) -> Option<Index> {
+        index.find(slots, entry(key).hash, |entry| *entry.key == Some(key))
+    }
+
+    #[test]
+    fn every_bit_of_a_hash_that_is_beside_a_place_tells_it_apart() {
+        let places = 0xffff;
+        let spot = Spot::new(0xabcd, Hash::new(0), places);
+        assert_eq!(spot.place(places), 0xabcd);
+        assert!(spot.may_be(Hash::new(0), places));
+        for bit in 0..32 {
+            let hash = Hash::new(1 << 32 << bit);
+            assert_eq!(spot.may_be(hash, places), bit < 16, "{bit}");
+        }
+        // Where there is no room for any, all may be.
+        assert!(Spot::new(7, Hash::new(0), u32::MAX).may_be(Hash::new(u64::MAX), u32::MAX));
+    }
+
+    #[test]
+    fn places_fit_beside_their_hashes_also_after_the_table_has_grown_by_itself() {
+        const FULL: u32 = 112;
+        let (mut index, mut slots) = (KeyIndex::new(), Vec::new());
+        index.grow(&slots, FULL as usize);
+        let capacity = index.table.capacity();
+        for key in 0..FULL {
+            slots.push(entry(key));
+            index.insert(&slots, slots[key as usize].hash, key);
+        }
+        // One key goes and another comes, until what they left behind has used the table up.
+        let mut next = FULL;
+        while index.table.capacity() == capacity {
+            let place = next % FULL;
+            index.remove(slots[place as usize].hash, place);
+            slots[place as usize] = entry(next);
+            index.insert(&slots, slots[place as usize].hash, place);
+            next += 1;
+        }
+        index.grow(&slots, 2 * FULL as usize);
+        for place in FULL..2 * FULL {
+            slots.push(entry(next));
+            index.insert(&slots, slots[place as usize].hash, place);
+            next += 1;
+        }
+        for (place, entry) in (0..).zip(&slots) {
+            let key = entry.key.expect("all are in use");
+            assert_eq!(find(&index, &slots, key), Some(place));
+        }
+        assert_eq!(find(&index, &slots, next), None);
+    }
+}
