@@ -48,6 +48,24 @@ fn a_limit_after_no_limit_is_enforced() {
 }
 
 #[test]
+fn what_takers_go_by_is_not_that_of_256_changes_ago() {
+    // Of a rate at which the base moves on with a change of the quota, after seconds already.
+    const RATE: &str = "999983/s burst 1000";
+    for changes in 250..260 {
+        let (buckets, _) = buckets(RATE);
+        for bucket in buckets {
+            assert!(bucket.try_acquire_at(1_000, secs(10)).is_ok());
+            for _ in 0..changes {
+                let same = bucket.set_quota_at(quota(RATE), CarryOver::Tokens, secs(10));
+                same.unwrap();
+            }
+            let denied = bucket.try_acquire_at(1, secs(10));
+            assert!(denied.is_err(), "{changes} changes of {bucket:?}");
+        }
+    }
+}
+
+#[test]
 fn a_stale_change_of_the_quota_gives_nothing_back() {
     for rate in ["999983/s burst 1000", "1/s burst 1000"] {
         let (buckets, _) = buckets(rate);

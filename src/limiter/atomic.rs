@@ -42,10 +42,10 @@ use crate::wait::Wait;
 /// million a second, weeks at common rates), is forgotten: a thread with an even older time may be
 /// denied what its own time would have allowed, never the reverse.
 ///
-/// The generation in the word is 8 bits. A thread would have to sleep between reading the word and
-/// replacing it through an exact multiple of 256 generations (changes of the quota, and moves of
-/// the base, which are at least a millisecond apart and most of a day at common rates), and find
-/// the same virtual time there, for a single decision to be judged by an old quota or base.
+/// The generation in the word is 8 bits. A thread would have to sleep in the middle of a decision
+/// through an exact multiple of 256 generations (changes of the quota, and moves of the base, which
+/// are at least a millisecond apart and most of a day at common rates), for that single decision to
+/// be judged by an old quota or base.
 ///
 /// # Examples
 /// ```

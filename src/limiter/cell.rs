@@ -9,10 +9,10 @@
 use crossbeam_utils::CachePadded;
 
 use super::carry::Change;
-use super::generations::Generations;
+use super::generations::{Generations, Hint};
 use super::view::{Decided, View};
 use super::word::{Anchor, CONFIGS, Scale, TIME_MAX, TooEarly, Word};
-use crate::sync::{AtomicU64, Ordering, UnmodelledU64, fence, pause};
+use crate::sync::{AtomicU64, Ordering, fence, pause};
 
 /// Pauses of a taker who has met others, once it has what it came for: some hundred nanoseconds, in
 /// which they go on in their own caches. Nobody is waited for.
@@ -21,9 +21,6 @@ const PAUSES: u32 = 32;
 #[derive(Debug)]
 pub(super) struct WordCell {
     word: CachePadded<AtomicU64>,
-    /// The generation that was in force not long ago. It need not be right: it lets its scale be
-    /// read without waiting for the word.
-    hint: UnmodelledU64,
     generations: Generations,
 }
 
@@ -36,7 +33,6 @@ impl WordCell {
         };
         Self {
             word: CachePadded::new(AtomicU64::new(word.pack())),
-            hint: UnmodelledU64::new(0),
             generations: Generations::new(scale),
         }
     }
@@ -70,8 +66,7 @@ impl WordCell {
     /// `Ok(false)`: another was faster.
     #[inline]
     fn try_take(&self, n: u64, floor: u64, now: u64) -> Option<Result<bool, TooEarly>> {
-        // Relaxed: a hint. It lets the scale be read without waiting for the word.
-        let words = self.generations.words(self.hint.load_relaxed());
+        let words = self.generations.words();
         // The word last: if it is of that generation, so was what was read before. Pairs as in
         // `is_in_force`.
         if !cfg!(tollgate_mutant = "take-unfenced") {
@@ -141,19 +136,16 @@ impl WordCell {
     /// The bucket at `now`. Moves the base on first, if `now` is too far from it.
     fn view_by_word(&self, now: u64) -> View {
         loop {
+            let hint = self.generations.hint();
             let (word, anchor) = self.in_force();
             let scale = self.generations.scale(anchor);
             if now.saturating_sub(anchor.base) <= scale.horizon {
-                // Relaxed: a hint. Written only where it is wrong, for the sake of who reads it.
-                let generation = anchor.generation.into();
-                if self.hint.load_relaxed() != generation {
-                    self.hint.store_relaxed(generation);
-                }
+                self.generations.correct(hint, anchor);
                 return View::new(word, anchor.base, scale, now);
             }
             let base = scale.base_at(now).max(anchor.base);
             if let Some(next) = self.generations.propose(anchor, anchor.config, base) {
-                self.advance(word, anchor, next);
+                self.advance(word, anchor, next, hint);
             }
         }
     }
@@ -186,8 +178,8 @@ impl WordCell {
     }
 
     /// Moves the word from the generation of `anchor` to that of `next`, unless somebody has moved
-    /// it.
-    fn advance(&self, word: Word, anchor: Anchor, next: Anchor) {
+    /// it, and the hint with it.
+    fn advance(&self, word: Word, anchor: Anchor, next: Anchor, hint: Hint) {
         let moved = Word {
             generation: next.short_generation(),
             time: self.generations.carried_over(word.time, anchor, next),
@@ -195,9 +187,12 @@ impl WordCell {
         // Release publishes the anchor with the generation; the next reader's Acquire pairs with
         // it, also if it was somebody else who began the generation.
         let (success, failure) = (Ordering::AcqRel, Ordering::Relaxed);
-        let _ = self
+        let moved = self
             .word
             .compare_exchange(word.pack(), moved.pack(), success, failure);
+        if moved.is_ok() {
+            self.generations.correct(hint, next);
+        }
     }
 
     /// Begins a generation with another configuration, made from the one in force, at the time that
@@ -218,6 +213,7 @@ impl WordCell {
         fence(Ordering::Release);
         self.generations.configure(config, &scale, change);
         loop {
+            let hint = self.generations.hint();
             let (word, anchor) = self.in_force();
             if anchor.config == config {
                 return Ok(());
@@ -228,7 +224,7 @@ impl WordCell {
             self.generations.set_since(config, now);
             let base = scale.base_at(now).max(anchor.base);
             if let Some(next) = self.generations.propose(anchor, config, base) {
-                self.advance(word, anchor, next);
+                self.advance(word, anchor, next, hint);
             }
         }
     }

@@ -20,11 +20,23 @@ const SLOTS: u16 = 4;
 
 #[derive(Debug)]
 pub(super) struct Generations {
+    /// The anchor of a generation that was in force not long ago: see [`Hint`].
+    hint: AtomicU64,
     anchors: [AtomicU64; SLOTS as usize],
     configs: [Config; CONFIGS as usize],
     /// Held by who changes the configuration.
     pub(super) writer: Mutex<()>,
 }
+
+/// The anchor that takers go by, so that they find what they need without waiting for the word. If
+/// it is not that of the generation in force, the word tells, and they go by the word.
+///
+/// But the word has eight bits of a generation, by which a hint of 256 generations ago would be
+/// right again. So whoever moves the word corrects the hint, and only one that is still as it was
+/// before he looked which generation is in force: a thread that was held up does not bring an old
+/// one back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hint(u64);
 
 /// A [`Scale`], and how the generation that begins it carries over.
 ///
@@ -148,11 +160,12 @@ impl Generations {
                 config,
                 base,
             };
-            AtomicU64::new(anchor.pack())
+            anchor.pack()
         });
         let configs = [(); CONFIGS as usize].map(|()| Config::new(scale));
         Self {
-            anchors,
+            hint: AtomicU64::new(anchors[0]),
+            anchors: anchors.map(AtomicU64::new),
             configs,
             writer: Mutex::new(()),
         }
@@ -177,11 +190,29 @@ impl Generations {
         self.config(anchor.config).scale()
     }
 
-    /// The generation of which the low bits are enough, as its words see it; another one if that
-    /// has ended.
+    /// To be asked for before it is known which generation is in force.
+    pub(super) fn hint(&self) -> Hint {
+        // Acquire: what is in force is looked at later.
+        Hint(self.hint.load(Ordering::Acquire))
+    }
+
+    /// Lets takers go by `anchor`, unless somebody has corrected the hint since it was `seen`.
+    pub(super) fn correct(&self, seen: Hint, anchor: Anchor) {
+        let Hint(seen) = seen;
+        if seen != anchor.pack() {
+            // Release publishes the configuration, as the proposal has done.
+            let (success, failure) = (Ordering::Release, Ordering::Relaxed);
+            let _ = self
+                .hint
+                .compare_exchange(seen, anchor.pack(), success, failure);
+        }
+    }
+
+    /// The generation of the hint, as its words see it.
     #[inline]
-    pub(super) fn words(&self, generation: u64) -> Words {
-        let anchor = self.anchor(generation);
+    pub(super) fn words(&self) -> Words {
+        // Acquire pairs with the Release of `correct`: the configuration is visible.
+        let anchor = Anchor::unpack(self.hint.load(Ordering::Acquire));
         Words {
             zero: anchor.zero(),
             base: anchor.base,
@@ -258,5 +289,28 @@ impl Generations {
             .max(paused)
             .min(TIME_MAX.into());
         u64::try_from(time).unwrap_or(TIME_MAX)
+    }
+}
+
+#[cfg(all(test, not(tollgate_loom)))]
+mod tests {
+    use super::*;
+    use crate::Quota;
+
+    #[test]
+    fn a_thread_that_was_held_up_does_not_bring_an_old_hint_back() {
+        let quota = Quota::per_second(1).expect("it is in range");
+        let units = quota.units().expect("it has a burst");
+        let generations = Generations::new(&Scale::new(units).expect("it fits"));
+        let anchor = |generation| Anchor {
+            generation,
+            config: 0,
+            base: 0,
+        };
+        let seen = generations.hint();
+        generations.correct(seen, anchor(2));
+        assert_eq!(generations.words().zero, anchor(2).zero());
+        generations.correct(seen, anchor(1));
+        assert_eq!(generations.words().zero, anchor(2).zero());
     }
 }
