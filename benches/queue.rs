@@ -103,6 +103,7 @@ fn bounds(c: &mut Criterion) {
                     let Some(key) = next else { break };
                     queue.lock().1.remove(&key);
                 }
+                queue
             },
             BatchSize::PerIteration,
         );
@@ -189,6 +190,24 @@ fn fill_and_drain(c: &mut Criterion) {
                 while let Some(work) = queue.try_get() {
                     work.done();
                 }
+                queue
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    // As a worker does that has no end of work.
+    group.bench_function("fill 200k, drain, done and get", |b| {
+        b.iter_batched(
+            || (queue(MANY), keys(MANY)),
+            |(queue, keys)| {
+                for key in keys {
+                    queue.try_add(key).unwrap();
+                }
+                let mut next = queue.try_get();
+                while let Some(work) = next {
+                    next = work.done_and_get();
+                }
+                queue
             },
             BatchSize::PerIteration,
         );
