@@ -49,7 +49,7 @@ fn a_limit_after_no_limit_is_enforced() {
 
 #[test]
 fn what_takers_go_by_is_not_that_of_256_changes_ago() {
-    // Of a rate at which the base moves on with a change of the quota, after seconds already.
+    // At such a rate a change of the quota moves the base after a few seconds already.
     const RATE: &str = "999983/s burst 1000";
     for changes in 250..260 {
         let (buckets, _) = buckets(RATE);

@@ -77,25 +77,25 @@ impl Clock for SystemClock {
 }
 
 impl SystemClock {
-    /// Without the counter, or before the origin as another core's counter may be.
-    #[cold]
+    /// Where the counter does not serve, or reads less than at the origin, as that of another core
+    /// may.
+    #[cfg_attr(target_arch = "x86_64", cold)]
     fn by_source(&self) -> u64 {
         self.source.delta_as_nanos(self.origin, self.source.raw())
     }
 }
 
-/// What `source` reads, where it reads the time-stamp counter: here without a call, and without
-/// asking whether it does.
+/// The time-stamp counter, without asking `source` for its kind each time.
 #[inline]
 fn counter() -> u64 {
     #[cfg(target_arch = "x86_64")]
     return safe_arch::read_timestamp_counter();
     #[cfg(not(target_arch = "x86_64"))]
-    unreachable!("it has no ticks");
+    0
 }
 
-/// How long a tick of the [`counter`] is, if it is less than a nanosecond as `source` knows it. No
-/// other source has such ticks.
+/// How many 2^-64 ns a tick of `source` is, if it reads the [`counter`]: no other source has ticks
+/// of less than a nanosecond. Else 0.
 fn tick_of(source: &quanta::Clock) -> u64 {
     if cfg!(target_arch = "x86_64") && source.delta_as_nanos(0, 1 << 32) < 1 << 32 {
         source.delta_as_nanos(0, 1 << 63) * 2
@@ -105,7 +105,7 @@ fn tick_of(source: &quanta::Clock) -> u64 {
 }
 
 /// Ticks in nanoseconds, as `delta_as_nanos` has them. That shifts by a number of bits that it looks
-/// up, which takes two of the thirteen nanoseconds of a clock read.
+/// up, which takes two nanoseconds more.
 #[inline]
 const fn scaled(ticks: u64, tick: u64) -> u64 {
     ((ticks as u128 * tick as u128) >> 64) as u64

@@ -43,9 +43,9 @@ use crate::wait::Wait;
 /// denied what its own time would have allowed, never the reverse.
 ///
 /// The generation in the word is 8 bits. A thread would have to sleep in the middle of a decision
-/// through an exact multiple of 256 generations (changes of the quota, and moves of the base, which
-/// are at least a millisecond apart and most of a day at common rates), for that single decision to
-/// be judged by an old quota or base.
+/// through an exact multiple of 256 generations (changes of the quota, leases that come or go, and
+/// moves of the base, which are at least a millisecond apart and most of a day at common rates), for
+/// that single decision to be judged by an old quota, burst or base.
 ///
 /// # Examples
 /// ```

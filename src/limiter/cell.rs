@@ -9,7 +9,7 @@
 use crossbeam_utils::CachePadded;
 
 use super::carry::Change;
-use super::generations::{Generations, Hint};
+use super::generations::Generations;
 use super::view::{Decided, View};
 use super::word::{Anchor, CONFIGS, Scale, TIME_MAX, TooEarly, Word};
 use crate::sync::{AtomicU64, Ordering, fence, pause};
@@ -136,16 +136,14 @@ impl WordCell {
     /// The bucket at `now`. Moves the base on first, if `now` is too far from it.
     fn view_by_word(&self, now: u64) -> View {
         loop {
-            let hint = self.generations.hint();
-            let (word, anchor) = self.in_force();
+            let (word, anchor) = self.in_force_as_hinted();
             let scale = self.generations.scale(anchor);
             if now.saturating_sub(anchor.base) <= scale.horizon {
-                self.generations.correct(hint, anchor);
                 return View::new(word, anchor.base, scale, now);
             }
             let base = scale.base_at(now).max(anchor.base);
             if let Some(next) = self.generations.propose(anchor, anchor.config, base) {
-                self.advance(word, anchor, next, hint);
+                self.advance(word, anchor, next);
             }
         }
     }
@@ -177,9 +175,20 @@ impl WordCell {
         }
     }
 
-    /// Moves the word from the generation of `anchor` to that of `next`, unless somebody has moved
-    /// it, and the hint with it.
-    fn advance(&self, word: Word, anchor: Anchor, next: Anchor, hint: Hint) {
+    /// As [`in_force`](Self::in_force), once takers go by that anchor, too.
+    fn in_force_as_hinted(&self) -> (Word, Anchor) {
+        loop {
+            let hint = self.generations.hint();
+            let (word, anchor) = self.in_force();
+            if self.generations.correct(hint, anchor) {
+                return (word, anchor);
+            }
+        }
+    }
+
+    /// Moves the word from the generation of `anchor`, to which the hint has come, to that of
+    /// `next`, unless somebody has moved it.
+    fn advance(&self, word: Word, anchor: Anchor, next: Anchor) {
         let moved = Word {
             generation: next.short_generation(),
             time: self.generations.carried_over(word.time, anchor, next),
@@ -187,12 +196,9 @@ impl WordCell {
         // Release publishes the anchor with the generation; the next reader's Acquire pairs with
         // it, also if it was somebody else who began the generation.
         let (success, failure) = (Ordering::AcqRel, Ordering::Relaxed);
-        let moved = self
+        let _ = self
             .word
             .compare_exchange(word.pack(), moved.pack(), success, failure);
-        if moved.is_ok() {
-            self.generations.correct(hint, next);
-        }
     }
 
     /// Begins a generation with another configuration, made from the one in force, at the time that
@@ -213,8 +219,7 @@ impl WordCell {
         fence(Ordering::Release);
         self.generations.configure(config, &scale, change);
         loop {
-            let hint = self.generations.hint();
-            let (word, anchor) = self.in_force();
+            let (word, anchor) = self.in_force_as_hinted();
             if anchor.config == config {
                 return Ok(());
             }
@@ -224,7 +229,7 @@ impl WordCell {
             self.generations.set_since(config, now);
             let base = scale.base_at(now).max(anchor.base);
             if let Some(next) = self.generations.propose(anchor, config, base) {
-                self.advance(word, anchor, next, hint);
+                self.advance(word, anchor, next);
             }
         }
     }

@@ -20,23 +20,17 @@ const SLOTS: u16 = 4;
 
 #[derive(Debug)]
 pub(super) struct Generations {
-    /// The anchor of a generation that was in force not long ago: see [`Hint`].
+    /// The anchor that takers go by, so that they find what they need without waiting for the word.
+    /// If it is not that of the generation in force, the word tells, and they go by the word.
+    ///
+    /// But the word has eight bits of a generation, by which a hint of 256 generations ago would be
+    /// right again. So nobody moves the word from a generation that the hint has not come to.
     hint: AtomicU64,
     anchors: [AtomicU64; SLOTS as usize],
     configs: [Config; CONFIGS as usize],
     /// Held by who changes the configuration.
     pub(super) writer: Mutex<()>,
 }
-
-/// The anchor that takers go by, so that they find what they need without waiting for the word. If
-/// it is not that of the generation in force, the word tells, and they go by the word.
-///
-/// But the word has eight bits of a generation, by which a hint of 256 generations ago would be
-/// right again. So whoever moves the word corrects the hint, and only one that is still as it was
-/// before he looked which generation is in force: a thread that was held up does not bring an old
-/// one back.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Hint(u64);
 
 /// A [`Scale`], and how the generation that begins it carries over.
 ///
@@ -190,22 +184,22 @@ impl Generations {
         self.config(anchor.config).scale()
     }
 
-    /// To be asked for before it is known which generation is in force.
-    pub(super) fn hint(&self) -> Hint {
-        // Acquire: what is in force is looked at later.
-        Hint(self.hint.load(Ordering::Acquire))
+    /// The hint, to be read before it is looked at which generation is in force.
+    pub(super) fn hint(&self) -> u64 {
+        // Acquire: what is in force is looked at later, and is this generation or a later one.
+        self.hint.load(Ordering::Acquire)
     }
 
-    /// Lets takers go by `anchor`, unless somebody has corrected the hint since it was `seen`.
-    pub(super) fn correct(&self, seen: Hint, anchor: Anchor) {
-        let Hint(seen) = seen;
-        if seen != anchor.pack() {
-            // Release publishes the configuration, as the proposal has done.
-            let (success, failure) = (Ordering::Release, Ordering::Relaxed);
-            let _ = self
-                .hint
-                .compare_exchange(seen, anchor.pack(), success, failure);
-        }
+    /// Lets takers go by the anchor of the generation in force. False if the hint has changed since
+    /// it was read as `seen`: then `anchor` may be of a generation that ended long ago.
+    pub(super) fn correct(&self, seen: u64, anchor: Anchor) -> bool {
+        // Release publishes the configuration, as the proposal has done.
+        let (success, failure) = (Ordering::Release, Ordering::Relaxed);
+        let corrected = || {
+            self.hint
+                .compare_exchange(seen, anchor.pack(), success, failure)
+        };
+        seen == anchor.pack() || corrected().is_ok()
     }
 
     /// The generation of the hint, as its words see it.
@@ -308,9 +302,8 @@ mod tests {
             base: 0,
         };
         let seen = generations.hint();
-        generations.correct(seen, anchor(2));
-        assert_eq!(generations.words().zero, anchor(2).zero());
-        generations.correct(seen, anchor(1));
+        assert!(generations.correct(seen, anchor(2)));
+        assert!(!generations.correct(seen, anchor(1)));
         assert_eq!(generations.words().zero, anchor(2).zero());
     }
 }
