@@ -173,6 +173,7 @@ mod tests {
             index.insert(&slots, slots[place as usize].hash, place);
             next += 1;
         }
+        assert_eq!(index.table.len(), slots.len(), "one for each");
         index.grow(&slots, 2 * FULL as usize);
         for place in FULL..2 * FULL {
             slots.push(entry(next));
