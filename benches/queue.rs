@@ -175,43 +175,43 @@ fn cycle(c: &mut Criterion) {
     group.finish();
 }
 
+fn drain(queue: &WorkQueue<String>) {
+    while let Some(work) = queue.try_get() {
+        work.done();
+    }
+}
+
+/// As a worker does that has no end of work.
+fn drain_by_done_and_get(queue: &WorkQueue<String>) {
+    let mut next = queue.try_get();
+    while let Some(work) = next {
+        next = work.done_and_get();
+    }
+}
+
 fn fill_and_drain(c: &mut Criterion) {
     let mut group = c.benchmark_group("queue of many");
     group
         .sample_size(10)
         .throughput(Throughput::Elements(MANY as u64));
-    group.bench_function("fill 200k, drain", |b| {
-        b.iter_batched(
-            || (queue(MANY), keys(MANY)),
-            |(queue, keys)| {
-                for key in keys {
-                    queue.try_add(key).unwrap();
-                }
-                while let Some(work) = queue.try_get() {
-                    work.done();
-                }
-                queue
-            },
-            BatchSize::PerIteration,
-        );
-    });
-    // As a worker does that has no end of work.
-    group.bench_function("fill 200k, drain, done and get", |b| {
-        b.iter_batched(
-            || (queue(MANY), keys(MANY)),
-            |(queue, keys)| {
-                for key in keys {
-                    queue.try_add(key).unwrap();
-                }
-                let mut next = queue.try_get();
-                while let Some(work) = next {
-                    next = work.done_and_get();
-                }
-                queue
-            },
-            BatchSize::PerIteration,
-        );
-    });
+    type Drain = fn(&WorkQueue<String>);
+    let in_turn: (&str, Drain) = ("fill 200k, drain", drain);
+    let at_once: (&str, Drain) = ("fill 200k, drain, done and get", drain_by_done_and_get);
+    for (name, drain) in [in_turn, at_once] {
+        group.bench_function(name, |b| {
+            b.iter_batched(
+                || (queue(MANY), keys(MANY)),
+                |(queue, keys)| {
+                    for key in keys {
+                        queue.try_add(key).unwrap();
+                    }
+                    drain(&queue);
+                    queue
+                },
+                BatchSize::PerIteration,
+            );
+        });
+    }
     group.throughput(Throughput::Elements(MILLION as u64));
     group.bench_function("insert 1M delays", |b| {
         b.iter_batched(
