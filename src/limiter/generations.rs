@@ -132,10 +132,8 @@ impl Config {
 }
 
 /// The slot of a generation, whose low bits are enough.
-#[inline]
-#[expect(clippy::cast_possible_truncation, reason = "below the number of slots")]
-fn slot_of(generation: u64) -> usize {
-    (generation % u64::from(SLOTS)) as usize
+fn slot_of(generation: u16) -> usize {
+    (generation % SLOTS).into()
 }
 
 impl Generations {
@@ -167,7 +165,7 @@ impl Generations {
 
     /// The anchor of a generation of which the low bits are enough; another one if that has ended.
     #[inline]
-    pub(super) fn anchor(&self, generation: u64) -> Anchor {
+    pub(super) fn anchor(&self, generation: u16) -> Anchor {
         // Acquire pairs with the Release of the proposal: the configuration that the anchor names
         // is visible.
         Anchor::unpack(self.anchors[slot_of(generation)].load(Ordering::Acquire))
@@ -193,13 +191,15 @@ impl Generations {
     /// Lets takers go by the anchor of the generation in force. False if the hint has changed since
     /// it was read as `seen`: then `anchor` may be of a generation that ended long ago.
     pub(super) fn correct(&self, seen: u64, anchor: Anchor) -> bool {
+        let corrected = anchor.pack();
+        if seen == corrected {
+            return true;
+        }
         // Release publishes the configuration, as the proposal has done.
         let (success, failure) = (Ordering::Release, Ordering::Relaxed);
-        let corrected = || {
-            self.hint
-                .compare_exchange(seen, anchor.pack(), success, failure)
-        };
-        seen == anchor.pack() || corrected().is_ok()
+        self.hint
+            .compare_exchange(seen, corrected, success, failure)
+            .is_ok()
     }
 
     /// The generation of the hint, as its words see it.
@@ -228,7 +228,7 @@ impl Generations {
     /// something else follows already.
     pub(super) fn propose(&self, anchor: Anchor, config: u8, base: u64) -> Option<Anchor> {
         let generation = anchor.generation.wrapping_add(1);
-        let slot = &self.anchors[slot_of(generation.into())];
+        let slot = &self.anchors[slot_of(generation)];
         let seen = Anchor::unpack(slot.load(Ordering::Acquire));
         if seen.generation == generation {
             return Some(seen);
