@@ -2,9 +2,8 @@
 //! sees late, the answers are those of an exact bucket in some order of the calls. And: no
 //! interleaving loses a waiter.
 //!
-//! No model is capped in time or permutations, which would make it pass early. Those of three
-//! threads bound the preemptions by three, which is said where it is done. Each prints how many
-//! executions it took.
+//! No model is capped in time or permutations, which would make it pass early. Where one would not
+//! end, its preemptions are bounded, which is said there. Each prints how many executions it took.
 #![cfg(tollgate_loom)]
 
 #[allow(dead_code, reason = "the operations are for other tests")]
@@ -276,7 +275,7 @@ macro_rules! cancelled_acquire {
 #[test]
 fn a_cancelled_acquire_gives_back_no_more_than_it_took() {
     use std::future::Future;
-    explore("cancel x reserve x try_acquire", Some(3), || {
+    explore("cancel x reserve x try_acquire", None, || {
         let quota: Quota = "1/s burst 2".parse().unwrap();
         let clock = ManualClock::new();
         let bucket = Arc::new(AtomicTokenBucket::with_clock(quota, clock.clone()).unwrap());
@@ -317,7 +316,8 @@ fn a_cancelled_acquire_gives_back_no_more_than_it_took() {
 #[test]
 fn whoever_is_behind_a_cancelled_waiter_is_woken() {
     use std::future::Future;
-    explore("locked: cancel x wait x advance", Some(3), || {
+    // Bounded: without, it is 451,527 executions, which passed.
+    explore("locked: cancel x wait x advance", Some(4), || {
         let clock = ManualClock::new();
         let quota: Quota = "1/s burst 1".parse().unwrap();
         let bucket = Arc::new(LockedTokenBucket::with_clock(quota, clock.clone()).unwrap());

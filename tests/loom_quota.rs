@@ -1,7 +1,7 @@
 //! Changes of the quota and leases beside takers, under the model checker: no token appears, and
 //! none is lost.
 //!
-//! Those of three threads bound the preemptions by two, which is said where it is done.
+//! Where a model would not end its preemptions are bounded, which is said there.
 #![cfg(tollgate_loom)]
 
 #[path = "model/explore.rs"]
@@ -49,8 +49,8 @@ fn tokens_carry_over_whoever_takes_meanwhile() {
 
 #[test]
 fn two_takers_and_a_change() {
-    // Bounded by two preemptions: three threads.
-    explore("acquire x acquire x set_quota", Some(2), || {
+    // Bounded by three preemptions: three threads, of which one writes a configuration.
+    explore("acquire x acquire x set_quota", Some(3), || {
         let bucket = bucket("1/h burst 3");
         let takers = [[0, 0], [0, 0]].map(|times| {
             let bucket = Arc::clone(&bucket);
@@ -74,10 +74,10 @@ fn a_configuration_that_is_written_anew_misleads_nobody() {
 }
 
 /// The fourth change writes where the first configuration stood. By its burst and the word of the
-/// first there would be no token, but at each moment there is one. Bounded by two preemptions: many
-/// steps, in which the taker stalls once.
+/// first there would be no token, but at each moment there is one. Bounded by three preemptions:
+/// many steps, in which the taker stalls once.
 fn written_anew(name: &'static str, take_one: fn(&AtomicTokenBucket<ManualClock>) -> u64) {
-    explore(name, Some(2), move || {
+    explore(name, Some(3), move || {
         let bucket = bucket("1/h burst 2");
         assert_eq!(take(&bucket, &[0]), 1);
         let taker = {
@@ -115,8 +115,8 @@ fn a_change_and_a_re_anchoring_are_both_done() {
 
 #[test]
 fn a_lease_and_a_taker_share_what_there_is() {
-    // Bounded by two preemptions: a lease that comes and goes is four steps of many words.
-    explore("lease x acquire x drop", Some(2), || {
+    // Bounded by five preemptions: a lease that comes and goes is four steps of many words.
+    explore("lease x acquire x drop", Some(5), || {
         let bucket = bucket("1/d burst 3");
         let taker = {
             let bucket = Arc::clone(&bucket);
