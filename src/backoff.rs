@@ -125,11 +125,11 @@ impl Default for ExponentialBackoff {
 
 impl Backoff for ExponentialBackoff {
     fn delay(&self, failures: u32, random: u64) -> Duration {
-        let doublings = failures.saturating_sub(1);
-        let delay = self
-            .base
-            .saturating_mul(1u32.checked_shl(doublings).unwrap_or(u32::MAX));
-        self.jitter.take_off(delay.min(self.max), random)
+        // Of any base but zero, 127 doublings are more than any maximum.
+        let doublings = failures.saturating_sub(1).min(127);
+        let nanos = self.base.as_nanos().saturating_mul(1 << doublings);
+        let delay = Duration::from_nanos_u128(nanos.min(self.max.as_nanos()));
+        self.jitter.take_off(delay, random)
     }
 }
 
@@ -331,6 +331,15 @@ mod tests {
             let least = saturating_nanos(whole) as u128 * u128::from(100 - jitter.min(100)) / 100;
             prop_assert!(delay.as_nanos() >= least);
         }
+    }
+
+    #[test]
+    fn doubles_from_any_base_up_to_the_maximum() {
+        let max = Duration::from_secs(1_000);
+        let backoff = ExponentialBackoff::new(Duration::from_nanos(1), max).jitter(0);
+        assert_eq!(backoff.delay(39, 0), Duration::from_nanos(1 << 38));
+        assert_eq!(backoff.delay(41, 0), max);
+        assert_eq!(backoff.delay(u32::MAX, 0), max);
     }
 
     #[test]

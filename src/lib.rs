@@ -13,6 +13,7 @@ pub mod queue;
 mod quota;
 mod sync;
 pub mod wait;
+mod wake;
 mod whereabouts;
 
 pub use backoff::{Backoff, CappedBackoff, ExponentialBackoff, FastSlowBackoff, FixedBackoff};

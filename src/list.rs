@@ -1,6 +1,6 @@
 //! Doubly linked FIFO lists through an arena: O(1) insert, remove and pop.
 //!
-//! Waiters, ready keys and the slots of the timing wheel are all such lists.
+//! Ready keys, those that are being processed, and the slots of the timing wheel are such lists.
 
 use crate::arena::{Index, Linked, Links, NIL};
 
@@ -61,19 +61,6 @@ impl List {
             tail => links(slots, tail).next = index,
         }
         self.tail = index;
-    }
-
-    #[inline]
-    pub(crate) fn push_front<T: Linked>(&mut self, slots: &mut [T], index: Index) {
-        *links(slots, index) = Links {
-            prev: NIL,
-            next: self.head,
-        };
-        match self.head {
-            NIL => self.tail = index,
-            head => links(slots, head).prev = index,
-        }
-        self.head = index;
     }
 
     #[inline]

@@ -1,6 +1,7 @@
 //! A bounded work queue that never hands one key to two workers.
 
 mod add;
+mod adders;
 mod admit;
 mod bands;
 mod batch;
@@ -76,9 +77,9 @@ use shared::Shared;
 /// A queue that [debounces](QueueBuilder::debounce) has every `add` wait for a quiet time first.
 ///
 /// # Bound
-/// At most `capacity` keys are live. Only a new key can meet the bound: adding a live key again,
-/// and whatever a worker does with the key it holds, never fails or blocks, nor allocates but in the
-/// cases that [`Work`] names. What happens
+/// At most `capacity` keys are live. Only a new key can meet the bound: adding a live key again (to a
+/// queue that is not closed), and whatever a worker does with the key it holds, never fails or blocks,
+/// nor allocates but in the cases that [`Work`] names. What happens
 /// to a new key then is up to who adds it:
 ///
 /// | method | a new key and no room |

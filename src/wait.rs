@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-pub(crate) use list::{WaitId, WaitList};
+pub(crate) use list::{Left, WaitId, WaitList};
 
 use crate::clock::{SystemClock, Timer, Timestamp};
 use crate::sync::{AtomicU64, Ordering, thread};
+use crate::wake::thread_waker;
 
 /// Where an operation stands after a step.
 ///
@@ -115,8 +116,9 @@ pub trait Step {
 /// thread.
 ///
 /// # Cancel safety
-/// Dropping it, at any moment, cancels the operation and loses nothing: tokens go back, a key goes
-/// to another consumer, a wake-up is passed on.
+/// Dropping it, at any moment, cancels the operation and loses nothing that is others': tokens go
+/// back, as far as no later taker has built on them, a key goes to another consumer, a wake-up is
+/// passed on.
 ///
 /// ```
 /// use tollgate::WorkQueue;
@@ -195,7 +197,9 @@ impl<'a, S: Step, C: Timer> Wait<'a, S, C> {
     /// Blocks the calling thread until the operation ends or `timeout` has passed.
     ///
     /// # Errors
-    /// [`TimedOut`]; the operation is then cancelled, and has changed nothing.
+    /// [`TimedOut`]; the operation is then cancelled, as if it had been dropped. A key that was to be
+    /// added is dropped with it ([`add_timeout`](crate::WorkQueue::add_timeout) gives it back), and a
+    /// queue that was to be drained stays closed.
     ///
     /// ```
     /// use std::time::Duration;
@@ -261,31 +265,6 @@ impl<S, C: Timer> fmt::Debug for Wait<'_, S, C> {
             .field("until", &self.sleep.as_ref().map(|(at, _)| at))
             .finish_non_exhaustive()
     }
-}
-
-struct Unpark(thread::Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-/// A waker that unparks the calling thread; made once a thread.
-#[cfg(not(tollgate_loom))]
-pub(crate) fn thread_waker() -> Waker {
-    thread_local! {
-        static WAKER: Waker = Waker::from(Arc::new(Unpark(thread::current())));
-    }
-    // While the thread's own values are being dropped there may be none left.
-    let cached = WAKER.try_with(Waker::clone);
-    cached.unwrap_or_else(|_| Waker::from(Arc::new(Unpark(thread::current()))))
-}
-
-/// As above; a model's threads live on others.
-#[cfg(tollgate_loom)]
-pub(crate) fn thread_waker() -> Waker {
-    Waker::from(Arc::new(Unpark(thread::current())))
 }
 
 /// Wakes a thread, and leaves word of it: a future that parks its thread by itself can take the token

@@ -276,11 +276,17 @@ fn a_worker_outlives_a_future_that_panics_when_it_is_dropped() {
     assert_eq!(workers.drain(PATIENCE).wait().returned, ["first"]);
 }
 
-/// Panics at the first result.
+/// Panics at the first thing that it is told.
 #[derive(Default)]
 struct Fragile(AtomicUsize);
 
 impl Observer for Fragile {
+    fn started(&self, _: Duration) {
+        if self.0.fetch_add(1, Ordering::SeqCst) == 0 {
+            std::panic::resume_unwind(Box::new("on purpose"));
+        }
+    }
+
     fn reconciled(&self, _: ReconcileResult, _: Duration) {
         if self.0.fetch_add(1, Ordering::SeqCst) == 0 {
             std::panic::resume_unwind(Box::new("on purpose"));
@@ -295,10 +301,17 @@ fn a_worker_outlives_an_observer_that_panics() {
         .build()
         .unwrap();
     let handle = runtime.handle().clone();
-    for threads in [true, false] {
-        let queue = WorkQueue::new(8).unwrap();
-        let controller = Controller::new(queue.clone(), Scripted::default());
-        let controller = controller.observer(Arc::new(Fragile::default()));
+    // Once as the controller's observer, and once as the queue's.
+    for (threads, of_the_queue) in [(true, false), (false, false), (true, true), (false, true)] {
+        let mut builder = WorkQueue::builder(8).backoff(|_: u32, _: u64| Duration::ZERO);
+        if of_the_queue {
+            builder = builder.observer(Arc::new(Fragile::default()));
+        }
+        let queue = builder.build().unwrap();
+        let mut controller = Controller::new(queue.clone(), Scripted::default());
+        if !of_the_queue {
+            controller = controller.observer(Arc::new(Fragile::default()));
+        }
         let handle = handle.clone();
         let workers = if threads {
             controller.spawn_threads(1)

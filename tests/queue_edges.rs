@@ -6,7 +6,9 @@
 #[path = "model/tasks.rs"]
 mod tasks;
 
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tasks::Polled;
@@ -86,6 +88,70 @@ fn a_quota_that_is_raised_is_noticed_within_a_second() {
         .unwrap();
     clock.advance(Duration::from_secs(1));
     assert_eq!(*waiting.ready().unwrap(), 2);
+}
+
+#[test]
+fn queues_that_fail_together_do_not_come_back_together() {
+    let random = || {
+        let seen = Arc::new(AtomicU64::new(0));
+        let tells = Arc::clone(&seen);
+        let backoff = move |_: u32, random: u64| {
+            tells.store(random, Ordering::SeqCst);
+            Duration::ZERO
+        };
+        let queue = WorkQueue::builder(8).backoff(backoff).build().unwrap();
+        queue.try_add(1).unwrap();
+        queue.try_get().unwrap().retry();
+        seen.load(Ordering::SeqCst)
+    };
+    assert_ne!(random(), random());
+}
+
+#[test]
+fn a_backoff_of_nothing_is_over_at_once() {
+    let (builder, clock) = builder(8);
+    let queue = builder.backoff(|_: u32, _: u64| Duration::ZERO);
+    let queue = queue.build().unwrap();
+    // Not at a millisecond.
+    clock.set(Timestamp::from_nanos(1_500_000));
+    queue.try_add(1).unwrap();
+    queue.try_get().unwrap().retry();
+    let again = queue.try_get().expect("at once");
+    assert_eq!(again.failures(), 1);
+    again.retry();
+    assert_eq!(queue.try_get().unwrap().failures(), 2);
+}
+
+#[test]
+fn a_hasher_may_leave_half_of_the_hash_empty() {
+    #[derive(Clone, Default)]
+    struct Low(u64);
+    impl Hasher for Low {
+        fn write(&mut self, _: &[u8]) {}
+        fn write_u64(&mut self, n: u64) {
+            self.0 = n;
+        }
+        fn finish(&self) -> u64 {
+            self.0
+        }
+    }
+    /// A key that counts how often it is compared.
+    #[derive(Clone, Debug, Hash)]
+    struct Compared(u64);
+    static COMPARED: AtomicU64 = AtomicU64::new(0);
+    impl PartialEq for Compared {
+        fn eq(&self, other: &Self) -> bool {
+            COMPARED.fetch_add(1, Ordering::SeqCst);
+            self.0 == other.0
+        }
+    }
+    impl Eq for Compared {}
+    let queue = WorkQueue::builder(1_000).hasher(BuildHasherDefault::<Low>::default());
+    let queue = queue.build().unwrap();
+    for n in 0..1_000 {
+        queue.try_add(Compared(n)).unwrap();
+    }
+    assert_eq!(COMPARED.load(Ordering::SeqCst), 0);
 }
 
 #[test]

@@ -14,8 +14,8 @@ use std::time::Duration;
 use tasks::Polled;
 use tollgate::queue::{KeyState, QueueBuilder};
 use tollgate::{
-    AddError, AddOptions, LockedTokenBucket, ManualClock, Merge, Observer, Priority, PriorityError,
-    QueueError, Quota, WorkQueue,
+    AddError, AddOptions, ManualClock, Merge, Observer, Priority, PriorityError, QueueError,
+    WorkQueue,
 };
 
 fn millis(millis: u64) -> Duration {
@@ -360,25 +360,14 @@ fn an_observer_is_told_of_retries_and_of_what_is_given_up() {
     clock.advance(millis(5));
     queue.try_get().unwrap().retry();
     assert_eq!(seen(), (1, 1));
-}
-
-#[test]
-fn a_queue_that_was_out_of_tokens_wakes_a_consumer_a_key_again() {
-    let (builder, clock) = builder(8);
-    let quota = Quota::per_second(1).unwrap().burst(2).unwrap();
-    let limiter = LockedTokenBucket::with_clock(quota, clock.clone()).unwrap();
-    let queue = builder.rate_limit(Arc::new(limiter)).build().unwrap();
-    for key in [1, 2, 3] {
-        queue.try_add(key).unwrap();
-    }
-    assert_eq!(take_all(&queue), [1, 2]);
-    clock.advance(Duration::from_secs(1));
-    assert_eq!(take_all(&queue), [3]);
-    clock.advance(Duration::from_secs(2));
-    let waiting = [(); 2].map(|()| Polled::pending(queue.get()));
-    queue.try_add(4).unwrap();
-    queue.try_add(5).unwrap();
-    assert_eq!(waiting.each_ref().map(Polled::woken), [1, 1]);
+    // Nor is one given up that was added meanwhile.
+    queue.try_add(2).unwrap();
+    queue.try_get().unwrap().retry();
+    clock.advance(millis(5));
+    let last = queue.try_get().unwrap();
+    queue.try_add(2).unwrap();
+    assert_eq!(last.retry(), None);
+    assert_eq!((seen(), queue.stats().ready), ((2, 1), 1));
 }
 
 #[test]
@@ -446,6 +435,20 @@ fn by_age_goes_who_has_been_first_of_its_band_for_longest() {
     }
     queue.remove(&101);
     assert_eq!(next_by_age(&queue), 201);
+}
+
+#[test]
+fn bands_that_come_later_do_not_overtake_by_age() {
+    let (queue, _) = queue(2_000);
+    queue.try_add_with(100, Priority::LOW).unwrap();
+    // Before anything is handed out, and of lower priorities.
+    for band in 1..=16 {
+        let lower = Priority::new(-16 - band).unwrap();
+        queue
+            .try_add_with(200 + u64::try_from(band).unwrap(), lower)
+            .unwrap();
+    }
+    assert_eq!(next_by_age(&queue), 100);
 }
 
 #[test]

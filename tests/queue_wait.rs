@@ -7,12 +7,14 @@
 mod tasks;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
 use tasks::{Polled, poll_once};
-use tollgate::{AddError, Clock, ManualClock, TimedOut, Timestamp, WorkQueue};
+use tollgate::{AddError, AddOptions, Clock, ManualClock, TimedOut, Timestamp, WorkQueue};
 
 type Queue = WorkQueue<u64, ManualClock>;
 
@@ -97,6 +99,49 @@ fn a_consumer_that_finds_its_key_taken_waits_at_the_head() {
     assert_eq!((first.woken(), second.woken()), (2, 0));
     assert_eq!(*first.ready().unwrap(), 2);
     barged.done();
+}
+
+#[test]
+fn consumers_that_find_their_keys_taken_go_back_to_their_places() {
+    let (queue, _) = queue(8);
+    let mut waiting = [(); 3].map(|()| Polled::pending(queue.get()));
+    queue.try_add(1).unwrap();
+    queue.try_add(2).unwrap();
+    queue.try_get_batch(2).unwrap().done();
+    // In whatever order they are scheduled.
+    for n in [1, 0] {
+        assert!(waiting[n].poll().is_pending());
+    }
+    queue.try_add(3).unwrap();
+    assert_eq!(woken(&waiting), [2, 1, 0]);
+    queue.try_add(4).unwrap();
+    assert_eq!(woken(&waiting), [2, 2, 0]);
+    queue.try_add(5).unwrap();
+    assert_eq!(woken(&waiting), [2, 2, 1]);
+}
+
+#[test]
+fn threads_and_tasks_stand_in_one_line() {
+    let (queue, clock) = queue(8);
+    // For which the first in line sets a timer, so that it shows when the thread is there.
+    queue.try_add_after(9, millis(50)).unwrap();
+    thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let work = queue.get().wait().unwrap();
+            let key = *work;
+            work.done();
+            key
+        });
+        while clock.next_deadline().is_none() {
+            thread::yield_now();
+        }
+        let task = Polled::pending(queue.get());
+        queue.try_add(1).unwrap();
+        // Nobody else would wake it.
+        assert_eq!(thread.join().unwrap(), 1);
+        queue.try_add(2).unwrap();
+        assert_eq!(*task.ready().unwrap(), 2);
+    });
 }
 
 #[test]
@@ -227,6 +272,103 @@ fn an_adder_whose_key_came_in_meanwhile_leaves_the_room_to_the_next() {
         (Ok(()), Ok(()), Ok(()))
     );
     assert_eq!(queue.stats().ready, 2);
+}
+
+#[test]
+fn an_adder_whose_key_comes_in_by_another_way_waits_no_more() {
+    let clock = ManualClock::new();
+    let queue = WorkQueue::<u64, _>::builder(2).reserve(1).clock(clock);
+    let queue = queue.build().unwrap();
+    queue.try_add_after(1, millis(50)).unwrap();
+    let waiting = [2, 3, 2, 4].map(|key| Polled::pending(queue.add(key)));
+    // For later, which the adders do not want to wait for.
+    let soon = AddOptions::from(millis(30));
+    assert_eq!(queue.try_add_or_evict(2, soon), Ok(Some(1)));
+    assert_eq!(woken(&waiting), [1, 0, 1, 0]);
+    let [first, other, same, last] = waiting;
+    assert_eq!((first.ready(), same.ready()), (Ok(()), Ok(())));
+    let work = queue.try_get().expect("it is ready now");
+    // By a worker, from the reserve.
+    work.add_related(3).unwrap();
+    assert_eq!((other.woken(), last.woken()), (1, 0));
+    assert_eq!(other.ready(), Ok(()));
+    work.done();
+    assert_eq!(last.woken(), 0, "the reserve is not for it");
+    queue.try_get().unwrap().done();
+    assert_eq!(last.ready(), Ok(()));
+}
+
+#[test]
+fn an_adder_that_was_woken_for_nothing_keeps_its_place() {
+    let (queue, _) = queue(1);
+    queue.try_add_after(1, millis(50)).unwrap();
+    let mut first = Polled::pending(queue.add(2));
+    let second = Polled::pending(queue.add(3));
+    assert_eq!(queue.try_add_or_evict(2, millis(30)), Ok(Some(1)));
+    assert_eq!(queue.try_add_or_evict(4, millis(10)), Ok(Some(2)));
+    assert_eq!((first.woken(), second.woken()), (1, 0));
+    assert!(first.poll().is_pending(), "it has gone again");
+    assert!(queue.remove(&4));
+    assert_eq!((first.woken(), second.woken()), (2, 0));
+    assert_eq!(first.ready(), Ok(()));
+}
+
+#[test]
+fn a_waker_that_panics_strands_nobody() {
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            resume_unwind(Box::new("its executor is full"));
+        }
+    }
+    let (queue, _) = queue(8);
+    let mut bad = pin!(queue.get());
+    let waker = Waker::from(Arc::new(Panics));
+    assert!(
+        bad.as_mut()
+            .poll(&mut Context::from_waker(&waker))
+            .is_pending()
+    );
+    let waiting = [(); 2].map(|()| Polled::pending(queue.get()));
+    let added = AssertUnwindSafe(|| queue.try_add_batch([1, 2, 3], AddOptions::new()));
+    assert!(catch_unwind(added).is_err());
+    assert_eq!(woken(&waiting), [1, 1]);
+    assert!(waiting.into_iter().all(|getter| getter.ready().is_some()));
+}
+
+#[test]
+fn a_waker_is_not_dropped_under_the_lock() {
+    /// Looks at the queue when it is dropped, as a task may that it owns.
+    struct Looks(Queue);
+    impl Wake for Looks {
+        fn wake(self: Arc<Self>) {}
+    }
+    impl Drop for Looks {
+        fn drop(&mut self) {
+            self.0.stats();
+        }
+    }
+    let (queue, _) = queue(1);
+    queue.try_add(1).unwrap();
+    let work = queue.try_get().unwrap();
+    let looks = || Waker::from(Arc::new(Looks(queue.clone())));
+    macro_rules! polled_by_two_and_dropped {
+        ($future:expr) => {{
+            let mut future = pin!($future);
+            for _ in 0..2 {
+                let waker = looks();
+                let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
+                assert!(polled.is_pending());
+            }
+        }};
+    }
+    // A deadlock, if it were.
+    polled_by_two_and_dropped!(queue.get());
+    polled_by_two_and_dropped!(queue.add(2));
+    polled_by_two_and_dropped!(queue.resync());
+    polled_by_two_and_dropped!(work.dirtied());
+    polled_by_two_and_dropped!(queue.drain(millis(5)));
+    work.done();
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::deadlines::{Alarm, Deadlines, Place, Sleep};
 use super::{Clock, Timer, Timestamp};
 use crate::sync::{AtomicU64, Mutex, Ordering, thread};
-use crate::wait::thread_waker;
+use crate::wake::{thread_waker, wake_all};
 
 /// A clock that moves only when told to. Clones share the time.
 ///
@@ -56,7 +56,7 @@ impl ManualClock {
     /// assert_eq!(clock.now().as_nanos(), 2_000);
     /// ```
     pub fn advance(&self, by: Duration) {
-        self.set(self.now().saturating_add(by));
+        self.change(|now| now.saturating_add(by));
     }
 
     /// Sets the time, also backwards, and wakes whoever waited for it.
@@ -70,13 +70,18 @@ impl ManualClock {
     /// assert_eq!(clock.now().as_nanos(), 4);
     /// ```
     pub fn set(&self, now: Timestamp) {
+        self.change(|_| now);
+    }
+
+    fn change(&self, change: impl FnOnce(Timestamp) -> Timestamp) {
         let due = {
             let mut deadlines = self.0.deadlines.lock();
+            let now = change(self.now());
             // Release, with the lock held: a waiter that arms after this sees the new time.
             self.0.now.store(now.as_nanos(), Ordering::Release);
             deadlines.due(now)
         };
-        due.for_each(Waker::wake);
+        wake_all(due);
     }
 
     /// The deadline that is next, if anyone waits for one: where a simulation should advance to.

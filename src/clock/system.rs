@@ -5,6 +5,7 @@ use std::task::Waker;
 use super::deadlines::{Alarm, Deadlines, Place, Sleep};
 use super::{Clock, Timer, Timestamp};
 use crate::sync::{Mutex, thread};
+use crate::wake::wake_caught;
 
 /// The default clock: the processor's time-stamp counter where it is invariant, else
 /// [`std::time::Instant`].
@@ -171,15 +172,11 @@ impl Helper {
                 let mut deadlines = self.deadlines.lock();
                 (deadlines.due(self.clock.now()), deadlines.next())
             };
-            due.for_each(wake_quietly);
+            // One that panics must not take the timers of everyone else with it.
+            due.for_each(|waker| drop(wake_caught(waker)));
             self.clock.park_until(next);
         }
     }
-}
-
-/// A waker that panics must not take the timers of everyone else with it.
-fn wake_quietly(waker: Waker) {
-    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| waker.wake()));
 }
 
 impl Alarm for Helper {

@@ -10,6 +10,7 @@ use crate::clock::{SystemClock, Timer, Timestamp};
 use crate::queue::{Drain, FastHash, Get, Work, WorkQueue};
 use crate::sync::{AtomicU64, Mutex, Ordering, thread};
 use crate::wait::{Progress, Step, Wait, WaitId, WaitList, block_on};
+use crate::wake::Wakers;
 
 type ThreadBody = Box<dyn FnOnce() + Send>;
 
@@ -47,19 +48,16 @@ impl Pool {
     }
 
     fn with_state<T>(&self, change: impl FnOnce(&mut PoolState) -> T) -> T {
-        let mut wakers: Vec<Waker> = Vec::new();
-        let output = {
-            let mut state = self.state.lock();
-            let output = change(&mut state);
-            for _ in state.target..state.running {
-                wakers.extend(state.idle.wake_first());
-            }
-            if state.running == 0 {
-                wakers.extend(std::iter::from_fn(|| state.stopped.wake_first()));
-            }
-            output
-        };
-        wakers.into_iter().for_each(Waker::wake);
+        // Dropped last, whatever happens.
+        let mut wakers = Wakers::default();
+        let mut state = self.state.lock();
+        let output = change(&mut state);
+        for _ in state.target..state.running {
+            wakers.extend(state.idle.wake_first());
+        }
+        if state.running == 0 {
+            wakers.extend(std::iter::from_fn(|| state.stopped.wake_first()));
+        }
         output
     }
 }
@@ -90,12 +88,11 @@ impl<K: Clone, C: Timer, S> Step for Next<'_, K, C, S> {
     type Output = Option<Work<K, C, S>>;
 
     fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output> {
+        // Dropped once the lock is released.
+        let mut stale = None;
         // In line for the news of a smaller pool before the size is read, so that none is missed.
         let retired = self.member.pool.with_state(|state| {
-            match self.place {
-                Some(place) => state.idle.wait_on(place, waker),
-                None => self.place = Some(state.idle.join(waker.clone(), ())),
-            }
+            stale = state.idle.wait(&mut self.place, waker, ());
             let surplus = state.running > state.target;
             state.running -= usize::from(surplus);
             surplus
@@ -104,14 +101,14 @@ impl<K: Clone, C: Timer, S> Step for Next<'_, K, C, S> {
             self.member.retired = true;
             return Progress::Done(None);
         }
-        self.get.step(now, waker)
+        self.get.step_unannounced(now, waker)
     }
 }
 
 impl<K, C, S> Drop for Next<'_, K, C, S> {
     fn drop(&mut self) {
         if let Some(place) = self.place.take() {
-            self.member.pool.with_state(|state| state.idle.leave(place));
+            drop(self.member.pool.with_state(|state| state.idle.leave(place)));
         }
     }
 }
@@ -193,7 +190,7 @@ where
     C: Timer,
 {
     while let Some(work) = next(&controller.queue, &mut member).await {
-        controller.process(work, member.pool.request_id()).await;
+        controller.process(work, || member.pool.request_id()).await;
     }
 }
 
@@ -205,7 +202,7 @@ where
     C: Timer,
 {
     while let Some(work) = next(&controller.queue, &mut member).wait() {
-        block_on(controller.process(work, member.pool.request_id()));
+        block_on(controller.process(work, || member.pool.request_id()));
     }
 }
 
@@ -422,14 +419,13 @@ impl Step for Stopped<'_> {
     type Output = ();
 
     fn step(&mut self, _: Timestamp, waker: &Waker) -> Progress<()> {
+        // Dropped once the lock is released.
+        let mut stale = None;
         self.pool.with_state(|state| {
             if state.running == 0 {
                 return Progress::Done(());
             }
-            match self.place {
-                Some(place) => state.stopped.wait_on(place, waker),
-                None => self.place = Some(state.stopped.join(waker.clone(), ())),
-            }
+            stale = state.stopped.wait(&mut self.place, waker, ());
             Progress::Waiting(None)
         })
     }
@@ -438,7 +434,7 @@ impl Step for Stopped<'_> {
 impl Drop for Stopped<'_> {
     fn drop(&mut self) {
         if let Some(place) = self.place.take() {
-            self.pool.with_state(|state| state.stopped.leave(place));
+            drop(self.pool.with_state(|state| state.stopped.leave(place)));
         }
     }
 }

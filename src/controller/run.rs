@@ -31,12 +31,14 @@ where
 {
     /// Works on one key to its end, and outlives the panics of an observer, a backoff or a key's
     /// `Debug`: the key is released by its guard.
-    pub(super) async fn process(&self, work: Work<K, C, S>, id: u64) {
+    pub(super) async fn process(&self, work: Work<K, C, S>, id: impl FnOnce() -> u64) {
         let worked = pin!(self.work_on(work, id));
         drop(caught(worked).await);
     }
 
-    async fn work_on(&self, work: Work<K, C, S>, id: u64) {
+    async fn work_on(&self, work: Work<K, C, S>, id: impl FnOnce() -> u64) {
+        work.announce();
+        let id = id();
         let started = self.queue.clock().now();
         let request = Request {
             key: &*work,

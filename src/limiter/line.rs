@@ -11,7 +11,8 @@ use super::Denied;
 use super::bucket::Bucket;
 use super::reservation::Taken;
 use crate::clock::Timestamp;
-use crate::wait::{WaitId, WaitList};
+use crate::wait::{Left, WaitId, WaitList};
+use crate::wake::Wakers;
 
 #[derive(Debug)]
 pub(super) struct Line {
@@ -19,17 +20,20 @@ pub(super) struct Line {
     waiters: WaitList<Waiter>,
     /// Tokens that those in line wait for.
     wanted: u128,
+    /// Tokens that whoever has ever joined has waited for.
+    joined: u128,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Waiter {
     n: u64,
+    /// `joined`, with this one.
+    joined: u128,
+    /// What its timer was set to.
+    armed: Timestamp,
     /// Set when its tokens have been taken for it.
     granted: Option<Taken>,
 }
-
-/// Collected under the lock, woken after it.
-pub(super) type Wakers = Vec<Waker>;
 
 impl Line {
     pub(super) const fn new(bucket: Bucket) -> Self {
@@ -37,6 +41,7 @@ impl Line {
             bucket,
             waiters: WaitList::new(),
             wanted: 0,
+            joined: 0,
         }
     }
 
@@ -53,21 +58,37 @@ impl Line {
     /// How long after `now` `n` tokens, and `floor` more, can be had that nobody waits for.
     #[inline]
     pub(super) fn wait_for(&self, n: u64, floor: u64, now: Timestamp) -> Result<Duration, Denied> {
+        if n == 0 {
+            return Ok(Duration::ZERO);
+        }
         self.bucket.check_burst(n, floor)?;
         self.bucket
             .wait_for(self.wanted + u128::from(n) + u128::from(floor), now)
     }
 
-    /// Gives every waiter whose turn has come its tokens.
-    pub(super) fn grant(&mut self, now: Timestamp, wakers: &mut Wakers) {
+    /// Gives every waiter whose turn has come its tokens. The waker of the one that is asking
+    /// comes back: it need not be woken.
+    pub(super) fn grant(
+        &mut self,
+        asking: Option<WaitId>,
+        now: Timestamp,
+        wakers: &mut Wakers,
+    ) -> Option<Waker> {
+        let mut own = None;
         while self.first_due(now) == Some(Ok(now)) {
-            let Some((_, waiter)) = self.waiters.first_mut() else {
+            let Some((id, waiter)) = self.waiters.first_mut() else {
                 unreachable!("it is due")
             };
             waiter.granted = Some(self.bucket.owe(waiter.n, now, now));
             self.wanted -= u128::from(waiter.n);
-            wakers.extend(self.waiters.wake_first());
+            let waker = self.waiters.wake_first();
+            if asking == Some(id) {
+                own = waker;
+            } else {
+                wakers.extend(waker);
+            }
         }
+        own
     }
 
     /// When the first in line gets its tokens; an error if it never will, since the quota has
@@ -79,21 +100,15 @@ impl Line {
         Some(wait.map(|wait| now.saturating_add(wait)))
     }
 
-    pub(super) fn first(&self) -> Option<WaitId> {
-        self.waiters.first().map(|(id, _)| id)
-    }
-
-    /// Who is first, and what its timer is set to.
-    pub(super) fn timer_of_first(
-        &self,
-        now: Timestamp,
-    ) -> Option<(WaitId, Result<Timestamp, Denied>)> {
-        self.first().zip(self.first_due(now))
-    }
-
-    /// Has the first in line look at its timer.
-    pub(super) fn nudge_first(&self) -> Option<Waker> {
-        self.waiters.nudge(self.first()?)
+    /// Has the first in line look again, if its timer is set too late, or if it waits in vain.
+    pub(super) fn nudge_first(&self, now: Timestamp) -> Option<Waker> {
+        let (id, first) = self.waiters.first()?;
+        let in_time = self.first_due(now)?.is_ok_and(|due| first.armed <= due);
+        if in_time {
+            None
+        } else {
+            self.waiters.nudge(id)
+        }
     }
 
     /// Takes `n` tokens if nobody is before us, or joins the line if they are there by `deadline`.
@@ -112,29 +127,39 @@ impl Line {
         if now.saturating_add(retry_after) > deadline {
             return Err(Denied::TooLong { retry_after });
         }
+        let waiter = Waiter {
+            n,
+            joined: self.joined + u128::from(n),
+            armed: Timestamp::MAX,
+            granted: None,
+        };
+        let mut place = None;
+        let stale = self.waiters.wait(&mut place, waker, waiter);
+        debug_assert!(stale.is_none(), "it has just come");
+        self.joined = waiter.joined;
         self.wanted += u128::from(n);
-        Ok(Some(
-            self.waiters
-                .join(waker.clone(), Waiter { n, granted: None }),
-        ))
+        Ok(place)
     }
 
-    /// What has become of a waiter: `None`, nothing yet; else it has left.
+    /// What has become of a waiter: `None`, nothing yet; else it has left. A waker that is no longer
+    /// needed is dropped by the caller, once the lock is released.
     pub(super) fn look(
         &mut self,
         id: WaitId,
         deadline: Timestamp,
         now: Timestamp,
         waker: &Waker,
+        stale: &mut Option<Waker>,
     ) -> Option<Result<(), Denied>> {
         if self.waiters.was_woken(id) {
-            if let Some(taken) = self.leave(id) {
+            if let Some(taken) = self.leave(id).wanted {
                 self.bucket.keep(&taken);
             }
             return Some(Ok(()));
         }
+        let is_first = self.waiters.first().is_some_and(|(first, _)| first == id);
         let denied = match self.first_due(now) {
-            Some(Err(denied)) if self.first() == Some(id) => denied,
+            Some(Err(denied)) if is_first => denied,
             _ if now >= deadline => {
                 let retry_after = self
                     .bucket
@@ -143,36 +168,48 @@ impl Line {
                 Denied::TooLong { retry_after }
             }
             _ => {
-                self.waiters.wait_on(id, waker);
+                let waiter = *self.waiters.wants_mut(id);
+                *stale = self.waiters.wait(&mut Some(id), waker, waiter);
                 return None;
             }
         };
-        self.leave(id);
+        *stale = self.leave(id).waker;
         Some(Err(denied))
     }
 
-    /// When a waiter should look again: only the first in line, and who has a deadline, needs a
-    /// timer.
-    pub(super) fn timer(
-        &self,
+    /// When a waiter should look again: each when its own turn comes, so that one before it that
+    /// is not polled holds nobody up. Should others before it give up, it is told when it is first.
+    pub(super) fn arm(
+        &mut self,
         id: WaitId,
         deadline: Timestamp,
         now: Timestamp,
     ) -> Option<Timestamp> {
-        let due = self
-            .first_due(now)
-            .filter(|_| self.first() == Some(id))
-            .and_then(Result::ok);
+        let due = self.due(id, now);
         let deadline = Some(deadline).filter(|deadline| *deadline < Timestamp::MAX);
-        due.into_iter().chain(deadline).min()
+        let timer = due.into_iter().chain(deadline).min();
+        self.waiters.wants_mut(id).armed = timer.unwrap_or(Timestamp::MAX);
+        timer
+    }
+
+    /// When a waiter gets its tokens, if all before it stay; `None` if never.
+    fn due(&mut self, id: WaitId, now: Timestamp) -> Option<Timestamp> {
+        let (_, first) = self.waiters.first()?;
+        let gone = first.joined - u128::from(first.n);
+        let before = self.waiters.wants_mut(id).joined - gone;
+        let wait = self.bucket.wait_for(before, now).ok()?;
+        Some(now.saturating_add(wait))
     }
 
     /// Takes a waiter out, with its tokens if it has got them.
-    pub(super) fn leave(&mut self, id: WaitId) -> Option<Taken> {
-        let waiter = self.waiters.leave(id);
-        if waiter.granted.is_none() {
-            self.wanted -= u128::from(waiter.n);
+    pub(super) fn leave(&mut self, id: WaitId) -> Left<Option<Taken>> {
+        let Left { wanted, waker } = self.waiters.leave(id);
+        if wanted.granted.is_none() {
+            self.wanted -= u128::from(wanted.n);
         }
-        waiter.granted
+        Left {
+            wanted: wanted.granted,
+            waker,
+        }
     }
 }

@@ -6,20 +6,23 @@ use std::time::Duration;
 use super::bucket::Bucket;
 use super::gate::Gate;
 use super::lease::{carve, carve_as_before};
-use super::line::{Line, Wakers};
+use super::line::Line;
 use super::reservation::{Internal, Reservation, Taken};
 use super::{CarryOver, Denied, RateLimiter};
 use crate::clock::{Clock, SystemClock, Timer, Timestamp};
 use crate::quota::{Quota, QuotaError, Units};
 use crate::sync::Mutex;
 use crate::wait::{Progress, Step, Wait, WaitId};
+use crate::wake::Wakers;
 
 /// An exact token bucket behind one lock: it takes every [`Quota`], and its waiters move up when
 /// one before them gives up, and when the quota changes.
 ///
 /// # Fairness
 /// Waiters are served in the order in which they came. While somebody waits, every other taker is
-/// denied unless there are tokens beyond those that are waited for.
+/// denied unless there are tokens beyond those that are waited for, and a
+/// [reservation](RateLimiter::reserve) that would have to stand in that line is refused with
+/// [`Denied::TooLong`], however long it may wait.
 ///
 /// # Memory ordering
 /// Every operation takes the lock, and so synchronises with every other on the same bucket.
@@ -112,19 +115,17 @@ impl<C: Clock> LockedTokenBucket<C> {
         now: Option<Timestamp>,
         change: impl FnOnce(&mut State, Timestamp) -> T,
     ) -> T {
-        let mut wakers = Wakers::new();
+        let mut wakers = Wakers::default();
         let output = {
             let mut state = self.state.lock();
             let now = now.unwrap_or_else(|| self.clock.now());
-            let before = state.line.timer_of_first(now);
             let output = change(&mut state, now);
-            state.line.grant(now, &mut wakers);
-            if state.line.timer_of_first(now) != before {
-                wakers.extend(state.line.nudge_first());
-            }
+            let nobody = state.line.grant(None, now, &mut wakers);
+            debug_assert!(nobody.is_none(), "nobody of the line asks");
+            wakers.extend(state.line.nudge_first(now));
             output
         };
-        wakers.into_iter().for_each(Waker::wake);
+        drop(wakers);
         output
     }
 
@@ -247,7 +248,7 @@ impl<C: Clock + Send + Sync> Internal for LockedTokenBucket<C> {
         let retry_after = state.line.wait_for(n, 0, now)?;
         // Those who wait have not taken yet: a reservation behind them would be ready too soon.
         let behind = !state.line.is_empty() && !retry_after.is_zero();
-        if n > 0 && (retry_after > max_wait || behind) {
+        if retry_after > max_wait || behind {
             return Err(Denied::TooLong { retry_after });
         }
         let ready_at = now.saturating_add(retry_after);
@@ -279,11 +280,12 @@ impl<C: Timer + Send + Sync> LockedTokenBucket<C> {
     /// Takes `n` tokens, as soon as those who came before have theirs: `.await` it, or `.wait()`
     /// for it on a thread.
     ///
-    /// Only the first in line has a timer, so a cancellation re-times everybody behind it and wakes
-    /// at most one.
+    /// Each waiter has a timer for its own turn, so that one that is not polled holds nobody up: its
+    /// tokens wait for it. A cancellation moves up everybody behind it and wakes at most one.
     ///
     /// # Errors
-    /// At once, with nothing taken: [`Denied::ExceedsBurst`] and [`Denied::Exhausted`].
+    /// With nothing taken: [`Denied::ExceedsBurst`] and [`Denied::Exhausted`], at once, or when the
+    /// burst or the rate has become too small for it and it is the first in line.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the line; those behind move up. Tokens that it had already been
@@ -371,9 +373,10 @@ impl<C: Clock + Send + Sync> LockedAcquire<'_, C> {
         deadline: Timestamp,
         now: Timestamp,
         waker: &Waker,
+        stale: &mut Option<Waker>,
     ) -> Option<Result<(), Denied>> {
         if let Some(place) = self.place {
-            let decided = line.look(place, deadline, now, waker);
+            let decided = line.look(place, deadline, now, waker, stale);
             if decided.is_some() {
                 self.place = None;
             }
@@ -401,21 +404,17 @@ impl<C: Clock + Send + Sync> Step for LockedAcquire<'_, C> {
         let deadline = *self
             .deadline
             .get_or_insert_with(|| now.saturating_add(self.timeout));
-        let mut wakers = Wakers::new();
-        let progress = {
-            let line = &mut self.bucket.state.lock().line;
-            let first = line.first();
-            line.grant(now, &mut wakers);
-            let decided = self.look(line, deadline, now, waker);
-            if line.first() != first && line.first() != self.place {
-                wakers.extend(line.nudge_first());
-            }
-            match (decided, self.place) {
-                (None, Some(place)) => Progress::Waiting(line.timer(place, deadline, now)),
-                (decided, _) => Progress::Done(decided.unwrap_or(Ok(()))),
-            }
+        // Woken, and dropped, once the lock is released.
+        let (mut wakers, mut stale) = (Wakers::default(), None);
+        let _own;
+        let line = &mut self.bucket.state.lock().line;
+        _own = line.grant(self.place, now, &mut wakers);
+        let decided = self.look(line, deadline, now, waker, &mut stale);
+        let progress = match (decided, self.place) {
+            (None, Some(place)) => Progress::Waiting(line.arm(place, deadline, now)),
+            (decided, _) => Progress::Done(decided.unwrap_or(Ok(()))),
         };
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.extend(line.nudge_first(now));
         progress
     }
 }
@@ -425,11 +424,14 @@ impl<C: Clock + Send + Sync> Drop for LockedAcquire<'_, C> {
         let Some(place) = self.place.take() else {
             return;
         };
-        self.bucket.change(|state, now| {
-            if let Some(taken) = state.line.leave(place) {
-                state.line.bucket.give_back(&taken, now);
+        let left = self.bucket.change(|state, now| {
+            let left = state.line.leave(place);
+            if let Some(taken) = &left.wanted {
+                state.line.bucket.give_back(taken, now);
             }
+            left
         });
+        drop(left);
     }
 }
 

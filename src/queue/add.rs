@@ -135,9 +135,8 @@ impl<K: HashKey + Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
         let mut keys: Vec<_> = keys.collect();
         let now = self.0.clock.now();
         self.0.with_adder(|state| {
-            let machine = &mut state.machine;
             for (hash, key, added) in &mut keys {
-                *added = machine.add(*hash, key, options, Room::Free, now);
+                *added = state.add(*hash, key, options, Room::Free, now);
             }
         });
         let refused = |(_, left, added)| self.0.observe_add(added, left).err();
@@ -306,12 +305,12 @@ impl<K: fmt::Debug> std::error::Error for AddError<K> {}
 /// type Adding<'a> = Wait<'a, Add<'a, String>>;
 ///
 /// fn add<'a>(queue: &'a WorkQueue<String>, name: &str) -> Adding<'a> {
-///     queue.add(format!("user/{name}"))
+///     queue.add(format!("team/{name}"))
 /// }
 ///
 /// let queue = WorkQueue::new(8)?;
-/// add(&queue, "ada").wait().unwrap();
-/// assert_eq!(*queue.try_get().unwrap(), "user/ada");
+/// add(&queue, "storage").wait().unwrap();
+/// assert_eq!(*queue.try_get().unwrap(), "team/storage");
 /// # Ok::<(), tollgate::QueueError>(())
 /// ```
 pub struct Add<'a, K, C = SystemClock, S = FastHash> {
@@ -326,18 +325,24 @@ pub struct Add<'a, K, C = SystemClock, S = FastHash> {
 }
 
 impl<K, C, S> Add<'_, K, C, S> {
-    /// Leaves the line, and says which room is ours: what was promised, or what is free.
-    fn leave(&mut self, state: &mut State<K>) -> Room {
-        if let Some(place) = self.place.take()
-            && state.adders.leave(place)
-            && !cfg!(tollgate_mutant = "room-not-passed-on")
-        {
-            state.machine.release_room();
-            // A worker may have taken the place of the one that was promised, from without the
-            // reserve; then this one is the reserve's.
-            return Room::Reserve;
+    /// Which room is ours: what is free, or what was promised; none while others are before us.
+    fn room(&self, state: &mut State<K>) -> Room {
+        let Some(place) = self.place else {
+            return Room::Free;
+        };
+        if !state.adders.take_promise(place) || cfg!(tollgate_mutant = "room-not-passed-on") {
+            return Room::None;
         }
-        Room::Free
+        state.machine.release_room();
+        // A worker may have taken the place of the one that was promised, from without the reserve;
+        // then this one is the reserve's.
+        Room::Reserve
+    }
+
+    /// Leaves the line. What was promised goes to the next when the state settles.
+    fn leave(&mut self, state: &mut State<K>) -> Option<Waker> {
+        self.room(state);
+        state.adders.leave(self.place.take()?)
     }
 }
 
@@ -351,21 +356,19 @@ impl<K: Eq, C, S> Add<'_, K, C, S> {
     ) -> Option<Result<Added, Refused>> {
         let shared = self.shared;
         let in_time = self.deadline.is_none_or(|deadline| now < deadline);
+        // Dropped once the lock is released.
+        let mut stale = None;
         shared.with_adder(|state| {
-            let room = match self.place {
-                Some(place) if in_time && !state.adders.was_woken(place) => {
-                    state.adders.wait_on(place, waker);
-                    return None;
-                }
-                _ => self.leave(state),
-            };
-            let machine = &mut state.machine;
-            match machine.add(self.hash, key, self.options, room, now) {
+            let room = self.room(state);
+            match state.add(self.hash, key, self.options, room, now) {
                 Err(Refused::Full) if in_time => {
-                    self.place = Some(state.adders.join(waker.clone(), false));
+                    stale = state.adders.wait(&mut self.place, waker, self.hash);
                     None
                 }
-                decided => Some(decided),
+                decided => {
+                    stale = self.leave(state);
+                    Some(decided)
+                }
             }
         })
     }
@@ -395,7 +398,7 @@ impl<K, C, S> Drop for Add<'_, K, C, S> {
     fn drop(&mut self) {
         if self.place.is_some() {
             let shared = self.shared;
-            shared.with_state(|state| self.leave(state));
+            drop(shared.with_state(|state| self.leave(state)));
         }
     }
 }

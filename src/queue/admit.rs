@@ -33,6 +33,8 @@ pub(super) enum Added {
 /// What a new key may do to get in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Room {
+    /// Use none: others are before it.
+    None,
     /// Use what is free.
     Free,
     /// Use what is kept for workers too.
@@ -81,6 +83,7 @@ impl<K: Eq> Machine<K> {
         }
         let capacity = self.limits.capacity;
         let has_room = match room {
+            Room::None => false,
             Room::Free | Room::Evict => self.has_room(),
             Room::Reserve => self.has_room_in(capacity),
         };
@@ -90,7 +93,7 @@ impl<K: Eq> Machine<K> {
                     let (due, _) = self.due_of_new(due, now);
                     self.evict(options, due).ok_or(Refused::Full)?
                 }
-                Room::Free | Room::Reserve => return Err(Refused::Full),
+                Room::None | Room::Free | Room::Reserve => return Err(Refused::Full),
             };
             let key = key.replace(victim);
             self.admit(hash, key, due, options.priority, now);

@@ -9,9 +9,9 @@ use crate::list::List;
 pub(super) const AGING: u32 = 16;
 
 /// # No band starves
-/// Time is counted in hand-outs, so a clock that stands still or jumps changes nothing. Let a key
-/// become the head of its band when `b` bands are occupied. Bands whose head came later rank behind
-/// it in age, and a band that is served falls behind all others; so at most `b - 1` bands are
+/// Age is the order in which heads came, so a clock that stands still or jumps changes nothing. Let a
+/// key become the head of its band when `b` bands are occupied. Bands whose head came later rank
+/// behind it in age, and a band that is served falls behind all others; so at most `b - 1` bands are
 /// served by age up to and including its turn. One in `AGING` of the hand-outs that pass over a
 /// band goes by age. Therefore it is handed out after at most `AGING * (b - 1)` hand-outs, at most
 /// 1008, however many keys of higher priorities are added meanwhile.
@@ -20,9 +20,9 @@ pub(super) struct Bands {
     /// Bit b: band b has keys.
     occupied: u64,
     lists: [List; Priority::COUNT],
-    /// The number of hand-outs when the band's head became its head.
+    /// The number of the band's head, in the order in which heads came.
     head_since: [u64; Priority::COUNT],
-    handed_out: u64,
+    heads: u64,
     /// Hand-outs that passed over a waiting band, since the last one that went by age.
     passed_over: u32,
     /// As narrow as an index. Beside a neighbour of its own width it would be read back together
@@ -45,7 +45,7 @@ impl Bands {
             occupied: 0,
             lists: [List::new(); Priority::COUNT],
             head_since: [0; Priority::COUNT],
-            handed_out: 0,
+            heads: 0,
             passed_over: 0,
             len: 0,
         }
@@ -61,7 +61,7 @@ impl Bands {
         let band = priority.band();
         if self.lists[band].is_empty() {
             self.occupied |= 1 << band;
-            self.head_since[band] = self.handed_out;
+            self.has_new_head(band);
         }
         self.lists[band].push_back(slots, index);
         self.len += 1;
@@ -75,7 +75,7 @@ impl Bands {
         if self.lists[band].is_empty() {
             self.occupied &= !(1 << band);
         } else if was_head {
-            self.head_since[band] = self.handed_out;
+            self.has_new_head(band);
         }
         self.len -= 1;
     }
@@ -100,9 +100,8 @@ impl Bands {
         if turn.passes_over {
             self.passed_over = (self.passed_over + 1) % AGING;
         }
-        self.handed_out += 1;
         self.len -= 1;
-        self.head_since[turn.band] = self.handed_out;
+        self.has_new_head(turn.band);
         let list = &mut self.lists[turn.band];
         list.pop_front(slots);
         if list.is_empty() {
@@ -110,7 +109,13 @@ impl Bands {
         }
     }
 
-    /// The band whose head has been it for longest; the lowest of several.
+    #[inline]
+    fn has_new_head(&mut self, band: usize) {
+        self.heads += 1;
+        self.head_since[band] = self.heads;
+    }
+
+    /// The band whose head has been it for longest.
     #[cold]
     fn oldest(&self, bands: u64) -> usize {
         let bands = (0..Priority::COUNT).filter(|band| bands & 1 << band != 0);

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,7 +55,7 @@ impl<K> QueueBuilder<K> {
             },
             backoff: Box::new(ExponentialBackoff::default()),
             max_attempts: None,
-            seed: 0,
+            seed: RandomState::new().hash_one(()),
             limiter: None,
             observer: None,
             clock: SystemClock::new(),
@@ -101,7 +102,8 @@ impl<K, C, S> QueueBuilder<K, C, S> {
         self
     }
 
-    /// The seed of the random numbers that the backoff gets.
+    /// The seed of the random numbers that the backoff gets; random unless set, so that processes that
+    /// fail together do not come back together.
     ///
     /// ```
     /// use std::time::Duration;
@@ -328,7 +330,10 @@ impl<K, C, S> QueueBuilder<K, C, S> {
             return Err(QueueError::ZeroAttempts);
         }
         Ok(WorkQueue(Arc::new(Shared {
-            state: Mutex::new(State::new(Machine::new(self.limits))),
+            state: Mutex::new(State::new(
+                Machine::new(self.limits),
+                self.limiter.is_some(),
+            )),
             index_at: Signpost::new(),
             clock: self.clock,
             hasher: self.hasher,

@@ -47,15 +47,13 @@ impl<K, C, S> Step for Dirtied<'_, K, C, S> {
     type Output = ();
 
     fn step(&mut self, _: Timestamp, waker: &Waker) -> Progress<()> {
-        let shared = self.shared;
-        shared.with_state(|state| {
+        // Dropped once the lock is released.
+        let mut stale = None;
+        self.shared.with_state(|state| {
             if state.machine.is_dirty(self.key) {
                 return Progress::Done(());
             }
-            match self.place {
-                Some(place) => state.watchers.wait_on(place, waker),
-                None => self.place = Some(state.watchers.join(waker.clone(), self.key)),
-            }
+            stale = state.watchers.wait(&mut self.place, waker, self.key);
             Progress::Waiting(None)
         })
     }
@@ -64,7 +62,7 @@ impl<K, C, S> Step for Dirtied<'_, K, C, S> {
 impl<K, C, S> Drop for Dirtied<'_, K, C, S> {
     fn drop(&mut self) {
         if let Some(place) = self.place.take() {
-            self.shared.with_state(|state| state.watchers.leave(place));
+            drop(self.shared.with_state(|state| state.watchers.leave(place)));
         }
     }
 }

@@ -206,10 +206,9 @@ pub struct Drain<'a, K, C = SystemClock, S = FastHash> {
 }
 
 impl<K, C, S> Drain<'_, K, C, S> {
-    fn leave(&mut self, state: &mut State<K>) {
-        if let Some(place) = self.place.take() {
-            state.drainers.leave(place);
-        }
+    fn leave(&mut self, state: &mut State<K>) -> Option<Waker> {
+        let place = self.place.take()?;
+        state.drainers.leave(place).waker
     }
 }
 
@@ -220,17 +219,16 @@ impl<K, C: Clock, S> Step for Drain<'_, K, C, S> {
         let deadline = *self
             .deadline
             .get_or_insert_with(|| now.saturating_add(self.timeout));
+        // Dropped once the lock is released.
+        let mut stale = None;
         let shared = self.shared;
         shared.with_state(|state| {
             state.machine.close(now);
             if now < deadline && !state.machine.is_idle() {
-                match self.place {
-                    Some(place) => state.drainers.wait_on(place, waker),
-                    None => self.place = Some(state.drainers.join(waker.clone(), ())),
-                }
+                stale = state.drainers.wait(&mut self.place, waker, ());
                 return Progress::Waiting(Some(deadline));
             }
-            self.leave(state);
+            stale = self.leave(state);
             Progress::Done(Drained {
                 returned: state.machine.take_left(),
                 ready: state.machine.ready_len(),
@@ -244,7 +242,7 @@ impl<K, C, S> Drop for Drain<'_, K, C, S> {
     fn drop(&mut self) {
         if self.place.is_some() {
             let shared = self.shared;
-            shared.with_state(|state| self.leave(state));
+            drop(shared.with_state(|state| self.leave(state)));
         }
     }
 }

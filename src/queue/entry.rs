@@ -64,14 +64,14 @@ pub(super) enum Phase {
     Dirty,
 }
 
-/// Half of a key's hash: enough to find its slot among 2^32, and to tell keys apart before they are
-/// compared.
+/// A key's hash, folded in half: enough to find its slot among 2^32, and to tell keys apart before
+/// they are compared. Both halves count, for hashers that leave one of them empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Hash(u32);
 
 impl Hash {
     pub(super) const fn new(whole: u64) -> Self {
-        Self((whole >> 32) as u32)
+        Self((whole >> 32 ^ whole) as u32)
     }
 
     #[inline]

@@ -127,11 +127,17 @@ impl<'a, K, C, S> Line<'a, K, C, S> {
         waker: &Waker,
         take: impl FnOnce(&mut State<K>) -> Option<T>,
     ) -> Progress<Option<T>> {
+        // Dropped once the lock is released.
+        let mut stale = None;
         let shared = self.shared;
         shared.with_state(|state| match take(state) {
-            None if !state.machine.is_over() => Progress::Waiting(self.wait(state, waker)),
+            None if !state.machine.is_over() => {
+                let look;
+                (look, stale) = self.wait(state, waker);
+                Progress::Waiting(look)
+            }
             taken => {
-                self.leave(state);
+                stale = self.leave(state);
                 Progress::Done(taken)
             }
         })
@@ -139,40 +145,35 @@ impl<'a, K, C, S> Line<'a, K, C, S> {
 
     /// Leaves the line, and the lead to another; what it was woken for goes to another too, when
     /// the state settles.
-    fn leave(&mut self, state: &mut State<K>) {
-        let Some(place) = self.place.take() else {
-            return;
-        };
+    fn leave(&mut self, state: &mut State<K>) -> Option<Waker> {
+        let place = self.place.take()?;
         if state.getters.was_woken(place) && !cfg!(tollgate_mutant = "no-pass-on") {
             state.woken -= 1;
         }
-        state.getters.leave(place);
+        let left = state.getters.leave(place);
         let mutant = cfg!(tollgate_mutant = "no-hand-off");
         if !mutant && state.leader.is_some_and(|leader| leader.id == place) {
             state.leader = None;
         }
+        left.waker
     }
 
     /// Joins the line or goes back to it; returns when to look again, if this is the one that
-    /// leads.
-    fn wait(&mut self, state: &mut State<K>, waker: &Waker) -> Option<Timestamp> {
-        let place = match self.place {
-            None => state.getters.join(waker.clone(), ()),
-            Some(place) => {
-                if state.getters.was_woken(place) {
-                    state.woken -= 1;
-                }
-                state.getters.wait_on(place, waker);
-                place
-            }
+    /// leads, and a waker to be dropped.
+    fn wait(&mut self, state: &mut State<K>, waker: &Waker) -> (Option<Timestamp>, Option<Waker>) {
+        let was_woken = |place| state.getters.was_woken(place);
+        let came_back = self.place.is_some_and(was_woken);
+        let stale = state.getters.wait(&mut self.place, waker, ());
+        state.woken -= usize::from(came_back);
+        let leads = state
+            .leader
+            .is_none_or(|leader| Some(leader.id) == self.place);
+        let Some(id) = self.place.filter(|_| leads) else {
+            return (None, stale);
         };
-        self.place = Some(place);
-        if state.leader.is_some_and(|leader| leader.id != place) {
-            return None;
-        }
         let armed = state.next_look();
-        state.leader = Some(Leader { id: place, armed });
-        armed
+        state.leader = Some(Leader { id, armed });
+        (armed, stale)
     }
 }
 
@@ -180,7 +181,7 @@ impl<K, C, S> Drop for Line<'_, K, C, S> {
     fn drop(&mut self) {
         if self.place.is_some() {
             let shared = self.shared;
-            shared.with_state(|state| self.leave(state));
+            drop(shared.with_state(|state| self.leave(state)));
         }
     }
 }
@@ -203,15 +204,26 @@ impl<K, C, S> Drop for Line<'_, K, C, S> {
 /// ```
 pub struct Get<'a, K, C = SystemClock, S = FastHash>(Line<'a, K, C, S>);
 
+impl<K: Clone, C: Clock, S> Get<'_, K, C, S> {
+    /// A step that leaves it to the caller to tell the observer.
+    pub(crate) fn step_unannounced(
+        &mut self,
+        now: Timestamp,
+        waker: &Waker,
+    ) -> Progress<Option<Work<K, C, S>>> {
+        let shared = self.0.shared;
+        self.0.step(waker, |state| {
+            let held = state.start(now, shared.limiter())?;
+            Some(Work::new(Arc::clone(shared), held))
+        })
+    }
+}
+
 impl<K: Clone, C: Clock, S> Step for Get<'_, K, C, S> {
     type Output = Option<Work<K, C, S>>;
 
     fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output> {
-        let shared = self.0.shared;
-        let got = self.0.step(waker, |state| {
-            let held = state.start(now, shared.limiter())?;
-            Some(Work::new(Arc::clone(shared), held))
-        });
+        let got = self.step_unannounced(now, waker);
         if let Progress::Done(Some(work)) = &got {
             work.announce();
         }

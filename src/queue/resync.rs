@@ -45,7 +45,7 @@ impl<K: Hash + Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
         let now = self.0.clock.now();
         let mut key = Some(key);
         let added = self.0.with_adder(|state| {
-            let added = state.machine.add(hash, &mut key, options, Room::Free, now);
+            let added = state.add(hash, &mut key, options, Room::Free, now);
             if matches!(added, Err(Refused::Full)) {
                 state.missed = state.missed.saturating_add(1);
             }
@@ -72,7 +72,7 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
 impl<K, C: Timer, S> WorkQueue<K, C, S> {
     /// Waits until a resync is needed and there is room for it: a key was missed by
     /// [`try_add_or_resync`](Self::try_add_or_resync), and the queue is no longer full. Returns how
-    /// many were missed since the last one; `None` once the queue is closed.
+    /// many were missed since the last one; `None` if none were and the queue is closed.
     ///
     /// Blocked adders are served first. If several wait, one of them gets it.
     ///
@@ -127,16 +127,14 @@ impl<K, C, S> Step for Resync<'_, K, C, S> {
     type Output = Option<u64>;
 
     fn step(&mut self, _: Timestamp, waker: &Waker) -> Progress<Self::Output> {
-        let shared = self.shared;
-        shared.with_state(|state| {
+        // Dropped once the lock is released.
+        let mut stale = None;
+        self.shared.with_state(|state| {
             let missed = take_missed(state);
             if missed.is_some() || state.machine.is_closed() {
                 return Progress::Done(missed);
             }
-            match self.place {
-                Some(place) => state.resyncers.wait_on(place, waker),
-                None => self.place = Some(state.resyncers.join(waker.clone(), ())),
-            }
+            stale = state.resyncers.wait(&mut self.place, waker, ());
             Progress::Waiting(None)
         })
     }
@@ -145,7 +143,7 @@ impl<K, C, S> Step for Resync<'_, K, C, S> {
 impl<K, C, S> Drop for Resync<'_, K, C, S> {
     fn drop(&mut self) {
         if let Some(place) = self.place.take() {
-            self.shared.with_state(|state| state.resyncers.leave(place));
+            drop(self.shared.with_state(|state| state.resyncers.leave(place)));
         }
     }
 }

@@ -11,13 +11,14 @@ use super::entry::{Failures, Hash};
 use super::index::KeyIndex;
 use super::options::AddOptions;
 use super::run::{Failing, Outcome, Run};
-use super::state::{State, Wakers};
+use super::state::State;
 use crate::arena::Index;
 use crate::backoff::{Backoff, ExponentialBackoff, Random};
 use crate::clock::{Clock, Timestamp};
 use crate::limiter::RateLimiter;
 use crate::observe::Observer;
 use crate::sync::{Mutex, MutexGuard};
+use crate::wake::Wakers;
 use crate::whereabouts::Signpost;
 
 pub(super) struct Shared<K, C, S> {
@@ -170,7 +171,13 @@ impl<K, C: Clock, S> Shared<K, C, S> {
         now: Timestamp,
     ) -> Option<K> {
         let forgotten = self.with_state(|state| state.machine.finish(index, outcome, now));
-        self.observe_finish(outcome, started, now);
+        self.observe_finish(started, now, |observer| match outcome {
+            Outcome::Done => {}
+            // If it is still live, somebody has added it meanwhile.
+            Outcome::GiveUp(_) if forgotten.is_none() => {}
+            Outcome::GiveUp(_) => observer.gave_up(),
+            Outcome::Requeue | Outcome::After(_) | Outcome::Retry(_) => observer.retried(),
+        });
         forgotten
     }
 
@@ -181,14 +188,16 @@ impl<K, C: Clock, S> Shared<K, C, S> {
         self.with_state(|state| state.machine.finish_done(index))
     }
 
-    pub(super) fn observe_finish(&self, outcome: Outcome, started: Timestamp, now: Timestamp) {
+    /// Reports the end of a run, and what came of it.
+    pub(super) fn observe_finish(
+        &self,
+        started: Timestamp,
+        now: Timestamp,
+        came_of_it: impl FnOnce(&dyn Observer),
+    ) {
         self.observe(|observer| {
             observer.finished(now.saturating_since(started));
-            match outcome {
-                Outcome::Done => {}
-                Outcome::GiveUp(_) => observer.gave_up(),
-                Outcome::Requeue | Outcome::After(_) | Outcome::Retry(_) => observer.retried(),
-            }
+            came_of_it(observer);
         });
     }
 
@@ -205,7 +214,12 @@ impl<K, C: Clock, S> Shared<K, C, S> {
         let delay = backoff.delay(run.failures.max(1).into(), self.random.next());
         Failures {
             count: run.failures,
-            until: now.saturating_add(delay),
+            // Without a delay it is over, and not at the next millisecond.
+            until: if delay.is_zero() {
+                Timestamp::ZERO
+            } else {
+                now.saturating_add(delay)
+            },
         }
     }
 }
@@ -221,10 +235,7 @@ impl<K: HashKey + Eq, C: Clock, S: BuildHasher> Shared<K, C, S> {
         let hash = self.hash(&key);
         let now = self.clock.now();
         let mut key = Some(key);
-        let added = self.with_adder(|state| {
-            let machine = &mut state.machine;
-            machine.add(hash, &mut key, options, room, now)
-        });
+        let added = self.with_adder(|state| state.add(hash, &mut key, options, room, now));
         self.observe_add(added, key)
     }
 }

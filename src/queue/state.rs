@@ -3,12 +3,17 @@
 use std::task::Waker;
 use std::time::Duration;
 
+use super::adders::Adders;
+use super::admit::{Added, Refused, Room};
+use super::entry::Hash;
 use super::machine::Machine;
+use super::options::AddOptions;
 use super::run::Started;
 use crate::arena::Index;
 use crate::clock::Timestamp;
 use crate::limiter::RateLimiter;
 use crate::wait::{WaitId, WaitList};
+use crate::wake::Wakers;
 
 #[derive(Debug)]
 pub(super) struct State<K> {
@@ -21,10 +26,11 @@ pub(super) struct State<K> {
     pub(super) leader: Option<Leader>,
     /// Nothing is handed out.
     pub(super) paused: bool,
+    /// Each key that is handed out needs a token.
+    limited: bool,
     /// The rate limiter has refused, and says that it will until then.
     pub(super) throttled: Option<Timestamp>,
-    /// Adders, in line for room; the flag says that room is promised.
-    pub(super) adders: WaitList<bool>,
+    pub(super) adders: Adders,
     /// Keys that were refused since the last resync; those who wait for room for one.
     pub(super) missed: u64,
     pub(super) resyncers: WaitList<()>,
@@ -40,47 +46,17 @@ pub(super) struct Leader {
     pub(super) armed: Option<Timestamp>,
 }
 
-/// Those to be woken once the lock is released, whatever happens until then: dropping wakes them.
-#[derive(Debug, Default)]
-pub(super) struct Wakers {
-    /// Mostly it is one, and needs no allocation.
-    first: Option<Waker>,
-    more: Vec<Waker>,
-}
-
-impl Wakers {
-    fn push(&mut self, waker: Waker) {
-        match &self.first {
-            None => self.first = Some(waker),
-            Some(_) => self.more.push(waker),
-        }
-    }
-
-    fn extend(&mut self, wakers: impl IntoIterator<Item = Waker>) {
-        wakers.into_iter().for_each(|waker| self.push(waker));
-    }
-}
-
-impl Drop for Wakers {
-    #[inline]
-    fn drop(&mut self) {
-        if let Some(waker) = self.first.take() {
-            waker.wake();
-            self.more.drain(..).for_each(Waker::wake);
-        }
-    }
-}
-
 impl<K> State<K> {
-    pub(super) fn new(machine: Machine<K>) -> Self {
+    pub(super) fn new(machine: Machine<K>, limited: bool) -> Self {
         Self {
             machine,
             getters: WaitList::new(),
             woken: 0,
             leader: None,
             paused: false,
+            limited,
             throttled: None,
-            adders: WaitList::new(),
+            adders: Adders::new(),
             missed: 0,
             resyncers: WaitList::new(),
             watchers: WaitList::new(),
@@ -101,11 +77,13 @@ impl<K> State<K> {
     }
 
     /// Restores, after any change, what those who wait rely on:
-    /// - as many consumers are awake as there are keys to hand out, or all of them;
+    /// - as many consumers are awake as there are keys to hand out, or all of them; where each
+    ///   needs a token one is, and wakes the next when it has one;
     /// - if keys are delayed or held back and a consumer waits, one is set to look in time;
     /// - if there is room, no adder waits, and then nobody who waits for a resync;
+    /// - no adder waits for room for a key that has come in meanwhile;
     /// - who watches a key knows that it is dirty;
-    /// - once the queue is closed no adder waits, and once it is over nobody does.
+    /// - once the queue is closed no adder waits, and once it is over no consumer does.
     pub(super) fn settle(&mut self, wakers: &mut Wakers) {
         let (closed, over) = (self.machine.is_closed(), self.machine.is_over());
         while over || self.woken < self.startable() {
@@ -113,17 +91,17 @@ impl<K> State<K> {
                 break;
             };
             self.woken += 1;
-            wakers.push(waker);
+            wakers.extend([waker]);
         }
-        while closed || self.machine.has_room() {
-            let Some((_, promised)) = self.adders.first_mut() else {
-                break;
-            };
-            if !closed {
-                *promised = true;
-                self.machine.promise_room();
-            }
-            wakers.extend(self.adders.wake_first());
+        wakers.extend(self.adders.waking());
+        while closed && let Some(waker) = self.adders.wake_first() {
+            wakers.extend([waker]);
+        }
+        while self.machine.has_room()
+            && let Some(waker) = self.adders.promise_first()
+        {
+            self.machine.promise_room();
+            wakers.extend([waker]);
         }
         if closed || self.resync_due() {
             wakers.extend(std::iter::from_fn(|| self.resyncers.wake_first()));
@@ -133,17 +111,19 @@ impl<K> State<K> {
         }
         if std::mem::take(&mut self.machine.dirtied) {
             let machine = &self.machine;
-            wakers.extend(self.watchers.wake_where(|&key| machine.is_dirty(key)));
+            self.watchers
+                .wake_where(|&key| machine.is_dirty(key), wakers);
         }
         wakers.extend(self.rearm());
     }
 
-    /// How many keys could be handed out now.
+    /// How many consumers a key might be handed to now.
     fn startable(&self) -> usize {
-        if self.paused || self.throttled.is_some() {
-            0
-        } else {
-            self.machine.ready_len()
+        match self.machine.ready_len() {
+            _ if self.paused || self.throttled.is_some() => 0,
+            // Whether there is a token shows when it is asked for.
+            ready if self.limited => ready.min(1),
+            ready => ready,
         }
     }
 
@@ -183,6 +163,25 @@ impl<K> State<K> {
                 self.getters.nudge(id)
             }
         }
+    }
+}
+
+impl<K: Eq> State<K> {
+    /// As [`Machine::add`], for those who wait for room for the same key too: it is live now.
+    #[inline]
+    pub(super) fn add(
+        &mut self,
+        hash: Hash,
+        key: &mut Option<K>,
+        options: AddOptions,
+        room: Room,
+        now: Timestamp,
+    ) -> Result<Added, Refused> {
+        let added = self.machine.add(hash, key, options, room, now);
+        if self.adders.len() > 0 && matches!(added, Ok(Added::New | Added::Evicted)) {
+            self.adders.came_in(hash);
+        }
+        added
     }
 }
 

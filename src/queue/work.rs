@@ -58,7 +58,7 @@ impl<K, C: Clock, S> Work<K, C, S> {
     /// Tells the observer that this was started; not under the lock. It is made before: should the
     /// observer panic, dropping this releases the key.
     #[inline]
-    pub(super) fn announce(&self) {
+    pub(crate) fn announce(&self) {
         self.shared()
             .observe(|observer| observer.started(self.queued()));
     }
@@ -123,7 +123,7 @@ impl<K, C: Clock, S> Work<K, C, S> {
         let next = held.map(|held| Self::new(Arc::clone(&shared), held));
         drop(change);
         drop(forgotten);
-        shared.observe_finish(Outcome::Done, self.run.started, now);
+        shared.observe_finish(self.run.started, now, |_| {});
         next.inspect(Self::announce)
     }
 

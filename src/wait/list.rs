@@ -1,29 +1,34 @@
+//! A line of waiters: first come, first served.
+//!
+//! A waker that is replaced or leaves is handed out, to be dropped once the lock is released: it may
+//! own a task, whose end may run anything.
+
+use std::collections::BTreeMap;
 use std::task::Waker;
 
 use crate::arena::{Arena, Index, Linked, Links};
-use crate::list::List;
 
-/// Who waits, first come first served: threads and tasks alike, each as a [`Waker`] and what it
-/// waits for.
-///
-/// A waiter that is woken leaves the line but keeps its slot until it collects it with
-/// [`leave`](Self::leave), so that one that was woken and then cancelled can be told from one that
-/// was still in line.
+/// A place in line comes with the arrival and is kept while the waiter is woken, so that one that
+/// finds nothing is again before all who came later.
 #[derive(Debug)]
 pub(crate) struct WaitList<T> {
     slots: Arena<Waiter<T>>,
-    line: List,
+    /// Those who sleep, by their arrivals.
+    line: BTreeMap<u64, Index>,
+    arrivals: u64,
 }
 
 #[derive(Debug)]
 struct Waiter<T> {
+    /// Those of the arena.
     links: Links,
-    /// `None` once it has been woken.
+    arrival: u64,
+    /// `None` once it is woken.
     waker: Option<Waker>,
     wants: T,
 }
 
-/// A waiter's slot; valid from `join` to `leave`.
+/// A waiter, until it leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WaitId(Index);
 
@@ -41,119 +46,219 @@ impl<T: Copy> WaitList<T> {
     pub(crate) const fn new() -> Self {
         Self {
             slots: Arena::new(),
-            line: List::new(),
+            line: BTreeMap::new(),
+            arrivals: 0,
         }
     }
 
-    /// Joins the line at its end.
-    pub(crate) fn join(&mut self, waker: Waker, wants: T) -> WaitId {
-        let waiter = Waiter {
-            links: Links::new(),
-            waker: Some(waker),
-            wants,
+    /// Joins at the end of the line; or if it is there already stays, or goes back to its place.
+    #[must_use = "a waker is dropped once the lock is released"]
+    pub(crate) fn wait(
+        &mut self,
+        place: &mut Option<WaitId>,
+        waker: &Waker,
+        wants: T,
+    ) -> Option<Waker> {
+        let Some(WaitId(index)) = *place else {
+            *place = Some(self.join(waker.clone(), wants));
+            return None;
         };
-        let index = self.slots.insert(waiter);
-        self.line.push_back(self.slots.slots_mut(), index);
-        WaitId(index)
-    }
-
-    /// Goes back to the head of the line after a wake-up that came to nothing; a waiter still in
-    /// line keeps its place.
-    pub(crate) fn wait_on(&mut self, id: WaitId, waker: &Waker) {
-        let slot = &mut self.slots[id.0];
+        let slot = &mut self.slots[index];
         match &mut slot.waker {
-            Some(old) => old.clone_from(waker),
+            Some(current) if current.will_wake(waker) => None,
+            Some(current) => Some(std::mem::replace(current, waker.clone())),
             woken @ None => {
                 *woken = Some(waker.clone());
-                self.line.push_front(self.slots.slots_mut(), id.0);
+                self.line.insert(slot.arrival, index);
+                None
             }
         }
     }
 
-    /// The first in line and what it waits for.
+    fn join(&mut self, waker: Waker, wants: T) -> WaitId {
+        let arrival = self.arrivals;
+        self.arrivals += 1;
+        let waiter = Waiter {
+            links: Links::new(),
+            arrival,
+            waker: Some(waker),
+            wants,
+        };
+        let index = self.slots.insert(waiter);
+        self.line.insert(arrival, index);
+        WaitId(index)
+    }
+
+    fn head(&self) -> Option<Index> {
+        self.line.first_key_value().map(|(_, index)| *index)
+    }
+
+    /// The first in line.
     pub(crate) fn first(&self) -> Option<(WaitId, &T)> {
-        let head = self.line.head()?;
+        let head = self.head()?;
         Some((WaitId(head), &self.slots[head].wants))
     }
 
-    /// Takes the first out of the line, to be woken once the lock is released.
-    pub(crate) fn wake_first(&mut self) -> Option<Waker> {
-        let head = self.line.pop_front(self.slots.slots_mut())?;
-        self.slots[head].waker.take()
-    }
-
-    /// As [`first`](Self::first), to change.
+    /// As [`first`](Self::first), to note what it was given.
     pub(crate) fn first_mut(&mut self) -> Option<(WaitId, &mut T)> {
-        let head = self.line.head()?;
+        let head = self.head()?;
         Some((WaitId(head), &mut self.slots[head].wants))
     }
 
-    /// The waker of one who stays in line: to have it look at its timer. `None` if it has been
-    /// woken anyway.
+    /// What a waiter wants, also when it has been woken.
+    pub(crate) fn wants_mut(&mut self, id: WaitId) -> &mut T {
+        &mut self.slots[id.0].wants
+    }
+
+    /// Takes the first out of the line, to be woken.
+    pub(crate) fn wake_first(&mut self) -> Option<Waker> {
+        let (_, head) = self.line.pop_first()?;
+        self.slots[head].waker.take()
+    }
+
+    /// Takes one out of the line, to be woken; `None` if it is not there.
+    pub(crate) fn wake(&mut self, id: WaitId) -> Option<Waker> {
+        let slot = &mut self.slots[id.0];
+        let waker = slot.waker.take()?;
+        self.line.remove(&slot.arrival);
+        Some(waker)
+    }
+
+    /// Takes everybody out of the line who wants this, in order.
+    pub(crate) fn wake_where(
+        &mut self,
+        wanted: impl Fn(&T) -> bool,
+        wakers: &mut impl Extend<Waker>,
+    ) {
+        let slots = &mut self.slots;
+        self.line.retain(|_, index| {
+            let slot = &mut slots[*index];
+            let stays = !wanted(&slot.wants);
+            if !stays {
+                wakers.extend(slot.waker.take());
+            }
+            stays
+        });
+    }
+
+    /// A waiter's waker, to have it look although it stays in line.
     pub(crate) fn nudge(&self, id: WaitId) -> Option<Waker> {
         self.slots[id.0].waker.clone()
     }
 
-    /// How many are in line or have a slot still.
+    /// How many have not left, in line or woken.
     #[inline]
     pub(crate) const fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// Takes those out of the line who wait for this, to be woken once the lock is released.
-    pub(crate) fn wake_where(&mut self, wanted: impl Fn(&T) -> bool) -> Vec<Waker> {
-        let mut found: Vec<Index> = self.line.iter(self.slots.slots()).collect();
-        found.retain(|&index| wanted(&self.slots[index].wants));
-        let woken = found.into_iter().filter_map(|index| {
-            self.line.remove(self.slots.slots_mut(), index);
-            self.slots[index].waker.take()
-        });
-        woken.collect()
-    }
-
+    /// Whether it was taken out of the line.
     pub(crate) fn was_woken(&self, id: WaitId) -> bool {
         self.slots[id.0].waker.is_none()
     }
 
-    /// Gives up the slot.
-    pub(crate) fn leave(&mut self, id: WaitId) -> T {
+    /// Ends a waiter.
+    #[must_use = "a waker is dropped once the lock is released"]
+    pub(crate) fn leave(&mut self, id: WaitId) -> Left<T> {
         let waiter = &mut self.slots[id.0];
-        let (waker, wants) = (waiter.waker.take(), waiter.wants);
+        let (waker, wanted) = (waiter.waker.take(), waiter.wants);
         if waker.is_some() {
-            self.line.remove(self.slots.slots_mut(), id.0);
+            self.line.remove(&waiter.arrival);
         }
         self.slots.release(id.0);
-        wants
+        Left { wanted, waker }
     }
+}
+
+/// What is left of a waiter.
+#[derive(Debug)]
+pub(crate) struct Left<T> {
+    pub(crate) wanted: T,
+    /// If it had not been woken.
+    pub(crate) waker: Option<Waker>,
 }
 
 #[cfg(all(test, not(tollgate_loom)))]
 mod tests {
     use super::*;
 
-    fn noop() -> Waker {
-        Waker::noop().clone()
+    fn join(line: &mut WaitList<u64>, wants: u64) -> Option<WaitId> {
+        let mut place = None;
+        assert!(line.wait(&mut place, Waker::noop(), wants).is_none());
+        place
+    }
+
+    fn head(line: &WaitList<u64>) -> Option<u64> {
+        line.first().map(|(_, &wants)| wants)
     }
 
     #[test]
     fn first_come_first_served_with_cancellation() {
         let mut line = WaitList::new();
-        let ids: Vec<_> = (0..4).map(|n| line.join(noop(), n)).collect();
-        assert_eq!(line.leave(ids[1]), 1);
-        assert_eq!(line.first().map(|(_, &n)| n), Some(0));
+        let ids = [0, 1, 2, 3].map(|n| join(&mut line, n).unwrap());
+        assert_eq!(line.leave(ids[1]).wanted, 1);
+        assert_eq!(head(&line), Some(0));
         assert!(line.wake_first().is_some());
         assert!(line.was_woken(ids[0]));
-        assert_eq!(line.first().map(|(_, &n)| n), Some(2));
-        line.wait_on(ids[0], &noop());
-        assert_eq!(line.first().map(|(_, &n)| n), Some(0), "back at the head");
-        assert!(line.wake_first().is_some());
-        assert!(line.was_woken(ids[0]));
-        line.leave(ids[0]);
+        assert_eq!(head(&line), Some(2));
+        assert!(
+            line.leave(ids[0]).waker.is_none(),
+            "woken before it was left"
+        );
         assert!(!line.was_woken(ids[2]));
-        line.leave(ids[2]);
-        assert!(line.wake_first().is_some());
+        assert!(line.leave(ids[2]).waker.is_some(), "cancelled");
+        assert!(line.wake(ids[3]).is_some());
+        assert!(line.wake(ids[3]).is_none(), "once");
         assert!(line.wake_first().is_none());
-        assert_eq!(line.leave(ids[3]), 3);
-        assert!(line.first().is_none());
+        assert_eq!((line.leave(ids[3]).wanted, line.len()), (3, 0));
+        assert_eq!(head(&line), None);
+    }
+
+    #[test]
+    fn those_who_find_nothing_go_back_to_their_places() {
+        let mut line = WaitList::new();
+        let mut places = [0, 1, 2, 3].map(|n| join(&mut line, n));
+        for _ in 0..3 {
+            assert!(line.wake_first().is_some());
+        }
+        // However they are scheduled.
+        for n in [1, 0, 2] {
+            let stale = line.wait(&mut places[n], Waker::noop(), 9);
+            assert!(stale.is_none());
+        }
+        for n in 0..4 {
+            assert_eq!(head(&line), Some(n));
+            assert!(line.wake_first().is_some());
+        }
+    }
+
+    #[test]
+    fn those_who_want_it_are_woken_in_order_and_others_are_not() {
+        let mut line = WaitList::new();
+        let places = [5, 6, 5, 7].map(|wants| join(&mut line, wants).unwrap());
+        let mut woken = Vec::new();
+        line.wake_where(|wants| *wants == 5, &mut woken);
+        let were_woken = places.map(|place| line.was_woken(place));
+        assert_eq!((woken.len(), were_woken), (2, [true, false, true, false]));
+        assert_eq!(head(&line), Some(6));
+    }
+
+    #[test]
+    fn a_waker_that_is_replaced_is_handed_out() {
+        let another = || Waker::from(std::sync::Arc::new(Nobody));
+        struct Nobody;
+        impl std::task::Wake for Nobody {
+            fn wake(self: std::sync::Arc<Self>) {}
+        }
+        let (mut line, one, two) = (WaitList::new(), another(), another());
+        let mut place = None;
+        assert!(line.wait(&mut place, &one, 0).is_none());
+        assert!(line.wait(&mut place, &one, 0).is_none(), "it is the same");
+        let stale = line.wait(&mut place, &two, 0);
+        assert!(stale.is_some_and(|waker| waker.will_wake(&one)));
+        assert!(
+            line.nudge(place.unwrap())
+                .is_some_and(|waker| waker.will_wake(&two))
+        );
     }
 }

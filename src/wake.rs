@@ -1,0 +1,134 @@
+//! Waking: a thread as a waker, and those to be woken once a lock is released.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+
+use crate::sync::thread;
+
+struct Unpark(thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Unparks the calling thread. One a thread, so that a step can tell it is the same one.
+#[cfg(not(tollgate_loom))]
+pub(crate) fn thread_waker() -> Waker {
+    thread_local! {
+        static WAKER: Waker = Waker::from(Arc::new(Unpark(thread::current())));
+    }
+    // While the thread's own values are being dropped there may be none left.
+    let cached = WAKER.try_with(Waker::clone);
+    cached.unwrap_or_else(|_| Waker::from(Arc::new(Unpark(thread::current()))))
+}
+
+#[cfg(tollgate_loom)]
+pub(crate) fn thread_waker() -> Waker {
+    Waker::from(Arc::new(Unpark(thread::current())))
+}
+
+/// Collected under a lock, to be woken when it is released, whatever happens until then: dropping
+/// this wakes them all, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Wakers {
+    /// Mostly it is one, and needs no allocation.
+    first: Option<Waker>,
+    more: Vec<Waker>,
+}
+
+impl Extend<Waker> for Wakers {
+    fn extend<T: IntoIterator<Item = Waker>>(&mut self, wakers: T) {
+        for waker in wakers {
+            match &self.first {
+                None => self.first = Some(waker),
+                Some(_) => self.more.push(waker),
+            }
+        }
+    }
+}
+
+impl Drop for Wakers {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(first) = self.first.take() {
+            let more = std::mem::take(&mut self.more);
+            wake_all(std::iter::once(first).chain(more));
+        }
+    }
+}
+
+/// Wakes all, although one may panic: the others have left their lines, and nobody else would wake
+/// them. Then goes on with the first panic.
+pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
+    let mut panicked = None;
+    for waker in wakers {
+        if let Err(panic) = wake_caught(waker) {
+            panicked.get_or_insert(panic);
+        }
+    }
+    // A second panic while the first unwinds would end the program.
+    if let Some(panic) = panicked
+        && !std::thread::panicking()
+    {
+        resume_unwind(panic);
+    }
+}
+
+pub(crate) fn wake_caught(waker: Waker) -> Result<(), Box<dyn Any + Send>> {
+    catch_unwind(AssertUnwindSafe(|| waker.wake()))
+}
+
+#[cfg(all(test, not(tollgate_loom)))]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    struct Counts(AtomicUsize);
+
+    impl Wake for Counts {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    struct Panics;
+
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("its executor is full");
+        }
+    }
+
+    fn wakers(woken: &Arc<Counts>) -> Wakers {
+        let counts = || Waker::from(Arc::clone(woken));
+        let mut wakers = Wakers::default();
+        wakers.extend([counts(), Arc::new(Panics).into(), counts(), counts()]);
+        wakers
+    }
+
+    #[test]
+    fn a_waker_that_panics_takes_no_wake_up_from_others() {
+        let woken = Arc::new(Counts(AtomicUsize::new(0)));
+        let all = wakers(&woken);
+        assert!(catch_unwind(AssertUnwindSafe(|| drop(all))).is_err());
+        assert_eq!(woken.0.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
+    fn a_waker_that_panics_while_another_panic_unwinds_does_not_abort() {
+        let woken = Arc::new(Counts(AtomicUsize::new(0)));
+        let all = wakers(&woken);
+        let unwound = catch_unwind(AssertUnwindSafe(|| {
+            let _all = all;
+            panic!("under the lock");
+        }));
+        let panic = unwound.expect_err("it panicked");
+        assert_eq!(panic.downcast_ref::<&str>(), Some(&"under the lock"));
+        assert_eq!(woken.0.load(Ordering::Relaxed), 3);
+    }
+}
