@@ -112,8 +112,9 @@ pub(crate) fn saturating_nanos(duration: Duration) -> u64 {
 /// assert_eq!(clock.now(), Timestamp::ZERO);
 /// ```
 pub trait Clock {
-    /// The time now. It may lag behind what another thread has seen; nothing in this crate mints a
-    /// token or loses a key because of that.
+    /// The time now. It may lag behind what another thread has seen: nothing in this crate loses a
+    /// key because of that, and no take mints a token. (What a late reading can do where tokens are
+    /// given back is told at [`Reservation::cancel_at`](crate::Reservation::cancel_at).)
     ///
     /// ```
     /// use std::sync::atomic::{AtomicU64, Ordering};

@@ -54,7 +54,10 @@ use crate::quota::{Quota, QuotaError};
 /// - Honest wait: denied with `retry_after` w at `now` means denied until 1 ns before `now + w` and
 ///   admitted then, if nobody else took.
 /// - A denial writes nothing. Zero tokens always pass.
-/// - A `now` older than what the bucket has seen is legal, at any skew, and never mints a token.
+/// - A `now` older than what the bucket has seen is legal, at any skew, and no take mints a token by
+///   it. Giving back and changing the quota are promises about the past, for which an
+///   [`AtomicTokenBucket`] has to believe the time that it is given: see
+///   [`Reservation::cancel_at`] and [`set_quota_at`](Self::set_quota_at).
 ///
 /// ```
 /// use std::sync::Arc;
@@ -306,6 +309,7 @@ pub trait RateLimiter: Internal + fmt::Debug + Send + Sync {
     }
 
     /// Lets no token be had before `until`, and the first one then: the server said `Retry-After`.
+    /// What was taken before stays taken, and can be used: a reservation, or what a lease holds.
     /// It only tightens; an unlimited limiter stays unlimited. Nothing that comes back ends it, and
     /// of the ways to change the quota only [`CarryOver::Full`] does. (A key of a
     /// [`KeyedLimiter`] keeps it as debt, which refunds pay off.)
@@ -402,7 +406,7 @@ pub trait RateLimiter: Internal + fmt::Debug + Send + Sync {
     /// [`AtomicTokenBucket`] does not know when that was, and counts what
     /// was taken since as if it had been taken by `now`: a faster quota from a stale `now` refills
     /// that at its own rate. [`set_quota`](Self::set_quota) reads the clock again whenever somebody
-    /// takes meanwhile, and has no such gap.
+    /// takes meanwhile, and has no such gap if all go by that clock.
     ///
     /// # Errors
     /// As [`set_quota`](Self::set_quota).

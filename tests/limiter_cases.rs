@@ -153,7 +153,9 @@ fn a_reservation_does_not_overtake_who_waits() {
     assert!(waiting.as_mut().poll(context).is_pending());
     let reserved = bucket.reserve(1, Duration::MAX);
     assert!(matches!(reserved, Err(Denied::TooLong { .. })));
-    drop(bucket.reserve(0, Duration::ZERO).unwrap());
+    let nothing = bucket.reserve(0, Duration::ZERO).unwrap();
+    assert_eq!(nothing.ready_at(), bucket.now());
+    drop(nothing);
     drop(waiting);
     bucket.reserve(1, Duration::ZERO).unwrap().cancel();
 }
@@ -282,6 +284,31 @@ fn what_gains_no_tokens_cannot_be_paused() {
         bucket.drain();
         assert!(bucket.try_acquire(1).is_ok());
     }
+}
+
+#[test]
+fn a_lease_is_denied_for_now_what_it_can_have_later() {
+    fn check(bucket: &impl RateLimiter, clock: &ManualClock) {
+        let mut lease = bucket.lease(9).unwrap();
+        lease.try_acquire(9).unwrap();
+        // One token is left, and one is all that the burst beside the lease can hold.
+        let second = Duration::from_secs(1);
+        let denied = Err(Denied::NotYet {
+            retry_after: second,
+        });
+        for held in 1..9 {
+            assert_eq!(lease.try_acquire(9), denied);
+            assert_eq!(lease.held(), held);
+            clock.advance(second);
+        }
+        assert_eq!(lease.try_acquire(9), Ok(()));
+    }
+    let clock = ManualClock::new();
+    let text = "1/s burst 10";
+    let bucket = AtomicTokenBucket::with_clock(quota(text), clock.clone()).unwrap();
+    check(&bucket, &clock);
+    let bucket = LockedTokenBucket::with_clock(quota(text), clock.clone()).unwrap();
+    check(&bucket, &clock);
 }
 
 #[test]

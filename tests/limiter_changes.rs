@@ -92,6 +92,28 @@ fn a_faster_quota_of_an_earlier_time_does_not_refill_what_was_taken_since() {
     assert_eq!(locked.available_at(secs(100)), 0);
 }
 
+#[test]
+fn what_a_stale_cancellation_gives_back_is_at_most_what_was_reserved() {
+    let cancelled = |bucket: &dyn RateLimiter| {
+        let reservation = bucket.reserve_at(1, Duration::ZERO, secs(0)).unwrap();
+        assert!(bucket.try_acquire_at(1, secs(1)).is_ok());
+        reservation.cancel_at(secs(0));
+        bucket.available_at(secs(1))
+    };
+    let text = "1/s burst 2";
+    // By then what was reserved has come again. The locked bucket knows.
+    let locked = LockedTokenBucket::new(quota(text)).unwrap();
+    assert_eq!(cancelled(&locked), 1);
+    // The other believes what it is told, as its page says; of a later time it knows as much.
+    let atomic = AtomicTokenBucket::new(quota(text)).unwrap();
+    assert_eq!(cancelled(&atomic), 2);
+    let atomic = AtomicTokenBucket::new(quota(text)).unwrap();
+    let reservation = atomic.reserve_at(1, Duration::ZERO, secs(0)).unwrap();
+    assert!(atomic.try_acquire_at(1, secs(1)).is_ok());
+    reservation.cancel_at(secs(1));
+    assert_eq!(atomic.available_at(secs(1)), 1);
+}
+
 type Service = Box<dyn FnOnce() + Send>;
 
 /// A clock at which somebody else is served between its reading and its reader.

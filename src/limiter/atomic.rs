@@ -38,13 +38,13 @@ use crate::wait::Wait;
 /// # Memory ordering
 /// Taking a token synchronises with nothing: do not use it to publish data. A thread whose time is
 /// older than what others have used is judged by its own time, which is never in its favour. What
-/// lay before the base of the word, which follows the latest time at some distance (seconds at a
-/// million a second, weeks at common rates), is forgotten: a thread with an even older time may be
+/// lay before the base of the word, which follows the latest time at some distance (seconds at
+/// 999,983 a second, weeks at common rates), is forgotten: a thread with an even older time may be
 /// denied what its own time would have allowed, never the reverse.
 ///
 /// The generation in the word is 8 bits. A thread would have to sleep in the middle of a decision
 /// through an exact multiple of 256 generations (changes of the quota, leases that come or go, and
-/// moves of the base, which are at least a millisecond apart and most of a day at common rates), for
+/// moves of the base, which are at least a millisecond apart and days at common rates), for
 /// that single decision to be judged by an old quota, burst or base.
 ///
 /// # Examples

@@ -5,9 +5,11 @@ use crate::quota::Units;
 
 /// How the fill of a bucket carries over to a new quota.
 ///
-/// None of them but [`Full`](Self::Full) ever adds a token: changing a quota back and forth gains
-/// nothing. But no limit is a grant, too: who had none had as many tokens as were asked for, and
-/// starts full, unless by [`Empty`](Self::Empty).
+/// By one rule other than [`Full`](Self::Full), changing a quota back and forth gains nothing.
+/// [`Tokens`](Self::Tokens) and [`Empty`](Self::Empty) never add a token;
+/// [`Fraction`](Self::Fraction) adds as many as the new burst is larger, and takes them away again, so
+/// do not go one way by it and back by another rule. No limit is a grant, too: a limiter that had none
+/// had as many tokens as were asked for, and starts full, unless by [`Empty`](Self::Empty).
 ///
 /// What leases hold counts as taken. A [pause](crate::RateLimiter::pause_until)
 /// stays, and may grow as debt does.

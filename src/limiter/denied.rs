@@ -30,7 +30,7 @@ pub enum Denied {
     /// The quota's rate is zero, or so slow that the clock ends first: do not retry.
     Exhausted,
     /// The tokens could be had, but not within the wait that was allowed, or further in the future
-    /// than the bucket can promise.
+    /// than the bucket can promise, or (a reservation) behind those who wait in line.
     TooLong {
         /// When they could be had, from now.
         retry_after: Duration,

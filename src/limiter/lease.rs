@@ -31,7 +31,9 @@ pub(super) fn carve_as_before(
 ///
 /// For many threads that take single tokens from one generous limiter. Not for small bursts: a
 /// batch that one lease holds is missing to everybody else, and the limiter admits no more at once
-/// than what is left of its burst.
+/// than what is left of its burst. Nor for following a server's word: what a lease holds was taken
+/// before, and can be spent after a [`drain`](RateLimiter::drain) and during a
+/// [pause](RateLimiter::pause_until); drop the lease then.
 ///
 /// # Examples
 /// ```
@@ -84,7 +86,8 @@ impl<'a, L: RateLimiter + ?Sized> TokenLease<'a, L> {
     ///
     /// # Errors
     /// [`Denied`]. Tokens that were fetched in vain stay with the lease. More than the batch is
-    /// [`Denied::ExceedsBurst`].
+    /// [`Denied::ExceedsBurst`]. [`Denied::NotYet`] says when the next can be fetched: all that is
+    /// missing, or as much as the burst beside the leases holds.
     ///
     /// ```
     /// use tollgate::{AtomicTokenBucket, Denied, Quota, RateLimiter};
@@ -121,9 +124,14 @@ impl<'a, L: RateLimiter + ?Sized> TokenLease<'a, L> {
             self.held = left;
             return Ok(());
         }
-        // Nothing is left to take, so this denies, unless somebody has returned tokens meanwhile.
-        self.limiter.try_acquire_at(n - self.held, now)?;
-        self.held = 0;
+        // Nothing is left to take, so this denies, unless somebody has returned tokens meanwhile. In
+        // pieces, since the burst that is left beside the leases may hold less than is missing.
+        while self.held < n {
+            let piece = (n - self.held).min(self.limiter.uncarved().max(1));
+            self.limiter.try_acquire_at(piece, now)?;
+            self.held += piece;
+        }
+        self.held -= n;
         Ok(())
     }
 

@@ -113,9 +113,7 @@ impl Ledger {
     /// Notes that `cost` units were taken, after which the bucket is full at `full_at`.
     pub(super) fn open(&mut self, cost: u128, full_at: u128) -> DebtId {
         if self.debts.len() > 2 * self.compacted + SPARE {
-            // One that was used is a gap between the others, and so is none at all.
-            self.debts.retain(|debt| debt.state != DebtState::Used);
-            self.compacted = self.debts.len();
+            self.forget_the_dead();
         }
         let number = self.next;
         self.next += 1;
@@ -134,6 +132,27 @@ impl Ledger {
             number,
             epoch: self.epoch,
         }
+    }
+
+    /// Forgets debts of which nothing can come back any more. One that was used is a gap between the
+    /// others, and so is none at all. One that was cancelled waits for those behind it, and in vain
+    /// if something is between that is no debt.
+    fn forget_the_dead(&mut self) {
+        let mut next = None;
+        let mut behind: Vec<_> = self.debts.drain(..).collect();
+        behind.reverse();
+        behind.retain(|debt| {
+            let reached = next.is_none_or(|start| start == debt.end);
+            next = Some(debt.start);
+            match debt.state {
+                DebtState::Open => true,
+                DebtState::Cancelled => reached,
+                DebtState::Used => false,
+            }
+        });
+        behind.reverse();
+        self.compacted = behind.len();
+        self.debts = behind;
     }
 
     fn leave_open(&mut self, place: usize) {
@@ -352,6 +371,26 @@ mod tests {
         let (one, two) = (book.owe(3), book.owe(4));
         assert_eq!((book.cancel(two), book.cancel(one)), (Some(4), Some(3)));
         assert!(book.cancel(old).is_some() && book.ledger.is_settled());
+    }
+
+    #[test]
+    fn what_was_cancelled_behind_plain_takes_is_forgotten() {
+        let mut book = Book::default();
+        let old = book.owe(1);
+        for _ in 0..10_000 {
+            let cancelled = book.owe(2);
+            book.full_at += 1;
+            book.cancel(cancelled);
+        }
+        assert!(book.ledger.debts.len() <= 3 * SPARE);
+        assert!(book.cancel(old).is_some() && book.ledger.is_settled());
+        // Those that lie side by side still come back together.
+        let before = book.full_at;
+        let (one, two, three) = (book.owe(8), book.owe(9), book.owe(10));
+        assert_eq!((book.cancel(one), book.cancel(two)), (Some(1), Some(9)));
+        book.ledger.forget_the_dead();
+        assert_eq!(book.cancel(three), Some(17));
+        assert_eq!(book.full_at, before);
     }
 
     #[test]

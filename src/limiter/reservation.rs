@@ -181,8 +181,12 @@ impl<'a> Reservation<'a> {
         self.parts.give_back(None);
     }
 
-    /// As [`cancel`](Self::cancel), at the caller's time, which should be no earlier than those of
-    /// the takers before.
+    /// As [`cancel`](Self::cancel), at the caller's time, which must be no earlier than those of the
+    /// takers before: a token that has come again by now is not to be given back. A
+    /// [`LockedTokenBucket`](crate::LockedTokenBucket) remembers the latest of them and goes by that;
+    /// takers leave no time behind in the word of an
+    /// [`AtomicTokenBucket`](crate::AtomicTokenBucket), so there an older one gives back what others
+    /// have been given meanwhile, at most what was reserved.
     ///
     /// ```
     /// use std::time::Duration;
