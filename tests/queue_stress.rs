@@ -42,15 +42,24 @@ impl World {
         }
     }
 
-    /// One run; every seventh panics.
-    fn reconcile(&self, key: u64) {
+    /// Notes that a key is held, up to just before the work ends, from when on another may hold it.
+    fn hold<T>(&self, key: u64, work: impl FnOnce(usize) -> T) -> T {
         let at = usize::try_from(key).unwrap();
         if self.held[at].swap(true, Ordering::SeqCst) {
             self.held_twice.store(true, Ordering::SeqCst);
         }
-        let version = self.versions[at].load(Ordering::SeqCst);
-        thread::yield_now();
+        let done = work(at);
         self.held[at].store(false, Ordering::SeqCst);
+        done
+    }
+
+    /// One run; every seventh panics.
+    fn reconcile(&self, key: u64) {
+        let (at, version) = self.hold(key, |at| {
+            let version = self.versions[at].load(Ordering::SeqCst);
+            thread::yield_now();
+            (at, version)
+        });
         if self.runs.fetch_add(1, Ordering::SeqCst).is_multiple_of(7) {
             resume_unwind(Box::new("every seventh"));
         }
@@ -106,10 +115,14 @@ fn work(queue: &Queue, world: &World, worker: Worker) {
 }
 
 /// Tasks that are cancelled: while they wait for a key, and with one, or some, in hand.
-fn give_up(queue: &Queue, over: &AtomicBool) {
+fn give_up(queue: &Queue, world: &World, over: &AtomicBool) {
     while !over.load(Ordering::SeqCst) {
-        drop(poll_once(queue.get()));
-        drop(poll_once(queue.get_batch(3)));
+        if let Poll::Ready(Some(work)) = poll_once(queue.get()) {
+            world.hold(*work, |_| thread::yield_now());
+        }
+        if let Poll::Ready(Some(batch)) = poll_once(queue.get_batch(3)) {
+            batch.keys().for_each(|key| world.hold(*key, |_| ()));
+        }
         thread::yield_now();
     }
 }
@@ -149,7 +162,7 @@ fn every_key_is_processed_after_its_last_add() {
         for worker in WORKERS {
             scope.spawn(move || work(queue, world, worker));
         }
-        let quitters = [(); 2].map(|()| scope.spawn(move || give_up(queue, over)));
+        let quitters = [(); 2].map(|()| scope.spawn(move || give_up(queue, world, over)));
         let producers: Vec<_> = (0..PRODUCERS)
             .map(|producer| scope.spawn(move || produce(queue, world, producer)))
             .collect();

@@ -66,15 +66,15 @@ impl Line {
             .wait_for(self.wanted + u128::from(n) + u128::from(floor), now)
     }
 
-    /// Gives every waiter whose turn has come its tokens. The waker of the one that is asking
-    /// comes back: it need not be woken.
+    /// Gives every waiter whose turn has come its tokens. The one that is asking, if it is one of
+    /// them, need not be woken: its waker is stale.
     pub(super) fn grant(
         &mut self,
         asking: Option<WaitId>,
         now: Timestamp,
         wakers: &mut Wakers,
-    ) -> Option<Waker> {
-        let mut own = None;
+        stale: &mut Option<Waker>,
+    ) {
         while self.first_due(now) == Some(Ok(now)) {
             let Some((id, waiter)) = self.waiters.first_mut() else {
                 unreachable!("it is due")
@@ -83,12 +83,11 @@ impl Line {
             self.wanted -= u128::from(waiter.n);
             let waker = self.waiters.wake_first();
             if asking == Some(id) {
-                own = waker;
+                *stale = waker;
             } else {
                 wakers.extend(waker);
             }
         }
-        own
     }
 
     /// When the first in line gets its tokens; an error if it never will, since the quota has

@@ -120,8 +120,7 @@ impl<C: Clock> LockedTokenBucket<C> {
             let mut state = self.state.lock();
             let now = now.unwrap_or_else(|| self.clock.now());
             let output = change(&mut state, now);
-            let nobody = state.line.grant(None, now, &mut wakers);
-            debug_assert!(nobody.is_none(), "nobody of the line asks");
+            state.line.grant(None, now, &mut wakers, &mut None);
             wakers.extend(state.line.nudge_first(now));
             output
         };
@@ -406,9 +405,8 @@ impl<C: Clock + Send + Sync> Step for LockedAcquire<'_, C> {
             .get_or_insert_with(|| now.saturating_add(self.timeout));
         // Woken, and dropped, once the lock is released.
         let (mut wakers, mut stale) = (Wakers::default(), None);
-        let _own;
         let line = &mut self.bucket.state.lock().line;
-        _own = line.grant(self.place, now, &mut wakers);
+        line.grant(self.place, now, &mut wakers, &mut stale);
         let decided = self.look(line, deadline, now, waker, &mut stale);
         let progress = match (decided, self.place) {
             (None, Some(place)) => Progress::Waiting(line.arm(place, deadline, now)),

@@ -70,6 +70,7 @@ pub(super) enum Phase {
 pub(super) struct Hash(u32);
 
 impl Hash {
+    #[expect(clippy::cast_possible_truncation, reason = "folded")]
     pub(super) const fn new(whole: u64) -> Self {
         Self((whole >> 32 ^ whole) as u32)
     }

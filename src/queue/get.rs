@@ -163,17 +163,17 @@ impl<'a, K, C, S> Line<'a, K, C, S> {
     fn wait(&mut self, state: &mut State<K>, waker: &Waker) -> (Option<Timestamp>, Option<Waker>) {
         let was_woken = |place| state.getters.was_woken(place);
         let came_back = self.place.is_some_and(was_woken);
-        let stale = state.getters.wait(&mut self.place, waker, ());
+        let replaced = state.getters.wait(&mut self.place, waker, ());
         state.woken -= usize::from(came_back);
         let leads = state
             .leader
             .is_none_or(|leader| Some(leader.id) == self.place);
         let Some(id) = self.place.filter(|_| leads) else {
-            return (None, stale);
+            return (None, replaced);
         };
         let armed = state.next_look();
         state.leader = Some(Leader { id, armed });
-        (armed, stale)
+        (armed, replaced)
     }
 }
 

@@ -119,17 +119,25 @@ var (
 	denials    sync.Mutex
 )
 
+// One call, of which the time before it is known: the time after it, and when it began if it was
+// denied.
+func call(limiter *rate.Limiter, before int64, record []uint64) (int64, uint64, []uint64) {
+	admitted := limiter.AllowN(time.Now(), *weight)
+	after := nanos()
+	if !admitted {
+		return after, uint64(before), record
+	}
+	return after, 0, append(record, uint64(before), uint64(after), uint64(*weight))
+}
+
 func pollUntil(limiter *rate.Limiter, end int64, record []uint64) []uint64 {
 	var denial uint64
 	for before := nanos(); before < end; {
-		admitted := limiter.AllowN(time.Now(), *weight)
-		after := nanos()
-		if admitted {
-			record = append(record, uint64(before), uint64(after), uint64(*weight))
-		} else {
-			denial = uint64(before)
+		var denied uint64
+		before, denied, record = call(limiter, before, record)
+		if denied > 0 {
+			denial = denied
 		}
-		before = after
 	}
 	denials.Lock()
 	defer denials.Unlock()
@@ -144,7 +152,7 @@ func oneRestAll(limiter *rate.Limiter, end int64) []uint64 {
 	var record []uint64
 	for nanos() < end {
 		start := nanos()
-		record = pollUntil(limiter, start+1, record)
+		_, _, record = call(limiter, start, record)
 		for nanos() < start+fills/10*9 {
 		}
 		record = pollUntil(limiter, start+fills/10*15, record)

@@ -109,6 +109,17 @@ pub struct Percentiles {
 }
 
 impl Percentiles {
+    /// Each by its name.
+    pub const fn named(&self) -> [(&'static str, u64); 5] {
+        [
+            ("p50", self.p50),
+            ("p99", self.p99),
+            ("p99.9", self.p999),
+            ("p99.99", self.p9999),
+            ("max", self.max),
+        ]
+    }
+
     /// Of a histogram.
     pub fn of(about: About, histogram: &Histogram<u64>) -> Self {
         Self {

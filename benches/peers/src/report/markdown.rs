@@ -6,7 +6,7 @@ use super::plot::Plot;
 use super::{Body, Pattern, Percentiles, Probed, Report, Table, Unit};
 use crate::judge::{Answers, Kept};
 use crate::measure::{Check, Row};
-use crate::subject::Family;
+use crate::subject::{About, Family};
 
 /// All of it, each plot above its table.
 pub fn whole(report: &Report, plots: &[Plot]) -> String {
@@ -48,40 +48,61 @@ fn facts(text: &mut String, report: &Report) {
     }
 }
 
-/// Peers that were faster in the median, bounds aside.
+/// Peers that were faster in the median, or up to some percentile, bounds aside.
 fn losses(text: &mut String, tables: &[Table]) {
     let _ = writeln!(text, "## Where we lose\n");
-    let mut none = true;
-    for table in tables {
-        let Body::Rows(unit, rows) = &table.body else {
-            continue;
-        };
-        let theirs = rows
-            .iter()
-            .filter(|row| matches!(row.about.family, Family::Peer | Family::Textbook));
-        for row in theirs {
-            if let Some(ratio) = row.ratio.filter(|ratio| ratio.median < 1.0) {
-                none = false;
-                let _ = writeln!(
-                    text,
-                    "- {}: {} takes {:.2} of what ours does ({}{})",
+    let lost: Vec<_> = tables.iter().flat_map(lost_in).collect();
+    if lost.is_empty() {
+        let _ = writeln!(text, "Nowhere in what was measured.");
+    }
+    for line in lost {
+        let _ = writeln!(text, "- {line}");
+    }
+    text.push('\n');
+}
+
+fn lost_in(table: &Table) -> Vec<String> {
+    let theirs = |about: &About| matches!(about.family, Family::Peer | Family::Textbook);
+    match &table.body {
+        Body::Rows(unit, rows) => {
+            let theirs = rows.iter().filter(|row| theirs(&row.about));
+            let faster = theirs.filter_map(|row| {
+                let ratio = row.ratio.filter(|ratio| ratio.median < 1.0)?;
+                Some(format!(
+                    "{}: {} takes {:.2} of what ours does ({unit}{})",
                     table.title,
                     code(row.about.name),
                     ratio.median,
-                    unit,
                     if ratio.max < 1.0 {
                         ", in every round"
                     } else {
                         "; not in every round"
                     },
-                );
-            }
+                ))
+            });
+            faster.collect()
         }
+        Body::Percentiles(rows) => {
+            let Some((ours, others)) = rows.split_first() else {
+                return Vec::new();
+            };
+            let theirs = others.iter().filter(|row| theirs(&row.about));
+            let sooner = theirs.filter_map(|row| {
+                let both = row.named().into_iter().zip(ours.named());
+                let sooner = both.filter(|((_, theirs), (_, ours))| theirs < ours);
+                let sooner = sooner.map(|((name, theirs), (_, ours))| {
+                    format!("{name} {} for our {}", duration(theirs), duration(ours))
+                });
+                let sooner: Vec<_> = sooner.collect();
+                (!sooner.is_empty()).then(|| {
+                    let name = code(row.about.name);
+                    format!("{}: {name}, {}", table.title, sooner.join(", "))
+                })
+            });
+            sooner.collect()
+        }
+        Body::Probed(..) => Vec::new(),
     }
-    if none {
-        let _ = writeln!(text, "Nowhere in what was measured.");
-    }
-    text.push('\n');
 }
 
 fn targets(text: &mut String, report: &Report) {
@@ -171,9 +192,7 @@ fn percentiles(text: &mut String, rows: &[Percentiles]) {
         "| | p50 | p99 | p99.9 | p99.99 | max | calls |\n|---|---:|---:|---:|---:|---:|---:|"
     );
     for row in rows {
-        let figures = [row.p50, row.p99, row.p999, row.p9999, row.max]
-            .map(duration)
-            .join(" | ");
+        let figures = row.named().map(|(_, nanos)| duration(nanos)).join(" | ");
         let _ = writeln!(
             text,
             "| {} | {figures} | {} |",

@@ -311,16 +311,27 @@ fn poll_until<L: Limiter>(
 ) {
     let mut before = limiter.nanos();
     while before < end {
-        let admitted = handle.try_acquire(n);
-        let after = limiter.nanos();
-        if admitted {
-            let n = n.into();
-            record.admissions.push(Admission { before, after, n });
-        } else {
-            record.last_denial = Some(before);
-        }
-        before = after;
+        before = call(limiter, handle, n, before, record);
     }
+}
+
+/// One call, of which the time before it is known; returns that after it.
+fn call<L: Limiter>(
+    limiter: &L,
+    handle: &mut L::Handle<'_>,
+    n: u32,
+    before: u64,
+    record: &mut Record,
+) -> u64 {
+    let admitted = handle.try_acquire(n);
+    let after = limiter.nanos();
+    if admitted {
+        let n = n.into();
+        record.admissions.push(Admission { before, after, n });
+    } else {
+        record.last_denial = Some(before);
+    }
+    after
 }
 
 fn one_rest_all<L: Limiter>(
@@ -333,7 +344,7 @@ fn one_rest_all<L: Limiter>(
     let mut record = Record::default();
     while limiter.nanos() < end {
         let start = limiter.nanos();
-        poll_until(limiter, handle, 1, start + 1, &mut record);
+        call(limiter, handle, 1, start, &mut record);
         while limiter.nanos() < start + fills / 10 * 9 {
             spin_loop();
         }
