@@ -207,6 +207,9 @@ pub trait RateLimiter: Internal + fmt::Debug + Send + Sync {
 
     /// Takes `n` tokens ahead of their time, if they are there after at most `max_wait`.
     ///
+    /// When they are ready is rounded up to a nanosecond, for each reservation by itself; so two can be
+    /// a part of a nanosecond nearer to each other than the rate has it.
+    ///
     /// # Errors
     /// [`Denied`]; nothing was taken.
     ///
@@ -247,8 +250,8 @@ pub trait RateLimiter: Internal + fmt::Debug + Send + Sync {
         now: Timestamp,
     ) -> Result<Reservation<'_>, Denied>;
 
-    /// Returns `n` tokens that were taken and not used, never above the burst. What the bucket has
-    /// gained meanwhile is not taken back: to undo a take exactly, [`reserve`](Self::reserve) and
+    /// Returns `n` tokens that were taken and not used, at most a burst of them, and never above the
+    /// burst. What the bucket has gained meanwhile is not taken back: to undo a take exactly, [`reserve`](Self::reserve) and
     /// cancel.
     ///
     /// ```

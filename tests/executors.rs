@@ -1,14 +1,16 @@
-//! Waiting works wherever it is waited: under tokio, under an executor that knows no timer, and on
-//! bare threads, on the real clock.
+//! Waiting works wherever it is waited, for tokens and for keys: under tokio, under an executor that
+//! knows no timer, and on bare threads, on the real clock; and by tokio's own, paused.
 #![cfg(not(tollgate_loom))]
 
 use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use futures_executor::ThreadPool;
 use futures_util::future::join_all;
 use tollgate::{
     AtomicTokenBucket, Clock, LockedTokenBucket, Quota, RateLimiter, SystemClock, Timestamp,
+    WorkQueue,
 };
 
 const WAITERS: u64 = 20;
@@ -91,3 +93,88 @@ for_both!(bare_threads, bucket => {
         .collect();
     threads.into_iter().map(|thread| thread.join().unwrap()).collect()
 });
+
+const DELAYED: u64 = 20;
+
+/// Keys that are due a millisecond after each other.
+fn delayed() -> (WorkQueue<u64>, Timestamp) {
+    let queue = WorkQueue::new(64).unwrap();
+    let start = SystemClock::new().now();
+    for n in 0..DELAYED {
+        queue.try_add_after(n, Duration::from_millis(n)).unwrap();
+    }
+    (queue, start)
+}
+
+/// Takes one key; when that was.
+async fn take(queue: WorkQueue<u64>) -> (u64, Timestamp) {
+    let work = queue.get().await.expect("the queue is open");
+    let taken = (*work, SystemClock::new().now());
+    work.done();
+    taken
+}
+
+/// All of them, and none was early.
+fn assert_none_early(start: Timestamp, mut taken: Vec<(u64, Timestamp)>) {
+    taken.sort_unstable();
+    for (expected, (key, at)) in (0..).zip(&taken) {
+        assert_eq!(*key, expected);
+        assert!(at.saturating_since(start) >= Duration::from_millis(*key));
+    }
+    assert_eq!(taken.len() as u64, DELAYED);
+}
+
+#[test]
+fn delayed_keys_come_to_tasks_of_tokio() {
+    // Without its timer.
+    let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
+    let (queue, start) = delayed();
+    let tasks = (0..DELAYED).map(|_| runtime.spawn(take(queue.clone())));
+    let taken = runtime.block_on(join_all(tasks.collect::<Vec<_>>()));
+    assert_none_early(start, taken.into_iter().map(Result::unwrap).collect());
+}
+
+#[test]
+fn delayed_keys_come_to_tasks_without_tokio_and_to_threads() {
+    let pool = ThreadPool::builder().pool_size(2).create().unwrap();
+    let (queue, start) = delayed();
+    let (send, taken) = mpsc::channel();
+    for n in 0..DELAYED {
+        let (queue, send) = (queue.clone(), send.clone());
+        if n % 2 == 0 {
+            pool.spawn_ok(async move { send.send(take(queue).await).unwrap() });
+        } else {
+            thread::spawn(move || {
+                let work = queue.get().wait().unwrap();
+                send.send((*work, SystemClock::new().now())).unwrap();
+                work.done();
+            });
+        }
+    }
+    drop(send);
+    assert_none_early(start, taken.iter().collect());
+}
+
+#[cfg(feature = "tokio")]
+#[tokio::test(start_paused = true)]
+async fn a_queue_goes_by_the_paused_time_of_tokio() {
+    use tollgate::integrations::tokio::TokioClock;
+
+    let queue = WorkQueue::builder(8)
+        .clock(TokioClock::new())
+        .build()
+        .unwrap();
+    let start = tokio::time::Instant::now();
+    for n in [3, 1, 2] {
+        queue
+            .try_add_after(n, Duration::from_secs(3600 * n))
+            .unwrap();
+    }
+    for n in 1..=3 {
+        let work = queue.get().await.unwrap();
+        assert_eq!((*work, start.elapsed().as_secs()), (n, 3600 * n));
+        work.done();
+    }
+    let drained = queue.drain(Duration::from_secs(1)).await;
+    assert!(drained.complete());
+}

@@ -56,8 +56,15 @@ fn op() -> impl Strategy<Value = Op> {
         2 => any::<u8>().prop_map(Amount::Part),
     ];
     prop_oneof![
-        5 => (amount, when.clone()).prop_map(|(amount, when)| Op::TryAcquire(amount, when)),
-        1 => when.prop_map(Op::Available),
+        8 => (amount.clone(), when.clone()).prop_map(|(amount, when)| Op::TryAcquire(amount, when)),
+        1 => (amount.clone(), any::<u8>(), when.clone())
+            .prop_map(|(amount, floor, when)| Op::TryAcquireAbove(amount, floor % 4, when)),
+        1 => (amount.clone(), when.clone()).prop_map(|(amount, when)| Op::TryAcquireUpTo(amount, when)),
+        2 => (amount.clone(), log_uniform(56), when.clone())
+            .prop_map(|(amount, wait, when)| Op::Reserve(amount, wait, when)),
+        1 => (amount.clone(), when.clone()).prop_map(|(amount, when)| Op::Refund(amount, when)),
+        1 => (amount, when.clone()).prop_map(|(amount, when)| Op::SyncRemaining(amount, when)),
+        2 => when.prop_map(Op::Available),
     ]
 }
 

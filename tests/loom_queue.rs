@@ -209,6 +209,22 @@ fn a_blocked_adder_gets_the_room_that_is_freed() {
 }
 
 #[test]
+fn a_blocked_adder_whose_key_comes_in_by_another_way_waits_no_more() {
+    explore("add_related x blocked add", None, || {
+        let builder = WorkQueue::builder(2).reserve(1).clock(ManualClock::new());
+        let queue: Queue = builder.build().unwrap();
+        queue.try_add(1).unwrap();
+        let work = queue.try_get().unwrap();
+        let adder = beside(&queue, move |queue| block_on(queue.add(2)).unwrap());
+        work.add_related(2).unwrap();
+        // While there is no room.
+        adder.join().unwrap();
+        assert_eq!(*queue.try_get().unwrap(), 2);
+        work.done();
+    });
+}
+
+#[test]
 fn a_drain_waits_for_a_key_that_became_dirty() {
     explore("drain x add x finish", None, || {
         let (queue, _) = queue(1);
@@ -247,6 +263,16 @@ fn closing_ends_every_wait() {
         });
         assert!(queue.close().is_empty());
         assert!(consumers.map(|consumer| consumer.join().unwrap()) == [true, true]);
+    });
+    explore("close x blocked add", None, || {
+        let (queue, _) = queue(1);
+        queue.try_add(1).unwrap();
+        let work = queue.try_get().unwrap();
+        let adder = beside(&queue, move |queue| block_on(queue.add(2)));
+        assert!(queue.close().is_empty());
+        // While there is no room.
+        assert_eq!(adder.join().unwrap(), Err(AddError::Closed(2)));
+        work.done();
     });
     explore("close x blocked add x get", None, || {
         let (queue, _) = queue(1);

@@ -7,15 +7,15 @@
 mod tasks;
 
 use std::hash::{BuildHasherDefault, Hash, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tasks::Polled;
 use tollgate::queue::QueueBuilder;
 use tollgate::{
-    AddError, CarryOver, LockedTokenBucket, ManualClock, Priority, QueueError, Quota, RateLimiter,
-    Timestamp, WorkQueue,
+    AddError, CarryOver, LockedTokenBucket, ManualClock, Observer, Priority, QueueError, Quota,
+    RateLimiter, Timestamp, WorkQueue,
 };
 
 fn millis(millis: u64) -> Duration {
@@ -105,6 +105,68 @@ fn queues_that_fail_together_do_not_come_back_together() {
         seen.load(Ordering::SeqCst)
     };
     assert_ne!(random(), random());
+}
+
+#[test]
+fn an_observer_may_use_the_queue_it_observes() {
+    /// Asks the queue at each event, and adds a key at some.
+    #[derive(Default)]
+    struct Asks {
+        queue: OnceLock<WorkQueue<u64, ManualClock>>,
+        events: AtomicU64,
+    }
+    impl Asks {
+        fn ask(&self) {
+            self.events.fetch_add(1, Ordering::SeqCst);
+            let queue = self.queue.get().expect("it is set");
+            assert!(queue.stats().ready <= 8);
+            assert!(queue.snapshot().len() <= 8);
+        }
+    }
+    impl Observer for Asks {
+        fn added(&self) {
+            self.ask();
+        }
+        fn coalesced(&self) {
+            self.ask();
+        }
+        fn rejected(&self) {
+            self.ask();
+        }
+        fn started(&self, _: Duration) {
+            self.ask();
+        }
+        fn finished(&self, _: Duration) {
+            self.ask();
+            // Which is one event more.
+            self.queue.get().unwrap().try_add(7).unwrap();
+        }
+        fn retried(&self) {
+            self.ask();
+        }
+        fn gave_up(&self) {
+            self.ask();
+        }
+        fn evicted(&self) {
+            self.ask();
+        }
+    }
+    let (builder, _) = builder(2);
+    let asks = Arc::new(Asks::default());
+    let queue = builder.max_attempts(1).observer(asks.clone());
+    let queue = queue.build().unwrap();
+    asks.queue.get_or_init(|| queue.clone());
+    queue.try_add(1).unwrap();
+    queue.try_add(1).unwrap();
+    queue.try_add(2).unwrap();
+    assert!(queue.try_add(3).is_err());
+    assert_eq!(queue.try_add_or_evict(3, Priority::HIGH), Ok(Some(2)));
+    queue.try_get().unwrap().done();
+    assert_eq!(queue.try_get().unwrap().retry(), Some(1));
+    queue.try_get().unwrap().requeue();
+    // Four adds, of which one evicts and one is coalesced, one refused; three runs with their ends,
+    // a key given up, one requeued, and three adds of the observer's own, two of them coalesced.
+    assert_eq!(asks.events.load(Ordering::SeqCst), 17);
 }
 
 #[test]

@@ -28,6 +28,33 @@ fn a_queue_that_goes_takes_its_keys_with_it() {
 }
 
 #[test]
+fn handles_guards_and_futures_go_where_their_keys_may() {
+    fn goes_anywhere<T: Send + Sync>(_: &T) {}
+    fn goes<T: Send>(_: &T) {}
+    let queue = WorkQueue::<String>::new(8).unwrap();
+    goes_anywhere(&queue);
+    goes_anywhere(&queue.get());
+    goes_anywhere(&queue.get_batch(2));
+    goes_anywhere(&queue.add(String::new()));
+    goes_anywhere(&queue.resync());
+    goes_anywhere(&queue.drain(Duration::ZERO));
+    queue.try_add("key".into()).unwrap();
+    let work = queue.try_get().unwrap();
+    goes_anywhere(&work);
+    goes_anywhere(&work.dirtied());
+    goes_anywhere(&queue.try_get_batch(2));
+    // A key that stays with one owner at a time is enough to share a queue of them.
+    let cells = WorkQueue::<Owned>::new(8).unwrap();
+    goes_anywhere(&cells);
+    goes(&cells.try_get());
+    work.done();
+}
+
+/// `Send`, and not `Sync`.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Owned(u8, std::marker::PhantomData<std::cell::Cell<u8>>);
+
+#[test]
 fn keys_of_the_same_hash_are_told_apart() {
     #[derive(Default)]
     struct Same;

@@ -18,6 +18,7 @@ pub(crate) fn check(data: &[u8]) -> usize {
     let Some(quota) = quota(rate, number(&numbers[..4]), number(&numbers[4..])) else {
         return 0;
     };
+    let op = if rate & 0x40 == 0 { take } else { any };
     let ops: Vec<Op> = rest.chunks_exact(4).take(200).map(op).collect();
     let start = if rate >= 128 { AGE } else { 0 };
     run(quota, start, &ops);
@@ -40,7 +41,30 @@ fn quota(rate: usize, burst: u64, other: u64) -> Option<Quota> {
     rate.burst(1 + burst % 1_000_000_000).ok()
 }
 
-fn op(bytes: &[u8]) -> Op {
+/// A take, or a look.
+fn take(bytes: &[u8]) -> Op {
+    match parts(bytes) {
+        (Some(amount), when, _) => Op::TryAcquire(amount, when),
+        (None, when, _) => Op::Available(when),
+    }
+}
+
+/// Any operation.
+fn any(bytes: &[u8]) -> Op {
+    let (Some(amount), when, nanos) = parts(bytes) else {
+        return take(bytes);
+    };
+    match bytes[0] >> 4 {
+        0 => Op::TryAcquireAbove(amount, bytes[3] % 4, when),
+        1 => Op::TryAcquireUpTo(amount, when),
+        2 | 3 => Op::Reserve(amount, nanos, when),
+        4 => Op::Refund(amount, when),
+        5 => Op::SyncRemaining(amount, when),
+        _ => Op::TryAcquire(amount, when),
+    }
+}
+
+fn parts(bytes: &[u8]) -> (Option<Amount>, When, u64) {
     let [tag, amount, shift, x] = [bytes[0], bytes[1], bytes[2], bytes[3]];
     let nanos = u64::from(x) << (shift % 50);
     let when = match tag % 4 {
@@ -50,10 +74,10 @@ fn op(bytes: &[u8]) -> Op {
         _ => When::Retry(x.cast_signed() % 3),
     };
     let amount = match tag >> 2 & 3 {
-        0 => Amount::Tokens(amount.into()),
-        1 => Amount::OfBurst(amount.cast_signed()),
-        2 => Amount::Part(amount),
-        _ => return Op::Available(when),
+        0 => Some(Amount::Tokens(amount.into())),
+        1 => Some(Amount::OfBurst(amount.cast_signed())),
+        2 => Some(Amount::Part(amount)),
+        _ => None,
     };
-    Op::TryAcquire(amount, when)
+    (amount, when, nanos)
 }

@@ -53,7 +53,8 @@ impl Bucket {
     #[inline]
     pub(super) const fn check_burst(&self, n: u64, floor: u64) -> Result<(), Denied> {
         let burst = self.units.burst.saturating_sub(floor);
-        if n > burst {
+        // Without a limit there is none to the floor either.
+        if n > burst && self.units.per_token > 0 {
             Err(Denied::ExceedsBurst { burst })
         } else {
             Ok(())

@@ -69,9 +69,7 @@ impl WordCell {
         let words = self.generations.words();
         // The word last: if it is of that generation, so was what was read before. Pairs as in
         // `is_in_force`.
-        if !cfg!(tollgate_mutant = "take-unfenced") {
-            fence(Ordering::Acquire);
-        }
+        fence(Ordering::Acquire);
         let word = self.load();
         match words.take(word, n, floor, now)? {
             Ok(Some(next)) => Some(Ok(self.swap(word, next))),

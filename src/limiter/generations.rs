@@ -241,9 +241,6 @@ impl Generations {
             config,
             base,
         };
-        if cfg!(tollgate_mutant = "proposal-overwritten") {
-            slot.store(mine.pack(), Ordering::Release);
-        }
         // AcqRel publishes this proposal and its configuration; Acquire sees those of the one that
         // was faster.
         match slot.compare_exchange(

@@ -184,8 +184,11 @@ impl View {
 
     /// Lets no more than `keep` tokens be there.
     pub(super) fn tighten(&self, keep: u64) -> Decided<(), ()> {
-        let limit = self.at.saturating_add(self.scale.depth);
-        self.raise(limit.saturating_sub(self.cost(keep))).ok_or(())
+        match self.scale.depth.saturating_sub(self.cost(keep)) {
+            // However full it is; it is not to look less full to a time before.
+            0 => Err(()),
+            missing => self.raise(self.at.saturating_add(missing)).ok_or(()),
+        }
     }
 
     /// Lets the first token be there at `until`, not before. An error without a denial if that is

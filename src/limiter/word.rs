@@ -216,10 +216,6 @@ impl Words {
         floor: u64,
         now: u64,
     ) -> Option<Result<Option<u64>, TooEarly>> {
-        let mut zero = self.zero;
-        if cfg!(tollgate_mutant = "reanchor-unchecked") {
-            zero = word & !TIME_MAX;
-        }
         let Pace {
             per_nano,
             per_token,
@@ -230,7 +226,7 @@ impl Words {
         let needed = cost.saturating_add(floor.saturating_mul(per_token));
         // Beyond the horizon too if `now` lies before the base.
         let elapsed = now.wrapping_sub(self.base);
-        let time = word.wrapping_sub(zero);
+        let time = word.wrapping_sub(self.zero);
         if time > TIME_MAX || elapsed > horizon || needed > depth {
             return None;
         }
@@ -240,7 +236,7 @@ impl Words {
         let at = elapsed * per_nano;
         let latest = at + (depth - needed);
         Some(if time <= latest {
-            Ok(Some(word.max(zero + at) + cost))
+            Ok(Some(word.max(self.zero + at) + cost))
         } else {
             let short = time - latest;
             Err(TooEarly { short, per_nano })

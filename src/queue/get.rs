@@ -147,12 +147,11 @@ impl<'a, K, C, S> Line<'a, K, C, S> {
     /// the state settles.
     fn leave(&mut self, state: &mut State<K>) -> Option<Waker> {
         let place = self.place.take()?;
-        if state.getters.was_woken(place) && !cfg!(tollgate_mutant = "no-pass-on") {
+        if state.getters.was_woken(place) {
             state.woken -= 1;
         }
         let left = state.getters.leave(place);
-        let mutant = cfg!(tollgate_mutant = "no-hand-off");
-        if !mutant && state.leader.is_some_and(|leader| leader.id == place) {
+        if state.leader.is_some_and(|leader| leader.id == place) {
             state.leader = None;
         }
         left.waker

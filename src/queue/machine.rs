@@ -285,7 +285,7 @@ impl<K> Machine<K> {
         let (wish, failures) = outcome.wish();
         let entry = &mut self.entries[index];
         (entry.failures, entry.until) = (failures.count, failures.until);
-        let dirty = entry.phase == Phase::Dirty && !cfg!(tollgate_mutant = "done-before-dirty");
+        let dirty = entry.phase == Phase::Dirty;
         // A debounced key that became dirty has its time; any other is due at once.
         let asked = if dirty && self.windows.end(index) == NEVER {
             0

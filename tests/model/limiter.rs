@@ -3,6 +3,7 @@
 //!
 //! Also the operations that the property tests, the fuzzer and its seeds run against both buckets.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
 use tollgate::{
@@ -88,23 +89,74 @@ impl Exact {
 
     /// What a bucket in this state would answer; nothing is taken.
     pub(crate) fn ask(&self, n: u64, now: u64) -> Result<(), Denied> {
-        match self.first_instant(n, now) {
+        self.ask_above(n, 0, now)
+    }
+
+    fn ask_above(&self, n: u64, floor: u64, now: u64) -> Result<(), Denied> {
+        let most = self.burst.saturating_sub(floor);
+        match self.first_instant(n.saturating_add(floor), now) {
             _ if n == 0 || self.period == 0 => Ok(()),
-            _ if n > self.burst => Err(exceeds_burst(self.burst)),
+            _ if n > most => Err(Denied::ExceedsBurst { burst: most }),
             None => Err(Denied::Exhausted),
             Some(at) if at == now => Ok(()),
-            Some(at) => Err(not_yet(at - now)),
+            Some(at) => Err(Denied::NotYet {
+                retry_after: Duration::from_nanos(at - now),
+            }),
         }
     }
 
-    pub(crate) fn try_acquire(&mut self, n: u64, now: u64) -> Result<(), Denied> {
-        self.ask(n, now)?;
+    fn take(&mut self, n: u64, now: u64) {
         if n > 0 && self.period > 0 {
             let last = now.max(self.last);
             self.level = self.level_at(last) - i128::from(n) * self.period;
             self.last = last;
         }
+    }
+
+    pub(crate) fn try_acquire(&mut self, n: u64, now: u64) -> Result<(), Denied> {
+        self.try_acquire_above(n, 0, now)
+    }
+
+    fn try_acquire_above(&mut self, n: u64, floor: u64, now: u64) -> Result<(), Denied> {
+        self.ask_above(n, floor, now)?;
+        self.take(n, now);
         Ok(())
+    }
+
+    fn try_acquire_up_to(&mut self, n: u64, now: u64) -> u64 {
+        let n = n.min(self.available(now));
+        self.take(n, now);
+        n
+    }
+
+    /// When they can be used.
+    fn reserve(&mut self, n: u64, max_wait: Duration, now: u64) -> Result<u64, Denied> {
+        let wait = match self.ask(n, now) {
+            Ok(()) => Duration::ZERO,
+            Err(Denied::NotYet { retry_after }) if retry_after > max_wait => {
+                return Err(Denied::TooLong { retry_after });
+            }
+            Err(Denied::NotYet { retry_after }) => retry_after,
+            Err(never) => return Err(never),
+        };
+        self.take(n, now);
+        Ok(now + wait.as_nanos() as u64)
+    }
+
+    /// At no time that is stale, and at most a burst.
+    fn refund(&mut self, n: u64, now: u64) {
+        let level = self.level_at(now) + i128::from(n.min(self.burst)) * self.period;
+        self.level = level.min(i128::from(self.burst) * self.period);
+        self.last = now;
+    }
+
+    /// At no time that is stale.
+    fn sync_remaining(&mut self, n: u64, now: u64) {
+        let most = i128::from(n) * self.period;
+        if self.level_at(now) > most {
+            self.level = most;
+            self.last = now;
+        }
     }
 
     pub(crate) fn available(&self, now: u64) -> u64 {
@@ -115,19 +167,6 @@ impl Exact {
     }
 }
 
-/// The errors are non-exhaustive, so they are made by asking a bucket for them.
-fn exceeds_burst(burst: u64) -> Denied {
-    let quota = Quota::per_second(0).and_then(|quota| quota.burst(burst));
-    let bucket = quota.and_then(|quota| LockedTokenBucket::with_clock(quota, ManualClock::new()));
-    let more = bucket.expect("a valid burst").try_acquire(burst + 1);
-    more.expect_err("more than the burst")
-}
-
-fn not_yet(nanos: u64) -> Denied {
-    let retry_after = Duration::from_nanos(nanos);
-    Denied::NotYet { retry_after }
-}
-
 /// B + floor(T * N / P).
 pub(crate) fn bound(quota: Quota, window: u64) -> u128 {
     let gained = u128::from(window) * u128::from(quota.tokens());
@@ -136,13 +175,18 @@ pub(crate) fn bound(quota: Quota, window: u64) -> u128 {
 
 /// Checks every window that begins and ends with an admitted event `(instant, tokens)`.
 pub(crate) fn assert_never_over(quota: Quota, admitted: &[(u64, u64)]) {
+    assert_never_over_within(0, quota, admitted);
+}
+
+/// As [`assert_never_over`], with windows that are so much longer.
+fn assert_never_over_within(longer: u64, quota: Quota, admitted: &[(u64, u64)]) {
     let mut events = admitted.to_vec();
     events.sort_unstable();
     for (i, &(from, _)) in events.iter().enumerate() {
         let mut taken = 0;
         for &(to, n) in &events[i..] {
             taken += u128::from(n);
-            let most = bound(quota, to - from);
+            let most = bound(quota, to - from + longer);
             assert!(taken <= most, "{quota}: {taken} > {most} in {from}..={to}");
         }
     }
@@ -184,6 +228,14 @@ pub(crate) enum Amount {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Op {
     TryAcquire(Amount, When),
+    /// So many tokens are to remain.
+    TryAcquireAbove(Amount, u8, When),
+    TryAcquireUpTo(Amount, When),
+    /// For later: to wait for it at most so long, which is cut to what any word can hold.
+    Reserve(Amount, u64, When),
+    /// These are promises about the past, so never at a stale time.
+    Refund(Amount, When),
+    SyncRemaining(Amount, When),
     Available(When),
 }
 
@@ -203,6 +255,8 @@ struct Times {
     latest: u64,
     retry: u64,
     skew: u64,
+    /// Nothing is older.
+    least: u64,
 }
 
 impl Times {
@@ -212,7 +266,9 @@ impl Times {
             When::Stale(by) => self.latest.saturating_sub(by),
             When::Retry(by) => self.retry.saturating_add_signed(by.into()),
         };
-        let at = at.max(self.latest.saturating_sub(self.skew));
+        let at = at
+            .max(self.latest.saturating_sub(self.skew))
+            .max(self.least);
         self.latest = self.latest.max(at);
         at
     }
@@ -247,45 +303,136 @@ pub(crate) fn buckets(quota: Quota) -> Vec<Box<dyn RateLimiter>> {
 /// # Panics
 /// At the first difference.
 pub(crate) fn run(quota: Quota, start: u64, ops: &[Op]) -> Vec<Result<(), Denied>> {
-    let buckets = buckets(quota);
-    let mut exact = Exact::new(quota);
-    let mut times = Times {
-        latest: start,
-        retry: start,
-        skew: exact_skew(quota).min(AGE),
+    let mut run = Run {
+        buckets: buckets(quota),
+        exact: Exact::new(quota),
+        times: Times {
+            latest: start,
+            retry: start,
+            skew: exact_skew(quota).min(AGE),
+            least: 0,
+        },
+        burst: quota.max_burst(),
+        used: Vec::new(),
     };
-    let (mut admitted, mut decisions) = (Vec::new(), Vec::new());
-    for op in ops {
-        match *op {
-            Op::TryAcquire(amount, when) => {
-                let (n, at) = (amount.of(quota.max_burst()), times.at(when));
-                let expected = exact.try_acquire(n, at);
-                for bucket in &buckets {
-                    let got = bucket.try_acquire_at(n, Timestamp::from_nanos(at));
-                    assert_eq!(got, expected, "{n} at {at} of {bucket:?}");
-                }
-                match expected {
-                    Ok(()) => admitted.push((at, n)),
-                    Err(denied) => {
-                        let wait = denied
-                            .retry_after()
-                            .map_or(0, |wait| wait.as_nanos() as u64);
-                        times.retry = at + wait;
-                    }
-                }
-                decisions.push(expected);
+    let decisions = ops.iter().filter_map(|op| run.run(*op)).collect();
+    let any = |kind: fn(&Op) -> bool| ops.iter().any(kind);
+    if !quota.is_unlimited() && !any(|op| matches!(op, Op::Refund(..))) {
+        if any(|op| matches!(op, Op::Reserve(..))) {
+            // Each instant at which one is ready is rounded up by itself.
+            assert_never_over_within(1, quota, &run.used);
+        } else {
+            assert_never_over(quota, &run.used);
+        }
+    }
+    decisions
+}
+
+struct Run {
+    buckets: Vec<Box<dyn RateLimiter>>,
+    exact: Exact,
+    times: Times,
+    burst: u64,
+    /// When, and how many.
+    used: Vec<(u64, u64)>,
+}
+
+impl Run {
+    /// Has each bucket answer, and compares it with what the model did.
+    fn all<T: PartialEq + Debug>(
+        &self,
+        expected: &T,
+        answer: impl Fn(&dyn RateLimiter) -> T,
+        asked: impl Debug,
+    ) {
+        for bucket in &self.buckets {
+            let got = answer(&**bucket);
+            assert_eq!(got, *expected, "{asked:?} of {bucket:?}");
+        }
+    }
+
+    /// A decision, if it is one.
+    fn run(&mut self, op: Op) -> Option<Result<(), Denied>> {
+        let burst = self.burst;
+        let (amount, when) = match op {
+            Op::TryAcquire(amount, when)
+            | Op::TryAcquireAbove(amount, _, when)
+            | Op::TryAcquireUpTo(amount, when)
+            | Op::Reserve(amount, _, when) => (amount.of(burst), self.times.at(when)),
+            Op::Refund(amount, when) | Op::SyncRemaining(amount, when) => {
+                self.times.at(when);
+                (amount.of(burst), self.times.latest)
             }
-            Op::Available(when) => {
-                let at = times.at(when);
-                for bucket in &buckets {
-                    let got = bucket.available_at(Timestamp::from_nanos(at));
-                    assert_eq!(got, exact.available(at), "at {at} of {bucket:?}");
-                }
+            Op::Available(when) => (0, self.times.at(when)),
+        };
+        let (n, at, now) = (amount, when, Timestamp::from_nanos(when));
+        let asked = (op, n, at);
+        match op {
+            Op::TryAcquire(..) => {
+                let expected = self.exact.try_acquire(n, at);
+                self.all(&expected, |bucket| bucket.try_acquire_at(n, now), asked);
+                self.decided(n, at, expected)
+            }
+            Op::TryAcquireAbove(_, floor, _) => {
+                let floor = floor.into();
+                let expected = self.exact.try_acquire_above(n, floor, at);
+                let answer = |bucket: &dyn RateLimiter| bucket.try_acquire_above_at(n, floor, now);
+                self.all(&expected, answer, asked);
+                self.decided(n, at, expected)
+            }
+            Op::TryAcquireUpTo(..) => {
+                let expected = self.exact.try_acquire_up_to(n, at);
+                let answer = |bucket: &dyn RateLimiter| bucket.try_acquire_up_to_at(n, now);
+                self.all(&expected, answer, asked);
+                self.used.push((at, expected));
+                None
+            }
+            Op::Reserve(_, wait, _) => {
+                let wait = Duration::from_nanos(wait.min(self.times.skew / 2));
+                let expected = self.exact.reserve(n, wait, at);
+                let answer = |bucket: &dyn RateLimiter| {
+                    let reservation = bucket.reserve_at(n, wait, now)?;
+                    Ok(reservation.ready_at().as_nanos())
+                };
+                self.all(&expected, answer, asked);
+                let ready_at = expected.unwrap_or(at);
+                self.decided(n, ready_at, expected.map(drop))
+            }
+            Op::Refund(..) => {
+                self.exact.refund(n, at);
+                // How full it looks at a time before depends on how it is kept.
+                self.times.least = at;
+                self.all(&(), |bucket| bucket.refund_at(n, now), asked);
+                None
+            }
+            Op::SyncRemaining(..) => {
+                self.exact.sync_remaining(n, at);
+                self.all(&(), |bucket| bucket.sync_remaining_at(n, now), asked);
+                None
+            }
+            Op::Available(..) => {
+                let expected = self.exact.available(at);
+                self.all(&expected, |bucket| bucket.available_at(now), asked);
+                None
             }
         }
     }
-    if !quota.is_unlimited() {
-        assert_never_over(quota, &admitted);
+
+    fn decided(
+        &mut self,
+        n: u64,
+        at: u64,
+        decision: Result<(), Denied>,
+    ) -> Option<Result<(), Denied>> {
+        match decision {
+            Ok(()) => self.used.push((at, n)),
+            Err(denied) => {
+                let wait = denied
+                    .retry_after()
+                    .map_or(0, |wait| wait.as_nanos() as u64);
+                self.times.retry = at + wait;
+            }
+        }
+        Some(decision)
     }
-    decisions
 }

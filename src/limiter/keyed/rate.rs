@@ -55,7 +55,7 @@ impl Rate {
 
     fn check_burst(&self, n: u64, floor: u64) -> Result<(), Denied> {
         let burst = self.units.burst.saturating_sub(floor);
-        if n > burst {
+        if n > burst && self.units.per_token > 0 {
             Err(Denied::ExceedsBurst { burst })
         } else {
             Ok(())
@@ -148,7 +148,11 @@ impl View {
     /// Lets no more than `keep` tokens be there at `now`.
     pub(super) fn tighten(&self, keep: u64, now: Timestamp) -> Instant {
         let keep = self.rate.cost(keep.min(self.rate.units.burst));
-        self.raise(self.rate.at(now) + self.rate.depth - keep)
+        match self.rate.depth - keep {
+            // However full it is; it is not to look less full to a time before.
+            0 => self.full_at,
+            missing => self.raise(self.rate.at(now) + missing),
+        }
     }
 
     /// Lets the first token be there at `until`, not before.

@@ -29,10 +29,6 @@ impl Bucket {
     /// Whether it was still `word`, and is `next` now.
     #[inline]
     pub(super) fn replace(&self, word: u64, next: u64) -> bool {
-        if cfg!(tollgate_mutant = "bucket-overwritten") {
-            self.set(next);
-            return true;
-        }
         let (success, failure) = (Ordering::Relaxed, Ordering::Relaxed);
         self.0
             .compare_exchange_weak(word, next, success, failure)

@@ -1,0 +1,68 @@
+//! What a worker does with the key it holds allocates nothing, nor does adding a live key again.
+#![cfg(not(tollgate_loom))]
+
+#[allow(dead_code, reason = "shared with other tests")]
+#[path = "model/tasks.rs"]
+mod tasks;
+
+use std::time::Duration;
+
+use allocation_counter::measure;
+use tasks::Polled;
+use tollgate::{ManualClock, Priority, Work, WorkQueue};
+
+type Held = Work<u64, ManualClock>;
+
+#[test]
+fn nothing_that_a_worker_does_with_its_key_allocates() {
+    let clock = ManualClock::new();
+    let backoff = |_: u32, _: u64| Duration::from_millis(5);
+    let builder = WorkQueue::builder(1_000).clock(clock.clone());
+    let queue = builder.backoff(backoff).build().unwrap();
+    let ends: [(&str, fn(Held)); 6] = [
+        ("done", Held::done),
+        ("fail", Held::fail),
+        ("requeue", Held::requeue),
+        ("requeue_after", |work| {
+            work.requeue_after(Duration::from_secs(1 << 30))
+        }),
+        ("retry", |work| assert!(work.retry().is_none())),
+        ("drop", drop),
+    ];
+    for (name, end) in ends {
+        for added_meanwhile in [false, true] {
+            for key in 0..900 {
+                queue.try_add_with(key, Priority::LOW).unwrap();
+            }
+            let held: Vec<_> = std::iter::from_fn(|| queue.try_get()).collect();
+            let allocated = measure(|| {
+                for work in held {
+                    if added_meanwhile {
+                        queue.try_add_with(*work, Priority::HIGH).unwrap();
+                    }
+                    end(work);
+                }
+            });
+            assert_eq!(allocated.count_total, 0, "{name}, {added_meanwhile}");
+            // All are live, wherever: none of this needs room, or memory.
+            for key in 0..900 {
+                queue.remove(&key);
+            }
+        }
+    }
+}
+
+#[test]
+fn waking_who_waits_for_it_allocates_nothing() {
+    let clock = ManualClock::new();
+    let queue = WorkQueue::builder(8).clock(clock).build().unwrap();
+    queue.try_add(1_u64).unwrap();
+    let work = queue.try_get().unwrap();
+    let dirtied = Polled::pending(work.dirtied());
+    let getter = Polled::pending(queue.get());
+    let allocated = measure(|| queue.try_add(1).unwrap());
+    assert_eq!((allocated.count_total, dirtied.woken()), (0, 1));
+    drop(dirtied);
+    let allocated = measure(|| work.done());
+    assert_eq!((allocated.count_total, getter.woken()), (0, 1));
+}
