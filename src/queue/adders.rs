@@ -106,3 +106,27 @@ impl Adders {
 fn spread(hash: Hash) -> u64 {
     u64::from(hash.bits()).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
+
+#[cfg(all(test, not(tollgate_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_left_is_not_found() {
+        let mut adders = Adders::new();
+        let (hash, other) = (Hash::new(1), Hash::new(2));
+        let mut places = [None; 3];
+        for (place, hash) in places.iter_mut().zip([hash, hash, other]) {
+            assert!(adders.wait(place, Waker::noop(), hash).is_none());
+        }
+        assert!(adders.leave(places[0].expect("it waits")).is_some());
+        adders.came_in(hash);
+        assert_eq!(adders.waking().count(), 1);
+        adders.came_in(hash);
+        assert_eq!(adders.waking().count(), 0, "it is awake");
+        for place in &places[1..] {
+            adders.leave(place.expect("it waits"));
+        }
+        assert!(adders.by_hash.is_empty());
+    }
+}
