@@ -175,6 +175,31 @@ fn after_a_change_of_the_quota_nothing_comes_back() {
 }
 
 #[test]
+fn a_key_that_was_removed_owes_nothing_and_is_owed_nothing() {
+    let limiter = limiter("1/h burst 4", 10);
+    let key = limiter.key(&1);
+    let before = key.reserve_at(3, Duration::ZERO, at(0)).unwrap();
+    assert!(limiter.remove(&1));
+    let _open = key.reserve_at(4, Duration::ZERO, at(0)).unwrap();
+    before.cancel_at(at(0));
+    assert_eq!(key.available_at(at(0)), 0);
+}
+
+#[test]
+fn a_grant_is_made_once_although_the_base_moves_on() {
+    // Eleven a second, in words that reach 18 seconds.
+    let limiter = limiter("999983/d burst 200", 10);
+    let key = limiter.key(&1);
+    let second = 1_000_000_000;
+    limiter
+        .set_quota_at(quota("999983/d burst 200"), CarryOver::Full, at(0))
+        .unwrap();
+    assert!(key.try_acquire_at(200, at(10 * second)).is_ok());
+    assert!(limiter.key(&2).try_acquire_at(1, at(20 * second)).is_ok());
+    assert_eq!(key.available_at(at(20 * second)), 10 * 999_983 / 86_400);
+}
+
+#[test]
 fn each_operation_of_a_key_goes_by_what_it_is_told() {
     let limiter = limiter("1/h burst 4", 10);
     let key = limiter.key(&1);
