@@ -16,7 +16,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tasks::{Polled, Tasks};
 use tollgate::{
-    AtomicTokenBucket, Clock, Denied, LockedTokenBucket, ManualClock, Quota, RateLimiter, Timestamp,
+    AtomicTokenBucket, CarryOver, Clock, Denied, LockedTokenBucket, ManualClock, Quota,
+    RateLimiter, Timestamp,
 };
 
 const MILLI: u64 = 1_000_000;
@@ -90,6 +91,23 @@ for_both! {
         let ended: Vec<_> = tasks.ended.iter().map(|(task, at, _)| (*task, at / MILLI)).collect();
         assert_eq!(ended, [(0, 3), (1, 4), (2, 5)]);
     }
+}
+
+#[test]
+fn whoever_waits_in_vain_holds_nobody_up() {
+    let (bucket, clock) = empty!(LockedTokenBucket, "1000/s burst 5");
+    let first = Polled::pending(bucket.acquire(5));
+    let second = Polled::pending(bucket.acquire(1));
+    let less = "1000/s burst 3".parse().unwrap();
+    bucket.set_quota(less, CarryOver::Tokens).unwrap();
+    assert_eq!(first.woken(), 1);
+    clock.advance(millis(10));
+    // The first has not looked yet.
+    assert_eq!(second.ready(), Ok(()));
+    assert!(matches!(
+        first.ready(),
+        Err(Denied::ExceedsBurst { burst: 3 })
+    ));
 }
 
 for_both! {

@@ -31,8 +31,8 @@ struct Waiter {
     joined: u128,
     /// What its timer was set to.
     armed: Timestamp,
-    /// Set when its tokens have been taken for it.
-    granted: Option<Taken>,
+    /// Set when its tokens have been taken for it, or will never be.
+    outcome: Option<Result<Taken, Denied>>,
 }
 
 impl Line {
@@ -66,8 +66,9 @@ impl Line {
             .wait_for(self.wanted + u128::from(n) + u128::from(floor), now)
     }
 
-    /// Gives every waiter whose turn has come its tokens. The one that is asking, if it is one of
-    /// them, need not be woken: its waker is stale.
+    /// Gives every waiter whose turn has come its tokens, and sends away who waits in vain, since the
+    /// quota has changed: nobody is to wait behind it. The one that is asking, if it is one of them,
+    /// need not be woken: its waker is stale.
     pub(super) fn grant(
         &mut self,
         asking: Option<WaitId>,
@@ -75,11 +76,11 @@ impl Line {
         wakers: &mut Wakers,
         stale: &mut Option<Waker>,
     ) {
-        while self.first_due(now) == Some(Ok(now)) {
-            let Some((id, waiter)) = self.waiters.first_mut() else {
-                unreachable!("it is due")
-            };
-            waiter.granted = Some(self.bucket.owe(waiter.n, now, now));
+        while let Some(due) = self.first_due(now)
+            && !due.is_ok_and(|at| at > now)
+            && let Some((id, waiter)) = self.waiters.first_mut()
+        {
+            waiter.outcome = Some(due.map(|_| self.bucket.owe(waiter.n, now, now)));
             self.wanted -= u128::from(waiter.n);
             let waker = self.waiters.wake_first();
             if asking == Some(id) {
@@ -99,14 +100,14 @@ impl Line {
         Some(wait.map(|wait| now.saturating_add(wait)))
     }
 
-    /// Has the first in line look again, if its timer is set too late, or if it waits in vain.
+    /// Has the first in line look again, if its timer is set too late.
     pub(super) fn nudge_first(&self, now: Timestamp) -> Option<Waker> {
         let (id, first) = self.waiters.first()?;
-        let in_time = self.first_due(now)?.is_ok_and(|due| first.armed <= due);
-        if in_time {
-            None
-        } else {
+        let due = self.first_due(now)?.ok()?;
+        if due < first.armed {
             self.waiters.nudge(id)
+        } else {
+            None
         }
     }
 
@@ -130,7 +131,7 @@ impl Line {
             n,
             joined: self.joined + u128::from(n),
             armed: Timestamp::MAX,
-            granted: None,
+            outcome: None,
         };
         let mut place = None;
         let stale = self.waiters.wait(&mut place, waker, waiter);
@@ -150,30 +151,19 @@ impl Line {
         waker: &Waker,
         stale: &mut Option<Waker>,
     ) -> Option<Result<(), Denied>> {
-        if self.waiters.was_woken(id) {
-            if let Some(taken) = self.leave(id).wanted {
-                self.bucket.keep(&taken);
-            }
-            return Some(Ok(()));
+        if let Some(outcome) = self.waiters.wants_mut(id).outcome {
+            self.leave(id);
+            return Some(outcome.map(|taken| self.bucket.keep(&taken)));
         }
-        let is_first = self.waiters.first().is_some_and(|(first, _)| first == id);
-        let denied = match self.first_due(now) {
-            Some(Err(denied)) if is_first => denied,
-            _ if now >= deadline => {
-                let retry_after = self
-                    .bucket
-                    .wait_for(self.wanted, now)
-                    .unwrap_or(Duration::MAX);
-                Denied::TooLong { retry_after }
-            }
-            _ => {
-                let waiter = *self.waiters.wants_mut(id);
-                *stale = self.waiters.wait(&mut Some(id), waker, waiter);
-                return None;
-            }
-        };
+        if now < deadline {
+            let waiter = *self.waiters.wants_mut(id);
+            *stale = self.waiters.wait(&mut Some(id), waker, waiter);
+            return None;
+        }
         *stale = self.leave(id).waker;
-        Some(Err(denied))
+        let retry_after = self.bucket.wait_for(self.wanted, now);
+        let retry_after = retry_after.unwrap_or(Duration::MAX);
+        Some(Err(Denied::TooLong { retry_after }))
     }
 
     /// When a waiter should look again: each when its own turn comes, so that one before it that
@@ -203,12 +193,10 @@ impl Line {
     /// Takes a waiter out, with its tokens if it has got them.
     pub(super) fn leave(&mut self, id: WaitId) -> Left<Option<Taken>> {
         let Left { wanted, waker } = self.waiters.leave(id);
-        if wanted.granted.is_none() {
+        if wanted.outcome.is_none() {
             self.wanted -= u128::from(wanted.n);
         }
-        Left {
-            wanted: wanted.granted,
-            waker,
-        }
+        let wanted = wanted.outcome.and_then(Result::ok);
+        Left { wanted, waker }
     }
 }
