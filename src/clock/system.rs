@@ -7,8 +7,8 @@ use super::{Clock, Timer, Timestamp};
 use crate::sync::{Mutex, thread};
 use crate::wake::wake_caught;
 
-/// The default clock: the processor's time-stamp counter where it is invariant, else
-/// [`std::time::Instant`].
+/// The default clock: the time-stamp counter of x86-64 where it is invariant; elsewhere what the crate
+/// `quanta` takes, another counter of the processor or the operating system's monotonic clock.
 ///
 /// All clocks of a process share one origin: the instant when the first was made. Threads that wait
 /// park with a timeout. Tasks are woken by one helper thread a process, which starts when the first

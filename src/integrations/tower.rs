@@ -133,8 +133,12 @@ impl<S, C: Timer + Send + Sync> RateLimit<S, C> {
         if matches!(self.token, Token::None) {
             let now = self.bucket.clock().now();
             let owed = self.bucket.owe(1, Duration::MAX, now)?;
-            let sleep = self.bucket.clock().sleep_until(owed.ready_at);
-            self.token = Token::Awaited(owed, sleep);
+            self.token = if owed.ready_at <= now {
+                Token::Held(owed)
+            } else {
+                let sleep = self.bucket.clock().sleep_until(owed.ready_at);
+                Token::Awaited(owed, sleep)
+            };
         }
         if let Token::Awaited(_, sleep) = &mut self.token {
             ready!(Pin::new(sleep).poll(cx));
