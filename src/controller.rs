@@ -89,6 +89,10 @@ pub trait Reconciler<K>: Send + Sync {
 /// In every case a key that was added meanwhile runs again at once. A worker outlives panics: those
 /// of a reconcile, of what it leaves to be dropped, and of an observer.
 ///
+/// With the feature `tracing` each end is an event: `debug` if it returned an action, `warn` if it
+/// failed or took too long, `error` if it panicked or was given up. Its fields are `controller` (the
+/// [name](Self::name)), `request_id` and `resource_key`.
+///
 /// ```
 /// use std::time::Duration;
 /// use tollgate::{Action, Controller, ReconcileError, Reconciler, Request, WorkQueue};

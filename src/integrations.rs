@@ -1,4 +1,5 @@
-//! Bridges to what others have built; each is a feature, none is on by default.
+//! Bridges to what others have built; each is a feature of its name, none is on by default. The
+//! feature `tracing` has no module: it is for events of a [`Controller`](crate::Controller).
 
 #[cfg(feature = "metrics")]
 pub mod metrics;
