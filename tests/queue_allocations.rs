@@ -12,6 +12,7 @@ use tasks::Polled;
 use tollgate::{ManualClock, Priority, Work, WorkQueue};
 
 type Held = Work<u64, ManualClock>;
+type End = fn(Held);
 
 #[test]
 fn nothing_that_a_worker_does_with_its_key_allocates() {
@@ -19,7 +20,7 @@ fn nothing_that_a_worker_does_with_its_key_allocates() {
     let backoff = |_: u32, _: u64| Duration::from_millis(5);
     let builder = WorkQueue::builder(1_000).clock(clock.clone());
     let queue = builder.backoff(backoff).build().unwrap();
-    let ends: [(&str, fn(Held)); 6] = [
+    let ends: [(&str, End); 6] = [
         ("done", Held::done),
         ("fail", Held::fail),
         ("requeue", Held::requeue),
