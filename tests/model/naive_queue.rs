@@ -52,9 +52,9 @@ pub(super) struct Model {
     pub(super) entries: BTreeMap<u8, Entry>,
     /// By priority.
     ready: BTreeMap<i32, VecDeque<u8>>,
-    /// When the first in line of a priority became it, counted in hand-outs.
+    /// The first in line of each priority, and the how manieth it was of any to become that.
     head_since: BTreeMap<i32, (u8, u64)>,
-    handed_out: u64,
+    heads: u64,
     passed_over: u32,
     pub(super) paused: bool,
     arrivals: u64,
@@ -72,7 +72,7 @@ impl Model {
             entries: BTreeMap::new(),
             ready: BTreeMap::new(),
             head_since: BTreeMap::new(),
-            handed_out: 0,
+            heads: 0,
             passed_over: 0,
             paused: false,
             arrivals: 0,
@@ -102,19 +102,20 @@ impl Model {
         self.note_heads();
     }
 
-    /// Takes note of which key is the first in each line since when.
+    /// Takes note of which key is the first in each line, in the order in which they became it.
     pub(super) fn note_heads(&mut self) {
         let Self {
             ready,
             head_since,
-            handed_out,
+            heads,
             ..
         } = self;
         head_since.retain(|priority, _| ready.contains_key(priority));
         for (&priority, line) in ready {
-            let since = head_since.entry(priority).or_insert((line[0], *handed_out));
-            if since.0 != line[0] {
-                *since = (line[0], *handed_out);
+            let known = head_since.get(&priority);
+            if known.is_none_or(|(head, _)| *head != line[0]) {
+                *heads += 1;
+                head_since.insert(priority, (line[0], *heads));
             }
         }
     }
@@ -135,7 +136,6 @@ impl Model {
                 (priority, next) = (other, key);
             }
         }
-        self.handed_out += 1;
         self.head_since.remove(&priority);
         Some(next)
     }
