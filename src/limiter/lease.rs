@@ -114,25 +114,23 @@ impl<'a, L: RateLimiter + ?Sized> TokenLease<'a, L> {
         if n > self.batch {
             return Err(Denied::ExceedsBurst { burst: self.batch });
         }
-        let now = self.limiter.now();
-        let missing = n - self.held;
-        // Half of what there is, when that is less than a batch: the others want some too.
-        let fair = self.limiter.available_at(now) / 2;
-        let wanted = fair.clamp(missing, self.batch - self.held);
-        self.held += self.limiter.try_acquire_up_to_at(wanted, now);
-        if let Some(left) = self.held.checked_sub(n) {
-            self.held = left;
-            return Ok(());
+        loop {
+            let now = self.limiter.now();
+            let missing = n - self.held;
+            // Half of what there is, when that is less than a batch: the others want some too.
+            let fair = self.limiter.available_at(now) / 2;
+            let wanted = fair.clamp(missing, self.batch - self.held);
+            self.held += self.limiter.try_acquire_up_to_at(wanted, now);
+            if let Some(left) = self.held.checked_sub(n) {
+                self.held = left;
+                return Ok(());
+            }
+            // Nothing is left to take, so this denies, unless somebody has returned tokens meanwhile.
+            // It asks for no more than the burst beside the leases can hold.
+            let missing = n - self.held;
+            let next = missing.min(self.limiter.uncarved().max(1));
+            self.limiter.ask(next, 0, now)?;
         }
-        // Nothing is left to take, so this denies, unless somebody has returned tokens meanwhile. In
-        // pieces, since the burst that is left beside the leases may hold less than is missing.
-        while self.held < n {
-            let piece = (n - self.held).min(self.limiter.uncarved().max(1));
-            self.limiter.try_acquire_at(piece, now)?;
-            self.held += piece;
-        }
-        self.held -= n;
-        Ok(())
     }
 
     /// Tokens that it holds.
