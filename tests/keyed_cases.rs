@@ -202,10 +202,15 @@ fn a_grant_is_made_once_although_the_base_moves_on() {
 #[test]
 fn each_operation_of_a_key_goes_by_what_it_is_told() {
     let limiter = limiter("1/h burst 4", 10);
+    let own = limiter.key(&3);
+    own.set_quota_at(quota("1/h burst 4"), CarryOver::Full, at(0))
+        .unwrap();
+    for key in [own, limiter.key(&1)] {
+        assert!(key.try_acquire_above_at(2, 2, at(0)).is_ok());
+        assert!(key.try_acquire_above_at(1, 2, at(0)).is_err());
+        assert!(key.try_acquire_at(2, at(0)).is_ok());
+    }
     let key = limiter.key(&1);
-    assert!(key.try_acquire_above_at(2, 2, at(0)).is_ok());
-    assert!(key.try_acquire_above_at(1, 2, at(0)).is_err());
-    assert!(key.try_acquire_at(2, at(0)).is_ok());
     let hour = Duration::from_nanos(HOUR);
     let early = hour - Duration::from_nanos(1);
     assert!(matches!(
