@@ -251,8 +251,8 @@ pub trait RateLimiter: Internal + fmt::Debug + Send + Sync {
     ) -> Result<Reservation<'_>, Denied>;
 
     /// Returns `n` tokens that were taken and not used, at most a burst of them, and never above the
-    /// burst. What the bucket has gained meanwhile is not taken back: to undo a take exactly, [`reserve`](Self::reserve) and
-    /// cancel.
+    /// burst. What the bucket has gained meanwhile is not taken back: to undo a take exactly,
+    /// [`reserve`](Self::reserve) and cancel.
     ///
     /// ```
     /// use tollgate::{AtomicTokenBucket, Quota, RateLimiter};

@@ -6,10 +6,7 @@
 #[path = "model/tasks.rs"]
 mod tasks;
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -314,64 +311,6 @@ fn an_adder_that_was_woken_for_nothing_keeps_its_place() {
 }
 
 #[test]
-fn a_waker_that_panics_strands_nobody() {
-    struct Panics;
-    impl Wake for Panics {
-        fn wake(self: Arc<Self>) {
-            resume_unwind(Box::new("its executor is full"));
-        }
-    }
-    let (queue, _) = queue(8);
-    let mut bad = pin!(queue.get());
-    let waker = Waker::from(Arc::new(Panics));
-    assert!(
-        bad.as_mut()
-            .poll(&mut Context::from_waker(&waker))
-            .is_pending()
-    );
-    let waiting = [(); 2].map(|()| Polled::pending(queue.get()));
-    let added = AssertUnwindSafe(|| queue.try_add_batch([1, 2, 3], AddOptions::new()));
-    assert!(catch_unwind(added).is_err());
-    assert_eq!(woken(&waiting), [1, 1]);
-    assert!(waiting.into_iter().all(|getter| getter.ready().is_some()));
-}
-
-#[test]
-fn a_waker_is_not_dropped_under_the_lock() {
-    /// Looks at the queue when it is dropped, as a task may that it owns.
-    struct Looks(Queue);
-    impl Wake for Looks {
-        fn wake(self: Arc<Self>) {}
-    }
-    impl Drop for Looks {
-        fn drop(&mut self) {
-            self.0.stats();
-        }
-    }
-    let (queue, _) = queue(1);
-    queue.try_add(1).unwrap();
-    let work = queue.try_get().unwrap();
-    let looks = || Waker::from(Arc::new(Looks(queue.clone())));
-    macro_rules! polled_by_two_and_dropped {
-        ($future:expr) => {{
-            let mut future = pin!($future);
-            for _ in 0..2 {
-                let waker = looks();
-                let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
-                assert!(polled.is_pending());
-            }
-        }};
-    }
-    // A deadlock, if it were.
-    polled_by_two_and_dropped!(queue.get());
-    polled_by_two_and_dropped!(queue.add(2));
-    polled_by_two_and_dropped!(queue.resync());
-    polled_by_two_and_dropped!(work.dirtied());
-    polled_by_two_and_dropped!(queue.drain(millis(5)));
-    work.done();
-}
-
-#[test]
 fn closing_wakes_everybody() {
     let (queue, _) = queue(1);
     let getters: Vec<_> = (0..3).map(|_| Polled::pending(queue.get())).collect();
@@ -423,99 +362,6 @@ fn a_drain_waits_for_what_runs_and_for_what_became_dirty() {
     work.done();
     assert!(poll_once(queue.drain(Duration::ZERO)).is_ready());
     assert_eq!(clock.now(), Timestamp::ZERO);
-}
-
-#[test]
-fn a_worker_that_panics_loses_nothing() {
-    let (queue, clock) = queue(8);
-    queue.try_add(1).unwrap();
-    let panicked = catch_unwind(AssertUnwindSafe(|| {
-        let _work = queue.try_get().unwrap();
-        resume_unwind(Box::new("bug"));
-    }));
-    assert!(panicked.is_err());
-    assert_eq!(queue.stats().delayed, 1);
-    clock.advance(millis(5));
-    assert_eq!(queue.try_get().unwrap().failures(), 1);
-}
-
-#[test]
-fn an_observer_that_panics_loses_nothing() {
-    struct Bomb;
-    impl tollgate::Observer for Bomb {
-        fn started(&self, _: Duration) {
-            resume_unwind(Box::new("bug"));
-        }
-    }
-    let queue = WorkQueue::<u64>::builder(8)
-        .clock(ManualClock::new())
-        .observer(std::sync::Arc::new(Bomb));
-    let queue = queue.build().unwrap();
-    queue.try_add(1).unwrap();
-    assert!(catch_unwind(AssertUnwindSafe(|| drop(queue.try_get()))).is_err());
-    let stats = queue.stats();
-    assert_eq!((stats.processing, stats.delayed), (0, 1));
-}
-
-#[test]
-fn an_observer_that_panics_at_each_end_loses_nothing_and_does_not_abort() {
-    struct Bomb;
-    impl tollgate::Observer for Bomb {
-        fn finished(&self, _: Duration) {
-            resume_unwind(Box::new("bug"));
-        }
-    }
-    let queue = || {
-        let queue = WorkQueue::<u64>::builder(8)
-            .clock(ManualClock::new())
-            .observer(std::sync::Arc::new(Bomb));
-        let queue = queue.build().unwrap();
-        queue.try_add(1).unwrap();
-        queue.try_add(2).unwrap();
-        let work = queue.try_get().unwrap();
-        (queue, work)
-    };
-    let held = |queue: &WorkQueue<u64, ManualClock>| {
-        let stats = queue.stats();
-        (stats.ready, stats.processing, stats.delayed)
-    };
-    // The next key is in nobody's hands when the observer hears of the last one's end, and its own
-    // end is another panic.
-    let (next, work) = queue();
-    assert!(catch_unwind(AssertUnwindSafe(|| work.done_and_get())).is_err());
-    assert_eq!(held(&next), (0, 0, 1));
-    // Each of a batch.
-    let (batch, work) = queue();
-    drop(catch_unwind(AssertUnwindSafe(|| work.done())));
-    batch.try_add(1).unwrap();
-    let both = batch.try_get_batch(2).unwrap();
-    assert!(catch_unwind(AssertUnwindSafe(|| drop(both))).is_err());
-    assert_eq!(held(&batch), (0, 0, 2));
-    // A worker that panics ends its work while it unwinds.
-    let (panicked, work) = queue();
-    let worker = catch_unwind(AssertUnwindSafe(|| {
-        let _work = work;
-        resume_unwind(Box::new("another bug"));
-    }));
-    assert!(worker.is_err());
-    assert_eq!(held(&panicked), (1, 0, 1));
-}
-
-#[test]
-fn a_backoff_that_panics_when_work_is_dropped_loses_nothing() {
-    struct Bomb;
-    impl tollgate::Backoff for Bomb {
-        fn delay(&self, _: u32, _: u64) -> Duration {
-            resume_unwind(Box::new("bug"));
-        }
-    }
-    let queue = WorkQueue::<u64>::builder(8).clock(ManualClock::new());
-    let queue = queue.backoff(Bomb).build().unwrap();
-    queue.try_add(1).unwrap();
-    let work = queue.try_get().unwrap();
-    assert!(catch_unwind(AssertUnwindSafe(|| drop(work))).is_err());
-    let stats = queue.stats();
-    assert_eq!((stats.processing, stats.delayed), (0, 1));
 }
 
 #[test]

@@ -139,9 +139,8 @@ impl Ledger {
     /// if something is between that is no debt.
     fn forget_the_dead(&mut self) {
         let mut next = None;
-        let mut behind: Vec<_> = self.debts.drain(..).collect();
-        behind.reverse();
-        behind.retain(|debt| {
+        self.debts.reverse();
+        self.debts.retain(|debt| {
             let reached = next.is_none_or(|start| start == debt.end);
             next = Some(debt.start);
             match debt.state {
@@ -150,9 +149,8 @@ impl Ledger {
                 DebtState::Used => false,
             }
         });
-        behind.reverse();
-        self.compacted = behind.len();
-        self.debts = behind;
+        self.debts.reverse();
+        self.compacted = self.debts.len();
     }
 
     fn leave_open(&mut self, place: usize) {
