@@ -338,6 +338,22 @@ fn a_pause_outlives_a_change_of_the_quota_in_an_old_process() {
 }
 
 #[test]
+fn a_pause_outlives_a_change_to_a_rate_of_zero() {
+    for which in 0..2 {
+        let (buckets, clock) = buckets("1/s burst 1");
+        let bucket = &buckets[which];
+        bucket.pause_until(Timestamp::from_nanos(8)).unwrap();
+        // Most of one token is there, and most of three would be.
+        let fraction = CarryOver::Fraction;
+        bucket.set_quota(quota("0/s burst 3"), fraction).unwrap();
+        assert_eq!(bucket.try_acquire(1), Err(Denied::Exhausted));
+        clock.advance(Duration::from_nanos(8));
+        bucket.refund(1);
+        assert_eq!((bucket.try_acquire(1), bucket.available()), (Ok(()), 0));
+    }
+}
+
+#[test]
 fn debt_that_a_word_cannot_hold_is_not_forgotten() {
     let bucket =
         AtomicTokenBucket::with_clock(quota("100/s burst 100"), ManualClock::new()).unwrap();

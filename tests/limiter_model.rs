@@ -15,7 +15,8 @@ use std::time::Duration;
 use model::{AGE, Amount, Exact, Op, RATES, When, bound, buckets, exact_skew};
 use proptest::prelude::*;
 use tollgate::{
-    AtomicTokenBucket, Denied, LockedTokenBucket, ManualClock, Quota, RateLimiter, Timestamp,
+    AtomicTokenBucket, CarryOver, Denied, LockedTokenBucket, ManualClock, Quota, RateLimiter,
+    Timestamp,
 };
 
 const YEAR: u64 = AGE / 200;
@@ -30,10 +31,22 @@ fn rate() -> impl Strategy<Value = Quota> {
     prop_oneof![4 => named, 2 => any]
 }
 
+fn burst() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(1), Just(2), 1..100u64, 1..=1_000_000_000u64]
+}
+
+fn rule() -> impl Strategy<Value = CarryOver> {
+    prop::sample::select(vec![
+        CarryOver::Tokens,
+        CarryOver::Fraction,
+        CarryOver::Empty,
+        CarryOver::Full,
+    ])
+}
+
 fn quota() -> impl Strategy<Value = Quota> {
-    let burst = prop_oneof![Just(1), Just(2), 1..100u64, 1..=1_000_000_000u64];
-    let limited = (rate(), burst.clone()).prop_map(|(rate, burst)| rate.burst(burst).unwrap());
-    let never = burst.prop_map(|burst| Quota::per_second(0).unwrap().burst(burst).unwrap());
+    let limited = (rate(), burst()).prop_map(|(rate, burst)| rate.burst(burst).unwrap());
+    let never = burst().prop_map(|burst| Quota::per_second(0).unwrap().burst(burst).unwrap());
     prop_oneof![20 => limited, 1 => never, 1 => Just(Quota::unlimited())]
 }
 
@@ -63,7 +76,11 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (amount.clone(), log_uniform(56), when.clone())
             .prop_map(|(amount, wait, when)| Op::Reserve(amount, wait, when)),
         1 => (amount.clone(), when.clone()).prop_map(|(amount, when)| Op::Refund(amount, when)),
+        2 => when.clone().prop_map(Op::Cancel),
         1 => (amount, when.clone()).prop_map(|(amount, when)| Op::SyncRemaining(amount, when)),
+        1 => (log_uniform(56), when.clone()).prop_map(|(nanos, when)| Op::Pause(nanos, when)),
+        1 => (0..RATES.len(), burst(), rule(), when.clone())
+            .prop_map(|(rate, burst, rule, when)| Op::SetQuota(rate, burst, rule, when)),
         2 => when.prop_map(Op::Available),
     ]
 }

@@ -53,12 +53,24 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(key, priority, delay)| Op::AddOrEvict(key, priority, delay)),
         20 => (key.clone(), -2..3i8, nanos())
             .prop_map(|(key, priority, delay)| Op::AddOrResync(key, priority, delay)),
+        10 => (key.clone(), any::<u8>(), -2..3i8, nanos())
+            .prop_map(|(key, more, priority, delay)| Op::AddBatch(key, more, priority, delay)),
         20 => (any::<u8>(), key.clone(), -2..3i8)
             .prop_map(|(pick, key, priority)| Op::AddRelated(pick, key, priority)),
         20 => Just(Op::Resync),
         80 => Just(Op::Get),
         20 => any::<u8>().prop_map(Op::DoneAndGet),
         10 => any::<u8>().prop_map(Op::GetBatch),
+        10 => any::<u8>().prop_map(Op::RunBatch),
+        20 => Just(Op::WaitGet),
+        10 => any::<u8>().prop_map(Op::WaitGetBatch),
+        30 => (key.clone(), -2..3i8, nanos(), prop::option::of(nanos()))
+            .prop_map(|(key, priority, delay, timeout)| {
+                Op::WaitAdd(key, priority, delay, timeout)
+            }),
+        1 => nanos().prop_map(Op::WaitDrain),
+        10 => Just(Op::WaitResync),
+        20 => any::<u8>().prop_map(Op::Cancel),
         2 => Just(Op::Pause),
         6 => Just(Op::Resume),
         80 => (any::<u8>(), outcome()).prop_map(|(pick, outcome)| Op::Finish(pick, outcome)),

@@ -171,6 +171,23 @@ fn the_leader_that_takes_a_key_hands_the_lead_on() {
 }
 
 #[test]
+fn the_leader_that_is_not_the_first_lets_the_first_go_before() {
+    let (queue, clock) = queue(8);
+    let mut batch = Polled::pending(queue.get_batch(2));
+    let waiting = [(); 2].map(|()| Polled::pending(queue.get()));
+    queue.try_add_after(3, millis(1)).unwrap();
+    assert!(queue.try_add_batch([1, 2], AddOptions::new()).is_empty());
+    assert_eq!(woken(&waiting), [1, 0], "the batch has the other");
+    // It takes both keys, and leaves the lead to the only one that sleeps.
+    assert!(batch.poll().is_ready());
+    let [mut first, mut second] = waiting;
+    assert!(first.poll().is_pending());
+    clock.advance(millis(1));
+    assert!(second.poll().is_pending(), "the first has come before");
+    assert_eq!(*first.ready().unwrap(), 3);
+}
+
+#[test]
 fn an_earlier_key_re_arms_the_leader_and_nobody_else() {
     let (queue, clock) = queue(8);
     let mut leader = Polled::pending(queue.get());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tollgate::Quota;
+use tollgate::{CarryOver, Quota};
 
 use crate::limiter_model::{AGE, Amount, Op, RATES, When, run};
 
@@ -60,7 +60,24 @@ fn any(bytes: &[u8]) -> Op {
         2 | 3 => Op::Reserve(amount, nanos, when),
         4 => Op::Refund(amount, when),
         5 => Op::SyncRemaining(amount, when),
+        6 => Op::Pause(nanos, when),
+        7 => Op::SetQuota(
+            bytes[1].into(),
+            (1 << (bytes[2] % 30)) + u64::from(bytes[3]),
+            rule(bytes[2]),
+            when,
+        ),
+        8 | 9 => Op::Cancel(when),
         _ => Op::TryAcquire(amount, when),
+    }
+}
+
+fn rule(code: u8) -> CarryOver {
+    match code >> 5 & 3 {
+        0 => CarryOver::Tokens,
+        1 => CarryOver::Fraction,
+        2 => CarryOver::Empty,
+        _ => CarryOver::Full,
     }
 }
 

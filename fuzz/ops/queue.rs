@@ -64,7 +64,15 @@ fn op(bytes: &[u8]) -> Op {
             3 => Op::Pause,
             4 => Op::Resume,
             5 | 6 => Op::Resync,
-            _ => Op::Advance(nanos),
+            7 => Op::RunBatch(pick),
+            8 => Op::AddBatch(key, shift, priority, nanos),
+            9 => Op::WaitGet,
+            10 => Op::WaitGetBatch(pick),
+            11 => Op::WaitAdd(key, priority, nanos, None),
+            12 => Op::WaitAdd(key, priority, 0, Some(nanos)),
+            13 if pick > 200 => Op::WaitDrain(nanos),
+            13 => Op::WaitResync,
+            _ => Op::Cancel(pick),
         },
     }
 }

@@ -12,7 +12,7 @@ use crate::quota::Units;
 /// had as many tokens as were asked for, and starts full, unless by [`Empty`](Self::Empty).
 ///
 /// What leases hold counts as taken. A [pause](crate::RateLimiter::pause_until)
-/// stays, and may grow as debt does.
+/// stays, and may grow as debt does: at a rate of zero it never ends.
 ///
 /// ```
 /// use tollgate::{AtomicTokenBucket, CarryOver, Quota, RateLimiter};
@@ -115,13 +115,15 @@ impl Change {
 }
 
 /// When a bucket is full that has its first token at `paused`, in units since the clock's origin;
-/// 0 if that has passed at `now`, or if there is nothing to hold back.
+/// 0 if that has passed at `now`, or if there is nothing to hold back. Where nothing accrues there is
+/// no first token.
 pub(super) fn first_after(paused: Timestamp, units: Units, now: Timestamp) -> u128 {
-    if paused <= now || units.per_token == 0 || units.per_nano == 0 {
+    if paused <= now || units.per_token == 0 {
         return 0;
     }
     let at = u128::from(paused.as_nanos()) * u128::from(units.per_nano);
-    at + units.depth().saturating_sub(units.per_token.into())
+    let but_one = units.depth().saturating_sub(units.per_token.into());
+    at + but_one + u128::from(units.per_nano == 0)
 }
 
 /// Units of `old` as units of `new`, for the same tokens. An unlimited quota has as many tokens as

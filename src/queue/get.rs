@@ -60,7 +60,8 @@ impl<K: Clone, C: Clock, S> WorkQueue<K, C, S> {
 
 impl<K: Clone, C: Timer, S> WorkQueue<K, C, S> {
     /// Waits for a key to work on. `None` once the queue is closed, nothing is ready, and nothing
-    /// that is being processed can come back. First come, first served.
+    /// that is being processed can come back. First come, first served; but whoever comes while
+    /// another was woken and has not looked yet may find its key, and the other keeps its place.
     ///
     /// One of the waiting consumers sleeps until the next delayed key is due; there is no timer
     /// thread of the queue. After [`close`](Self::close) it waits as long as another worker holds a
@@ -124,23 +125,40 @@ impl<'a, K, C, S> Line<'a, K, C, S> {
     /// Takes what there is, waits in line for more, or finds that no more will come.
     fn step<T>(
         &mut self,
+        now: Timestamp,
         waker: &Waker,
         take: impl FnOnce(&mut State<K>) -> Option<T>,
     ) -> Progress<Option<T>> {
         // Dropped once the lock is released.
         let mut stale = None;
         let shared = self.shared;
-        shared.with_state(|state| match take(state) {
-            None if !state.machine.is_over() => {
-                let look;
-                (look, stale) = self.wait(state, waker);
-                Progress::Waiting(look)
-            }
-            taken => {
+        shared.with_state(|state| {
+            let taken = if self.is_next(state, now) {
+                take(state)
+            } else {
+                None
+            };
+            if taken.is_some() || state.machine.is_over() {
                 stale = self.leave(state);
-                Progress::Done(taken)
+                return Progress::Done(taken);
             }
+            let look;
+            (look, stale) = self.wait(state, waker);
+            Progress::Waiting(look)
         })
+    }
+
+    /// Whether it may take a key: it has just come, was woken for one, or is the first of those who
+    /// sleep. Whoever looks because it leads, or for no reason, goes before nobody: the first is
+    /// woken when the state settles.
+    fn is_next(&self, state: &mut State<K>, now: Timestamp) -> bool {
+        match self.place {
+            Some(place) if !state.getters.was_woken(place) => {
+                state.pass_time(now);
+                state.is_first(place) && state.woken < state.startable()
+            }
+            _ => true,
+        }
     }
 
     /// Leaves the line, and the lead to another; what it was woken for goes to another too, when
@@ -211,7 +229,7 @@ impl<K: Clone, C: Clock, S> Get<'_, K, C, S> {
         waker: &Waker,
     ) -> Progress<Option<Work<K, C, S>>> {
         let shared = self.0.shared;
-        self.0.step(waker, |state| {
+        self.0.step(now, waker, |state| {
             let held = state.start(now, shared.limiter())?;
             Some(Work::new(Arc::clone(shared), held))
         })
@@ -259,9 +277,9 @@ impl<K: Clone, C: Clock, S> Step for GetBatch<'_, K, C, S> {
     fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output> {
         let (shared, max) = (self.line.shared, self.max);
         let mut batch = Batch::new(shared);
-        let filled = self
-            .line
-            .step(waker, |state| batch.fill(state, now, shared.limiter(), max));
+        let filled = self.line.step(now, waker, |state| {
+            batch.fill(state, now, shared.limiter(), max)
+        });
         filled.map(|_| batch.handed_out())
     }
 }

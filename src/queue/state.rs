@@ -117,8 +117,20 @@ impl<K> State<K> {
         wakers.extend(self.rearm());
     }
 
+    /// What is due becomes ready, and the limiter is asked again if its time has come.
+    pub(super) fn pass_time(&mut self, now: Timestamp) {
+        self.machine.advance(now);
+        self.throttled = self.throttled.filter(|at| now < *at);
+    }
+
+    /// Whether this consumer is the first of those who sleep.
+    pub(super) fn is_first(&self, place: WaitId) -> bool {
+        let first = self.getters.first();
+        first.is_some_and(|(first, ())| first == place)
+    }
+
     /// How many consumers a key might be handed to now.
-    fn startable(&self) -> usize {
+    pub(super) fn startable(&self) -> usize {
         match self.machine.ready_len() {
             _ if self.paused || self.throttled.is_some() => 0,
             // Whether there is a token shows when it is asked for.

@@ -1,15 +1,18 @@
-//! The token bucket as a textbook has it: a level in tokens that fills up, in exact fractions. It
-//! shares neither units nor formula with the library, which keeps the instant of fullness instead.
-//!
-//! Also the operations that the property tests, the fuzzer and its seeds run against both buckets.
+//! The operations that the property tests, the fuzzer and its seeds run against both buckets, and
+//! against an exact model of one.
 
 use std::fmt::Debug;
 use std::time::Duration;
 
 use tollgate::{
-    AtomicTokenBucket, Denied, LockedTokenBucket, ManualClock, Quota, QuotaError, RateLimiter,
-    Timestamp,
+    AtomicTokenBucket, CarryOver, Denied, LockedTokenBucket, ManualClock, Quota, QuotaError,
+    RateLimiter, Reservation, Timestamp,
 };
+
+mod exact_bucket;
+
+pub(crate) use exact_bucket::Exact;
+use exact_bucket::gcd;
 
 /// As text: the slowest, the fastest, those that do not divide a second, and two without a rate.
 pub(crate) const RATES: [&str; 14] = [
@@ -31,141 +34,6 @@ pub(crate) const RATES: [&str; 14] = [
 
 /// Nanoseconds in two hundred years.
 pub(crate) const AGE: u64 = 200 * 365 * 86_400 * 1_000_000_000;
-
-/// An exact bucket. Amounts are tokens times the period, so that a nanosecond brings the whole
-/// number `tokens`.
-#[derive(Clone, Debug)]
-pub(crate) struct Exact {
-    tokens: i128,
-    period: i128,
-    burst: u64,
-    /// What was in the bucket at `last`.
-    level: i128,
-    /// The latest instant of a take.
-    last: u64,
-}
-
-impl Exact {
-    /// A full bucket.
-    pub(crate) fn new(quota: Quota) -> Self {
-        let period = i128::try_from(quota.period().as_nanos()).expect("64 bits of nanoseconds");
-        let burst = quota.max_burst();
-        Self {
-            tokens: quota.tokens().into(),
-            period,
-            burst,
-            level: i128::from(burst) * period,
-            last: 0,
-        }
-    }
-
-    /// The level as seen at `now`: below zero, if `now` is so stale that what is there had not
-    /// accrued then.
-    fn level_at(&self, now: u64) -> i128 {
-        let level = self.level + (i128::from(now) - i128::from(self.last)) * self.tokens;
-        level.min(i128::from(self.burst) * self.period)
-    }
-
-    fn has(&self, n: u64, now: u64) -> bool {
-        self.level_at(now) >= i128::from(n) * self.period
-    }
-
-    /// The first instant from `now` on at which `n` tokens are there, found by bisection.
-    fn first_instant(&self, n: u64, now: u64) -> Option<u64> {
-        let (mut early, mut late) = (now, u64::MAX);
-        if !self.has(n, late) {
-            return None;
-        }
-        while early < late {
-            let middle = early + (late - early) / 2;
-            if self.has(n, middle) {
-                late = middle;
-            } else {
-                early = middle + 1;
-            }
-        }
-        Some(late)
-    }
-
-    /// What a bucket in this state would answer; nothing is taken.
-    pub(crate) fn ask(&self, n: u64, now: u64) -> Result<(), Denied> {
-        self.ask_above(n, 0, now)
-    }
-
-    fn ask_above(&self, n: u64, floor: u64, now: u64) -> Result<(), Denied> {
-        let most = self.burst.saturating_sub(floor);
-        match self.first_instant(n.saturating_add(floor), now) {
-            _ if n == 0 || self.period == 0 => Ok(()),
-            _ if n > most => Err(Denied::ExceedsBurst { burst: most }),
-            None => Err(Denied::Exhausted),
-            Some(at) if at == now => Ok(()),
-            Some(at) => Err(Denied::NotYet {
-                retry_after: Duration::from_nanos(at - now),
-            }),
-        }
-    }
-
-    fn take(&mut self, n: u64, now: u64) {
-        if n > 0 && self.period > 0 {
-            let last = now.max(self.last);
-            self.level = self.level_at(last) - i128::from(n) * self.period;
-            self.last = last;
-        }
-    }
-
-    pub(crate) fn try_acquire(&mut self, n: u64, now: u64) -> Result<(), Denied> {
-        self.try_acquire_above(n, 0, now)
-    }
-
-    fn try_acquire_above(&mut self, n: u64, floor: u64, now: u64) -> Result<(), Denied> {
-        self.ask_above(n, floor, now)?;
-        self.take(n, now);
-        Ok(())
-    }
-
-    fn try_acquire_up_to(&mut self, n: u64, now: u64) -> u64 {
-        let n = n.min(self.available(now));
-        self.take(n, now);
-        n
-    }
-
-    /// When they can be used.
-    fn reserve(&mut self, n: u64, max_wait: Duration, now: u64) -> Result<u64, Denied> {
-        let wait = match self.ask(n, now) {
-            Ok(()) => Duration::ZERO,
-            Err(Denied::NotYet { retry_after }) if retry_after > max_wait => {
-                return Err(Denied::TooLong { retry_after });
-            }
-            Err(Denied::NotYet { retry_after }) => retry_after,
-            Err(never) => return Err(never),
-        };
-        self.take(n, now);
-        Ok(now + wait.as_nanos() as u64)
-    }
-
-    /// At no time that is stale, and at most a burst.
-    fn refund(&mut self, n: u64, now: u64) {
-        let level = self.level_at(now) + i128::from(n.min(self.burst)) * self.period;
-        self.level = level.min(i128::from(self.burst) * self.period);
-        self.last = now;
-    }
-
-    /// At no time that is stale.
-    fn sync_remaining(&mut self, n: u64, now: u64) {
-        let most = i128::from(n) * self.period;
-        if self.level_at(now) > most {
-            self.level = most;
-            self.last = now;
-        }
-    }
-
-    pub(crate) fn available(&self, now: u64) -> u64 {
-        match self.level_at(now).max(0).checked_div(self.period) {
-            None => u64::MAX,
-            Some(tokens) => u64::try_from(tokens).expect("at most the burst"),
-        }
-    }
-}
 
 /// B + floor(T * N / P).
 pub(crate) fn bound(quota: Quota, window: u64) -> u128 {
@@ -200,10 +68,6 @@ pub(crate) fn exact_skew(quota: Quota) -> u64 {
     ((1 << 54) / per_nano.max(1)) / 8
 }
 
-fn gcd(a: u64, b: u64) -> u64 {
-    if b == 0 { a } else { gcd(b, a % b) }
-}
-
 /// When an operation happens.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum When {
@@ -233,9 +97,15 @@ pub(crate) enum Op {
     TryAcquireUpTo(Amount, When),
     /// For later: to wait for it at most so long, which is cut to what any word can hold.
     Reserve(Amount, u64, When),
+    /// Gives the last reservation back if nothing has changed since; else it counts as used.
+    Cancel(When),
     /// These are promises about the past, so never at a stale time.
     Refund(Amount, When),
     SyncRemaining(Amount, When),
+    /// For so long, cut as the wait of a reservation.
+    Pause(u64, When),
+    /// To one of [`RATES`], with a burst.
+    SetQuota(usize, u64, CarryOver, When),
     Available(When),
 }
 
@@ -272,6 +142,11 @@ impl Times {
         self.latest = self.latest.max(at);
         at
     }
+
+    fn no_older(&mut self, when: When) -> u64 {
+        self.at(when);
+        self.latest
+    }
 }
 
 /// The buckets that take this quota: always the locked one; the atomic one unless it says that its
@@ -303,8 +178,9 @@ pub(crate) fn buckets(quota: Quota) -> Vec<Box<dyn RateLimiter>> {
 /// # Panics
 /// At the first difference.
 pub(crate) fn run(quota: Quota, start: u64, ops: &[Op]) -> Vec<Result<(), Denied>> {
+    let buckets = buckets(quota);
     let mut run = Run {
-        buckets: buckets(quota),
+        buckets: buckets.iter().map(|bucket| &**bucket).collect(),
         exact: Exact::new(quota),
         times: Times {
             latest: start,
@@ -312,12 +188,14 @@ pub(crate) fn run(quota: Quota, start: u64, ops: &[Op]) -> Vec<Result<(), Denied
             skew: exact_skew(quota).min(AGE),
             least: 0,
         },
-        burst: quota.max_burst(),
         used: Vec::new(),
+        open: Vec::new(),
     };
     let decisions = ops.iter().filter_map(|op| run.run(*op)).collect();
     let any = |kind: fn(&Op) -> bool| ops.iter().any(kind);
-    if !quota.is_unlimited() && !any(|op| matches!(op, Op::Refund(..))) {
+    if !quota.is_unlimited()
+        && !any(|op| matches!(op, Op::Refund(..) | Op::Cancel(_) | Op::SetQuota(..)))
+    {
         if any(|op| matches!(op, Op::Reserve(..))) {
             // Each instant at which one is ready is rounded up by itself.
             assert_never_over_within(1, quota, &run.used);
@@ -328,94 +206,172 @@ pub(crate) fn run(quota: Quota, start: u64, ops: &[Op]) -> Vec<Result<(), Denied
     decisions
 }
 
-struct Run {
-    buckets: Vec<Box<dyn RateLimiter>>,
+struct Run<'a> {
+    buckets: Vec<&'a dyn RateLimiter>,
     exact: Exact,
     times: Times,
-    burst: u64,
     /// When, and how many.
     used: Vec<(u64, u64)>,
+    open: Vec<Reserved<'a>>,
 }
 
-impl Run {
+/// A reservation in each bucket.
+struct Reserved<'a> {
+    n: u64,
+    /// Of the model, before and after.
+    versions: (u64, u64),
+    of: Vec<Reservation<'a>>,
+}
+
+impl<'a> Run<'a> {
     /// Has each bucket answer, and compares it with what the model did.
     fn all<T: PartialEq + Debug>(
         &self,
         expected: &T,
-        answer: impl Fn(&dyn RateLimiter) -> T,
+        answer: impl Fn(&'a dyn RateLimiter) -> T,
         asked: impl Debug,
     ) {
         for bucket in &self.buckets {
-            let got = answer(&**bucket);
+            let got = answer(*bucket);
             assert_eq!(got, *expected, "{asked:?} of {bucket:?}");
         }
     }
 
     /// A decision, if it is one.
     fn run(&mut self, op: Op) -> Option<Result<(), Denied>> {
-        let burst = self.burst;
-        let (amount, when) = match op {
+        let burst = self.exact.burst;
+        let (n, at) = match op {
             Op::TryAcquire(amount, when)
             | Op::TryAcquireAbove(amount, _, when)
             | Op::TryAcquireUpTo(amount, when)
             | Op::Reserve(amount, _, when) => (amount.of(burst), self.times.at(when)),
             Op::Refund(amount, when) | Op::SyncRemaining(amount, when) => {
-                self.times.at(when);
-                (amount.of(burst), self.times.latest)
+                (amount.of(burst), self.times.no_older(when))
+            }
+            Op::Cancel(when) | Op::Pause(_, when) | Op::SetQuota(.., when) => {
+                (0, self.times.no_older(when))
             }
             Op::Available(when) => (0, self.times.at(when)),
         };
-        let (n, at, now) = (amount, when, Timestamp::from_nanos(when));
+        let now = Timestamp::from_nanos(at);
         let asked = (op, n, at);
         match op {
             Op::TryAcquire(..) => {
                 let expected = self.exact.try_acquire(n, at);
                 self.all(&expected, |bucket| bucket.try_acquire_at(n, now), asked);
-                self.decided(n, at, expected)
+                return self.decided(n, at, expected);
             }
             Op::TryAcquireAbove(_, floor, _) => {
                 let floor = floor.into();
                 let expected = self.exact.try_acquire_above(n, floor, at);
                 let answer = |bucket: &dyn RateLimiter| bucket.try_acquire_above_at(n, floor, now);
                 self.all(&expected, answer, asked);
-                self.decided(n, at, expected)
+                return self.decided(n, at, expected);
             }
+            Op::Reserve(_, wait, _) => return self.reserve(n, wait, at, asked),
             Op::TryAcquireUpTo(..) => {
                 let expected = self.exact.try_acquire_up_to(n, at);
                 let answer = |bucket: &dyn RateLimiter| bucket.try_acquire_up_to_at(n, now);
                 self.all(&expected, answer, asked);
                 self.used.push((at, expected));
-                None
             }
-            Op::Reserve(_, wait, _) => {
-                let wait = Duration::from_nanos(wait.min(self.times.skew / 2));
-                let expected = self.exact.reserve(n, wait, at);
-                let answer = |bucket: &dyn RateLimiter| {
-                    let reservation = bucket.reserve_at(n, wait, now)?;
-                    Ok(reservation.ready_at().as_nanos())
-                };
-                self.all(&expected, answer, asked);
-                let ready_at = expected.unwrap_or(at);
-                self.decided(n, ready_at, expected.map(drop))
-            }
+            Op::Cancel(_) => self.cancel(at),
             Op::Refund(..) => {
                 self.exact.refund(n, at);
                 // How full it looks at a time before depends on how it is kept.
                 self.times.least = at;
                 self.all(&(), |bucket| bucket.refund_at(n, now), asked);
-                None
             }
             Op::SyncRemaining(..) => {
                 self.exact.sync_remaining(n, at);
-                self.all(&(), |bucket| bucket.sync_remaining_at(n, now), asked);
-                None
+                let sync = |bucket: &dyn RateLimiter| match n {
+                    0 => bucket.drain_at(now),
+                    _ => bucket.sync_remaining_at(n, now),
+                };
+                self.all(&(), sync, asked);
+            }
+            Op::Pause(nanos, _) => {
+                let until = at + nanos.min(self.times.skew / 2);
+                let expected = self.exact.pause_until(until, at);
+                let until = Timestamp::from_nanos(until);
+                self.all(&expected, |bucket| bucket.pause_until_at(until, now), asked);
+            }
+            Op::SetQuota(rate, burst, rule, _) => {
+                let rate: Quota = RATES[rate % RATES.len()].parse().expect("a rate");
+                self.set_quota(rate.burst(burst).expect("a burst"), rule, at);
             }
             Op::Available(..) => {
                 let expected = self.exact.available(at);
                 self.all(&expected, |bucket| bucket.available_at(now), asked);
-                None
             }
         }
+        None
+    }
+
+    fn reserve(
+        &mut self,
+        n: u64,
+        wait: u64,
+        at: u64,
+        asked: impl Debug,
+    ) -> Option<Result<(), Denied>> {
+        let wait = Duration::from_nanos(wait.min(self.times.skew / 2));
+        let before = self.exact.version;
+        let expected = self.exact.reserve(n, wait, at);
+        let mut reserved = Reserved {
+            n,
+            versions: (before, self.exact.version),
+            of: Vec::new(),
+        };
+        for bucket in &self.buckets {
+            let got = bucket.reserve_at(n, wait, Timestamp::from_nanos(at));
+            let ready_at = got.as_ref().map(|got| got.ready_at().as_nanos());
+            let ready_at = ready_at.map_err(|denied| *denied);
+            assert_eq!(ready_at, expected, "{asked:?} of {bucket:?}");
+            reserved.of.extend(got);
+        }
+        if expected.is_ok() {
+            self.open.push(reserved);
+        }
+        self.decided(n, expected.unwrap_or(at), expected.map(drop))
+    }
+
+    /// The last reservation, if it is the last that has happened at all.
+    fn cancel(&mut self, at: u64) {
+        let Some(last) = self.open.pop() else { return };
+        if last.versions.1 != self.exact.version {
+            return;
+        }
+        self.exact.refund(last.n, at);
+        self.exact.version = last.versions.0;
+        self.times.least = at;
+        for reservation in last.of {
+            reservation.cancel_at(Timestamp::from_nanos(at));
+        }
+    }
+
+    fn set_quota(&mut self, quota: Quota, rule: CarryOver, at: u64) {
+        let Some(new) = self.exact.set_quota(quota, rule, at) else {
+            return;
+        };
+        let skew = exact_skew(quota);
+        let debt = Duration::from_nanos(skew / 2);
+        self.buckets.retain(|bucket| {
+            match bucket.set_quota_at(quota, rule, Timestamp::from_nanos(at)) {
+                Ok(()) => return true,
+                // No more is asked of the one whose word is too small.
+                Err(QuotaError::BeyondWord { .. }) => assert_eq!(buckets(quota).len(), 1),
+                Err(QuotaError::DebtBeyondWord) => {
+                    let denied = new.ask(1, at).expect_err("it has debts");
+                    assert!(denied.retry_after().is_none_or(|wait| wait > debt));
+                }
+                Err(error) => panic!("{quota}: {error}"),
+            }
+            false
+        });
+        self.exact = new;
+        self.times.least = at;
+        self.times.skew = self.times.skew.min(skew);
     }
 
     fn decided(

@@ -1,8 +1,11 @@
 //! The work queue as plain maps and lists: what it says of each key, and when.
 
 mod adds;
+mod snapshot;
 
 use std::collections::{BTreeMap, VecDeque};
+
+pub(super) use snapshot::Shown;
 
 use super::{BASE, BURST, Config, MAX, MILLI, Outcome, PER_TOKEN, sorted};
 
@@ -233,27 +236,51 @@ impl Model {
         self.entries.len() + reserve < self.config.capacity
     }
 
-    /// Takes a token, if there is one.
-    pub(super) fn take_token(&mut self, now: u64) -> bool {
-        if !self.config.rate_limited {
-            return true;
-        }
+    /// What the tokens are worth by now.
+    fn credit(&self, now: u64) -> u64 {
         let (credit, at) = self.credit;
-        let credit = (credit + (now - at)).min(BURST * PER_TOKEN);
-        let has = credit >= PER_TOKEN;
-        self.credit = (if has { credit - PER_TOKEN } else { credit }, now);
-        has
+        (credit + (now - at)).min(BURST * PER_TOKEN)
+    }
+
+    pub(super) fn resync_due(&self) -> bool {
+        self.missed > 0 && self.has_room(Room::Free)
     }
 
     pub(super) fn resync(&mut self) -> Option<u64> {
-        let due = self.missed > 0 && self.has_room(Room::Free);
-        due.then(|| std::mem::take(&mut self.missed))
+        self.resync_due().then(|| std::mem::take(&mut self.missed))
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Whether nothing is ready and nobody works.
+    pub(super) fn is_idle(&self) -> bool {
+        self.entries.len() == self.delayed().len()
+    }
+
+    /// Whether nothing will ever be handed out any more.
+    pub(super) fn is_over(&self) -> bool {
+        self.shut || self.closed && self.is_idle()
+    }
+
+    pub(super) fn is_live(&self, key: u8) -> bool {
+        self.entries.contains_key(&key)
+    }
+
+    /// Whether there is a key to be handed out.
+    pub(super) fn can_start(&mut self, now: u64) -> bool {
+        self.pass_time(now);
+        let token = !self.config.rate_limited || self.credit(now) >= PER_TOKEN;
+        !self.paused && !self.ready.is_empty() && token
     }
 
     pub(super) fn get(&mut self, now: u64) -> Option<Start> {
-        self.pass_time(now);
-        if self.paused || self.ready.is_empty() || !self.take_token(now) {
+        if !self.can_start(now) {
             return None;
+        }
+        if self.config.rate_limited {
+            self.credit = (self.credit(now) - PER_TOKEN, now);
         }
         let key = self.next()?;
         let entry = self.entries[&key];

@@ -5,15 +5,19 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollgate::queue::KeyState;
+use tollgate::queue::{Batch, KeySnapshot};
 use tollgate::{
     AddError, AddOptions, Clock, Drained, ExponentialBackoff, LockedTokenBucket, ManualClock,
     Merge, Priority, Quota, Wait, Work, WorkQueue,
 };
 
 mod naive_queue;
+#[allow(dead_code, reason = "shared with other tests")]
+mod tasks;
+mod waiters;
 
-use naive_queue::{Model, Room, Start, State};
+use naive_queue::{Model, Room, Shown, Start, State};
+use waiters::Waiters;
 
 const MILLI: u64 = 1_000_000;
 const BASE: Duration = Duration::from_millis(5);
@@ -40,6 +44,8 @@ pub(crate) enum Op {
     AddAfter(u8, u64),
     /// With a priority, and nanoseconds.
     AddWith(u8, i8, u64, Merge),
+    /// As `AddWith`, the earlier of two delays, this key and so many that follow it, at once.
+    AddBatch(u8, u8, i8, u64),
     /// As `AddWith`, the earlier of two delays; a full queue gives up another.
     AddOrEvict(u8, i8, u64),
     /// As `AddWith`, the earlier of two delays; a full queue takes note that it missed one.
@@ -52,6 +58,19 @@ pub(crate) enum Op {
     /// Ends the work on one of the keys that are held, and takes the next.
     DoneAndGet(u8),
     GetBatch(u8),
+    /// Takes several, and ends them together.
+    RunBatch(u8),
+    /// A task that waits to take the next, or several.
+    WaitGet,
+    WaitGetBatch(u8),
+    /// A task that waits for room, at most for so many nanoseconds; the rest as `AddOrEvict`.
+    WaitAdd(u8, i8, u64, Option<u64>),
+    /// A task that drains the queue, at most for so many nanoseconds.
+    WaitDrain(u64),
+    /// A task that waits until everything must be listed again.
+    WaitResync,
+    /// Drops one of the tasks, before any that were woken have looked.
+    Cancel(u8),
     Pause,
     Resume,
     /// Ends the work on one of the keys that are held.
@@ -81,6 +100,25 @@ fn sorted(mut keys: Vec<u8>) -> Vec<u8> {
     keys
 }
 
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).expect("64 bits")
+}
+
+fn options(priority: i8, delay: u64, merge: Merge) -> AddOptions {
+    let priority = Priority::new(i32::from(priority)).expect("in range");
+    let delay = Duration::from_nanos(delay);
+    AddOptions::new()
+        .priority(priority)
+        .after(delay)
+        .merge(merge)
+}
+
+fn shown(key: &KeySnapshot<u8>) -> Shown {
+    let (due_in, age) = (key.due_in.map(nanos), key.age.map(nanos));
+    let priority = key.priority.value();
+    (key.key, key.state, priority, due_in, age, key.failures)
+}
+
 /// How a key is added.
 #[derive(Clone, Copy, Debug)]
 enum How {
@@ -97,6 +135,9 @@ struct Pair {
     clock: ManualClock,
     model: Model,
     held: Vec<Work<u8, ManualClock>>,
+    waiters: Waiters,
+    /// Whether time has passed that the queue need not know of yet.
+    is_late: bool,
     /// Keys that must still be handed out or returned. Kept apart from the model, to check it too.
     owed: BTreeSet<u8>,
 }
@@ -122,6 +163,8 @@ impl Pair {
         }
         Self {
             queue: builder.build().expect("a capacity"),
+            waiters: Waiters::new(&clock),
+            is_late: false,
             clock,
             model: Model::new(config),
             held: Vec::new(),
@@ -134,17 +177,13 @@ impl Pair {
     }
 
     fn add(&mut self, key: u8, (priority, delay, merge): (i8, u64, Merge), how: How) {
-        let priority = Priority::new(i32::from(priority)).expect("in range");
-        let options = AddOptions::new()
-            .priority(priority)
-            .after(Duration::from_nanos(delay))
-            .merge(merge);
+        let with = options(priority, delay, merge);
         let got = match how {
-            How::Try => self.queue.try_add_with(key, options).map(|()| None),
-            How::Evict => self.queue.try_add_or_evict(key, options),
-            How::Resync => self.queue.try_add_or_resync(key, options).map(|()| None),
+            How::Try => self.queue.try_add_with(key, with).map(|()| None),
+            How::Evict => self.queue.try_add_or_evict(key, with),
+            How::Resync => self.queue.try_add_or_resync(key, with).map(|()| None),
             How::Related(worker) => {
-                let added = self.held[worker].add_related_with(key, options);
+                let added = self.held[worker].add_related_with(key, with);
                 added.map(|()| None)
             }
         };
@@ -153,11 +192,22 @@ impl Pair {
             How::Evict => Room::Evict(got.ok().flatten()),
             How::Related(_) => Room::Reserve,
         };
-        let options = (priority.value(), delay, merge);
-        let expected = self.model.add(key, options, room, self.now());
-        if matches!((how, expected), (How::Resync, Err(AddError::Full(_)))) {
+        self.added(key, (priority, delay, merge), room, got);
+        if matches!((how, got), (How::Resync, Err(AddError::Full(_)))) {
             self.model.missed += 1;
         }
+    }
+
+    /// A key was added, or refused.
+    fn added(
+        &mut self,
+        key: u8,
+        (priority, delay, merge): (i8, u64, Merge),
+        room: Room,
+        got: Result<Option<u8>, AddError<u8>>,
+    ) {
+        let options = (i32::from(priority), delay, merge);
+        let expected = self.model.add(key, options, room, self.now());
         assert_eq!(got, expected);
         if let Ok(victim) = got {
             if let Some(victim) = victim {
@@ -177,7 +227,7 @@ impl Pair {
         let expected = self.model.get(self.now());
         let got = work.as_ref().map(|work| Start {
             key: **work,
-            queued: u64::try_from(work.queued().as_nanos()).expect("64 bits"),
+            queued: nanos(work.queued()),
             failures: work.failures(),
             priority: work.priority().value(),
         });
@@ -216,20 +266,70 @@ impl Pair {
         assert_eq!(sorted(keys), self.model.take_left());
     }
 
-    fn drain(&mut self) {
-        let drained: Drained<u8> = Wait::wait(self.queue.drain(Duration::ZERO));
-        self.model.close(self.now());
+    fn drained(&mut self, drained: Drained<u8>) {
         let (ready, _, processing) = self.model.counts();
         assert_eq!((drained.ready, drained.processing), (ready, processing));
         self.returned(drained.returned);
     }
 
+    fn add_batch(&mut self, keys: Vec<u8>, priority: i8, delay: u64) {
+        let with = options(priority, delay, Merge::Earlier);
+        let refused = self.queue.try_add_batch(keys.iter().copied(), with);
+        let mut refused = refused.into_iter().peekable();
+        for key in keys {
+            let refused = refused.next_if(|refused| refused.into_key() == key);
+            let got = refused.map_or(Ok(None), Err);
+            self.added(key, (priority, delay, Merge::Earlier), Room::Free, got);
+        }
+        assert_eq!(refused.next(), None);
+    }
+
+    /// Up to `max` keys were handed out together.
+    fn got_batch(&mut self, batch: Option<Batch<u8, ManualClock>>, max: usize) {
+        let mut works = batch.into_iter().flatten();
+        for _ in 0..max {
+            if !self.got(works.next()) {
+                break;
+            }
+        }
+        assert!(works.next().is_none());
+    }
+
+    fn run_batch(&mut self, max: usize) {
+        let batch = self.queue.try_get_batch(max);
+        let keys: Vec<u8> = batch.iter().flat_map(Batch::keys).copied().collect();
+        let now = self.now();
+        let starts = std::iter::from_fn(|| self.model.get(now));
+        let expected: Vec<u8> = starts.take(max).map(|start| start.key).collect();
+        assert_eq!(keys, expected);
+        for key in keys {
+            self.owed.remove(&key);
+            self.model.finish(key, Outcome::Done, now);
+        }
+        batch.into_iter().for_each(Batch::done);
+    }
+
     fn run(&mut self, op: Op) {
+        if let Op::Cancel(pick) = op {
+            self.waiters.cancel(usize::from(pick));
+            return;
+        }
+        self.settle();
+        // The next operation must find out by itself what has become due.
+        self.is_late = matches!(op, Op::Advance(_));
+        self.start(op);
+    }
+
+    fn start(&mut self, op: Op) {
         match op {
             Op::Add(key) => self.add(key, (0, 0, Merge::Earlier), How::Try),
             Op::AddAfter(key, delay) => self.add(key, (0, delay, Merge::Earlier), How::Try),
             Op::AddWith(key, priority, delay, merge) => {
                 self.add(key, (priority, delay, merge), How::Try);
+            }
+            Op::AddBatch(key, more, priority, delay) => {
+                let keys = (0..=more % 4).map(|next| key ^ next).collect();
+                self.add_batch(keys, priority, delay);
             }
             Op::AddOrEvict(key, priority, delay) => {
                 self.add(key, (priority, delay, Merge::Earlier), How::Evict);
@@ -237,13 +337,12 @@ impl Pair {
             Op::AddOrResync(key, priority, delay) => {
                 self.add(key, (priority, delay, Merge::Earlier), How::Resync);
             }
-            Op::AddRelated(..) if self.held.is_empty() => {}
+            Op::AddRelated(..) | Op::DoneAndGet(_) if self.held.is_empty() => {}
             Op::AddRelated(pick, key, priority) => {
                 let worker = usize::from(pick) % self.held.len();
                 self.add(key, (priority, 0, Merge::Earlier), How::Related(worker));
             }
             Op::Resync => assert_eq!(self.queue.try_resync(), self.model.resync()),
-            Op::DoneAndGet(_) if self.held.is_empty() => {}
             Op::DoneAndGet(pick) => {
                 let work = self.held.remove(usize::from(pick) % self.held.len());
                 self.model.finish(*work, Outcome::Done, self.now());
@@ -253,14 +352,14 @@ impl Pair {
             Op::GetBatch(max) => {
                 let max = usize::from(max % 5);
                 let batch = self.queue.try_get_batch(max);
-                let mut works = batch.into_iter().flatten();
-                for _ in 0..max {
-                    if !self.got(works.next()) {
-                        break;
-                    }
-                }
-                assert!(works.next().is_none());
+                self.got_batch(batch, max);
             }
+            Op::RunBatch(max) => self.run_batch(usize::from(max % 5)),
+            Op::WaitGet
+            | Op::WaitGetBatch(_)
+            | Op::WaitAdd(..)
+            | Op::WaitDrain(_)
+            | Op::WaitResync => self.wait(op),
             Op::Pause => {
                 self.queue.pause();
                 self.model.paused = true;
@@ -280,36 +379,35 @@ impl Pair {
                 self.model.close(self.now());
                 self.returned(returned);
             }
-            Op::Drain => self.drain(),
+            Op::Drain => {
+                let drained = Wait::wait(self.queue.drain(Duration::ZERO));
+                self.model.close(self.now());
+                self.drained(drained);
+            }
             Op::ShutdownNow => {
                 let returned = self.queue.shutdown_now();
                 self.model.shutdown_now();
                 self.returned(returned);
             }
-            Op::Advance(nanos) => {
-                self.clock.advance(Duration::from_nanos(nanos));
-                // The next operation must find out by itself what has become due.
-                return;
-            }
+            Op::Advance(nanos) => self.clock.advance(Duration::from_nanos(nanos)),
+            Op::Cancel(_) => unreachable!("dealt with"),
         }
-        self.check();
     }
 
     fn check(&mut self) {
-        self.model.pass_time(self.now());
+        let now = self.now();
+        self.model.pass_time(now);
         let stats = self.queue.stats();
         let counts = (stats.ready, stats.delayed, stats.processing);
         assert_eq!(counts, self.model.counts());
         assert!(counts.0 + counts.1 + counts.2 <= stats.capacity);
-        for key in self.queue.snapshot() {
-            if let KeyState::Delayed = key.state {
-                let State::Delayed { tick, .. } = self.model.entries[&key.key].state else {
-                    panic!("{} is not delayed", key.key)
-                };
-                let due_in = Duration::from_nanos(tick * MILLI - self.now());
-                assert_eq!(key.due_in, Some(due_in));
-            }
-        }
+        let running = (nanos(stats.longest_running), nanos(stats.unfinished));
+        assert_eq!(running, self.model.running_for(now));
+        let held: Vec<u8> = self.held.iter().map(|work| **work).collect();
+        let mut snapshot: Vec<_> = self.queue.snapshot().iter().map(shown).collect();
+        // In what order delayed keys are listed is not promised.
+        snapshot[counts.0 + counts.2..].sort_unstable_by_key(|shown| shown.0);
+        assert_eq!(snapshot, self.model.snapshot(&held, now));
         for work in &self.held {
             let state = self.model.entries[&**work].state;
             let dirty = matches!(state, State::Running { dirty: true, .. });
@@ -320,7 +418,10 @@ impl Pair {
     /// Works until nothing is left. Nothing that was owed may be missing then.
     fn work_off(mut self) {
         self.run(Op::Resume);
+        // Nobody else takes a key. Producers go on.
+        while self.waiters.cancel_consumer() {}
         loop {
+            self.settle();
             while self.get() {}
             if self.held.is_empty() && self.model.ready_len() > 0 {
                 self.clock.advance(Duration::from_nanos(PER_TOKEN));
@@ -337,9 +438,10 @@ impl Pair {
         let left = self.queue.close();
         self.model.close(self.now());
         self.returned(left);
+        self.settle();
+        assert_eq!(self.waiters.len(), 0, "somebody waits for a closed queue");
         assert!(self.owed.is_empty(), "lost: {:?}", self.owed);
         assert_eq!(self.model.counts(), (0, 0, 0));
-        self.check();
     }
 }
 

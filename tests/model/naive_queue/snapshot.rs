@@ -1,0 +1,58 @@
+//! What a debug page would show.
+
+use tollgate::queue::KeyState;
+
+use super::{MILLI, Model, State};
+
+/// A live key, and how it stands: its priority, in how long it is due, how long it has been as it
+/// is, and how often it has failed.
+pub(in super::super) type Shown = (u8, KeyState, i32, Option<u64>, Option<u64>, u32);
+
+impl Model {
+    /// Those that are being processed, in this order; those that are ready, in line; those that are
+    /// delayed, by key.
+    pub(in super::super) fn snapshot(&self, processing: &[u8], now: u64) -> Vec<Shown> {
+        let ready = self.ready.values().rev().flatten();
+        let mut shown: Vec<_> = processing.iter().chain(ready).copied().collect();
+        let delayed = self.entries.keys().filter(|key| !shown.contains(key));
+        let delayed: Vec<_> = delayed.copied().collect();
+        shown.extend(delayed);
+        shown.iter().map(|&key| self.shown(key, now)).collect()
+    }
+
+    fn shown(&self, key: u8, now: u64) -> Shown {
+        let entry = self.entries[&key];
+        let due_in = |tick: u64| (tick * MILLI).saturating_sub(now);
+        let (state, due_in, age) = match entry.state {
+            State::Ready { since } => (KeyState::Ready, None, Some(now - since)),
+            State::Delayed { tick, .. } => (KeyState::Delayed, Some(due_in(tick)), None),
+            State::Running {
+                since,
+                dirty,
+                delay,
+                ..
+            } => {
+                let state = if dirty {
+                    KeyState::Dirty
+                } else {
+                    KeyState::Processing
+                };
+                (state, delay.map(due_in), Some(now - since))
+            }
+        };
+        (key, state, entry.priority, due_in, age, entry.failures)
+    }
+
+    /// For how long the first of those that are being processed has been, and all together.
+    pub(in super::super) fn running_for(&self, now: u64) -> (u64, u64) {
+        let running = |state: State| match state {
+            State::Running { since, .. } => Some(now - since),
+            _ => None,
+        };
+        let running = self
+            .entries
+            .values()
+            .filter_map(|entry| running(entry.state));
+        running.fold((0, 0), |(longest, all), age| (longest.max(age), all + age))
+    }
+}

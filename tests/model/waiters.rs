@@ -1,0 +1,203 @@
+//! Those who wait at a queue, and which of them may end, and how, by the model.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tollgate::queue::Batch;
+use tollgate::{AddError, Drained, ManualClock, Merge, Work};
+
+use super::naive_queue::{Model, Room};
+use super::tasks::Tasks;
+use super::{Op, Pair, options};
+
+/// What a task waits for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Waiting {
+    Get,
+    /// At most so many.
+    GetBatch(usize),
+    /// A key, with its priority and delay; until when.
+    Add(u8, (i8, u64), Option<u64>),
+    /// Until when.
+    Drain(u64),
+    Resync,
+}
+
+/// What it has waited for.
+pub(super) enum Ended {
+    Got(Option<Work<u8, ManualClock>>),
+    GotBatch(Option<Batch<u8, ManualClock>>),
+    Added(Result<(), AddError<u8>>),
+    Drained(Drained<u8>),
+    Resynced(Option<u64>),
+}
+
+/// The tasks, in the order in which they came.
+pub(super) struct Waiters {
+    pub(super) tasks: Tasks<'static, Ended>,
+    line: BTreeMap<usize, Waiting>,
+}
+
+impl Waiters {
+    pub(super) fn new(clock: &ManualClock) -> Self {
+        let (tasks, line) = (Tasks::new(clock), BTreeMap::new());
+        Self { tasks, line }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.line.len()
+    }
+
+    /// Starts a task, which is polled once, and may have ended then.
+    pub(super) fn start(&mut self, waiting: Waiting, task: impl Future<Output = Ended> + 'static) {
+        self.line.insert(self.tasks.start(task), waiting);
+    }
+
+    /// Drops one of the tasks.
+    pub(super) fn cancel(&mut self, pick: usize) {
+        if self.line.is_empty() {
+            return;
+        }
+        let task = *self.line.keys().nth(pick % self.line.len()).expect("one");
+        self.line.remove(&task);
+        assert!(self.tasks.cancel(task), "it has not ended");
+    }
+
+    /// Drops a task that waits for a key; `false` if none does.
+    pub(super) fn cancel_consumer(&mut self) -> bool {
+        let found = self.line.values().position(Waiting::is_consumer);
+        found.map(|consumer| self.cancel(consumer)).is_some()
+    }
+
+    /// Of consumers and of those who wait for room the first come is the first served.
+    pub(super) fn ended(&mut self, task: usize, ended: &Ended, model: &Model) -> Waiting {
+        let waiting = self.line.remove(&task).expect("it waits");
+        let mut before = self.line.range(..task).map(|(_, waiting)| waiting);
+        let first = match waiting {
+            _ if matches!(ended, Ended::Got(None) | Ended::Added(Err(_))) => true,
+            Waiting::Get | Waiting::GetBatch(_) => before.all(|other| !other.is_consumer()),
+            Waiting::Add(key, ..) if !model.is_live(key) => before.all(|other| !other.is_adder()),
+            _ => true,
+        };
+        assert!(first, "{waiting:?} went before another");
+        waiting
+    }
+
+    /// # Panics
+    /// If somebody waits for what is there.
+    pub(super) fn check(&self, model: &mut Model, now: u64) {
+        for waiting in self.line.values() {
+            let done = match *waiting {
+                Waiting::Get | Waiting::GetBatch(_) => model.can_start(now) || model.is_over(),
+                Waiting::Add(key, _, deadline) => {
+                    let in_time = deadline.is_none_or(|deadline| now < deadline);
+                    !in_time
+                        || model.is_closed()
+                        || model.is_live(key)
+                        || model.has_room(Room::Free)
+                }
+                Waiting::Drain(deadline) => deadline <= now || model.is_idle(),
+                Waiting::Resync => model.is_closed() || model.resync_due(),
+            };
+            assert!(!done, "{waiting:?} in vain");
+        }
+    }
+}
+
+impl Waiting {
+    const fn is_consumer(&self) -> bool {
+        matches!(self, Self::Get | Self::GetBatch(_))
+    }
+
+    const fn is_adder(&self) -> bool {
+        matches!(self, Self::Add(..))
+    }
+}
+
+impl Pair {
+    /// Starts a task.
+    pub(super) fn wait(&mut self, op: Op) {
+        let (queue, now) = (self.queue.clone(), self.now());
+        match op {
+            Op::WaitGet => {
+                let get = async move { Ended::Got(queue.get().await) };
+                self.waiters.start(Waiting::Get, get);
+            }
+            Op::WaitGetBatch(max) => {
+                let max = usize::from(max % 4);
+                let get = async move { Ended::GotBatch(queue.get_batch(max).await) };
+                // Nobody waits for nothing.
+                self.waiters.start(Waiting::GetBatch(max.max(1)), get);
+            }
+            Op::WaitAdd(key, priority, delay, timeout) => {
+                let mut with = options(priority, delay, Merge::Earlier);
+                if let Some(timeout) = timeout {
+                    with = with.timeout(Duration::from_nanos(timeout));
+                }
+                let deadline = timeout.map(|timeout| now + timeout);
+                let add = async move { Ended::Added(queue.add_with(key, with).await) };
+                let waiting = Waiting::Add(key, (priority, delay), deadline);
+                self.waiters.start(waiting, add);
+            }
+            Op::WaitDrain(timeout) => {
+                let limit = Duration::from_nanos(timeout);
+                self.model.close(now);
+                let drain = async move { Ended::Drained(queue.drain(limit).await) };
+                self.waiters.start(Waiting::Drain(now + timeout), drain);
+            }
+            _ => {
+                let resync = async move { Ended::Resynced(queue.resync().await) };
+                self.waiters.start(Waiting::Resync, resync);
+            }
+        }
+        self.note_ended();
+    }
+
+    /// A task has ended.
+    fn ended(&mut self, task: usize, ended: Ended) {
+        let now = self.now();
+        match (self.waiters.ended(task, &ended, &self.model), ended) {
+            (Waiting::Get, Ended::Got(work)) => {
+                let got = self.got(work);
+                assert!(got || self.model.is_over());
+            }
+            (Waiting::GetBatch(max), Ended::GotBatch(batch)) => {
+                assert!(batch.is_some() || self.model.is_over());
+                self.got_batch(batch, max);
+            }
+            (Waiting::Add(key, (priority, delay), deadline), Ended::Added(added)) => {
+                if let Err(AddError::Full(_)) = added {
+                    assert!(deadline.is_some_and(|deadline| deadline <= now));
+                }
+                let options = (priority, delay, Merge::Earlier);
+                self.added(key, options, Room::Free, added.map(|()| None));
+            }
+            (Waiting::Drain(deadline), Ended::Drained(drained)) => {
+                assert!(deadline <= now || drained.complete());
+                self.drained(drained);
+            }
+            (Waiting::Resync, Ended::Resynced(missed)) => {
+                assert_eq!(missed, self.model.resync());
+                assert!(missed.is_some() || self.model.is_closed());
+            }
+            (waiting, _) => panic!("{waiting:?} ended in another way"),
+        }
+    }
+
+    fn note_ended(&mut self) {
+        for (task, _, ended) in std::mem::take(&mut self.waiters.tasks.ended) {
+            self.ended(task, ended);
+        }
+    }
+
+    /// Lets those look who were woken.
+    pub(super) fn settle(&mut self) {
+        self.waiters.tasks.settle();
+        self.note_ended();
+        let now = self.now();
+        self.waiters.check(&mut self.model, now);
+        if !self.is_late {
+            self.check();
+        }
+    }
+}
