@@ -8,19 +8,21 @@ mod exact;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Debug;
-use std::sync::Barrier;
+use std::hash::RandomState;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use exact::Exact;
 use tollgate::{
-    AllOf, AtomicTokenBucket, Denied, KeyedLimiter, LockedTokenBucket, ManualClock, Quota,
-    RateLimiter, Timestamp, Work, WorkQueue,
+    AllOf, AtomicTokenBucket, CarryOver, Denied, KeyedLimiter, LockedTokenBucket, ManualClock,
+    Quota, RateLimiter, Timestamp, Work, WorkQueue,
 };
 
 const THREADS: u64 = 3;
 const CALLS: u64 = 4;
-const ROUNDS: u64 = 3_000;
+const ROUNDS: u64 = 20_000;
+/// So many without starting threads anew.
+const BLOCK: u64 = 500;
 
 /// A call with its place in the order of all beginnings and ends.
 #[derive(Clone, Debug)]
@@ -67,24 +69,46 @@ fn linearizable<S: Clone, O: Clone, R: Clone + PartialEq>(
         })
 }
 
-/// Runs a thread's part on three threads that begin together.
-fn record<C: Send>(part: impl Fn(u64) -> Vec<C> + Sync) -> Vec<C> {
-    let barrier = Barrier::new(usize::try_from(THREADS).unwrap());
-    thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS)
-            .map(|i| {
-                let (barrier, part) = (&barrier, &part);
-                scope.spawn(move || {
-                    barrier.wait();
-                    part(i)
-                })
-            })
-            .collect();
-        threads
-            .into_iter()
-            .flat_map(|thread| thread.join().unwrap())
-            .collect()
-    })
+/// What three threads do with each of many subjects, and what each history must be.
+///
+/// They begin together, each time: who has to be woken, or started, is too late to meet the others.
+fn record<S: Sync, C: Send>(
+    subject: impl Fn() -> S,
+    part: impl Fn(&S, u64) -> Vec<C> + Sync,
+    check: impl Fn(&[C]),
+) {
+    for block in 0..ROUNDS / BLOCK {
+        let subjects: Vec<S> = (0..BLOCK).map(|_| subject()).collect();
+        let there = AtomicU64::new(0);
+        let run = |thread| {
+            let part = |(round, subject)| {
+                there.fetch_add(1, Ordering::SeqCst);
+                while there.load(Ordering::SeqCst) < (round + 1) * THREADS {
+                    thread::yield_now();
+                }
+                part(subject, (block * BLOCK + round) * THREADS + thread)
+            };
+            (0..).zip(&subjects).map(part).collect::<Vec<_>>()
+        };
+        let mut parts = thread::scope(|scope| {
+            let spawn = |thread| {
+                let run = &run;
+                scope.spawn(move || run(thread))
+            };
+            let threads: Vec<_> = (0..THREADS).map(spawn).collect();
+            let join = |thread: thread::ScopedJoinHandle<'_, Vec<Vec<C>>>| {
+                thread.join().unwrap().into_iter()
+            };
+            threads.into_iter().map(join).collect::<Vec<_>>()
+        });
+        for _ in 0..BLOCK {
+            let history: Vec<C> = parts
+                .iter_mut()
+                .flat_map(|part| part.next().unwrap())
+                .collect();
+            check(&history);
+        }
+    }
 }
 
 /// Numbers that look random and repeat from run to run.
@@ -117,21 +141,24 @@ fn bucket_histories(rate: &str, burst: u64, start: u64, token: u64) {
         100 * token < exact::exact_skew(quota),
         "judged by its own time"
     );
-    for round in 0..ROUNDS {
-        let bucket = AtomicTokenBucket::with_clock(quota, ManualClock::new()).unwrap();
-        let recorder = Recorder::default();
-        let history = record(|thread| {
-            let call = |i| {
-                let seed = scramble((round * THREADS + thread) * CALLS + i);
-                let op = (1 + seed % 2, start + seed / 2 % 100 * token / 20);
-                recorder.call(op, |&(n, now)| {
-                    bucket.try_acquire_at(n, Timestamp::from_nanos(now))
-                })
-            };
-            (0..CALLS).map(call).collect()
-        });
-        assert_linearizable(&Exact::new(quota), &history, take);
-    }
+    let subject = || {
+        let bucket = AtomicTokenBucket::with_clock(quota, ManualClock::new());
+        (bucket.unwrap(), Recorder::default())
+    };
+    let part = |(bucket, recorder): &(AtomicTokenBucket<_>, Recorder), seed| {
+        let call = |i| {
+            let seed = scramble(seed * CALLS + i);
+            let op = (1 + seed % 2, start + seed / 2 % 100 * token / 20);
+            recorder.call(op, |&(n, now)| {
+                bucket.try_acquire_at(n, Timestamp::from_nanos(now))
+            })
+        };
+        (0..CALLS).map(call).collect()
+    };
+    let exact = Exact::new(quota);
+    record(subject, part, |history| {
+        assert_linearizable(&exact, history, take);
+    });
 }
 
 #[test]
@@ -143,6 +170,133 @@ fn the_atomic_bucket_with_stale_clocks() {
 fn the_atomic_bucket_while_it_moves_its_base() {
     // Around the horizon of the first base.
     bucket_histories("999983/s", 4, (1 << 54) / 999_983 - 2_000, 1_000);
+}
+
+/// A call on a bucket, all at one instant: what changes it is never at a stale time.
+#[derive(Clone, Copy, Debug)]
+enum BucketOp {
+    Take(u64),
+    TakeAbove(u64, u64),
+    TakeUpTo(u64),
+    Refund(u64),
+    Sync(u64),
+    /// By its place in [`QUOTAS`].
+    SetQuota(usize, CarryOver),
+    Available,
+}
+
+const QUOTAS: [&str; 4] = [
+    "1000/s burst 4",
+    "3000/s burst 6",
+    "7/s burst 3",
+    "0/s burst 5",
+];
+const RULES: [CarryOver; 4] = [
+    CarryOver::Tokens,
+    CarryOver::Fraction,
+    CarryOver::Empty,
+    CarryOver::Full,
+];
+
+impl BucketOp {
+    /// Mostly takes.
+    fn of(seed: u64) -> Self {
+        let (n, which) = (1 + seed / 16 % 3, usize::try_from(seed / 64 % 16).unwrap());
+        match seed % 16 {
+            0..6 => Self::Take(n),
+            6 | 7 => Self::TakeAbove(n, 1),
+            8 | 9 => Self::TakeUpTo(n),
+            10 => Self::Refund(n),
+            11 => Self::Sync(n - 1),
+            12..15 => Self::SetQuota(which / 4, RULES[which % 4]),
+            _ => Self::Available,
+        }
+    }
+
+    /// The tokens there, or taken.
+    fn run(self, bucket: &dyn RateLimiter, now: Timestamp) -> Result<u64, Denied> {
+        match self {
+            Self::Take(n) => bucket.try_acquire_at(n, now).map(|()| n),
+            Self::TakeAbove(n, floor) => bucket.try_acquire_above_at(n, floor, now).map(|()| n),
+            Self::TakeUpTo(n) => Ok(bucket.try_acquire_up_to_at(n, now)),
+            Self::Refund(n) => {
+                bucket.refund_at(n, now);
+                Ok(n)
+            }
+            Self::Sync(n) => {
+                bucket.sync_remaining_at(n, now);
+                Ok(n)
+            }
+            Self::SetQuota(which, rule) => {
+                let quota = QUOTAS[which].parse().unwrap();
+                bucket.set_quota_at(quota, rule, now).unwrap();
+                Ok(0)
+            }
+            Self::Available => Ok(bucket.available_at(now)),
+        }
+    }
+}
+
+/// Half way between two tokens of the first quota.
+const INSTANT: u64 = 1_500_000;
+
+fn any_op(bucket: &mut Exact, op: &BucketOp) -> Result<u64, Denied> {
+    match *op {
+        BucketOp::Take(n) => bucket.try_acquire(n, INSTANT).map(|()| n),
+        BucketOp::TakeAbove(n, floor) => bucket.try_acquire_above(n, floor, INSTANT).map(|()| n),
+        BucketOp::TakeUpTo(n) => Ok(bucket.try_acquire_up_to(n, INSTANT)),
+        BucketOp::Refund(n) => {
+            bucket.refund(n, INSTANT);
+            Ok(n)
+        }
+        BucketOp::Sync(n) => {
+            bucket.sync_remaining(n, INSTANT);
+            Ok(n)
+        }
+        BucketOp::SetQuota(which, rule) => {
+            let quota = QUOTAS[which].parse().unwrap();
+            *bucket = bucket.set_quota(quota, rule, INSTANT).unwrap();
+            Ok(0)
+        }
+        BucketOp::Available => Ok(bucket.available(INSTANT)),
+    }
+}
+
+fn histories_of_all_operations(with: impl Fn(Quota) -> Box<dyn RateLimiter>) {
+    let quota: Quota = QUOTAS[0].parse().unwrap();
+    let subject = || {
+        let bucket = with(quota);
+        // Two and a half tokens are left.
+        assert!(bucket.try_acquire_at(3, Timestamp::ZERO).is_ok());
+        (bucket, Recorder::default())
+    };
+    let now = Timestamp::from_nanos(INSTANT);
+    let part = |(bucket, recorder): &(Box<dyn RateLimiter>, Recorder), seed| {
+        let call = |i| {
+            let op = BucketOp::of(scramble(seed * CALLS + i));
+            recorder.call(op, |op| op.run(&**bucket, now))
+        };
+        (0..CALLS).map(call).collect()
+    };
+    let mut exact = Exact::new(quota);
+    exact.try_acquire(3, 0).unwrap();
+    record(subject, part, |history| {
+        assert_linearizable(&exact, history, any_op);
+    });
+}
+
+#[test]
+fn all_operations_of_the_atomic_bucket() {
+    histories_of_all_operations(|quota| {
+        Box::new(AtomicTokenBucket::with_clock(quota, ManualClock::new()).unwrap())
+    });
+}
+
+#[test]
+fn all_operations_of_the_locked_bucket() {
+    histories_of_all_operations(|quota| {
+        Box::new(LockedTokenBucket::with_clock(quota, ManualClock::new()).unwrap())
+    });
 }
 
 /// Takes from some of three limiters at once.
@@ -170,33 +324,43 @@ fn take_all(buckets: &mut [Exact; 3], take: &TakeAll) -> Result<(), Denied> {
     Ok(())
 }
 
+type Limits = (
+    AtomicTokenBucket<ManualClock>,
+    LockedTokenBucket<ManualClock>,
+    KeyedLimiter<u64, RandomState, ManualClock>,
+    Recorder,
+);
+
 #[test]
 fn limits_combined_in_any_order() {
     const ORDERS: [&[usize]; 6] = [&[0, 1], &[1, 0], &[0, 1, 2], &[2, 1, 0], &[1, 2], &[2, 0]];
     let quotas = ["1000/s burst 4", "2000/s burst 5", "500/s burst 3"].map(|text| text.parse());
     let quotas: [Quota; 3] = quotas.map(Result::unwrap);
-    for round in 0..ROUNDS {
+    let subject = || {
         let clock = ManualClock::new();
         let atomic = AtomicTokenBucket::with_clock(quotas[0], clock.clone()).unwrap();
         let locked = LockedTokenBucket::with_clock(quotas[1], clock.clone()).unwrap();
         let keyed = KeyedLimiter::builder(quotas[2], 10).clock(clock);
         let keyed: KeyedLimiter<u64, _, _> = keyed.build().unwrap();
+        (atomic, locked, keyed, Recorder::default())
+    };
+    let part = |(atomic, locked, keyed, recorder): &Limits, seed| {
         let key = keyed.key(&7);
-        let limiters: [&dyn RateLimiter; 3] = [&atomic, &locked, &key];
-        let recorder = Recorder::default();
-        let history = record(|thread| {
-            let call = |i| {
-                let seed = scramble((round * THREADS + thread) * CALLS + i);
-                let members = ORDERS[usize::try_from(seed % 6).unwrap()].to_vec();
-                let all = AllOf::new(members.iter().map(|&i| limiters[i]).collect::<Vec<_>>());
-                let (n, now) = (1 + seed / 6 % 2, 1_000_000_000 + seed / 12 % 100 * 50_000);
-                let op = TakeAll { members, n, now };
-                recorder.call(op, |_| all.try_acquire_at(n, Timestamp::from_nanos(now)))
-            };
-            (0..CALLS).map(call).collect()
-        });
-        assert_linearizable(&quotas.map(Exact::new), &history, take_all);
-    }
+        let limiters: [&dyn RateLimiter; 3] = [atomic, locked, &key];
+        let call = |i| {
+            let seed = scramble(seed * CALLS + i);
+            let members = ORDERS[usize::try_from(seed % 6).unwrap()].to_vec();
+            let all = AllOf::new(members.iter().map(|&i| limiters[i]).collect::<Vec<_>>());
+            let (n, now) = (1 + seed / 6 % 2, 1_000_000_000 + seed / 12 % 100 * 50_000);
+            let op = TakeAll { members, n, now };
+            recorder.call(op, |_| all.try_acquire_at(n, Timestamp::from_nanos(now)))
+        };
+        (0..CALLS).map(call).collect()
+    };
+    let exact = quotas.map(Exact::new);
+    record(subject, part, |history| {
+        assert_linearizable(&exact, history, take_all);
+    });
 }
 
 /// A call on the queue; a thread finishes only what it holds.
@@ -280,12 +444,16 @@ fn use_queue(queue: &TestQueue, recorder: &Recorder, seed: u64) -> Vec<Call<Queu
 
 #[test]
 fn the_queue() {
-    for round in 0..ROUNDS {
+    let subject = || {
         let builder = WorkQueue::builder(CAPACITY).clock(ManualClock::new());
-        let (queue, recorder): (TestQueue, _) = (builder.build().unwrap(), Recorder::default());
-        let history = record(|thread| use_queue(&queue, &recorder, round * THREADS + thread));
-        assert_linearizable(&Sequential::default(), &history, step);
-    }
+        let queue: TestQueue = builder.build().unwrap();
+        (queue, Recorder::default())
+    };
+    record(
+        subject,
+        |(queue, recorder), seed| use_queue(queue, recorder, seed),
+        |history| assert_linearizable(&Sequential::default(), history, step),
+    );
 }
 
 #[test]

@@ -11,7 +11,7 @@ use tollgate::{CarryOver, Denied, Quota};
 pub(crate) struct Exact {
     tokens: i128,
     period: i128,
-    pub(super) burst: u64,
+    pub(crate) burst: u64,
     /// What was in the bucket at `last`.
     level: i128,
     /// The latest instant of a take.
@@ -19,7 +19,7 @@ pub(crate) struct Exact {
     /// Nothing that comes back is there before.
     paused: u64,
     /// Counts the changes; a cancellation goes back to the count of before.
-    pub(super) version: u64,
+    pub(crate) version: u64,
 }
 
 impl Exact {
@@ -101,20 +101,20 @@ impl Exact {
         self.try_acquire_above(n, 0, now)
     }
 
-    pub(super) fn try_acquire_above(&mut self, n: u64, floor: u64, now: u64) -> Result<(), Denied> {
+    pub(crate) fn try_acquire_above(&mut self, n: u64, floor: u64, now: u64) -> Result<(), Denied> {
         self.ask_above(n, floor, now)?;
         self.take(n, now);
         Ok(())
     }
 
-    pub(super) fn try_acquire_up_to(&mut self, n: u64, now: u64) -> u64 {
+    pub(crate) fn try_acquire_up_to(&mut self, n: u64, now: u64) -> u64 {
         let n = n.min(self.available(now));
         self.take(n, now);
         n
     }
 
     /// When they can be used.
-    pub(super) fn reserve(&mut self, n: u64, max_wait: Duration, now: u64) -> Result<u64, Denied> {
+    pub(crate) fn reserve(&mut self, n: u64, max_wait: Duration, now: u64) -> Result<u64, Denied> {
         let wait = match self.ask(n, now) {
             Ok(()) => Duration::ZERO,
             Err(Denied::NotYet { retry_after }) if retry_after > max_wait => {
@@ -137,7 +137,7 @@ impl Exact {
     }
 
     /// At no time that is stale, at most a burst, and nothing before a pause ends.
-    pub(super) fn refund(&mut self, n: u64, now: u64) {
+    pub(crate) fn refund(&mut self, n: u64, now: u64) {
         let level = self.level_at(now);
         let most = level.max(self.held_back(now)).min(self.full());
         self.level = most.min(level + i128::from(n.min(self.burst)) * self.period);
@@ -146,7 +146,7 @@ impl Exact {
     }
 
     /// At no time that is stale.
-    pub(super) fn sync_remaining(&mut self, n: u64, now: u64) {
+    pub(crate) fn sync_remaining(&mut self, n: u64, now: u64) {
         self.lower(i128::from(n) * self.period, now);
     }
 
@@ -159,7 +159,7 @@ impl Exact {
     }
 
     /// At no time that is stale.
-    pub(super) fn pause_until(&mut self, until: u64, now: u64) -> Result<(), Denied> {
+    pub(crate) fn pause_until(&mut self, until: u64, now: u64) -> Result<(), Denied> {
         if self.period > 0 && self.tokens == 0 && until > now {
             return Err(Denied::Exhausted);
         }
@@ -176,7 +176,7 @@ impl Exact {
     }
 
     /// At no time that is stale. `None`: the numbers are too large for the model.
-    pub(super) fn set_quota(&self, quota: Quota, rule: CarryOver, now: u64) -> Option<Self> {
+    pub(crate) fn set_quota(&self, quota: Quota, rule: CarryOver, now: u64) -> Option<Self> {
         let (level, full) = (self.level_at(now), self.full());
         let mut new = Self {
             last: now,
