@@ -23,8 +23,8 @@ mod lease;
 mod ledger;
 mod line;
 mod locked;
+mod rate;
 mod reservation;
-mod view;
 mod word;
 
 use std::fmt;

@@ -8,9 +8,9 @@ use super::debt::{Acquire, Lender};
 use super::gate::Gate;
 use super::lease::{carve, carve_as_before};
 use super::ledger::Ledger;
+use super::rate::{Instant, Rate, View};
 use super::reservation::{Internal, Reservation, Taken};
-use super::view::View;
-use super::word::Scale;
+use super::word::{DEBT_MAX, Scale};
 use super::{CarryOver, Denied, RateLimiter};
 use crate::clock::{Clock, SystemClock, Timer, Timestamp};
 use crate::quota::{Quota, QuotaError, Units};
@@ -131,13 +131,19 @@ impl<C> AtomicTokenBucket<C> {
     /// Takes `n` tokens into debt, if they are there after at most `max_wait`.
     pub(crate) fn owe(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Taken, Denied> {
         let ledger = &mut self.slow.lock().ledger;
-        let owed = self
-            .cell
-            .update(now.as_nanos(), |view| view.owe(n, max_wait, now))?;
-        Ok(Taken {
-            ready_at: owed.ready_at,
-            debt: ledger.open(owed.cost.into(), owed.full_at),
-        })
+        let (cost, ready_at, full_at) = self.cell.update(now.as_nanos(), |view| {
+            let (full_at, (cost, ready_at)) = view.owe(n, max_wait, now)?;
+            Ok((full_at, (cost, ready_at, full_at)))
+        })?;
+        let debt = ledger.open(cost, full_at);
+        Ok(Taken { ready_at, debt })
+    }
+
+    /// A change that nothing can refuse.
+    fn change<T>(&self, now: Timestamp, decide: impl Fn(&View) -> (Instant, T)) -> T {
+        let decide = |view: &View| Ok::<_, Infallible>(decide(view));
+        let Ok(output) = self.cell.update(now.as_nanos(), decide);
+        output
     }
 
     /// Takes `n` tokens if `floor` remain, where the hot path does not serve.
@@ -172,9 +178,7 @@ impl<C: Clock + Send + Sync> RateLimiter for AtomicTokenBucket<C> {
     }
 
     fn try_acquire_up_to_at(&self, n: u64, now: Timestamp) -> u64 {
-        let taken = self.cell.update(now.as_nanos(), |view| view.take_up_to(n));
-        // What costs nothing needs no write.
-        taken.unwrap_or_else(|free| free)
+        self.change(now, |view| view.take_up_to(n, now))
     }
 
     fn reserve_at(
@@ -189,25 +193,18 @@ impl<C: Clock + Send + Sync> RateLimiter for AtomicTokenBucket<C> {
 
     fn refund_at(&self, n: u64, now: Timestamp) {
         let slow = &mut *self.slow.lock();
-        let back = self
-            .cell
-            .update(now.as_nanos(), |view| view.refund(n, slow.paused, now));
-        slow.ledger.returned(back.unwrap_or(0).into());
+        let back = self.change(now, |view| view.refund(n, slow.paused, now));
+        slow.ledger.returned(back);
     }
 
     fn sync_remaining_at(&self, remaining: u64, now: Timestamp) {
-        // An error says that there are no more already.
-        let _ = self
-            .cell
-            .update(now.as_nanos(), |view| view.tighten(remaining));
+        self.change(now, |view| (view.tighten(remaining, now), ()));
     }
 
     fn pause_until_at(&self, until: Timestamp, now: Timestamp) -> Result<(), Denied> {
         let slow = &mut *self.slow.lock();
-        let paused = self
-            .cell
-            .update(now.as_nanos(), |view| view.pause_until(until, now));
-        paused.or_else(|refused| refused.map_or(Ok(()), Err))?;
+        self.cell
+            .update(now.as_nanos(), |view| view.pause_until(until, now))?;
         slow.paused = slow.paused.max(until);
         Ok(())
     }
@@ -226,7 +223,7 @@ impl<C: Clock + Send + Sync> RateLimiter for AtomicTokenBucket<C> {
     }
 
     fn available_at(&self, now: Timestamp) -> u64 {
-        self.cell.peek(now.as_nanos(), View::available)
+        self.cell.peek(|view| view.available(now))
     }
 }
 
@@ -236,8 +233,7 @@ impl<C: Clock + Send + Sync> Internal for AtomicTokenBucket<C> {
     }
 
     fn ask(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-        self.cell
-            .peek(now.as_nanos(), |view| view.take(n, floor, now).map(drop))
+        self.cell.peek(|view| view.take(n, floor, now).map(drop))
     }
 
     fn owe(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Taken, Denied> {
@@ -250,7 +246,7 @@ impl<C: Clock + Send + Sync> Internal for AtomicTokenBucket<C> {
         let refunded = self.cell.update(now().as_nanos(), |view| {
             // The clock is read after the word, so that no taker seen in the word has used a later
             // time.
-            view.give_back(ledger, taken.debt, *paused, now())
+            view.give_back(ledger, taken.debt, *paused, now()).ok_or(())
         });
         if let Ok(refund) = refunded {
             ledger.commit(taken.debt, refund);
@@ -262,8 +258,7 @@ impl<C: Clock + Send + Sync> Internal for AtomicTokenBucket<C> {
     }
 
     fn uncarved(&self) -> u64 {
-        self.cell
-            .peek(self.clock.now().as_nanos(), |view| view.scale.units.burst)
+        self.cell.peek(|view| view.rate.units.burst)
     }
 
     fn carve(&self, n: u64) -> Result<(), Denied> {
@@ -285,7 +280,7 @@ impl<C: Clock> AtomicTokenBucket<C> {
         // Without leases it must fit, too.
         let whole = Scale::new(quota.units()?)?;
         let slow = &mut *self.slow.lock();
-        let uncarved = self.cell.peek(0, |view| view.scale.units);
+        let uncarved = self.cell.peek(|view| view.rate.units);
         let units = carve_as_before(quota, slow.quota, uncarved)?;
         if carry == CarryOver::Full {
             slow.paused = Timestamp::ZERO;
@@ -296,9 +291,11 @@ impl<C: Clock> AtomicTokenBucket<C> {
             paused: slow.paused,
         };
         // Takers add no debt, and who does waits for the lock: it does not grow any more.
-        let at = now();
-        self.cell
-            .peek(at.as_nanos(), |view| view.check_change(&change, units, at))?;
+        let (at, rate) = (now(), Rate::new(units));
+        let full_at = |view: &View| change.full_at(&view.rate, &rate, view.full_at, at);
+        if self.cell.peek(full_at) - rate.at(at) > DEBT_MAX.into() {
+            return Err(QuotaError::DebtBeyondWord);
+        }
         let Ok(()) = self.cell.configure(
             change,
             || now().as_nanos(),

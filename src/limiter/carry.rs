@@ -1,5 +1,6 @@
 //! What becomes of the fill of a bucket when its quota changes.
 
+use super::rate::{Instant, Rate};
 use crate::clock::Timestamp;
 use crate::quota::Units;
 
@@ -61,7 +62,7 @@ impl CarryOver {
 
     /// What is missing to full after the change, in units of `new`, if `missing` units of `old`
     /// were missing before: rounded up, so that rounding never adds a token.
-    pub(super) fn missing(self, old: Units, new: Units, missing: u128) -> u128 {
+    fn missing(self, old: Units, new: Units, missing: u128) -> u128 {
         let (old_depth, new_depth) = (old.depth(), new.depth());
         if new.per_token == 0 || self == Self::Full {
             return 0;
@@ -101,8 +102,23 @@ impl Change {
         }
     }
 
+    /// When a bucket that is full at `full_at` by the rate `old` is full by the rate `new`, in force
+    /// from `since` on.
+    pub(super) fn full_at(
+        &self,
+        old: &Rate,
+        new: &Rate,
+        full_at: Instant,
+        since: Timestamp,
+    ) -> Instant {
+        let missing = full_at.saturating_sub(old.at(since));
+        let missing = self.missing(old.units, new.units, missing);
+        let carried = new.at(since).saturating_add(missing);
+        carried.max(new.first_after(self.paused, since))
+    }
+
     /// As [`CarryOver::missing`], where what is carved out counts as missing to the whole.
-    pub(super) fn missing(&self, old: Units, new: Units, missing: u128) -> u128 {
+    fn missing(&self, old: Units, new: Units, missing: u128) -> u128 {
         let carved = |units: Units| u128::from(self.carved) * u128::from(units.per_token);
         let whole = |units: Units| Units {
             burst: units.burst.saturating_add(self.carved),
@@ -112,18 +128,6 @@ impl Change {
         let whole = self.carry.missing(whole(old), whole(new), missing);
         whole.saturating_sub(carved(new))
     }
-}
-
-/// When a bucket is full that has its first token at `paused`, in units since the clock's origin;
-/// 0 if that has passed at `now`, or if there is nothing to hold back. Where nothing accrues there is
-/// no first token.
-pub(super) fn first_after(paused: Timestamp, units: Units, now: Timestamp) -> u128 {
-    if paused <= now || units.per_token == 0 {
-        return 0;
-    }
-    let at = u128::from(paused.as_nanos()) * u128::from(units.per_nano);
-    let but_one = units.depth().saturating_sub(units.per_token.into());
-    at + but_one + u128::from(units.per_nano == 0)
 }
 
 /// Units of `old` as units of `new`, for the same tokens. An unlimited quota has as many tokens as

@@ -10,8 +10,9 @@ use crossbeam_utils::CachePadded;
 
 use super::carry::Change;
 use super::generations::Generations;
-use super::view::{Decided, View};
-use super::word::{Anchor, CONFIGS, Scale, TIME_MAX, TooEarly, Word};
+use super::rate::{Instant, View};
+use super::word::{Anchor, CONFIGS, Scale, TIME_MAX, TooEarly, Word, time_of};
+use crate::clock::Timestamp;
 use crate::sync::{AtomicU64, Ordering, fence, pause};
 
 /// Pauses of a taker who has met others, once it has what it came for: some hundred nanoseconds, in
@@ -22,6 +23,33 @@ const PAUSES: u32 = 32;
 pub(super) struct WordCell {
     word: CachePadded<AtomicU64>,
     generations: Generations,
+}
+
+/// A bucket as its word had it, at one look.
+struct Seen {
+    word: Word,
+    /// The base in units since the clock's origin.
+    base: Instant,
+    view: View,
+}
+
+impl Seen {
+    fn new(word: Word, base: u64, scale: &Scale) -> Self {
+        let rate = scale.rate();
+        let base = rate.at(Timestamp::from_nanos(base));
+        let view = View {
+            rate,
+            full_at: base + Instant::from(word.time),
+            most: base + Instant::from(TIME_MAX),
+        };
+        Self { word, base, view }
+    }
+
+    /// The word of a bucket that is full at another instant.
+    fn with(&self, full_at: Instant) -> u64 {
+        let time = time_of(full_at, self.base);
+        Word { time, ..self.word }.pack()
+    }
 }
 
 impl WordCell {
@@ -77,22 +105,23 @@ impl WordCell {
         }
     }
 
-    /// Replaces the virtual time by what `decide` makes of it, unless it denies.
+    /// Changes when the bucket is full to what `decide` makes of it, unless it denies.
     pub(super) fn update<T, E>(
         &self,
         now: u64,
-        decide: impl Fn(&View) -> Decided<T, E>,
+        decide: impl Fn(&View) -> Result<(Instant, T), E>,
     ) -> Result<T, E> {
         loop {
-            let view = self.view_by_word(now);
-            let decided = decide(&view);
+            let seen = self.seen_at(now);
+            let word = seen.word.pack();
+            let decided = decide(&seen.view);
             let stands = match &decided {
-                // It wraps only on values that were read while they changed, and then this fails.
-                Ok((time, _)) if *time != view.time() => {
-                    self.swap_in_force(view.word, view.zero.wrapping_add(*time))
+                // What was read while it changed may have led anywhere, and then this fails.
+                Ok((full_at, _)) if seen.with(*full_at) != word => {
+                    self.swap_in_force(word, seen.with(*full_at))
                 }
                 // Nothing is written that would tell.
-                _ => self.is_in_force(view.zero),
+                _ => self.is_in_force(seen.word),
             };
             if stands {
                 return decided.map(|(_, output)| output);
@@ -118,26 +147,25 @@ impl WordCell {
             .is_ok()
     }
 
-    /// What `read` makes of the bucket at `now`, however far ahead that is. Writes nothing.
-    pub(super) fn peek<T>(&self, now: u64, read: impl Fn(&View) -> T) -> T {
+    /// What `read` makes of the bucket, at any time, however far from the base. Writes nothing.
+    pub(super) fn peek<T>(&self, read: impl Fn(&View) -> T) -> T {
         loop {
             let (word, anchor) = self.in_force();
-            let scale = self.generations.scale(anchor);
-            let view = View::new(word, anchor.base, scale, now);
-            let output = read(&view);
-            if self.is_in_force(view.zero) {
+            let seen = Seen::new(word, anchor.base, &self.generations.scale(anchor));
+            let output = read(&seen.view);
+            if self.is_in_force(word) {
                 return output;
             }
         }
     }
 
-    /// The bucket at `now`. Moves the base on first, if `now` is too far from it.
-    fn view_by_word(&self, now: u64) -> View {
+    /// The bucket, to be changed at `now`. Moves the base on first, if that is too far from it.
+    fn seen_at(&self, now: u64) -> Seen {
         loop {
             let (word, anchor) = self.in_force_as_hinted();
             let scale = self.generations.scale(anchor);
             if now.saturating_sub(anchor.base) <= scale.horizon {
-                return View::new(word, anchor.base, scale, now);
+                return Seen::new(word, anchor.base, &scale);
             }
             let base = scale.base_at(now).max(anchor.base);
             if let Some(next) = self.generations.propose(anchor, anchor.config, base) {
@@ -146,13 +174,13 @@ impl WordCell {
         }
     }
 
-    /// Whether the generation of `zero` is in force after all that was read before.
+    /// Whether the generation of `word` is in force after all that was read before.
     #[inline]
-    fn is_in_force(&self, zero: u64) -> bool {
+    fn is_in_force(&self, word: Word) -> bool {
         // Pairs with the Release fences of those who write a scale: whoever read a part of what
         // they wrote sees that its generation has ended.
         fence(Ordering::Acquire);
-        self.word.load(Ordering::Relaxed).wrapping_sub(zero) <= TIME_MAX
+        Word::unpack(self.word.load(Ordering::Relaxed)).generation == word.generation
     }
 
     #[inline]
@@ -257,9 +285,8 @@ mod tests {
                 let same = |scale: &Scale| Ok::<_, Infallible>(*scale);
                 let Ok(()) = cell.configure(Change::new(CarryOver::Tokens), || 0, same);
             }
-            Ok::<_, Infallible>((view.time(), view.zero))
+            Ok::<_, Infallible>((view.full_at, looks.get()))
         };
-        let Ok(zero) = cell.update(0, decide);
-        assert_eq!((looks.get(), zero), (2, TIME_MAX + 1));
+        assert_eq!(cell.update(0, decide), Ok(2));
     }
 }

@@ -8,8 +8,9 @@
 //! it is not in force, before the anchor that names it is proposed. Who reads it long after it was
 //! in force finds that out by the word.
 
-use super::carry::{CarryOver, Change, first_after};
-use super::word::{Anchor, CONFIGS, Pace, Scale, TIME_MAX, Words};
+use super::carry::{CarryOver, Change};
+use super::rate::Instant;
+use super::word::{Anchor, CONFIGS, Pace, Scale, Words, time_of};
 use crate::clock::Timestamp;
 use crate::quota::Units;
 use crate::sync::{AtomicU64, Mutex, Ordering, UnmodelledU64};
@@ -263,23 +264,13 @@ impl Generations {
             return old.rebase(time, anchor.base, next.base);
         }
         let config = self.config(next.config);
-        let change = config.change();
         // What was taken before the base is known no more: a time before it counts as the base.
         let since = config.since.load_relaxed().max(anchor.base);
-        let (old, new) = (old.units, config.scale().units);
-        let elapsed = |base: u64, units: Units| {
-            u128::from(since.saturating_sub(base)).wrapping_mul(u128::from(units.per_nano))
-        };
-        let missing = u128::from(time).saturating_sub(elapsed(anchor.base, old));
-        let missing = change.missing(old, new, missing);
-        let paused = first_after(change.paused, new, Timestamp::from_nanos(since));
-        let paused = paused.saturating_sub(u128::from(next.base) * u128::from(new.per_nano));
-        // Debt that the word cannot hold is held as far as it can.
-        let time = elapsed(next.base, new)
-            .saturating_add(missing)
-            .max(paused)
-            .min(TIME_MAX.into());
-        u64::try_from(time).unwrap_or(TIME_MAX)
+        let (old, new) = (old.rate(), config.scale().rate());
+        let full_at = old.at(Timestamp::from_nanos(anchor.base)) + Instant::from(time);
+        let since = Timestamp::from_nanos(since);
+        let full_at = config.change().full_at(&old, &new, full_at, since);
+        time_of(full_at, new.at(Timestamp::from_nanos(next.base)))
     }
 }
 

@@ -7,7 +7,6 @@ mod debts;
 mod generation;
 mod handle;
 mod own;
-mod rate;
 mod seats;
 mod shard;
 mod table;

@@ -6,17 +6,19 @@
 //! anchor `[base: 46 | configuration: 2 | generation: 16]`; it moves forward, with the generation,
 //! long before the units of a word run out.
 
-use std::time::Duration;
-
 use super::Denied;
+use super::rate::{Instant, Rate, wait_for};
 use crate::clock::Timestamp;
-use crate::quota::{QuotaError, Units, nanos_for};
+use crate::quota::{QuotaError, Units};
 
 /// Bits of virtual time.
 const TIME_BITS: u32 = 56;
 const TIME_MASK: u64 = (1 << TIME_BITS) - 1;
 /// The largest virtual time that a word can hold.
 pub(super) const TIME_MAX: u64 = TIME_MASK;
+/// The most debt that a change of the quota may leave: the base is less than a quarter of the word
+/// back.
+pub(super) const DEBT_MAX: u64 = TIME_MAX - TIME_MAX / 4;
 /// Depth, elapsed time and debt each stay below a quarter of the word, so that their sum always
 /// fits.
 const QUARTER: u64 = 1 << (TIME_BITS - 2);
@@ -95,6 +97,13 @@ impl Anchor {
     }
 }
 
+/// A virtual time: when a bucket is full, counted from the base. Before that it is full; debt that
+/// the word cannot hold is held as far as it can.
+pub(super) fn time_of(full_at: Instant, base: Instant) -> u64 {
+    let time = full_at.saturating_sub(base);
+    u64::try_from(time).unwrap_or(TIME_MAX).min(TIME_MAX)
+}
+
 /// A quota as the word sees it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scale {
@@ -130,6 +139,14 @@ impl Scale {
             depth,
             horizon,
         })
+    }
+
+    /// As the arithmetic has it.
+    pub(super) fn rate(&self) -> Rate {
+        Rate {
+            units: self.units,
+            depth: self.depth.into(),
+        }
     }
 
     pub(super) const fn pace(&self) -> Pace {
@@ -254,20 +271,8 @@ pub(super) struct TooEarly {
 impl TooEarly {
     #[inline]
     pub(super) fn denied(self, now: Timestamp) -> Denied {
-        Denied::after(wait(self.short, self.per_nano, now))
+        Denied::after(wait_for(self.short, self.per_nano, now))
     }
-}
-
-/// How long after `now` so many units have accrued; `None` if they never do, or the clock ends
-/// first.
-#[inline]
-pub(super) fn wait(short: u64, per_nano: u64, now: Timestamp) -> Option<Duration> {
-    if per_nano == 0 {
-        return None;
-    }
-    let wait = nanos_for(short, per_nano);
-    now.as_nanos().checked_add(wait)?;
-    Some(Duration::from_nanos(wait))
 }
 
 #[cfg(all(test, not(tollgate_loom)))]

@@ -4,13 +4,13 @@
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
 
-use super::rate::{Decided, View};
 use super::shard::{Change, Hashed, Kept, Shard, Undecided};
 use super::table::{Bucket, Gone};
 use super::{KeyedLimiter, OnFull};
 use crate::clock::Timestamp;
 use crate::limiter::Denied;
 use crate::limiter::ledger::DebtId;
+use crate::limiter::rate::{Decided, View};
 use crate::limiter::word::TooEarly;
 use crate::sync::{Ordering, RwLock, RwLockWriteGuard};
 

@@ -6,10 +6,10 @@ use std::hash::{BuildHasher, Hash};
 
 use super::KeyedLimiter;
 use super::generation::{Carry, Generation, Generations, TURN};
-use super::rate::Instant;
 use super::shard::{Hashed, Shard};
 use crate::clock::{Clock, Timestamp};
 use crate::limiter::CarryOver;
+use crate::limiter::rate::Instant;
 use crate::quota::{Quota, QuotaError};
 use crate::sync::{Mutex, Ordering, RwLockWriteGuard};
 

@@ -8,10 +8,11 @@
 
 use std::collections::VecDeque;
 
-use super::rate::{Instant, Rate, View};
 use crate::clock::Timestamp;
 use crate::limiter::CarryOver;
-use crate::limiter::word::{Scale, TIME_MAX, Word, Words};
+use crate::limiter::carry::Change;
+use crate::limiter::rate::{Instant, Rate, View};
+use crate::limiter::word::{Scale, TIME_MAX, Word, Words, time_of};
 use crate::quota::{Quota, QuotaError};
 
 /// Generations that a word of 8 bits tells apart.
@@ -112,15 +113,12 @@ impl Generation {
         self.base_units + u128::from(TIME_MAX)
     }
 
-    /// A bucket that is full at `full_at`, as a word. Before the base it is full; debt that the word
-    /// cannot hold is held as far as it can.
+    /// A bucket that is full at `full_at`, as a word.
     #[inline]
     pub(super) fn pack(&self, full_at: Instant) -> u64 {
-        let time = full_at.saturating_sub(self.base_units);
-        let time = u64::try_from(time).unwrap_or(TIME_MAX).min(TIME_MAX);
         Word {
             generation: self.short_number(),
-            time,
+            time: time_of(full_at, self.base_units),
         }
         .pack()
     }
@@ -163,9 +161,9 @@ impl Generation {
         };
         // What was taken before the base is known no more: a time before it counts as the base.
         let since = since.max(Timestamp::from_nanos(before.base));
-        let missing = full_at.saturating_sub(before.rate.at(since));
-        let missing = carry.missing(before.rate.units, self.rate.units, missing);
-        self.rate.at(since).saturating_add(missing).min(self.most())
+        let change = Change::new(carry);
+        let full_at = change.full_at(&before.rate, &self.rate, full_at, since);
+        full_at.min(self.most())
     }
 }
 

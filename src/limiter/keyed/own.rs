@@ -4,9 +4,9 @@ use std::borrow::Borrow;
 
 use hashbrown::HashTable;
 
-use super::rate::{Decided, Instant, Rate, View};
 use super::shard::{Change, Hashed, Kept};
 use crate::limiter::Denied;
+use crate::limiter::rate::{Decided, Instant, Rate, View};
 use crate::quota::Quota;
 
 #[derive(Debug)]

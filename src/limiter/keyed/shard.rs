@@ -11,12 +11,12 @@ use std::borrow::Borrow;
 use super::debts::Debts;
 use super::generation::{Carry, Generation, Generations};
 use super::own::{Own, OwnQuotas};
-use super::rate::{Decided, Instant, Rate, View};
 use super::table::{Bucket, Table};
 use crate::clock::Timestamp;
-use crate::limiter::ledger::{DebtId, Most};
+use crate::limiter::ledger::DebtId;
+use crate::limiter::rate::{Decided, Instant, Rate, View};
 use crate::limiter::word::TooEarly;
-use crate::limiter::{CarryOver, Denied};
+use crate::limiter::{CarryOver, Denied, carry};
 use crate::quota::{Quota, QuotaError};
 use crate::whereabouts::Whereabouts;
 
@@ -254,7 +254,7 @@ impl<K> Shard<K> {
         let Some(view) = self.view(key, carry) else {
             return;
         };
-        let (full_at, back) = view.refund(n, now);
+        let (full_at, back) = view.refund(n, Timestamp::ZERO, now);
         self.set(key, full_at);
         let changes = self.changes(key);
         if let Some(ledger) = self.debts.of(key.hash, key.key, changes) {
@@ -280,17 +280,11 @@ impl<K> Shard<K> {
             return false;
         };
         // If its bucket has gone it was full: there is nothing to give back.
-        let planned = view.and_then(|view| {
-            let (at, depth) = (view.rate.at(now), view.rate.depth);
-            Some((
-                view,
-                ledger.plan(debt, view.full_at, at, Most::of(depth, 0, 0))?,
-            ))
-        });
-        match planned {
-            Some((view, refund)) => {
+        let given = view.and_then(|view| view.give_back(ledger, debt, Timestamp::ZERO, now));
+        match given {
+            Some((full_at, refund)) => {
                 ledger.commit(debt, refund);
-                self.set(key, view.full_at.saturating_sub(refund.back));
+                self.set(key, full_at);
             }
             None => ledger.close(debt),
         }
@@ -368,11 +362,8 @@ impl<K> Shard<K> {
         Q: Eq + ToOwned<Owned = K> + ?Sized,
     {
         let rate = Rate::new(quota.units()?);
-        let carried = |view: &View| {
-            let missing = view.full_at.saturating_sub(view.rate.at(now));
-            let missing = carry_over.missing(view.rate.units, rate.units, missing);
-            rate.at(now).saturating_add(missing)
-        };
+        let change = carry::Change::new(carry_over);
+        let carried = |view: &View| change.full_at(&view.rate, &rate, view.full_at, now);
         self.debts.forget(key.hash, key.key);
         if let Some(own) = self.own.get_mut(key) {
             own.full_at = carried(&own.view());

@@ -1,10 +1,10 @@
 //! Letting go of the buckets that need not be kept.
 
 use super::super::generation::{Carry, Generation};
-use super::super::rate::Instant;
 use super::super::table::Gone;
 use super::Shard;
 use crate::clock::Timestamp;
+use crate::limiter::rate::Instant;
 
 impl<K> Shard<K> {
     /// Looks at a few buckets, those near a hash first, and lets go what is from `now` on the same

@@ -1,15 +1,19 @@
-//! The token bucket of a key as sequential arithmetic, on the one number that is kept of it.
+//! The token bucket as sequential arithmetic: `now` comes in, nothing is locked, nothing is rounded.
 //!
-//! That number is when the bucket is full again, in units since the clock's origin: 128 bits, so
-//! that no base and no horizon is in the way here. [`Generation`](super::generation::Generation)
-//! packs it into a word.
+//! It is the virtual scheduling form of the generic cell rate algorithm (ITU-T I.371, annex A):
+//! what is kept of a bucket is not a count of tokens but the instant at which it is full again. A
+//! count would have to be brought up to date, and rounded, whenever somebody looks; the instant
+//! changes only when somebody takes.
+//!
+//! It is in units since the clock's origin: 128 bits, so that no base and no horizon is in the way
+//! here. Who keeps a bucket in a [word](super::word) counts it from a base there.
 
 use std::time::Duration;
 
+use super::Denied;
+use super::ledger::{DebtId, Ledger, Most, Refund};
 use crate::clock::Timestamp;
-use crate::limiter::Denied;
-use crate::limiter::word;
-use crate::quota::Units;
+use crate::quota::{Units, nanos_for};
 
 /// An instant in units since the clock's origin. Bounds on [`Quota`](crate::Quota) keep each
 /// product of units below 2^125.
@@ -27,6 +31,7 @@ pub(super) struct View {
     pub(super) most: Instant,
 }
 
+/// A quota, as the arithmetic has it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rate {
     pub(super) units: Units,
@@ -53,8 +58,10 @@ impl Rate {
         u128::from(n) * u128::from(self.units.per_token)
     }
 
-    fn check_burst(&self, n: u64, floor: u64) -> Result<(), Denied> {
+    #[inline]
+    pub(super) const fn check_burst(&self, n: u64, floor: u64) -> Result<(), Denied> {
         let burst = self.units.burst.saturating_sub(floor);
+        // Without a limit there is none to the floor either.
         if n > burst && self.units.per_token > 0 {
             Err(Denied::ExceedsBurst { burst })
         } else {
@@ -62,14 +69,25 @@ impl Rate {
         }
     }
 
+    /// When a bucket is full that has its first token at `paused`; 0 if that has passed at `now`, or if
+    /// there is nothing to hold back. Where nothing accrues there is no first token.
+    pub(super) fn first_after(&self, paused: Timestamp, now: Timestamp) -> Instant {
+        if paused <= now || self.units.per_token == 0 {
+            return 0;
+        }
+        let but_one = self.depth.saturating_sub(self.units.per_token.into());
+        self.at(paused) + but_one + u128::from(self.units.per_nano == 0)
+    }
+
     /// How long after `now` a bucket that would be full at `full_at` has nothing owing; `None` if
     /// the clock ends first.
-    fn wait(&self, full_at: Instant, now: Timestamp) -> Option<Duration> {
+    #[inline]
+    pub(super) fn wait(&self, full_at: Instant, now: Timestamp) -> Option<Duration> {
         let short = full_at.saturating_sub(self.at(now) + self.depth);
         match (u64::try_from(short), self.units.per_nano) {
             (Ok(0), _) => Some(Duration::ZERO),
             // Dividing words is several times faster.
-            (Ok(short), _) => word::wait(short, self.units.per_nano, now),
+            (Ok(short), _) => wait_for(short, self.units.per_nano, now),
             (Err(_), 0) => None,
             (Err(_), per_nano) => {
                 let wait = u64::try_from(short.div_ceil(per_nano.into())).ok()?;
@@ -78,6 +96,18 @@ impl Rate {
             }
         }
     }
+}
+
+/// How long after `now` so many units have accrued; `None` if they never do, or the clock ends
+/// first.
+#[inline]
+pub(super) fn wait_for(short: u64, per_nano: u64, now: Timestamp) -> Option<Duration> {
+    if per_nano == 0 {
+        return None;
+    }
+    let wait = nanos_for(short, per_nano);
+    now.as_nanos().checked_add(wait)?;
+    Some(Duration::from_nanos(wait))
 }
 
 impl View {
@@ -107,14 +137,19 @@ impl View {
         Denied::after(self.rate.wait(wanted, now))
     }
 
+    /// Takes `n` tokens, whether they are there or not.
+    #[inline]
+    pub(super) fn taken(&self, n: u64, now: Timestamp) -> Instant {
+        match self.rate.cost(n) {
+            0 => self.full_at,
+            cost => self.full_at.max(self.rate.at(now)) + cost,
+        }
+    }
+
     /// Takes what there is, at most `n`.
     pub(super) fn take_up_to(&self, n: u64, now: Timestamp) -> (Instant, u64) {
         let there = self.available(now).min(n);
-        let cost = self.rate.cost(there);
-        if cost == 0 {
-            return (self.full_at, there);
-        }
-        (self.full_at.max(self.rate.at(now)) + cost, there)
+        (self.taken(there, now), there)
     }
 
     /// Takes `n` tokens into debt, if they are there after at most `max_wait`: what they cost, and
@@ -130,7 +165,7 @@ impl View {
         if cost == 0 {
             return Ok((self.full_at, (0, now)));
         }
-        let next = self.full_at.max(self.rate.at(now)) + cost;
+        let next = self.taken(n, now);
         let retry_after = self.rate.wait(next, now).ok_or(Denied::Exhausted)?;
         if retry_after > max_wait || next > self.most {
             return Err(Denied::TooLong { retry_after });
@@ -138,10 +173,26 @@ impl View {
         Ok((next, (cost, now.saturating_add(retry_after))))
     }
 
-    /// Returns `n` tokens, never above the burst: what came back, in units.
-    pub(super) fn refund(&self, n: u64, now: Timestamp) -> (Instant, u128) {
-        let missing = self.full_at.saturating_sub(self.rate.at(now));
-        let back = self.rate.cost(n.min(self.rate.units.burst)).min(missing);
+    /// Gives a debt back as far as the ledger and a pause allow it at `now`; `None` if it is none of
+    /// the ledger's.
+    pub(super) fn give_back(
+        &self,
+        ledger: &Ledger,
+        id: DebtId,
+        paused: Timestamp,
+        now: Timestamp,
+    ) -> Option<(Instant, Refund)> {
+        let first = self.rate.first_after(paused, now);
+        let most = Most::of(self.rate.depth, self.full_at, first);
+        let refund = ledger.plan(id, self.full_at, self.rate.at(now), most)?;
+        Some((self.full_at.saturating_sub(refund.back), refund))
+    }
+
+    /// Returns `n` tokens, never above the burst, nor before a pause ends: what came back, in units.
+    pub(super) fn refund(&self, n: u64, paused: Timestamp, now: Timestamp) -> (Instant, u128) {
+        let least = self.rate.at(now).max(self.rate.first_after(paused, now));
+        let back = self.rate.cost(n.min(self.rate.units.burst));
+        let back = back.min(self.full_at.saturating_sub(least));
         (self.full_at - back, back)
     }
 
@@ -163,7 +214,7 @@ impl View {
         if self.rate.units.per_nano == 0 {
             return Err(Denied::Exhausted);
         }
-        let first = self.rate.at(until) + self.rate.depth - self.rate.cost(1);
+        let first = self.rate.first_after(until, now);
         if first > self.most {
             let retry_after = until.saturating_since(now);
             return Err(Denied::TooLong { retry_after });
