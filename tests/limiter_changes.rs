@@ -1,5 +1,5 @@
-//! What changes a limiter beside takes: quotas, leases, pauses, cancellations, and the stale times
-//! at which they may come. None of it mints a token or loses one.
+//! What changes a limiter beside takes: quotas, leases, pauses, cancellations. None of it mints a
+//! token or loses one.
 #![cfg(not(tollgate_loom))]
 
 use std::sync::Arc;
@@ -63,55 +63,6 @@ fn what_takers_go_by_is_not_that_of_256_changes_ago() {
             assert!(denied.is_err(), "{changes} changes of {bucket:?}");
         }
     }
-}
-
-#[test]
-fn a_stale_change_of_the_quota_gives_nothing_back() {
-    for rate in ["999983/s burst 1000", "1/s burst 1000"] {
-        let (buckets, _) = buckets(rate);
-        for bucket in buckets {
-            assert!(bucket.try_acquire_at(1_000, secs(40)).is_ok());
-            let stale = bucket.set_quota_at(quota(rate), CarryOver::Tokens, secs(0));
-            stale.unwrap();
-            assert_eq!(bucket.available_at(secs(40)), 0, "{bucket:?}");
-        }
-    }
-    let keyed: KeyedLimiter<u64> = KeyedLimiter::new(quota("999983/s burst 1000"), 8).unwrap();
-    assert!(keyed.key(&1).try_acquire_at(1_000, secs(400)).is_ok());
-    let stale = keyed.set_quota_at(quota("999983/s burst 1000"), CarryOver::Tokens, secs(0));
-    stale.unwrap();
-    assert_eq!(keyed.key(&1).available_at(secs(400)), 0);
-}
-
-#[test]
-fn a_faster_quota_of_an_earlier_time_does_not_refill_what_was_taken_since() {
-    let locked = LockedTokenBucket::new(quota("1/s burst 10")).unwrap();
-    assert!(locked.try_acquire_at(10, secs(100)).is_ok());
-    let stale = locked.set_quota_at(quota("1000/s burst 10"), CarryOver::Tokens, secs(99));
-    stale.unwrap();
-    assert_eq!(locked.available_at(secs(100)), 0);
-}
-
-#[test]
-fn what_a_stale_cancellation_gives_back_is_at_most_what_was_reserved() {
-    let cancelled = |bucket: &dyn RateLimiter| {
-        let reservation = bucket.reserve_at(1, Duration::ZERO, secs(0)).unwrap();
-        assert!(bucket.try_acquire_at(1, secs(1)).is_ok());
-        reservation.cancel_at(secs(0));
-        bucket.available_at(secs(1))
-    };
-    let text = "1/s burst 2";
-    // By then what was reserved has come again. The locked bucket knows.
-    let locked = LockedTokenBucket::new(quota(text)).unwrap();
-    assert_eq!(cancelled(&locked), 1);
-    // The other believes what it is told, as its page says; of a later time it knows as much.
-    let atomic = AtomicTokenBucket::new(quota(text)).unwrap();
-    assert_eq!(cancelled(&atomic), 2);
-    let atomic = AtomicTokenBucket::new(quota(text)).unwrap();
-    let reservation = atomic.reserve_at(1, Duration::ZERO, secs(0)).unwrap();
-    assert!(atomic.try_acquire_at(1, secs(1)).is_ok());
-    reservation.cancel_at(secs(1));
-    assert_eq!(atomic.available_at(secs(1)), 1);
 }
 
 type Service = Box<dyn FnOnce() + Send>;
@@ -416,16 +367,6 @@ fn a_lease_that_is_refused_takes_nothing() {
         Err(Denied::ExceedsBurst { burst: 99 })
     ));
     assert_eq!(bucket.available(), 100);
-}
-
-#[test]
-fn a_stale_drain_takes_what_was_there_then() {
-    let (buckets, _) = buckets("1/s burst 20");
-    for bucket in buckets {
-        assert!(bucket.try_acquire_at(1, secs(100)).is_ok());
-        bucket.drain_at(secs(90));
-        assert_eq!(bucket.available_at(secs(100)), 10, "{bucket:?}");
-    }
 }
 
 #[test]

@@ -75,3 +75,31 @@ fn a_token_wakes_no_herd() {
     // Always the first in line.
     assert_eq!(served, [0; 50]);
 }
+
+#[test]
+fn who_is_back_at_the_head_of_the_line_is_the_one_that_looks() {
+    const SECOND: Duration = Duration::from_secs(1);
+    let (queue, clock) = limited(1);
+    add(&queue, 0..9);
+    queue.try_add_after(9, Duration::MAX).unwrap();
+    queue.try_get().unwrap().done();
+    let [first, mut second, mut third] = [(); 3].map(|()| Polled::pending(queue.get()));
+    clock.advance(SECOND);
+    first.ready().unwrap().done();
+    // It has woken the second, and the third leads, for the delayed key.
+    assert!(third.poll().is_pending());
+    assert!(second.poll().is_pending(), "there is no token yet");
+    let before = third.woken();
+    for _ in 0..3 {
+        let seen = second.woken();
+        clock.advance(SECOND);
+        assert_eq!(second.woken(), seen + 1);
+        // Somebody else is faster.
+        queue.try_get().unwrap().done();
+        assert!(second.poll().is_pending());
+        if third.woken() > before {
+            assert!(third.poll().is_pending());
+        }
+    }
+    assert_eq!(third.woken(), before);
+}

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
 use super::deadlines::{Alarm, Deadlines, Place, Sleep};
@@ -13,6 +13,9 @@ use crate::wake::wake_caught;
 /// All clocks of a process share one origin: the instant when the first was made. Threads that wait
 /// park with a timeout. Tasks are woken by one helper thread a process, which starts when the first
 /// task waits and never before.
+///
+/// # Panics
+/// A task that waits, if the operating system does not start that thread.
 ///
 /// ```
 /// use tollgate::{Clock, SystemClock};
@@ -147,8 +150,9 @@ struct Helper {
 
 impl Helper {
     fn shared() -> Arc<Self> {
-        static HELPER: LazyLock<Arc<Helper>> = LazyLock::new(Helper::start);
-        HELPER.clone()
+        // If it panics, the next to wait tries again.
+        static HELPER: OnceLock<Arc<Helper>> = OnceLock::new();
+        HELPER.get_or_init(Helper::start).clone()
     }
 
     fn start() -> Arc<Self> {

@@ -10,7 +10,7 @@ use super::lease::{carve, carve_as_before};
 use super::ledger::Ledger;
 use super::rate::{Instant, Rate, View};
 use super::reservation::{Internal, Reservation, Taken};
-use super::word::{DEBT_MAX, Scale};
+use super::word::{MISSING_MAX, Scale};
 use super::{CarryOver, Denied, RateLimiter};
 use crate::clock::{Clock, SystemClock, Timer, Timestamp};
 use crate::quota::{Quota, QuotaError, Units};
@@ -292,8 +292,11 @@ impl<C: Clock> AtomicTokenBucket<C> {
         };
         // Takers add no debt, and who does waits for the lock: it does not grow any more.
         let (at, rate) = (now(), Rate::new(units));
-        let full_at = |view: &View| change.full_at(&view.rate, &rate, view.full_at, at);
-        if self.cell.peek(full_at) - rate.at(at) > DEBT_MAX.into() {
+        let missing = self.cell.peek(|view| {
+            let full_at = change.full_at(view, &rate, at);
+            full_at - rate.at(at.max(view.known))
+        });
+        if missing > MISSING_MAX.into() {
             return Err(QuotaError::DebtBeyondWord);
         }
         let Ok(()) = self.cell.configure(

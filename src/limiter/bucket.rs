@@ -16,8 +16,7 @@ pub(super) struct Bucket {
     rate: Rate,
     /// When it is full again.
     full_at: Instant,
-    /// The latest instant at which somebody took, or since when the quota is in force: nothing that
-    /// comes back later counts from before it.
+    /// The latest instant at which somebody took, or since when the quota is in force.
     touched: Timestamp,
     ledger: Ledger,
     /// A server's word that no token is to be had before: nothing that comes back ends it.
@@ -45,6 +44,7 @@ impl Bucket {
         View {
             rate: self.rate,
             full_at: self.full_at,
+            known: self.touched,
             most: Instant::MAX,
         }
     }
@@ -74,8 +74,16 @@ impl Bucket {
     /// the bucket is full, which is what keeps a stale clock from minting.
     #[inline]
     pub(super) fn take(&mut self, n: u64, now: Timestamp) {
-        self.full_at = self.view().taken(n, now);
-        self.touched = self.touched.max(now);
+        self.take_until(self.view().taken(n, now), now);
+    }
+
+    /// Takes until it is full then, if it is not as it was.
+    #[inline]
+    fn take_until(&mut self, full_at: Instant, now: Timestamp) {
+        if self.full_at != full_at {
+            self.full_at = full_at;
+            self.touched = self.touched.max(now);
+        }
     }
 
     /// Takes `n` tokens that can be used at `ready_at`, and that may come back.
@@ -87,7 +95,7 @@ impl Bucket {
 
     /// Gives back what no later taker has built on.
     pub(super) fn give_back(&mut self, taken: &Taken, now: Timestamp) {
-        let (view, now) = (self.view(), now.max(self.touched));
+        let view = self.view();
         let given = view.give_back(&self.ledger, taken.debt, self.paused, now);
         if let Some((full_at, refund)) = given {
             self.full_at = full_at;
@@ -102,7 +110,6 @@ impl Bucket {
 
     /// Returns `n` tokens, never above the burst, nor before a pause ends.
     pub(super) fn refund(&mut self, n: u64, now: Timestamp) {
-        let now = now.max(self.touched);
         let (full_at, back) = self.view().refund(n, self.paused, now);
         self.full_at = full_at;
         self.ledger.returned(back);
@@ -110,12 +117,13 @@ impl Bucket {
 
     /// Lets no more than `keep` tokens be there at `now`.
     pub(super) fn tighten(&mut self, keep: u64, now: Timestamp) {
-        self.full_at = self.view().tighten(keep, now);
+        self.take_until(self.view().tighten(keep, now), now);
     }
 
     /// Lets the first token be there at `until`, not before.
     pub(super) fn pause_until(&mut self, until: Timestamp, now: Timestamp) -> Result<(), Denied> {
-        (self.full_at, ()) = self.view().pause_until(until, now)?;
+        let (full_at, ()) = self.view().pause_until(until, now)?;
+        self.take_until(full_at, now);
         self.paused = self.paused.max(until);
         Ok(())
     }
@@ -157,9 +165,9 @@ impl Bucket {
     }
 
     fn change(&mut self, change: &Change, rate: Rate, now: Timestamp) {
-        let since = now.max(self.touched);
-        self.full_at = change.full_at(&self.rate, &rate, self.full_at, since);
-        (self.rate, self.touched) = (rate, since);
+        self.full_at = change.full_at(&self.view(), &rate, now);
+        self.touched = self.touched.max(now);
+        self.rate = rate;
     }
 
     pub(super) fn available(&self, now: Timestamp) -> u64 {

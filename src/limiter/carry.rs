@@ -1,6 +1,6 @@
 //! What becomes of the fill of a bucket when its quota changes.
 
-use super::rate::{Instant, Rate};
+use super::rate::{Instant, Rate, View};
 use crate::clock::Timestamp;
 use crate::quota::Units;
 
@@ -102,19 +102,13 @@ impl Change {
         }
     }
 
-    /// When a bucket that is full at `full_at` by the rate `old` is full by the rate `new`, in force
-    /// from `since` on.
-    pub(super) fn full_at(
-        &self,
-        old: &Rate,
-        new: &Rate,
-        full_at: Instant,
-        since: Timestamp,
-    ) -> Instant {
-        let missing = full_at.saturating_sub(old.at(since));
+    /// When a bucket is full by the rate `new`, in force from `now` on.
+    pub(super) fn full_at(&self, bucket: &View, new: &Rate, now: Timestamp) -> Instant {
+        let (old, since) = (&bucket.rate, now.max(bucket.known));
+        let missing = bucket.full_at.saturating_sub(old.at(since));
         let missing = self.missing(old.units, new.units, missing);
         let carried = new.at(since).saturating_add(missing);
-        carried.max(new.first_after(self.paused, since))
+        carried.max(new.first_after(self.paused, now))
     }
 
     /// As [`CarryOver::missing`], where what is carved out counts as missing to the whole.

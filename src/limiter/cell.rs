@@ -11,8 +11,7 @@ use crossbeam_utils::CachePadded;
 use super::carry::Change;
 use super::generations::Generations;
 use super::rate::{Instant, View};
-use super::word::{Anchor, CONFIGS, Scale, TIME_MAX, TooEarly, Word, time_of};
-use crate::clock::Timestamp;
+use super::word::{Anchor, Base, CONFIGS, Scale, TooEarly, Word};
 use crate::sync::{AtomicU64, Ordering, fence, pause};
 
 /// Pauses of a taker who has met others, once it has what it came for: some hundred nanoseconds, in
@@ -28,26 +27,21 @@ pub(super) struct WordCell {
 /// A bucket as its word had it, at one look.
 struct Seen {
     word: Word,
-    /// The base in units since the clock's origin.
-    base: Instant,
+    base: Base,
     view: View,
 }
 
 impl Seen {
     fn new(word: Word, base: u64, scale: &Scale) -> Self {
         let rate = scale.rate();
-        let base = rate.at(Timestamp::from_nanos(base));
-        let view = View {
-            rate,
-            full_at: base + Instant::from(word.time),
-            most: base + Instant::from(TIME_MAX),
-        };
+        let base = Base::new(&rate, base);
+        let view = base.view(rate, word.time);
         Self { word, base, view }
     }
 
     /// The word of a bucket that is full at another instant.
     fn with(&self, full_at: Instant) -> u64 {
-        let time = time_of(full_at, self.base);
+        let time = self.base.time_of(full_at);
         Word { time, ..self.word }.pack()
     }
 }
@@ -115,13 +109,15 @@ impl WordCell {
             let seen = self.seen_at(now);
             let word = seen.word.pack();
             let decided = decide(&seen.view);
-            let stands = match &decided {
-                // What was read while it changed may have led anywhere, and then this fails.
-                Ok((full_at, _)) if seen.with(*full_at) != word => {
-                    self.swap_in_force(word, seen.with(*full_at))
-                }
+            // What was read while it changed may have led anywhere, and then this fails.
+            let next = decided
+                .as_ref()
+                .map_or(word, |(full_at, _)| seen.with(*full_at));
+            let stands = if next == word {
                 // Nothing is written that would tell.
-                _ => self.is_in_force(seen.word),
+                self.is_in_force(seen.word)
+            } else {
+                self.swap_in_force(word, next)
             };
             if stands {
                 return decided.map(|(_, output)| output);

@@ -9,8 +9,7 @@
 //! in force finds that out by the word.
 
 use super::carry::{CarryOver, Change};
-use super::rate::Instant;
-use super::word::{Anchor, CONFIGS, Pace, Scale, Words, time_of};
+use super::word::{Anchor, Base, CONFIGS, Pace, Scale, Words};
 use crate::clock::Timestamp;
 use crate::quota::Units;
 use crate::sync::{AtomicU64, Mutex, Ordering, UnmodelledU64};
@@ -259,18 +258,17 @@ impl Generations {
 
     /// A virtual time of the generation of `anchor`, as one of that of `next`.
     pub(super) fn carried_over(&self, time: u64, anchor: Anchor, next: Anchor) -> u64 {
-        let old = self.scale(anchor);
+        let old = self.scale(anchor).rate();
+        let bucket = Base::new(&old, anchor.base).view(old, time);
         if next.config == anchor.config {
-            return old.rebase(time, anchor.base, next.base);
+            return Base::new(&old, next.base).time_of(bucket.full_at);
         }
         let config = self.config(next.config);
-        // What was taken before the base is known no more: a time before it counts as the base.
-        let since = config.since.load_relaxed().max(anchor.base);
-        let (old, new) = (old.rate(), config.scale().rate());
-        let full_at = old.at(Timestamp::from_nanos(anchor.base)) + Instant::from(time);
-        let since = Timestamp::from_nanos(since);
-        let full_at = config.change().full_at(&old, &new, full_at, since);
-        time_of(full_at, new.at(Timestamp::from_nanos(next.base)))
+        let (new, since) = (config.scale().rate(), config.since.load_relaxed());
+        let full_at = config
+            .change()
+            .full_at(&bucket, &new, Timestamp::from_nanos(since));
+        Base::new(&new, next.base).time_of(full_at)
     }
 }
 

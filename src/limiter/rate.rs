@@ -27,6 +27,9 @@ pub(super) type Decided<T> = Result<(Instant, T), Denied>;
 pub(super) struct View {
     pub(super) rate: Rate,
     pub(super) full_at: Instant,
+    /// Of who has taken since then nothing is known: where tokens come back, or the quota changes, an
+    /// earlier time counts as this one.
+    pub(super) known: Timestamp,
     /// The latest instant that can be kept.
     pub(super) most: Instant,
 }
@@ -52,7 +55,7 @@ impl Rate {
         u128::from(now.as_nanos()) * u128::from(self.units.per_nano)
     }
 
-    /// For `n` up to the burst.
+    /// `n` tokens in units.
     #[inline]
     pub(super) fn cost(&self, n: u64) -> u128 {
         u128::from(n) * u128::from(self.units.per_token)
@@ -87,13 +90,9 @@ impl Rate {
         match (u64::try_from(short), self.units.per_nano) {
             (Ok(0), _) => Some(Duration::ZERO),
             // Dividing words is several times faster.
-            (Ok(short), _) => wait_for(short, self.units.per_nano, now),
+            (Ok(short), per_nano) => wait_for(short, per_nano, now),
             (Err(_), 0) => None,
-            (Err(_), per_nano) => {
-                let wait = u64::try_from(short.div_ceil(per_nano.into())).ok()?;
-                now.as_nanos().checked_add(wait)?;
-                Some(Duration::from_nanos(wait))
-            }
+            (Err(_), per_nano) => in_time(short.div_ceil(per_nano.into()).try_into().ok()?, now),
         }
     }
 }
@@ -105,7 +104,11 @@ pub(super) fn wait_for(short: u64, per_nano: u64, now: Timestamp) -> Option<Dura
     if per_nano == 0 {
         return None;
     }
-    let wait = nanos_for(short, per_nano);
+    in_time(nanos_for(short, per_nano), now)
+}
+
+#[inline]
+fn in_time(wait: u64, now: Timestamp) -> Option<Duration> {
     now.as_nanos().checked_add(wait)?;
     Some(Duration::from_nanos(wait))
 }
@@ -184,13 +187,15 @@ impl View {
     ) -> Option<(Instant, Refund)> {
         let first = self.rate.first_after(paused, now);
         let most = Most::of(self.rate.depth, self.full_at, first);
-        let refund = ledger.plan(id, self.full_at, self.rate.at(now), most)?;
+        let at = self.rate.at(now.max(self.known));
+        let refund = ledger.plan(id, self.full_at, at, most)?;
         Some((self.full_at.saturating_sub(refund.back), refund))
     }
 
     /// Returns `n` tokens, never above the burst, nor before a pause ends: what came back, in units.
     pub(super) fn refund(&self, n: u64, paused: Timestamp, now: Timestamp) -> (Instant, u128) {
-        let least = self.rate.at(now).max(self.rate.first_after(paused, now));
+        let at = self.rate.at(now.max(self.known));
+        let least = at.max(self.rate.first_after(paused, now));
         let back = self.rate.cost(n.min(self.rate.units.burst));
         let back = back.min(self.full_at.saturating_sub(least));
         (self.full_at - back, back)
@@ -199,7 +204,8 @@ impl View {
     /// Lets no more than `keep` tokens be there at `now`.
     pub(super) fn tighten(&self, keep: u64, now: Timestamp) -> Instant {
         let keep = self.rate.cost(keep.min(self.rate.units.burst));
-        match self.rate.depth - keep {
+        // Of a word the depth may have been read while it changed.
+        match self.rate.depth.saturating_sub(keep) {
             // However full it is; it is not to look less full to a time before.
             0 => self.full_at,
             missing => self.raise(self.rate.at(now) + missing),
@@ -233,6 +239,43 @@ impl View {
         match there.checked_div(self.rate.units.per_token.into()) {
             None => u64::MAX,
             Some(tokens) => u64::try_from(tokens).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+#[cfg(all(test, not(tollgate_loom)))]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::limiter::CarryOver;
+    use crate::limiter::carry::Change;
+    use crate::limiter::word::{Base, TIME_MAX};
+
+    proptest! {
+        /// Of a word, base and rate may have been read while they changed, each by itself.
+        #[test]
+        fn whatever_was_read_overflows_nothing(
+            per_nano in 0..1_u64 << 33, per_token in 0..1_u64 << 62, burst in 1..1_u64 << 60,
+            depth in 0..1_u128 << 54, base: u64, time in 0..=TIME_MAX,
+            now: u64, n in prop_oneof![1..1_000_u64, any::<u64>()], floor in prop_oneof![Just(0), any::<u64>()],
+            other: u64,
+        ) {
+            let units = Units { per_nano, per_token, burst };
+            let rate = Rate { units, depth };
+            let view = Base::new(&rate, base).view(rate, time);
+            let (now, other) = (Timestamp::from_nanos(now), Timestamp::from_nanos(other));
+            let _ = view.take(n, floor, now);
+            let _ = view.owe(n, Duration::MAX, now);
+            let (full_at, there) = view.take_up_to(n, now);
+            prop_assert!(full_at >= view.full_at && there <= n);
+            let (full_at, back) = view.refund(n, other, now);
+            prop_assert_eq!(full_at + back, view.full_at);
+            prop_assert!(view.tighten(n, now) >= view.full_at);
+            let _ = view.pause_until(other, now);
+            for rule in [CarryOver::Tokens, CarryOver::Fraction, CarryOver::Empty] {
+                Change::new(rule).full_at(&view, &rate, now);
+            }
         }
     }
 }

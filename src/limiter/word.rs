@@ -1,5 +1,5 @@
-//! The layout and arithmetic of the one word of an [`AtomicTokenBucket`](super::AtomicTokenBucket),
-//! without the atomics.
+//! The word that a bucket is kept in, by an [`AtomicTokenBucket`](super::AtomicTokenBucket) and for each
+//! key: its layout, and the hot path's arithmetic, without the atomics.
 //!
 //! A word is `[generation: 8 | virtual time: 56]`. Virtual time is the instant at which the bucket
 //! is full again, in units since the *base* of the generation. The base stands in a slot, as an
@@ -7,7 +7,7 @@
 //! long before the units of a word run out.
 
 use super::Denied;
-use super::rate::{Instant, Rate, wait_for};
+use super::rate::{Instant, Rate, View, wait_for};
 use crate::clock::Timestamp;
 use crate::quota::{QuotaError, Units};
 
@@ -16,9 +16,9 @@ const TIME_BITS: u32 = 56;
 const TIME_MASK: u64 = (1 << TIME_BITS) - 1;
 /// The largest virtual time that a word can hold.
 pub(super) const TIME_MAX: u64 = TIME_MASK;
-/// The most debt that a change of the quota may leave: the base is less than a quarter of the word
+/// The most that a change of the quota may leave missing: the base is less than a quarter of the word
 /// back.
-pub(super) const DEBT_MAX: u64 = TIME_MAX - TIME_MAX / 4;
+pub(super) const MISSING_MAX: u64 = TIME_MAX - TIME_MAX / 4;
 /// Depth, elapsed time and debt each stay below a quarter of the word, so that their sum always
 /// fits.
 const QUARTER: u64 = 1 << (TIME_BITS - 2);
@@ -97,11 +97,50 @@ impl Anchor {
     }
 }
 
-/// A virtual time: when a bucket is full, counted from the base. Before that it is full; debt that
-/// the word cannot hold is held as far as it can.
-pub(super) fn time_of(full_at: Instant, base: Instant) -> u64 {
-    let time = full_at.saturating_sub(base);
-    u64::try_from(time).unwrap_or(TIME_MAX).min(TIME_MAX)
+/// What the virtual times of a generation count from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Base {
+    at: Timestamp,
+    /// In units since the clock's origin.
+    units: Instant,
+}
+
+impl Base {
+    pub(super) fn new(rate: &Rate, nanos: u64) -> Self {
+        let at = Timestamp::from_nanos(nanos);
+        let units = rate.at(at);
+        Self { at, units }
+    }
+
+    #[inline]
+    pub(super) const fn as_nanos(self) -> u64 {
+        self.at.as_nanos()
+    }
+
+    /// The bucket of a virtual time.
+    #[inline]
+    pub(super) fn view(self, rate: Rate, time: u64) -> View {
+        self.view_of(rate, self.units + Instant::from(time))
+    }
+
+    /// A bucket that is full at some instant.
+    #[inline]
+    pub(super) fn view_of(self, rate: Rate, full_at: Instant) -> View {
+        View {
+            rate,
+            full_at,
+            known: self.at,
+            most: self.units + Instant::from(TIME_MAX),
+        }
+    }
+
+    /// The virtual time of a bucket. Before the base it is full; debt that a word cannot hold is
+    /// held as far as it can.
+    #[inline]
+    pub(super) fn time_of(self, full_at: Instant) -> u64 {
+        let time = full_at.saturating_sub(self.units);
+        u64::try_from(time).unwrap_or(TIME_MAX).min(TIME_MAX)
+    }
 }
 
 /// A quota as the word sees it.
@@ -175,12 +214,6 @@ impl Scale {
     /// time still count from their own.
     pub(super) const fn base_at(&self, now: u64) -> u64 {
         now.saturating_sub(self.horizon / 8) >> BASE_SHIFT << BASE_SHIFT
-    }
-
-    /// A virtual time counted from `base`, counted from the later base `to`. One that lies before
-    /// it is full: zero.
-    pub(super) const fn rebase(&self, time: u64, base: u64, to: u64) -> u64 {
-        time.saturating_sub(to.saturating_sub(base).saturating_mul(self.units.per_nano))
     }
 }
 

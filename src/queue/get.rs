@@ -60,8 +60,8 @@ impl<K: Clone, C: Clock, S> WorkQueue<K, C, S> {
 
 impl<K: Clone, C: Timer, S> WorkQueue<K, C, S> {
     /// Waits for a key to work on. `None` once the queue is closed, nothing is ready, and nothing
-    /// that is being processed can come back. First come, first served; but whoever comes while
-    /// another was woken and has not looked yet may find its key, and the other keeps its place.
+    /// that is being processed can come back. First come, first served; but whoever comes before
+    /// those who wait have looked may find their key, and they keep their places.
     ///
     /// One of the waiting consumers sleeps until the next delayed key is due; there is no timer
     /// thread of the queue. After [`close`](Self::close) it waits as long as another worker holds a
@@ -148,9 +148,9 @@ impl<'a, K, C, S> Line<'a, K, C, S> {
         })
     }
 
-    /// Whether it may take a key: it has just come, was woken for one, or is the first of those who
-    /// sleep. Whoever looks because it leads, or for no reason, goes before nobody: the first is
-    /// woken when the state settles.
+    /// Whether it may take a key. Who has just come may, who was woken for one, and the first of those
+    /// who sleep, if there is one that nobody was woken for. Whoever looks because it leads, or for no
+    /// reason, goes before nobody: the first is woken when the state settles.
     fn is_next(&self, state: &mut State<K>, now: Timestamp) -> bool {
         match self.place {
             Some(place) if !state.getters.was_woken(place) => {
@@ -182,10 +182,12 @@ impl<'a, K, C, S> Line<'a, K, C, S> {
         let came_back = self.place.is_some_and(was_woken);
         let replaced = state.getters.wait(&mut self.place, waker, ());
         state.woken -= usize::from(came_back);
-        let leads = state
-            .leader
-            .is_none_or(|leader| Some(leader.id) == self.place);
-        let Some(id) = self.place.filter(|_| leads) else {
+        // Who is back before the one that leads will be the first to be served.
+        let leads = |place: &WaitId| {
+            let other = state.leader.map(|leader| leader.id);
+            other.is_none_or(|leader| leader == *place) || state.is_first(*place)
+        };
+        let Some(id) = self.place.filter(leads) else {
             return (None, replaced);
         };
         let armed = state.next_look();

@@ -24,14 +24,34 @@ impl Priority {
     const OFFSET: i32 = 32;
 
     /// The lowest: -32.
+    ///
+    /// ```
+    /// assert_eq!(tollgate::Priority::MIN.value(), -32);
+    /// ```
     pub const MIN: Self = Self(0);
     /// For what can wait, such as a periodic resync: -16.
+    ///
+    /// ```
+    /// assert_eq!(tollgate::Priority::LOW.value(), -16);
+    /// ```
     pub const LOW: Self = Self(16);
     /// Of keys added without a priority: 0.
+    ///
+    /// ```
+    /// assert_eq!(tollgate::Priority::DEFAULT.value(), 0);
+    /// ```
     pub const DEFAULT: Self = Self(32);
     /// For what should not wait: 16.
+    ///
+    /// ```
+    /// assert_eq!(tollgate::Priority::HIGH.value(), 16);
+    /// ```
     pub const HIGH: Self = Self(48);
     /// The highest: 31.
+    ///
+    /// ```
+    /// assert_eq!(tollgate::Priority::MAX.value(), 31);
+    /// ```
     pub const MAX: Self = Self(63);
 
     /// The priority of this value; the higher, the sooner.

@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::limiter::CarryOver;
 use crate::limiter::carry::Change;
 use crate::limiter::rate::{Instant, Rate, View};
-use crate::limiter::word::{Scale, TIME_MAX, Word, Words, time_of};
+use crate::limiter::word::{Base, Scale, Word, Words};
 use crate::quota::{Quota, QuotaError};
 
 /// Generations that a word of 8 bits tells apart.
@@ -28,9 +28,7 @@ pub(super) const TURN: u64 = 64;
 pub(super) struct Generation {
     pub(super) number: u64,
     pub(super) rate: Rate,
-    /// The base in nanoseconds, and in units.
-    base: u64,
-    base_units: Instant,
+    base: Base,
     /// Beyond this many nanoseconds after the base, the base has to move.
     horizon: u64,
     pub(super) words: Words,
@@ -50,11 +48,11 @@ impl<F: Fn(u64, u64) -> Instant> Carry for F {}
 impl Generation {
     pub(super) fn first(quota: Quota) -> Result<Self, QuotaError> {
         let scale = Scale::new(quota.units()?)?;
+        let rate = Rate::new(scale.units);
         Ok(Self {
             number: 0,
-            rate: Rate::new(scale.units),
-            base: 0,
-            base_units: 0,
+            rate,
+            base: Base::new(&rate, 0),
             horizon: scale.horizon,
             words: Words::new(0, 0, scale.pace()),
             changes: 0,
@@ -65,8 +63,7 @@ impl Generation {
 
     fn with_base(self, scale: Scale, base: u64) -> Self {
         Self {
-            base,
-            base_units: self.rate.at(Timestamp::from_nanos(base)),
+            base: Base::new(&self.rate, base),
             words: Words::new(self.short_number(), base, scale.pace()),
             ..self
         }
@@ -87,7 +84,10 @@ impl Generation {
             ..Self::first(quota)?
         }
         // Not before the base in force: words reach no further back.
-        .with_base(scale, scale.base_at(since.as_nanos()).max(self.base)))
+        .with_base(
+            scale,
+            scale.base_at(since.as_nanos()).max(self.base.as_nanos()),
+        ))
     }
 
     /// The next, with a base that is nearer to `now`.
@@ -104,13 +104,13 @@ impl Generation {
     /// Whether the words of this generation reach as far as `now`.
     #[inline]
     pub(super) fn covers(&self, now: Timestamp) -> bool {
-        now.as_nanos().saturating_sub(self.base) <= self.horizon
+        now.as_nanos().saturating_sub(self.base.as_nanos()) <= self.horizon
     }
 
     /// The latest instant that a word can hold.
     #[inline]
     pub(super) fn most(&self) -> Instant {
-        self.base_units + u128::from(TIME_MAX)
+        self.view(0).most
     }
 
     /// A bucket that is full at `full_at`, as a word.
@@ -118,16 +118,21 @@ impl Generation {
     pub(super) fn pack(&self, full_at: Instant) -> u64 {
         Word {
             generation: self.short_number(),
-            time: time_of(full_at, self.base_units),
+            time: self.base.time_of(full_at),
         }
         .pack()
+    }
+
+    #[inline]
+    fn full_at(&self, word: Word) -> Instant {
+        self.base.view(self.rate, word.time).full_at
     }
 
     /// When a bucket is full, by its word; `None` if the word is of another generation.
     #[inline]
     fn unpack(&self, word: u64) -> Option<Instant> {
         let word = Word::unpack(word);
-        (word.generation == self.short_number()).then(|| self.base_units + u128::from(word.time))
+        (word.generation == self.short_number()).then(|| self.full_at(word))
     }
 
     /// When a bucket is full, by its word of this generation or an older one.
@@ -142,11 +147,7 @@ impl Generation {
     /// A bucket of this generation, as a decision sees it.
     #[inline]
     pub(super) fn view(&self, full_at: Instant) -> View {
-        View {
-            rate: self.rate,
-            full_at,
-            most: self.most(),
-        }
+        self.base.view_of(self.rate, full_at)
     }
 
     #[expect(clippy::cast_possible_truncation, reason = "the low bits are meant")]
@@ -159,10 +160,8 @@ impl Generation {
         let Some((carry, since)) = self.carry else {
             return full_at;
         };
-        // What was taken before the base is known no more: a time before it counts as the base.
-        let since = since.max(Timestamp::from_nanos(before.base));
         let change = Change::new(carry);
-        let full_at = change.full_at(&before.rate, &self.rate, full_at, since);
+        let full_at = change.full_at(&before.view(full_at), &self.rate, since);
         full_at.min(self.most())
     }
 }
@@ -208,7 +207,7 @@ impl Generations {
             .short_number()
             .wrapping_sub(word.generation);
         let from = &self.0[self.place(to - u64::from(back))];
-        self.carry_over(from.number, to, from.base_units + u128::from(word.time))
+        self.carry_over(from.number, to, from.full_at(word))
     }
 
     fn place(&self, number: u64) -> usize {

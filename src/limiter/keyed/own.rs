@@ -5,6 +5,7 @@ use std::borrow::Borrow;
 use hashbrown::HashTable;
 
 use super::shard::{Change, Hashed, Kept};
+use crate::clock::Timestamp;
 use crate::limiter::Denied;
 use crate::limiter::rate::{Decided, Instant, Rate, View};
 use crate::quota::Quota;
@@ -94,6 +95,7 @@ impl<K> Own<K> {
         View {
             rate: self.rate,
             full_at: self.full_at,
+            known: Timestamp::ZERO,
             most: Instant::MAX,
         }
     }

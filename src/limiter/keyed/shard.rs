@@ -363,7 +363,7 @@ impl<K> Shard<K> {
     {
         let rate = Rate::new(quota.units()?);
         let change = carry::Change::new(carry_over);
-        let carried = |view: &View| change.full_at(&view.rate, &rate, view.full_at, now);
+        let carried = |view: &View| change.full_at(view, &rate, now);
         self.debts.forget(key.hash, key.key);
         if let Some(own) = self.own.get_mut(key) {
             own.full_at = carried(&own.view());
