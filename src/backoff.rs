@@ -334,6 +334,40 @@ mod tests {
     }
 
     #[test]
+    fn jitter_takes_off_its_part_of_what_is_random() {
+        const SECOND: Duration = Duration::from_secs(1);
+        let random = [0, 1 << 63, u64::MAX];
+        let after =
+            |backoff: &dyn Backoff| random.map(|random| backoff.delay(1, random).as_millis());
+        assert_eq!(after(&FixedBackoff::new(SECOND)), [1_000; 3]);
+        assert_eq!(
+            after(&FixedBackoff::new(SECOND).jitter(40)),
+            [1_000, 800, 600]
+        );
+        assert_eq!(
+            after(&FixedBackoff::new(SECOND).jitter(200)),
+            [1_000, 500, 0]
+        );
+        let fast = FastSlowBackoff::new(SECOND, 1, SECOND).jitter(40);
+        assert_eq!(after(&fast), [1_000, 800, 600]);
+        let exponential = ExponentialBackoff::new(SECOND, SECOND).jitter(40);
+        assert_eq!(after(&exponential), [1_000, 800, 600]);
+    }
+
+    #[test]
+    fn fast_then_slow_and_never_beyond_the_cap() {
+        let [fast, slow, cap] = [1, 9, 5].map(Duration::from_secs);
+        let backoff = FastSlowBackoff::new(fast, 2, slow);
+        let delays = [1, 2, 3, u32::MAX].map(|failures| backoff.delay(failures, 0));
+        assert_eq!(delays, [fast, fast, slow, slow]);
+        let capped = backoff.capped(cap);
+        assert_eq!(
+            [1, 3].map(|failures| capped.delay(failures, 0)),
+            [fast, cap]
+        );
+    }
+
+    #[test]
     fn doubles_from_any_base_up_to_the_maximum() {
         let max = Duration::from_secs(1_000);
         let backoff = ExponentialBackoff::new(Duration::from_nanos(1), max).jitter(0);

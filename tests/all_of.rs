@@ -8,8 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use tollgate::{
-    AllOf, AtomicTokenBucket, Denied, KeyedLimiter, LockedTokenBucket, ManualClock, Quota,
-    RateLimiter, Timestamp,
+    AllOf, AtomicTokenBucket, CarryOver, Clock, Denied, KeyedLimiter, LockedTokenBucket,
+    ManualClock, Quota, RateLimiter, Timestamp,
 };
 
 fn bucket(quota: &str, clock: &ManualClock) -> AtomicTokenBucket<ManualClock> {
@@ -196,4 +196,21 @@ fn opposite_orders_do_not_make_each_other_fail() {
         .into_iter()
         .for_each(|thread| thread.join().unwrap());
     assert_eq!((one.available(), two.available()), (0, 0));
+}
+
+#[test]
+fn a_pause_of_all_pauses_those_that_can_be_and_says_if_one_cannot() {
+    let clock = ManualClock::new();
+    let with = |text: &str| LockedTokenBucket::with_clock(text.parse().unwrap(), clock.clone());
+    let (slow, never) = (with("1/s").unwrap(), with("0/s burst 1").unwrap());
+    let wait = Duration::from_secs(10);
+    let until = clock.now().saturating_add(wait);
+    for members in [[&slow, &never], [&never, &slow]] {
+        let all = AllOf::new(members);
+        assert_eq!(all.pause_until(until), Err(Denied::Exhausted));
+        assert_eq!(slow.try_acquire(1).unwrap_err().retry_after(), Some(wait));
+        slow.set_quota("1/s".parse().unwrap(), CarryOver::Full)
+            .unwrap();
+    }
+    assert_eq!(AllOf::new([&slow]).pause_until(until), Ok(()));
 }

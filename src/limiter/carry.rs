@@ -139,7 +139,8 @@ fn convert_down(amount: u128, old: Units, new: Units) -> u128 {
 }
 
 fn convert(amount: u128, old: Units, new: Units) -> u128 {
-    if amount == 0 || old.per_token == 0 {
+    // Without a limit nothing is owed.
+    if old.per_token == 0 {
         return 0;
     }
     let (from, to) = (u128::from(old.per_token), u128::from(new.per_token));
