@@ -3,7 +3,7 @@
 
 #[allow(dead_code, reason = "the operations are for other tests")]
 #[path = "model/limiter.rs"]
-mod exact;
+mod limiter_model;
 
 #[path = "model/keyed.rs"]
 mod keyed_model;
@@ -12,8 +12,8 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
-use exact::Exact;
 use keyed_model::{CARRIES, Op, QUOTAS};
+use limiter_model::Exact;
 use proptest::prelude::*;
 use tollgate::{
     CarryOver, Denied, KeyedLimiter, ManualClock, OnFull, Quota, RateLimiter, Timestamp,
@@ -104,7 +104,7 @@ proptest! {
             prop_assert!(limiter.len() <= capacity);
         }
         for events in admitted.values() {
-            exact::assert_never_over(quota, events);
+            limiter_model::assert_never_over(quota, events);
         }
     }
 }

@@ -3,6 +3,9 @@
 
 #[path = "../../tests/model/keyed.rs"]
 mod keyed_model;
+#[allow(dead_code, reason = "the operations are for another target")]
+#[path = "../../tests/model/limiter.rs"]
+mod limiter_model;
 #[path = "../ops/keyed.rs"]
 mod ops;
 

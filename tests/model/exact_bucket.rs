@@ -7,10 +7,10 @@ use tollgate::{CarryOver, Denied, Quota};
 
 /// An exact bucket. Amounts are tokens times the period, so that a nanosecond brings the whole
 /// number `tokens`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Exact {
-    tokens: i128,
-    period: i128,
+    pub(crate) tokens: i128,
+    pub(crate) period: i128,
     pub(crate) burst: u64,
     /// What was in the bucket at `last`.
     level: i128,
@@ -38,13 +38,13 @@ impl Exact {
         }
     }
 
-    fn full(&self) -> i128 {
+    pub(crate) fn full(&self) -> i128 {
         i128::from(self.burst) * self.period
     }
 
     /// The level as seen at `now`: below zero, if `now` is so stale that what is there had not
     /// accrued then.
-    fn level_at(&self, now: u64) -> i128 {
+    pub(crate) fn level_at(&self, now: u64) -> i128 {
         let level = self.level + (i128::from(now) - i128::from(self.last)) * self.tokens;
         level.min(self.full())
     }
@@ -88,7 +88,7 @@ impl Exact {
         }
     }
 
-    fn take(&mut self, n: u64, now: u64) {
+    pub(crate) fn take(&mut self, n: u64, now: u64) {
         if n > 0 && self.period > 0 {
             let last = now.max(self.last);
             self.level = self.level_at(last) - i128::from(n) * self.period;
@@ -132,16 +132,23 @@ impl Exact {
         match self.paused.checked_sub(now) {
             None | Some(0) => self.full(),
             Some(_) if self.tokens == 0 => 0,
-            Some(left) => self.period - i128::from(left) * self.tokens,
+            Some(left) => self.one_after(left),
         }
+    }
+
+    /// What is there if there will be one token so many nanoseconds later.
+    pub(crate) fn one_after(&self, nanos: u64) -> i128 {
+        self.period - i128::from(nanos) * self.tokens
     }
 
     /// At no time that is stale, at most a burst, and nothing before a pause ends.
     pub(crate) fn refund(&mut self, n: u64, now: u64) {
         let level = self.level_at(now);
-        let most = level.max(self.held_back(now)).min(self.full());
-        self.level = most.min(level + i128::from(n.min(self.burst)) * self.period);
-        self.last = now;
+        if level < self.full() {
+            let most = level.max(self.held_back(now)).min(self.full());
+            self.level = most.min(level + i128::from(n.min(self.burst)) * self.period);
+            self.last = now;
+        }
         self.version += 1;
     }
 
@@ -150,7 +157,7 @@ impl Exact {
         self.lower(i128::from(n) * self.period, now);
     }
 
-    fn lower(&mut self, most: i128, now: u64) {
+    pub(crate) fn lower(&mut self, most: i128, now: u64) {
         if self.level_at(now) > most {
             self.level = most;
             self.last = now;
@@ -218,6 +225,6 @@ impl Exact {
     }
 }
 
-pub(super) fn gcd(a: u64, b: u64) -> u64 {
+pub(crate) fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }

@@ -10,7 +10,7 @@ use tollgate::{
     CarryOver, Denied, KeyedLimiter, ManualClock, OnFull, Quota, RateLimiter, Timestamp,
 };
 
-const SECOND: i128 = 1_000_000_000;
+use super::limiter_model::{Exact, gcd};
 
 /// Tokens a second, and bursts.
 pub(crate) const QUOTAS: [(u64, u64); 8] = [
@@ -82,119 +82,11 @@ pub(crate) enum Op {
     },
 }
 
-/// A level in tokens times a second, as seen at an instant.
-#[derive(Clone, Copy, Debug)]
-struct Bucket {
-    rate: u64,
-    burst: u64,
-    level: i128,
-    at: u64,
-}
-
-impl Bucket {
-    fn full((rate, burst): (u64, u64)) -> Self {
-        Self {
-            rate,
-            burst,
-            level: i128::from(burst) * SECOND,
-            at: 0,
-        }
-    }
-
-    fn depth(&self) -> i128 {
-        i128::from(self.burst) * SECOND
-    }
-
-    fn level_at(&self, now: u64) -> i128 {
-        let gained = (i128::from(now) - i128::from(self.at)) * i128::from(self.rate);
-        (self.level + gained).min(self.depth())
-    }
-
-    /// What it would answer; nothing is taken.
-    fn ask(&self, n: u64, now: u64) -> Result<(), Denied> {
-        let short = i128::from(n) * SECOND - self.level_at(now);
-        if n == 0 || n <= self.burst && short <= 0 {
-            return Ok(());
-        }
-        Err(match (n <= self.burst, i128::from(self.rate)) {
-            (false, _) => exceeds_burst(self.burst),
-            (true, 0) => Denied::Exhausted,
-            (true, rate) => Denied::NotYet {
-                retry_after: nanos((short + rate - 1) / rate),
-            },
-        })
-    }
-
-    fn take(&mut self, n: u64, now: u64) {
-        if n > 0 {
-            let at = now.max(self.at);
-            (self.level, self.at) = (self.level_at(at) - i128::from(n) * SECOND, at);
-        }
-    }
-
-    fn refund(&mut self, n: u64, now: u64) {
-        let level = self.level_at(now);
-        if level < self.depth() {
-            let back = i128::from(n.min(self.burst)) * SECOND;
-            (self.level, self.at) = ((level + back).min(self.depth()), now);
-        }
-    }
-
-    /// Lets no more than this be there.
-    fn lower(&mut self, to: i128, now: u64) {
-        if to < self.level_at(now) {
-            (self.level, self.at) = (to, now);
-        }
-    }
-
-    /// What must be there for the first token to come after so long.
-    fn before_pause(&self, nanos: u64) -> i128 {
-        SECOND - i128::from(nanos) * i128::from(self.rate)
-    }
-
-    /// Whether a word can be too short for a pause of so long.
-    fn is_far(&self, nanos: u64) -> bool {
-        let per_nano = self.rate / gcd(self.rate, 1_000_000_000);
-        u128::from(nanos) * u128::from(per_nano) > 1 << 54
-    }
-
-    /// Another quota. What the new one cannot tell apart is rounded to less.
-    fn change(&mut self, quota: (u64, u64), carry: CarryOver, now: u64) {
-        let (before, level) = (self.depth(), self.level_at(now));
-        let mut next = Self {
-            at: now,
-            ..Self::full(quota)
-        };
-        let grain = i128::from(gcd(quota.0, 1_000_000_000));
-        let down = |amount: i128| amount.div_euclid(grain) * grain;
-        let debt = down(level.min(0));
-        let kept = match carry {
-            CarryOver::Fraction => {
-                let missing = (before - level).min(before) * next.depth();
-                next.depth() + down((-missing).div_euclid(before))
-            }
-            CarryOver::Empty => 0,
-            CarryOver::Full => next.depth() - debt,
-            _ => down(level.max(0)).min(next.depth()),
-        };
-        next.level = kept + debt;
-        *self = next;
-    }
-}
-
-fn gcd(a: u64, b: u64) -> u64 {
-    if b == 0 { a } else { gcd(b, a % b) }
-}
-
-fn nanos(nanos: i128) -> Duration {
-    Duration::from_nanos(u64::try_from(nanos).expect("a wait of years"))
-}
-
-/// The errors are non-exhaustive, so it is made by asking for it.
-fn exceeds_burst(burst: u64) -> Denied {
-    let limiter: KeyedLimiter<u8> = KeyedLimiter::new(quota((0, burst)), 1).expect("small");
-    let denied = limiter.key(&0).try_acquire(burst + 1);
-    denied.expect_err("more than the burst")
+/// Whether a word can be too short for a pause of so long.
+fn is_far(bucket: &Exact, nanos: u64) -> bool {
+    let tokens = bucket.tokens as u64;
+    let per_nano = tokens / gcd(tokens, bucket.period as u64);
+    u128::from(nanos) * u128::from(per_nano) > 1 << 54
 }
 
 fn quota((rate, burst): (u64, u64)) -> Quota {
@@ -202,10 +94,14 @@ fn quota((rate, burst): (u64, u64)) -> Quota {
     quota.expect("within the bounds")
 }
 
+fn change(bucket: &mut Exact, quota: Quota, carry: CarryOver, now: u64) {
+    *bucket = bucket.set_quota(quota, carry, now).expect("small numbers");
+}
+
 /// A key in the map.
 #[derive(Clone, Copy, Debug)]
 struct Known {
-    bucket: Bucket,
+    bucket: Exact,
     own: bool,
     /// Whether the limiter may have less than the map: it judged a stale time by a bucket that had
     /// given up its place, or to which something had come back.
@@ -213,9 +109,9 @@ struct Known {
 }
 
 impl Known {
-    fn full(quota: (u64, u64)) -> Self {
+    fn full(quota: Quota) -> Self {
         Self {
-            bucket: Bucket::full(quota),
+            bucket: Exact::new(quota),
             own: false,
             doubtful: false,
         }
@@ -225,7 +121,7 @@ impl Known {
 struct Map {
     keys: HashMap<u8, Known>,
     /// What a key that was never seen has.
-    fresh: Bucket,
+    fresh: Exact,
     shared: Known,
 }
 
@@ -263,14 +159,14 @@ struct Run {
 pub(crate) fn run(capacity: usize, on_full: OnFull, first: usize, ops: &[Op]) {
     // So few that one sweep looks at all places.
     assert!((1..=14).contains(&capacity));
-    let (clock, first) = (ManualClock::new(), QUOTAS[first]);
-    let builder = KeyedLimiter::builder(quota(first), capacity).on_full(on_full);
+    let (clock, first) = (ManualClock::new(), quota(QUOTAS[first]));
+    let builder = KeyedLimiter::builder(first, capacity).on_full(on_full);
     let mut run = Run {
         limiter: builder.clock(clock.clone()).build().expect("quotas fit"),
         clock,
         map: Map {
             keys: HashMap::new(),
-            fresh: Bucket::full(first),
+            fresh: Exact::new(first),
             shared: Known::full(first),
         },
         now: 0,
@@ -317,8 +213,8 @@ impl Run {
             }
             Op::Available { key } => {
                 let known = self.map.known(key);
-                let there = known.bucket.level_at(now).max(0) / SECOND;
-                let got = i128::from(limiter.key(&key).available());
+                let there = known.bucket.available(now);
+                let got = limiter.key(&key).available();
                 assert!(
                     got == there || known.doubtful && got < there,
                     "{op:?}: {got}, not {there} of {known:?}"
@@ -332,7 +228,7 @@ impl Run {
                 };
                 // A key like any other may have given up its place, and nothing comes back to it.
                 let level = known.bucket.level_at(now);
-                known.doubtful |= !known.own && level == fresh && level < known.bucket.depth();
+                known.doubtful |= !known.own && level == fresh && level < known.bucket.full();
                 known.bucket.refund(n, now);
             }
             Op::Tighten { key, keep } => {
@@ -343,7 +239,7 @@ impl Run {
                         limiter.key(&key).sync_remaining(keep);
                         Ok(())
                     },
-                    |bucket| Ok(i128::from(keep.min(bucket.burst)) * SECOND),
+                    |bucket| Ok(i128::from(keep.min(bucket.burst)) * bucket.period),
                 );
             }
             Op::Pause { key, nanos } => {
@@ -352,10 +248,10 @@ impl Run {
                     op,
                     key,
                     |limiter| limiter.key(&key).pause_until(until),
-                    |bucket| match bucket.rate {
+                    |bucket| match bucket.tokens {
                         _ if nanos == 0 => Ok(i128::MAX),
                         0 => Err(Denied::Exhausted),
-                        _ => Ok(bucket.before_pause(nanos)),
+                        _ => Ok(bucket.one_after(nanos)),
                     },
                 );
             }
@@ -363,23 +259,23 @@ impl Run {
                 quota: index,
                 carry,
             } => {
-                let (next, carry) = (QUOTAS[index], CARRIES[carry]);
-                limiter.set_quota(quota(next), carry).expect("quotas fit");
+                let (next, carry) = (quota(QUOTAS[index]), CARRIES[carry]);
+                limiter.set_quota(next, carry).expect("quotas fit");
                 let keys = self.map.keys.values_mut().filter(|known| !known.own);
                 let keys = keys.map(|known| &mut known.bucket);
                 keys.chain([&mut self.map.fresh, &mut self.map.shared.bucket])
-                    .for_each(|bucket| bucket.change(next, carry, now));
+                    .for_each(|bucket| change(bucket, next, carry, now));
             }
             Op::SetOwn {
                 key,
                 quota: index,
                 carry,
             } => {
-                let (next, carry) = (QUOTAS[index], CARRIES[carry]);
-                let set = limiter.set_quota_for(&key, quota(next), carry);
+                let (next, carry) = (quota(QUOTAS[index]), CARRIES[carry]);
+                let set = limiter.set_quota_for(&key, next, carry);
                 set.expect("quotas fit");
                 let mut known = self.map.known(key);
-                known.bucket.change(next, carry, now);
+                change(&mut known.bucket, next, carry, now);
                 known.own = true;
                 self.map.keys.insert(key, known);
             }
@@ -400,7 +296,7 @@ impl Run {
         op: Op,
         key: u8,
         ask: impl FnOnce(&KeyedLimiter<u8, std::hash::RandomState, ManualClock>) -> Result<(), Denied>,
-        to: impl Fn(&Bucket) -> Result<i128, Denied>,
+        to: impl Fn(&Exact) -> Result<i128, Denied>,
     ) {
         let overflowed = self.limiter.stats().overflowed;
         let got = ask(&self.limiter);
@@ -418,7 +314,7 @@ impl Run {
         match (got, to(&judged.bucket)) {
             (Err(Denied::TooLong { retry_after }), _) => {
                 let nanos = u64::try_from(retry_after.as_nanos()).expect("some seconds");
-                assert!(judged.bucket.is_far(nanos), "{op:?}");
+                assert!(is_far(&judged.bucket, nanos), "{op:?}");
             }
             (Ok(()), Ok(to)) => {
                 judged.bucket.lower(to, self.now);

@@ -11,8 +11,7 @@ use tollgate::{
 
 mod exact_bucket;
 
-pub(crate) use exact_bucket::Exact;
-use exact_bucket::gcd;
+pub(crate) use exact_bucket::{Exact, gcd};
 
 /// As text: the slowest, the fastest, those that do not divide a second, and two without a rate.
 pub(crate) const RATES: [&str; 14] = [
