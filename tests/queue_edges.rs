@@ -249,3 +249,18 @@ fn a_drain_that_ends_early_is_not_complete() {
     work.done();
     assert!(queue.drain(Duration::ZERO).wait().complete());
 }
+
+#[test]
+fn a_worker_that_wants_its_key_when_it_is_due_anyway_does_not_hurry_it() {
+    let (builder, clock) = builder(8);
+    let queue = builder.debounce(millis(5), millis(8)).build().unwrap();
+    queue.try_add(1).unwrap();
+    clock.advance(millis(5));
+    let work = queue.try_get().unwrap();
+    queue.try_add(1).unwrap();
+    work.requeue_after(millis(5));
+    clock.advance(millis(4));
+    queue.try_add(1).unwrap();
+    // Quiet for 5 ms more, but no later than 8 ms after the first of these adds.
+    assert_eq!(queue.snapshot()[0].due_in, Some(millis(4)));
+}
