@@ -214,3 +214,16 @@ fn a_pause_of_all_pauses_those_that_can_be_and_says_if_one_cannot() {
     }
     assert_eq!(AllOf::new([&slow]).pause_until(until), Ok(()));
 }
+
+#[test]
+fn there_is_as_much_as_in_the_member_with_the_least() {
+    let clock = ManualClock::new();
+    let (fast, slow) = (bucket("9/s burst 5", &clock), bucket("1/s burst 3", &clock));
+    let all = AllOf::new((&fast, &slow));
+    assert_eq!(all.available(), 3);
+    all.try_acquire(3).unwrap();
+    assert_eq!(all.available(), 0);
+    clock.advance(Duration::from_secs(2));
+    assert_eq!(all.available(), 2);
+    assert_eq!(all.available_at(Timestamp::from_nanos(1_000_000_000)), 1);
+}

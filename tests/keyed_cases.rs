@@ -254,3 +254,13 @@ fn an_error_says_what_is_wrong() {
     let error = KeyedLimiter::<u64>::new(quota("1/h"), 0).unwrap_err();
     assert!(error.to_string().contains("capacity"), "{error}");
 }
+
+#[test]
+fn a_quota_of_its_own_is_for_that_key_only() {
+    let limiter = limiter("1/h burst 2", 8);
+    let key = limiter.key(&1);
+    key.set_quota(quota("1/h burst 9"), CarryOver::Full)
+        .unwrap();
+    assert_eq!((key.quota(), key.available()), (quota("1/h burst 9"), 9));
+    assert_eq!(limiter.key(&2).available(), 2);
+}

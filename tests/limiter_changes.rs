@@ -174,6 +174,9 @@ fn nothing_that_comes_back_ends_a_pause() {
     locked.pause_until(secs(30)).unwrap();
     drop(leases);
     assert_eq!((bucket.available(), locked.available()), (0, 0));
+    drop((bucket.lease(50).unwrap(), locked.lease(99).unwrap()));
+    clock.set(Timestamp::from_nanos(secs(30).as_nanos() - 1));
+    assert_eq!((bucket.available(), locked.available()), (0, 0));
     clock.set(secs(30));
     assert!(bucket.try_acquire(1).is_ok() && locked.try_acquire(1).is_ok());
 }

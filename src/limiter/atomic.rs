@@ -312,13 +312,10 @@ impl<C: Clock> AtomicTokenBucket<C> {
     /// Changes the burst to what `burst` makes of it, for a lease that comes or goes.
     fn resize<E>(&self, burst: impl FnOnce(Units) -> Result<u64, E>) -> Result<(), E> {
         let slow = &mut *self.slow.lock();
-        let change = Change {
-            paused: slow.paused,
-            ..Change::new(CarryOver::Tokens)
-        };
         let mut carved = 0;
         self.cell.configure(
-            change,
+            // Tokens neither come nor go, so a pause stays what it is.
+            Change::new(CarryOver::Tokens),
             || self.clock.now().as_nanos(),
             |scale| {
                 let resized = scale.with_burst(burst(scale.units)?);

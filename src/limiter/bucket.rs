@@ -155,10 +155,8 @@ impl Bucket {
             burst,
             ..self.rate.units
         });
-        let change = Change {
-            paused: self.paused,
-            ..Change::new(CarryOver::Tokens)
-        };
+        // Tokens neither come nor go, so a pause stays what it is.
+        let change = Change::new(CarryOver::Tokens);
         let carved = self.rate.depth.cast_signed() - rate.depth.cast_signed();
         self.change(&change, rate, now);
         self.ledger.carve(carved);
