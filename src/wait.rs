@@ -259,9 +259,10 @@ impl<S: Step, C: Timer> Future for Wait<'_, S, C> {
     }
 }
 
-impl<S, C: Timer> fmt::Debug for Wait<'_, S, C> {
+impl<S: fmt::Debug, C: Timer> fmt::Debug for Wait<'_, S, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Wait")
+            .field("step", &self.step)
             .field("until", &self.sleep.as_ref().map(|(at, _)| at))
             .finish_non_exhaustive()
     }

@@ -263,6 +263,39 @@ fn debt_is_refused_from_three_quarters_of_a_word_on() {
 }
 
 #[test]
+fn a_word_is_used_to_its_last_unit() {
+    const LAST: u64 = (1 << 56) - 1;
+    // A token is a nanosecond is a unit, and a burst is a quarter of the word.
+    let largest = quota("1000000000/s").burst(1 << 54).unwrap();
+    let with = |quota| AtomicTokenBucket::with_clock(quota, ManualClock::new()).unwrap();
+    let bucket = with(largest);
+    let reserve = |n| bucket.reserve(n, Duration::MAX).map(drop);
+    for _ in 0..3 {
+        assert_eq!(reserve(1 << 54), Ok(()));
+    }
+    assert!(matches!(reserve(1 << 54), Err(Denied::TooLong { .. })));
+    assert_eq!(reserve((1 << 54) - 1), Ok(()));
+    assert!(matches!(reserve(1), Err(Denied::TooLong { .. })));
+
+    let bucket = with(quota("1/s burst 1"));
+    assert_eq!(bucket.pause_until(Timestamp::from_nanos(LAST)), Ok(()));
+    let beyond = bucket.pause_until(Timestamp::from_nanos(LAST + 1));
+    assert!(matches!(beyond, Err(Denied::TooLong { .. })), "{beyond:?}");
+
+    // What may be missing after a change of the quota is three quarters of it.
+    for (missing, fits) in [(LAST - LAST / 4, true), (LAST - LAST / 4 + 1, false)] {
+        let bucket = with(largest);
+        for _ in 0..3 {
+            bucket.reserve(1 << 54, Duration::MAX).map(drop).unwrap();
+        }
+        let rest = missing - 3 * (1 << 54);
+        bucket.reserve(rest, Duration::MAX).map(drop).unwrap();
+        let changed = bucket.set_quota(largest, CarryOver::Tokens);
+        assert_eq!(changed.is_ok(), fits, "{missing}: {changed:?}");
+    }
+}
+
+#[test]
 fn a_quota_is_in_force_from_the_instant_it_was_given_on() {
     let (buckets, _) = buckets("1/s burst 100");
     for bucket in buckets {

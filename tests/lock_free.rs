@@ -8,7 +8,10 @@ use std::thread;
 use std::time::Duration;
 
 use allocation_counter::measure;
-use tollgate::{AtomicTokenBucket, CarryOver, Clock, ManualClock, Quota, RateLimiter, Timestamp};
+use tollgate::{
+    AtomicTokenBucket, CarryOver, Clock, LockedTokenBucket, ManualClock, Quota, RateLimiter,
+    Timestamp,
+};
 
 #[test]
 fn neither_a_take_nor_a_denial_allocates() {
@@ -46,6 +49,21 @@ fn neither_a_take_nor_a_denial_allocates() {
         measure(|| drop(std::hint::black_box(Box::new(admitted)))).count_total,
         1
     );
+}
+
+#[test]
+fn reservations_that_were_used_take_no_memory() {
+    let quota = Quota::per_second(1_000_000_000).unwrap();
+    let atomic = AtomicTokenBucket::new(quota).unwrap();
+    let locked = LockedTokenBucket::new(quota).unwrap();
+    for bucket in [&atomic as &dyn RateLimiter, &locked] {
+        let used = measure(|| {
+            for _ in 0..10_000 {
+                drop(bucket.reserve(1, Duration::MAX).unwrap());
+            }
+        });
+        assert!(used.bytes_max < 10_000, "{used:?} by {bucket:?}");
+    }
 }
 
 /// A clock that a thread can be made to stop at.

@@ -55,7 +55,7 @@ fn explained(exact: &Exact, threads: &[Answers], probe: u64, there: u64) -> bool
         };
         let mut threads = threads.to_vec();
         threads[i] = rest.to_vec();
-        let mut after = exact.clone();
+        let mut after = *exact;
         let same = after.try_acquire(*n, instants[0]).is_ok() == *admitted;
         let before_a_base = instants.len() > 1;
         same && explained(&after, &threads, probe, there)

@@ -355,7 +355,6 @@ impl<C: Timer + Send + Sync> LockedTokenBucket<C> {
 /// assert_eq!(bucket.available(), 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug)]
 pub struct LockedAcquire<'a, C: Clock + Send + Sync> {
     bucket: &'a LockedTokenBucket<C>,
     n: u64,
@@ -430,6 +429,15 @@ impl<C: Clock + Send + Sync> Drop for LockedAcquire<'_, C> {
             left
         });
         drop(left);
+    }
+}
+
+impl<C: Clock + Send + Sync> fmt::Debug for LockedAcquire<'_, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockedAcquire")
+            .field("n", &self.n)
+            .field("in_line", &self.place.is_some())
+            .finish_non_exhaustive()
     }
 }
 
