@@ -294,7 +294,7 @@ impl<C: Clock> AtomicTokenBucket<C> {
         let (at, rate) = (now(), Rate::new(units));
         let missing = self.cell.peek(|view| {
             let full_at = change.full_at(view, &rate, at);
-            full_at - rate.at(at.max(view.known))
+            full_at - rate.at(view.since(at))
         });
         if missing > MISSING_MAX.into() {
             return Err(QuotaError::DebtBeyondWord);

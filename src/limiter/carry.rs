@@ -104,7 +104,7 @@ impl Change {
 
     /// When a bucket is full by the rate `new`, in force from `now` on.
     pub(super) fn full_at(&self, bucket: &View, new: &Rate, now: Timestamp) -> Instant {
-        let (old, since) = (&bucket.rate, now.max(bucket.known));
+        let (old, since) = (&bucket.rate, bucket.since(now));
         let missing = bucket.full_at.saturating_sub(old.at(since));
         let missing = self.missing(old.units, new.units, missing);
         let carried = new.at(since).saturating_add(missing);

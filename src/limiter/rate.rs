@@ -27,8 +27,7 @@ pub(super) type Decided<T> = Result<(Instant, T), Denied>;
 pub(super) struct View {
     pub(super) rate: Rate,
     pub(super) full_at: Instant,
-    /// Of who has taken since then nothing is known: where tokens come back, or the quota changes, an
-    /// earlier time counts as this one.
+    /// Of who has taken since then nothing is known.
     pub(super) known: Timestamp,
     /// The latest instant that can be kept.
     pub(super) most: Instant,
@@ -114,6 +113,12 @@ fn in_time(wait: u64, now: Timestamp) -> Option<Duration> {
 }
 
 impl View {
+    /// What `now` counts as where tokens come back, or the quota changes: no time before that from
+    /// which on nothing is known.
+    pub(super) fn since(&self, now: Timestamp) -> Timestamp {
+        now.max(self.known)
+    }
+
     /// Takes `n` tokens if `floor` remain.
     ///
     /// A `now` before the last take counts from when the bucket is full, which is what keeps a
@@ -187,14 +192,14 @@ impl View {
     ) -> Option<(Instant, Refund)> {
         let first = self.rate.first_after(paused, now);
         let most = Most::of(self.rate.depth, self.full_at, first);
-        let at = self.rate.at(now.max(self.known));
+        let at = self.rate.at(self.since(now));
         let refund = ledger.plan(id, self.full_at, at, most)?;
         Some((self.full_at.saturating_sub(refund.back), refund))
     }
 
     /// Returns `n` tokens, never above the burst, nor before a pause ends: what came back, in units.
     pub(super) fn refund(&self, n: u64, paused: Timestamp, now: Timestamp) -> (Instant, u128) {
-        let at = self.rate.at(now.max(self.known));
+        let at = self.rate.at(self.since(now));
         let least = at.max(self.rate.first_after(paused, now));
         let back = self.rate.cost(n.min(self.rate.units.burst));
         let back = back.min(self.full_at.saturating_sub(least));
