@@ -106,6 +106,8 @@ fn one_thread(c: &mut Criterion) {
     let atomic = AtomicTokenBucket::new(generous()).unwrap();
     let locked = LockedTokenBucket::new(generous()).unwrap();
     let spent_atomic = spent(AtomicTokenBucket::new(stingy()).unwrap());
+    let pair = stingy().burst(2).unwrap();
+    let spent_pair = spent(AtomicTokenBucket::new(pair).unwrap());
     let spent_locked = spent(LockedTokenBucket::new(stingy()).unwrap());
 
     group.bench_function("atomic: admit", |b| {
@@ -116,6 +118,10 @@ fn one_thread(c: &mut Criterion) {
     });
     group.bench_function("atomic: deny, and its wait", |b| {
         b.iter(|| wait_of(black_box(&spent_atomic)))
+    });
+    // Such a denial is not kept.
+    group.bench_function("atomic: deny two", |b| {
+        b.iter(|| black_box(&spent_pair).try_acquire(2).is_ok())
     });
     group.bench_function("atomic: admit at a given time", |b| {
         b.iter_custom(|n| {

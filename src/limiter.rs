@@ -25,6 +25,7 @@ mod line;
 mod locked;
 mod rate;
 mod reservation;
+mod standing_denial;
 mod word;
 
 use std::fmt;
@@ -53,7 +54,7 @@ use crate::quota::{Quota, QuotaError};
 /// - Never under: while the bucket is not full, tokens accrue exactly, however often it is asked.
 /// - Honest wait: denied with `retry_after` w at `now` means denied until 1 ns before `now + w` and
 ///   admitted then, if nobody else took.
-/// - A denial writes nothing. Zero tokens always pass.
+/// - A denial changes nothing. Zero tokens always pass.
 /// - A `now` older than what the bucket has seen is legal, at any skew, and no take mints a token by
 ///   it. Giving back and changing the quota are promises about the past, for which an
 ///   [`AtomicTokenBucket`] has to believe the time that it is given: see
@@ -107,7 +108,7 @@ pub trait RateLimiter: Internal + fmt::Debug + Send + Sync {
     /// Takes `n` tokens now, or none.
     ///
     /// # Errors
-    /// [`Denied`]; nothing was written.
+    /// [`Denied`]; nothing was taken.
     ///
     /// ```
     /// use tollgate::{AtomicTokenBucket, Denied, Quota, RateLimiter};
@@ -125,7 +126,7 @@ pub trait RateLimiter: Internal + fmt::Debug + Send + Sync {
     /// As [`try_acquire`](Self::try_acquire), at the caller's time.
     ///
     /// # Errors
-    /// [`Denied`]; nothing was written.
+    /// [`Denied`]; nothing was taken.
     ///
     /// ```
     /// use std::time::Duration;
@@ -147,7 +148,7 @@ pub trait RateLimiter: Internal + fmt::Debug + Send + Sync {
     /// high.
     ///
     /// # Errors
-    /// [`Denied`]; nothing was written. If `n` and `floor` together are more than the burst:
+    /// [`Denied`]; nothing was taken. If `n` and `floor` together are more than the burst:
     /// [`Denied::ExceedsBurst`].
     ///
     /// ```

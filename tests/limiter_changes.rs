@@ -65,6 +65,25 @@ fn what_takers_go_by_is_not_that_of_256_changes_ago() {
     }
 }
 
+#[test]
+fn a_denial_that_was_kept_is_not_that_of_256_changes_ago() {
+    for changes in 250..260 {
+        let (buckets, _) = buckets("1/d burst 1");
+        for bucket in buckets {
+            assert!(bucket.try_acquire(1).is_ok());
+            assert!(bucket.try_acquire(1).is_err());
+            for _ in 0..changes {
+                let faster = quota("1/s burst 100000");
+                bucket.set_quota(faster, CarryOver::Full).unwrap();
+            }
+            // A day is missing, as it was then.
+            assert!(bucket.try_acquire(86_400).is_ok());
+            let admitted = bucket.try_acquire(1);
+            assert!(admitted.is_ok(), "{changes} changes of {bucket:?}");
+        }
+    }
+}
+
 type Service = Box<dyn FnOnce() + Send>;
 
 /// A clock at which somebody else is served between its reading and its reader.

@@ -26,7 +26,7 @@ use crate::wait::Wait;
 /// It is not a [`RateLimiter`] itself: it has no quota, and could not change one.
 ///
 /// # Atomicity
-/// First every member is asked, so a denial writes nothing, and its `retry_after` is that of the
+/// First every member is asked, so a denial changes nothing, and its `retry_after` is that of the
 /// last member to be ready: if nobody else takes, it is denied until then and admitted then. Those
 /// who take from several limiters go through the gates of all of them, one at a time, in an order
 /// that does not depend on the order of the members; so among themselves their decisions are

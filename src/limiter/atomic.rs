@@ -33,7 +33,8 @@ use crate::wait::Wait;
 /// # Contention
 /// A taker whom another has beaten to the word tries again at once, and pauses for some hundred
 /// nanoseconds when it is done, so that others are not held up in turn. A
-/// [`lease`](RateLimiter::lease) keeps away from the word altogether.
+/// [`lease`](RateLimiter::lease) keeps away from the word altogether. Whoever is denied one token for
+/// some microseconds leaves a note of it, by which others are denied meanwhile: they only read.
 ///
 /// # Memory ordering
 /// Taking a token synchronises with nothing: do not use it to publish data. A thread whose time is
@@ -170,9 +171,8 @@ impl<C: Clock + Send + Sync> RateLimiter for AtomicTokenBucket<C> {
         if n == 0 {
             return Ok(());
         }
-        match self.cell.take(n, floor, now.as_nanos()) {
-            Some(Ok(())) => Ok(()),
-            Some(Err(refused)) => Err(refused.denied(now)),
+        match self.cell.take(n, floor, now) {
+            Some(taken) => taken,
             None => self.take_by_word(n, floor, now),
         }
     }

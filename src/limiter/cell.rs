@@ -6,17 +6,29 @@
 //! it was read before, its compare-and-swap fails, or, for a denial, `is_in_force` does. Whoever
 //! needs the next generation does what is left to do, so nobody waits for anybody.
 
+use std::time::Duration;
+
 use crossbeam_utils::CachePadded;
 
+use super::Denied;
 use super::carry::Change;
 use super::generations::Generations;
 use super::rate::{Instant, View};
 use super::word::{Anchor, Base, CONFIGS, Scale, TooEarly, Word};
+use crate::clock::Timestamp;
 use crate::sync::{AtomicU64, Ordering, fence, pause};
 
 /// Pauses of a taker who has met others, once it has what it came for: some hundred nanoseconds, in
 /// which they go on in their own caches. Nobody is waited for.
 const PAUSES: u32 = 32;
+
+/// A denial for at least so many nanoseconds is kept. To do so takes some forty, a hundredth of the
+/// time for which it serves. In models it is ten days, so that most of them end.
+const LONG: u64 = if cfg!(tollgate_loom) {
+    864_000_000_000_000
+} else {
+    4_000
+};
 
 #[derive(Debug)]
 pub(super) struct WordCell {
@@ -61,13 +73,36 @@ impl WordCell {
 
     /// Takes `n` tokens at `now` if `floor` remain: the hot path, to be inlined. `None`: nothing
     /// was decided, and [`update`](Self::update) is to be asked.
-    #[inline]
-    pub(super) fn take(&self, n: u64, floor: u64, now: u64) -> Option<Result<(), TooEarly>> {
-        match self.try_take(n, floor, now)? {
-            Ok(true) => Some(Ok(())),
-            Ok(false) => self.take_among_others(n, floor, now),
-            Err(early) => Some(Err(early)),
+    #[expect(clippy::inline_always, reason = "a call would cost a third of it")]
+    #[inline(always)]
+    pub(super) fn take(&self, n: u64, floor: u64, at: Timestamp) -> Option<Result<(), Denied>> {
+        let now = at.as_nanos();
+        // Of one token, which nearly all ask for, it may be known already.
+        let one = n == 1 && floor == 0;
+        if one && let Some(wait) = self.generations.denial.wait(now, || self.load()) {
+            return Some(Err(Denied::after(Some(Duration::from_nanos(wait)))));
         }
+        let taken = match self.try_take(n, floor, now)? {
+            Ok(true) => Ok(()),
+            Ok(false) => self.take_among_others(n, floor, now)?,
+            Err(early) => Err(early),
+        };
+        Some(taken.map_err(|early| {
+            if one && early.is_at_least(LONG) {
+                self.keep_denial(at);
+            }
+            early.denied(at)
+        }))
+    }
+
+    /// Keeps until when there is no token.
+    #[cold]
+    fn keep_denial(&self, now: Timestamp) {
+        self.generations.denial.keep(|| {
+            let (word, taken) = self.look(|seen| (seen.word.pack(), seen.view.take(1, 0, now)));
+            let wait = taken.err()?.retry_after()?;
+            Some((word, now.saturating_add(wait).as_nanos()))
+        });
     }
 
     /// As [`take`](Self::take), for who has met others: tries at once again, since to fail has
@@ -145,10 +180,14 @@ impl WordCell {
 
     /// What `read` makes of the bucket, at any time, however far from the base. Writes nothing.
     pub(super) fn peek<T>(&self, read: impl Fn(&View) -> T) -> T {
+        self.look(|seen| read(&seen.view))
+    }
+
+    fn look<T>(&self, read: impl Fn(&Seen) -> T) -> T {
         loop {
             let (word, anchor) = self.in_force();
             let seen = Seen::new(word, anchor.base, &self.generations.scale(anchor));
-            let output = read(&seen.view);
+            let output = read(&seen);
             if self.is_in_force(word) {
                 return output;
             }
@@ -243,6 +282,8 @@ impl WordCell {
         loop {
             let (word, anchor) = self.in_force_as_hinted();
             if anchor.config == config {
+                // In 256 generations the same word says something else, by another configuration.
+                self.generations.denial.forget();
                 return Ok(());
             }
             // Read after the word, which is replaced only if it is still the same: so whoever has

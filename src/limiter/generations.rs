@@ -9,6 +9,7 @@
 //! in force finds that out by the word.
 
 use super::carry::{CarryOver, Change};
+use super::standing_denial::StandingDenial;
 use super::word::{Anchor, Base, CONFIGS, Pace, Scale, Words};
 use crate::clock::Timestamp;
 use crate::quota::Units;
@@ -28,6 +29,9 @@ pub(super) struct Generations {
     hint: AtomicU64,
     anchors: [AtomicU64; SLOTS as usize],
     configs: [Config; CONFIGS as usize],
+    /// Of this configuration. When the base has moved so often that its word comes again, its instant
+    /// has long passed.
+    pub(super) denial: StandingDenial,
     /// Held by who changes the configuration.
     pub(super) writer: Mutex<()>,
 }
@@ -159,6 +163,7 @@ impl Generations {
             hint: AtomicU64::new(anchors[0]),
             anchors: anchors.map(AtomicU64::new),
             configs,
+            denial: StandingDenial::new(),
             writer: Mutex::new(()),
         }
     }

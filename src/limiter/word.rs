@@ -302,6 +302,12 @@ pub(super) struct TooEarly {
 }
 
 impl TooEarly {
+    /// Whether it is at least so many nanoseconds before they can, and they ever can.
+    #[inline]
+    pub(super) const fn is_at_least(self, nanos: u64) -> bool {
+        self.per_nano > 0 && self.short >= nanos * self.per_nano
+    }
+
     #[inline]
     pub(super) fn denied(self, now: Timestamp) -> Denied {
         Denied::after(wait_for(self.short, self.per_nano, now))
