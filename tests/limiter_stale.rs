@@ -107,6 +107,14 @@ fn who_takes_nothing_leaves_no_time_behind() {
 }
 
 #[test]
+fn who_asks_for_nothing_leaves_no_base_behind() {
+    for bucket in buckets("999983/s burst 5") {
+        assert!(bucket.try_acquire_at(0, Timestamp::MAX).is_ok());
+        assert!(bucket.try_acquire_at(5, secs(0)).is_ok(), "{bucket:?}");
+    }
+}
+
+#[test]
 fn a_taker_from_after_a_pause_does_not_end_it_for_others() {
     for bucket in buckets("1/s burst 1000") {
         bucket.pause_until_at(secs(100), secs(50)).unwrap();

@@ -150,6 +150,10 @@ impl<C> AtomicTokenBucket<C> {
     /// Takes `n` tokens if `floor` remain, where the hot path does not serve.
     #[cold]
     fn take_by_word(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
+        if n == 0 {
+            // Not even the base moves.
+            return Ok(());
+        }
         self.cell
             .update(now.as_nanos(), |view| view.take(n, floor, now))
     }
@@ -168,9 +172,6 @@ impl<C: Clock + Send + Sync> RateLimiter for AtomicTokenBucket<C> {
     #[expect(clippy::inline_always, reason = "a call would cost a third of it")]
     #[inline(always)]
     fn try_acquire_above_at(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-        if n == 0 {
-            return Ok(());
-        }
         match self.cell.take(n, floor, now) {
             Some(taken) => taken,
             None => self.take_by_word(n, floor, now),

@@ -43,7 +43,7 @@ pub trait Shared: Sync {
 }
 
 impl<S: Shared> Handle for &S {
-    #[inline]
+    #[inline(always)]
     fn try_acquire(&mut self, n: u32) -> bool {
         S::try_acquire(self, n)
     }

@@ -27,7 +27,7 @@ pub struct ClockReadAndCas(Tsc, Cas);
 pub struct ClockReadAndLock(Tsc, CachePadded<Mutex<u64>>);
 
 impl Shared for Cas {
-    #[inline]
+    #[inline(always)]
     fn try_acquire(&self, n: u32) -> bool {
         let mut seen = self.0.load(Ordering::Relaxed);
         while let Err(actual) = self.0.compare_exchange_weak(
@@ -43,7 +43,7 @@ impl Shared for Cas {
 }
 
 impl Shared for ClockRead {
-    #[inline]
+    #[inline(always)]
     fn try_acquire(&self, _n: u32) -> bool {
         black_box(self.0.nanos());
         true
@@ -51,7 +51,7 @@ impl Shared for ClockRead {
 }
 
 impl Shared for ClockReadAndCas {
-    #[inline]
+    #[inline(always)]
     fn try_acquire(&self, n: u32) -> bool {
         black_box(self.0.nanos());
         self.1.try_acquire(n)
@@ -59,7 +59,7 @@ impl Shared for ClockReadAndCas {
 }
 
 impl Shared for ClockReadAndLock {
-    #[inline]
+    #[inline(always)]
     fn try_acquire(&self, n: u32) -> bool {
         black_box(self.0.nanos());
         *self.1.lock() += u64::from(n);

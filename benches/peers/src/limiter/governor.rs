@@ -70,7 +70,7 @@ where
 }
 
 impl<C: Stamps> Shared for Governor<C> {
-    #[inline]
+    #[inline(always)]
     fn try_acquire(&self, n: u32) -> bool {
         match NonZeroU32::new(n) {
             Some(n) if n.get() > 1 => matches!(self.limiter.check_n(n), Ok(Ok(()))),

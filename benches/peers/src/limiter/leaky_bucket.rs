@@ -36,7 +36,7 @@ impl Limiter for LeakyBucket {
 }
 
 impl Shared for LeakyBucket {
-    #[inline]
+    #[inline(always)]
     fn try_acquire(&self, n: u32) -> bool {
         self.0.try_acquire(n as usize)
     }

@@ -37,7 +37,7 @@ impl<C: Clock> Limiter for Ratelimit<C> {
 }
 
 impl<C: Clock> Shared for Ratelimit<C> {
-    #[inline]
+    #[inline(always)]
     fn try_acquire(&self, n: u32) -> bool {
         self.limiter.try_wait_n(n.into()).is_ok()
     }

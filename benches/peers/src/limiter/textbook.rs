@@ -96,7 +96,7 @@ impl<T: Count> Limiter for Textbook<T> {
 }
 
 impl<T: Count> Shared for Textbook<T> {
-    #[inline]
+    #[inline(always)]
     fn try_acquire(&self, n: u32) -> bool {
         let mut state = self.state.lock();
         // Read under the lock, as its author would: time does not run backwards here.

@@ -27,7 +27,7 @@ macro_rules! shared {
         }
 
         impl Shared for $bucket {
-            #[inline]
+            #[inline(always)]
             fn try_acquire(&self, n: u32) -> bool {
                 RateLimiter::try_acquire(self, n.into()).is_ok()
             }
@@ -64,7 +64,7 @@ impl Limiter for AtGivenTime {
 }
 
 impl Handle for WithTime<'_> {
-    #[inline]
+    #[inline(always)]
     fn try_acquire(&mut self, n: u32) -> bool {
         self.1 += 1;
         self.0
@@ -98,7 +98,7 @@ impl Limiter for Leased {
 }
 
 impl Handle for TokenLease<'_, AtomicTokenBucket> {
-    #[inline]
+    #[inline(always)]
     fn try_acquire(&mut self, n: u32) -> bool {
         TokenLease::try_acquire(self, n.into()).is_ok()
     }

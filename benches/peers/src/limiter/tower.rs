@@ -54,7 +54,7 @@ impl Limiter for Tower {
 }
 
 impl Shared for Tower {
-    #[inline]
+    #[inline(always)]
     fn try_acquire(&self, _one: u32) -> bool {
         let mut service = self.0.lock();
         let ready = service.poll_ready(&mut Context::from_waker(Waker::noop()));
