@@ -107,6 +107,19 @@ fn who_takes_nothing_leaves_no_time_behind() {
 }
 
 #[test]
+fn the_end_of_time_is_not_right_before_its_beginning() {
+    let day = secs(86_400);
+    for bucket in buckets("1/d burst 5") {
+        assert!(bucket.try_acquire_at(5, Timestamp::MAX).is_ok());
+        // Long before what was taken.
+        assert!(bucket.try_acquire_at(1, day).is_err(), "{bucket:?}");
+    }
+    let keyed: KeyedLimiter<u64> = KeyedLimiter::new(quota("1/d burst 5"), 8).unwrap();
+    assert!(keyed.key(&1).try_acquire_at(5, Timestamp::MAX).is_ok());
+    assert!(keyed.key(&1).try_acquire_at(1, day).is_err());
+}
+
+#[test]
 fn who_asks_for_nothing_leaves_no_base_behind() {
     for bucket in buckets("999983/s burst 5") {
         assert!(bucket.try_acquire_at(0, Timestamp::MAX).is_ok());

@@ -254,7 +254,7 @@ impl Words {
 
     /// What becomes of a word if `n` tokens are taken at `now` and `floor` remain; `Some(Ok(None))`,
     /// nothing. `None`: it is not for the hot path to say, as the word is not of this generation,
-    /// `now` is too far from the base, or the burst is exceeded.
+    /// `now` is before the base or too far from it, or the burst is exceeded.
     ///
     /// The word is to be read after the rest: if it is of this generation, the rest is right. Else
     /// the rest may have been read while it changed, and nothing is computed from it.
@@ -274,8 +274,7 @@ impl Words {
         } = self.pace;
         let cost = n.saturating_mul(per_token);
         let needed = cost.saturating_add(floor.saturating_mul(per_token));
-        // Beyond the horizon too if `now` lies before the base.
-        let elapsed = now.wrapping_sub(self.base);
+        let elapsed = now.checked_sub(self.base)?;
         let time = word.wrapping_sub(self.zero);
         if time > TIME_MAX || elapsed > horizon || needed > depth {
             return None;
