@@ -291,8 +291,8 @@ fn spin(
     let mut spun = Spun::default();
     while spun.took < slice {
         for _ in 0..BATCH {
-            let n = weight();
-            if black_box(&mut *handle).try_acquire(black_box(n)) {
+            let n = black_box(weight());
+            if black_box(&mut *handle).try_acquire(n) {
                 spun.admitted += u64::from(n);
             }
         }
