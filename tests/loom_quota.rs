@@ -52,7 +52,7 @@ fn two_takers_and_a_change() {
     // Bounded by three preemptions: three threads, of which one writes a configuration.
     explore("acquire x acquire x set_quota", Some(3), || {
         let bucket = bucket("1/h burst 3");
-        let takers = [[0, 0], [0, 0]].map(|times| {
+        let takers = [[5, 0], [0, 5]].map(|times| {
             let bucket = Arc::clone(&bucket);
             thread::spawn(move || take(&bucket, &times))
         });
@@ -120,7 +120,7 @@ fn a_lease_and_a_taker_share_what_there_is() {
         let bucket = bucket("1/d burst 3");
         let taker = {
             let bucket = Arc::clone(&bucket);
-            thread::spawn(move || take(&bucket, &[0, 0]))
+            thread::spawn(move || take(&bucket, &[5, 0]))
         };
         let mut leased = 0;
         {
