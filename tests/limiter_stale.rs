@@ -107,6 +107,29 @@ fn who_takes_nothing_leaves_no_time_behind() {
 }
 
 #[test]
+fn a_stale_denial_is_not_that_of_256_bases_ago() {
+    // Further than its horizon, and a whole number of the steps in which a base is kept.
+    let (step, first) = (70_000_000 << 18, 1_u64);
+    for moves in 250..260 {
+        let denials = buckets("1009/s burst 1").map(|bucket| {
+            for n in first..first + moves {
+                assert!(
+                    bucket
+                        .try_acquire_at(1, Timestamp::from_nanos(n * step))
+                        .is_ok()
+                );
+                if n == first {
+                    let denied = bucket.try_acquire_at(1, Timestamp::from_nanos(n * step));
+                    assert!(denied.is_err(), "it is kept");
+                }
+            }
+            bucket.try_acquire_at(1, Timestamp::from_nanos(first * step))
+        });
+        assert_eq!(denials[0], denials[1], "{moves} moves");
+    }
+}
+
+#[test]
 fn the_end_of_time_is_not_right_before_its_beginning() {
     let day = secs(86_400);
     for bucket in buckets("1/d burst 5") {

@@ -260,6 +260,8 @@ impl WordCell {
         let _ = self
             .word
             .compare_exchange(word.pack(), moved.pack(), success, failure);
+        // Whoever was faster does so too, and if it is held up, then whoever begins the next.
+        self.generations.denial.forget();
     }
 
     /// Begins a generation with another configuration, made from the one in force, at the time that
@@ -282,8 +284,6 @@ impl WordCell {
         loop {
             let (word, anchor) = self.in_force_as_hinted();
             if anchor.config == config {
-                // In 256 generations the same word says something else, by another configuration.
-                self.generations.denial.forget();
                 return Ok(());
             }
             // Read after the word, which is replaced only if it is still the same: so whoever has

@@ -29,8 +29,7 @@ pub(super) struct Generations {
     hint: AtomicU64,
     anchors: [AtomicU64; SLOTS as usize],
     configs: [Config; CONFIGS as usize],
-    /// Of this configuration. When the base has moved so often that its word comes again, its instant
-    /// has long passed.
+    /// Of the generation in force, or of the one before it.
     pub(super) denial: StandingDenial,
     /// Held by who changes the configuration.
     pub(super) writer: Mutex<()>,

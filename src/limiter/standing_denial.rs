@@ -1,7 +1,8 @@
 //! A denial that stands: until when a bucket has no token, as its word said.
 //!
 //! Who is denied again and again until then need not work it out again. It is a memory of what the
-//! word says, and holds for that word only, so nobody who changes the word has to know of it.
+//! word says, and holds for that word only, so nobody who changes the word has to know of it; only
+//! whoever begins a generation, after 256 of which the same word says something else.
 //!
 //! It is two words that cannot be written at once. Whoever writes first takes the instant away, and
 //! whoever reads looks at the instant before and after the word. So what is read either belongs
@@ -37,13 +38,14 @@ impl StandingDenial {
     pub(super) fn wait(&self, now: u64, word: impl Fn() -> u64) -> Option<u64> {
         // Acquire, here and below, so that they are read in this order.
         let until = self.until.load(Ordering::Acquire);
-        // By sign, so that what is no instant has passed; after centuries the difference tells.
+        // By sign, so that what is no instant has passed, but for times that are none either.
         if now.cast_signed() >= until.cast_signed() {
             return None;
         }
         let stands = self.word.load(Ordering::Acquire) == word()
-            && self.until.load(Ordering::Relaxed) == until;
-        until.checked_sub(now).filter(|_| stands)
+            && self.until.load(Ordering::Relaxed) == until
+            && now | until < NOTHING;
+        stands.then(|| until - now)
     }
 
     /// Keeps what `look` finds, a word and until when it has no token, unless somebody else is at it.
@@ -119,11 +121,23 @@ mod tests {
         let denial = StandingDenial::new();
         denial.keep(|| Some((7, NOTHING - 1)));
         assert_eq!(denial.wait(NOTHING - 2, || 7), Some(1));
-        assert_eq!(denial.wait(NOTHING, || 7), None);
+        for late in [NOTHING, KEEPING, VOID, u64::MAX] {
+            assert_eq!(denial.wait(late, || 7), None);
+        }
         for until in [NOTHING, KEEPING, VOID, u64::MAX] {
             denial.keep(|| Some((7, until)));
             assert_eq!(denial.wait(0, || 7), None);
         }
+        denial.keep(|| {
+            for late in [NOTHING, KEEPING, VOID] {
+                assert_eq!(denial.wait(late, || 7), None);
+            }
+            denial.forget();
+            for late in [NOTHING, KEEPING, VOID] {
+                assert_eq!(denial.wait(late, || 7), None);
+            }
+            None
+        });
     }
 
     #[test]

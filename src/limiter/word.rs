@@ -304,7 +304,7 @@ impl TooEarly {
     /// Whether it is at least so many nanoseconds before they can, and they ever can.
     #[inline]
     pub(super) const fn is_at_least(self, nanos: u64) -> bool {
-        self.per_nano > 0 && self.short >= nanos * self.per_nano
+        self.per_nano > 0 && self.short >= nanos.saturating_mul(self.per_nano)
     }
 
     #[inline]
