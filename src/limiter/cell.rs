@@ -326,4 +326,30 @@ mod tests {
         };
         assert_eq!(cell.update(0, decide), Ok(2));
     }
+
+    #[test]
+    fn a_long_denial_of_one_token_is_kept_and_no_other() {
+        for (per_nano, per_token, n, floor, kept) in [
+            (1, LONG, 1, 0, Some(LONG)),
+            (3, 3 * LONG - 2, 1, 0, None),
+            (3, 3 * LONG, 1, 0, Some(LONG)),
+            (1, LONG - 1, 1, 0, None),
+            (1, LONG, 2, 0, None),
+            (1, LONG, 1, 1, None),
+            // Never.
+            (0, LONG, 1, 0, None),
+        ] {
+            let units = Units {
+                per_nano,
+                per_token,
+                burst: 2,
+            };
+            let cell = WordCell::new(&Scale::new(units).unwrap());
+            let now = Timestamp::ZERO;
+            assert_eq!(cell.take(2, 0, now), Some(Ok(())));
+            assert!(matches!(cell.take(n, floor, now), Some(Err(_))));
+            let wait = cell.generations.denial.wait(0, || cell.load());
+            assert_eq!(wait, kept, "{n} of {units:?}");
+        }
+    }
 }
