@@ -3,6 +3,7 @@
 
 use std::future::{Future, IntoFuture};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Waker};
 use std::thread;
 use std::time::Duration;
@@ -179,23 +180,30 @@ fn no_burst_is_left_above_a_floor_as_high_as_it() {
 
 #[test]
 fn opposite_orders_do_not_make_each_other_fail() {
-    const EACH: u64 = 20_000;
-    let clock = ManualClock::new();
-    let quota = Quota::per_hour(2 * EACH).unwrap();
-    let make = || Arc::new(AtomicTokenBucket::with_clock(quota, clock.clone()).unwrap());
+    const ROUNDS: u64 = 20_000;
+    let make = || Arc::new(AtomicTokenBucket::new("1/s burst 1".parse().unwrap()).unwrap());
     let (one, two) = (make(), make());
-    let orders = [[one.clone(), two.clone()], [two.clone(), one.clone()]];
-    let threads = orders.map(|pair| {
+    let there = Arc::new(AtomicU64::new(0));
+    let threads = [[one.clone(), two.clone()], [two, one]].map(|pair| {
+        let there = Arc::clone(&there);
         thread::spawn(move || {
             let all = AllOf::new(pair);
-            // There is enough for both, so nobody is ever denied.
-            (0..EACH).for_each(|_| all.try_acquire(1).unwrap());
+            let in_round = |round| {
+                // Both at once, each time.
+                there.fetch_add(1, Ordering::SeqCst);
+                while there.load(Ordering::SeqCst) < 2 * round {
+                    thread::yield_now();
+                }
+                let second = Timestamp::from_nanos(round * 1_000_000_000);
+                all.try_acquire_at(1, second).is_ok()
+            };
+            (1..=ROUNDS).map(in_round).collect::<Vec<_>>()
         })
     });
-    threads
-        .into_iter()
-        .for_each(|thread| thread.join().unwrap());
-    assert_eq!((one.available(), two.available()), (0, 0));
+    let [one, two] = threads.map(|thread| thread.join().unwrap());
+    // There is enough for one of them, so one has it.
+    let mut rounds = one.iter().zip(&two);
+    assert_eq!(rounds.position(|(one, two)| one == two), None);
 }
 
 #[test]
