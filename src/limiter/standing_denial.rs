@@ -149,6 +149,7 @@ mod tests {
             denial.forget();
             denial.keep(|| unreachable!());
             denial.forget();
+            denial.keep(|| unreachable!());
             Some((7, 100))
         });
         assert_eq!(denial.wait(0, || 7), None);
