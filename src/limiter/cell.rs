@@ -22,8 +22,8 @@ use crate::sync::{AtomicU64, Ordering, fence, pause};
 /// which they go on in their own caches. Nobody is waited for.
 const PAUSES: u32 = 32;
 
-/// A denial for at least so many nanoseconds is kept. To do so takes some forty, a hundredth of the
-/// time for which it serves. In models it is ten days, so that most of them end.
+/// A denial for at least so many nanoseconds is kept. To do so takes some thirty, less than a
+/// hundredth of the time for which it serves. In models it is ten days, so that most of them end.
 const LONG: u64 = if cfg!(tollgate_loom) {
     864_000_000_000_000
 } else {
