@@ -268,7 +268,7 @@ pub type WorkerFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl<K, R, C, S> Controller<K, R, C, S>
 where
-    K: Clone + fmt::Debug + Send + Sync + 'static,
+    K: fmt::Debug + Send + Sync + 'static,
     R: Reconciler<K> + 'static,
     C: Timer + Send + Sync + 'static,
     S: Send + Sync + 'static,

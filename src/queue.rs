@@ -13,6 +13,7 @@ mod entry;
 mod get;
 mod hash;
 mod index;
+mod keys;
 mod machine;
 mod options;
 mod overflow;
@@ -103,16 +104,21 @@ use shared::Shared;
 ///
 /// A delayed key is never early; delays are rounded up to a millisecond, and none is too long.
 ///
+/// # Keys
+/// A key is moved into the queue and never copied: who works on it reads it there. Two threads may
+/// read one at the same time, so a queue that is shared between threads is one of keys that are
+/// `Send` and `Sync`.
+///
 /// # Memory ordering
 /// Every operation takes the queue's lock. What a thread did before it added a key is visible to
 /// the worker that gets it; what a worker did before it finished a key is visible to whoever gets
 /// the key next.
 ///
 /// # Panics
-/// Only the caller's own code can: if a key's `Hash`, `Eq` or `Clone`, a [`Backoff`], an
-/// [`Observer`] or a [`Clock`] panics, nothing is lost and nobody waits in vain; but what would have
-/// been returned to the caller goes with the panic. `Eq` and `Clone`
-/// run under the lock, before anything has changed; keys are dropped outside it.
+/// Only the caller's own code can: if a key's `Hash` or `Eq`, a [`Backoff`], an [`Observer`] or a
+/// [`Clock`] panics, nothing is lost and nobody waits in vain; but what would have been returned to
+/// the caller goes with the panic. `Eq`, and the `Clone` of a [snapshot](Self::snapshot), run under
+/// the lock, before anything has changed; keys are dropped outside it.
 ///
 /// Clones are handles to the same queue.
 ///

@@ -8,10 +8,10 @@
 //! std's.
 
 #[cfg(not(tollgate_loom))]
-use std::sync::atomic;
+use std::{cell, sync::atomic};
 
 #[cfg(tollgate_loom)]
-use loom::sync::atomic;
+use loom::{cell, sync::atomic};
 
 pub(crate) use atomic::{Ordering, fence};
 pub(crate) use locks::{Mutex, MutexGuard, RwLock, RwLockWriteGuard};
@@ -91,6 +91,35 @@ impl UnmodelledU64 {
     pub(crate) fn fetch_add_relaxed(&self, value: u64) -> u64 {
         self.0
             .fetch_add(value, std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+/// A cell of which the model checker knows who looks at it: it fails where that may happen while
+/// somebody changes it.
+pub(crate) struct UnsafeCell<T>(cell::UnsafeCell<T>);
+
+impl<T> UnsafeCell<T> {
+    #[inline]
+    pub(crate) fn new(value: T) -> Self {
+        Self(cell::UnsafeCell::new(value))
+    }
+
+    /// To look at it.
+    #[inline]
+    pub(crate) fn with<R>(&self, look: impl FnOnce(*const T) -> R) -> R {
+        #[cfg(not(tollgate_loom))]
+        return look(self.0.get());
+        #[cfg(tollgate_loom)]
+        self.0.with(look)
+    }
+
+    /// To change it.
+    #[inline]
+    pub(crate) fn with_mut<R>(&self, change: impl FnOnce(*mut T) -> R) -> R {
+        #[cfg(not(tollgate_loom))]
+        return change(self.0.get());
+        #[cfg(tollgate_loom)]
+        self.0.with_mut(change)
     }
 }
 

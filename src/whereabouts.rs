@@ -44,7 +44,8 @@ impl Whereabouts {
 }
 
 /// Adds a value that is not there, and says where the table is after that.
-#[inline]
+#[expect(clippy::inline_always, reason = "a call costs more than it does")]
+#[inline(always)]
 pub(crate) fn insert_unique<T>(
     table: &mut HashTable<T>,
     hash: u64,

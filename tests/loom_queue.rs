@@ -77,6 +77,27 @@ fn a_key_added_while_it_is_finished_runs_again() {
 }
 
 #[test]
+fn a_key_is_read_by_its_worker_while_others_compare_theirs() {
+    explore("read x add, remove", None, || {
+        let (queue, _) = queue(2);
+        queue.try_add(1).unwrap();
+        let work = queue.try_get().unwrap();
+        let other = beside(&queue, move |queue| {
+            queue.try_add(1).unwrap();
+            queue.try_add(2).unwrap();
+            queue.remove(&1);
+        });
+        assert_eq!(*work, 1);
+        work.done();
+        if let Some(work) = queue.try_get() {
+            assert!([1, 2].contains(&*work));
+            work.done();
+        }
+        other.join().unwrap();
+    });
+}
+
+#[test]
 fn a_key_that_two_want_is_held_by_one() {
     explore("add, get x finish, get", None, || {
         let (queue, _) = queue(1);

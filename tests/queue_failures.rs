@@ -302,30 +302,21 @@ fn no_depth_goes_below_zero() {
 }
 
 #[test]
-fn a_panicking_eq_or_clone_loses_nothing_and_wakes_everybody() {
+fn a_panicking_eq_loses_nothing_and_wakes_everybody() {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     static ARMED: AtomicBool = AtomicBool::new(false);
     #[derive(Debug)]
     struct Key(u64);
-    fn explode() {
-        if ARMED.swap(false, Ordering::SeqCst) {
-            resume_unwind(Box::new("bug"));
-        }
-    }
     impl PartialEq for Key {
         fn eq(&self, other: &Self) -> bool {
-            explode();
+            if ARMED.swap(false, Ordering::SeqCst) {
+                resume_unwind(Box::new("bug"));
+            }
             self.0 == other.0
         }
     }
     impl Eq for Key {}
-    impl Clone for Key {
-        fn clone(&self) -> Self {
-            explode();
-            Self(self.0)
-        }
-    }
     impl std::hash::Hash for Key {
         fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
             self.0.hash(state);
@@ -337,8 +328,6 @@ fn a_panicking_eq_or_clone_loses_nothing_and_wakes_everybody() {
     queue.try_add_after(Key(2), millis(5)).unwrap();
     ARMED.store(true, Ordering::SeqCst);
     assert!(catch_unwind(AssertUnwindSafe(|| queue.try_add(Key(1)))).is_err());
-    ARMED.store(true, Ordering::SeqCst);
-    assert!(catch_unwind(AssertUnwindSafe(|| drop(queue.try_get()))).is_err());
     queue.try_get().unwrap().done();
     let waiting = Polled::pending(queue.get());
     clock.advance(millis(5));

@@ -1,7 +1,9 @@
 //! What the work queue does with the keys themselves: it tells them apart, and drops them.
 #![cfg(not(tollgate_loom))]
 
-use std::hash::{BuildHasherDefault, Hasher};
+use std::fmt::Debug;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +24,7 @@ fn a_queue_that_goes_takes_its_keys_with_it() {
     queue.remove(&keys[3]);
     drop(queue);
     // The guard keeps the queue, with all that is in it.
-    assert_eq!(keys.each_ref().map(Arc::strong_count), [3, 2, 2, 1]);
+    assert_eq!(keys.each_ref().map(Arc::strong_count), [2, 2, 2, 1]);
     held.done();
     assert_eq!(keys.each_ref().map(Arc::strong_count), [1; 4]);
 }
@@ -30,7 +32,6 @@ fn a_queue_that_goes_takes_its_keys_with_it() {
 #[test]
 fn handles_guards_and_futures_go_where_their_keys_may() {
     fn goes_anywhere<T: Send + Sync>(_: &T) {}
-    fn goes<T: Send>(_: &T) {}
     let queue = WorkQueue::<String>::new(8).unwrap();
     goes_anywhere(&queue);
     goes_anywhere(&queue.get());
@@ -43,16 +44,70 @@ fn handles_guards_and_futures_go_where_their_keys_may() {
     goes_anywhere(&work);
     goes_anywhere(&work.dirtied());
     goes_anywhere(&queue.try_get_batch(2));
-    // A key that stays with one owner at a time is enough to share a queue of them.
-    let cells = WorkQueue::<Owned>::new(8).unwrap();
-    goes_anywhere(&cells);
-    goes(&cells.try_get());
     work.done();
 }
 
-/// `Send`, and not `Sync`.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Owned(u8, std::marker::PhantomData<std::cell::Cell<u8>>);
+#[test]
+fn a_key_that_stays_on_its_thread_keeps_its_queue_there() {
+    let queue = WorkQueue::<Rc<str>>::new(8).unwrap();
+    queue.try_add("key".into()).unwrap();
+    let work = queue.try_get().unwrap();
+    assert_eq!(&**work, "key");
+    work.done();
+}
+
+/// Neither `Clone` nor `Copy`.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Unique(u8);
+
+#[test]
+fn keys_are_never_copied() {
+    let queue = WorkQueue::builder(8).max_attempts(1).build().unwrap();
+    queue.try_add(Unique(1)).unwrap();
+    queue.try_add(Unique(2)).unwrap();
+    let first = queue.try_get().unwrap();
+    // Its address, also while it is added again and the queue grows.
+    let address = std::ptr::from_ref(&*first);
+    for key in 1..=8 {
+        queue.try_add(Unique(key)).unwrap();
+    }
+    assert_eq!(std::ptr::from_ref(&*first), address);
+    first.requeue();
+    let mut runs = 0;
+    let mut next = queue.try_get();
+    while let Some(work) = next {
+        if *work == Unique(1) {
+            assert_eq!(std::ptr::from_ref(&*work), address);
+        }
+        runs += 1;
+        next = work.done_and_get();
+    }
+    assert_eq!(runs, 8);
+    queue.try_add(Unique(9)).unwrap();
+    assert_eq!(queue.try_get().unwrap().retry(), Some(Unique(9)));
+}
+
+#[test]
+fn keys_of_every_size_and_alignment_keep_their_values() {
+    fn all<K: Hash + Eq + Debug>(key: impl Fn(u16) -> K, count: u16) {
+        let queue = WorkQueue::new(count.into()).unwrap();
+        for n in 0..count {
+            queue.try_add(key(n)).unwrap();
+        }
+        let held: Vec<_> = std::iter::from_fn(|| queue.try_get()).collect();
+        assert_eq!(held.len(), count.into());
+        for (n, work) in (0..).zip(&held) {
+            assert_eq!(**work, key(n));
+        }
+    }
+    #[repr(align(256))]
+    #[derive(Debug, PartialEq, Eq, Hash)]
+    struct Wide(u16);
+    all(|_| (), 1);
+    all(u64::from, 100);
+    all(Wide, 1_000);
+    all(|n| n.to_string(), 1_000);
+}
 
 #[test]
 fn keys_of_the_same_hash_are_told_apart() {

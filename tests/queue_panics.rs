@@ -16,10 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use tasks::Polled;
-use tollgate::{
-    AddOptions, Clock, FixedBackoff, LockedTokenBucket, ManualClock, Observer, Quota, RateLimiter,
-    Timestamp, WorkQueue,
-};
+use tollgate::{AddOptions, Clock, FixedBackoff, ManualClock, Observer, Timestamp, WorkQueue};
 
 /// Panics as often as it was told to.
 #[derive(Clone, Debug, Default)]
@@ -151,31 +148,21 @@ fn watched(queue: &WorkQueue<Watchful>) -> Arc<Watch> {
 }
 
 #[test]
-fn a_key_that_the_rate_limit_holds_back_is_not_dropped_under_the_lock() {
-    let limiter = Arc::new(LockedTokenBucket::new(Quota::per_hour(1).unwrap()).unwrap());
-    let builder = WorkQueue::builder(8).rate_limit(limiter.clone());
-    let queue = builder.build().unwrap();
+fn a_key_is_not_dropped_under_the_lock() {
+    let queue = WorkQueue::new(8).unwrap();
     let watch = watched(&queue);
-    assert!(limiter.try_acquire(1).is_ok());
-    assert!(queue.try_get().is_none());
-    limiter.refund(1);
+    let key = |name| Watchful {
+        name,
+        watch: Arc::clone(&watch),
+    };
+    queue.try_add(key(0)).unwrap();
+    assert!(queue.remove(&key(0)));
     queue.try_get().unwrap().done();
+    let last = queue.try_get().unwrap().done_and_get();
+    assert!(last.is_none());
+    queue.try_add(key(3)).unwrap();
+    queue.try_get_batch(8).unwrap().done();
     assert!(!watch.locked_out.load(Ordering::SeqCst));
-}
-
-#[test]
-fn a_clone_that_panics_costs_no_token() {
-    let limiter = Arc::new(LockedTokenBucket::new(Quota::per_hour(1).unwrap()).unwrap());
-    let builder = WorkQueue::builder(8).rate_limit(limiter.clone());
-    let queue = builder.build().unwrap();
-    let watch = watched(&queue);
-    watch.clones.store(1, Ordering::SeqCst);
-    watch.fragile.store(true, Ordering::SeqCst);
-    panics(|| queue.try_get());
-    assert_eq!(limiter.available(), 1);
-    watch.fragile.store(false, Ordering::SeqCst);
-    queue.try_get().unwrap().done();
-    assert_eq!(limiter.available(), 0);
 }
 
 #[test]

@@ -83,7 +83,7 @@ struct Next<'a, K, C, S> {
     place: Option<WaitId>,
 }
 
-impl<K: Clone, C: Timer, S> Step for Next<'_, K, C, S> {
+impl<K, C: Timer, S> Step for Next<'_, K, C, S> {
     /// `None`: end.
     type Output = Option<Work<K, C, S>>;
 
@@ -145,7 +145,7 @@ pub(super) fn start<K, R, C, S>(
     spawn: Spawn,
 ) -> Workers<K, C, S>
 where
-    K: Clone + fmt::Debug + Send + Sync + 'static,
+    K: fmt::Debug + Send + Sync + 'static,
     R: Reconciler<K> + 'static,
     C: Timer + Send + Sync + 'static,
     S: Send + Sync + 'static,
@@ -185,7 +185,7 @@ where
 
 async fn work_in_task<K, R, C, S>(controller: Arc<Controller<K, R, C, S>>, mut member: Member)
 where
-    K: Clone + fmt::Debug,
+    K: fmt::Debug,
     R: Reconciler<K>,
     C: Timer,
 {
@@ -197,7 +197,7 @@ where
 /// As [`work_in_task`], but a thread parks while it waits: no timer thread is needed.
 fn work_on_thread<K, R, C, S>(controller: &Controller<K, R, C, S>, mut member: Member)
 where
-    K: Clone + fmt::Debug,
+    K: fmt::Debug,
     R: Reconciler<K>,
     C: Timer,
 {
@@ -206,7 +206,7 @@ where
     }
 }
 
-fn next<'a, K: Clone, C: Timer, S>(
+fn next<'a, K, C: Timer, S>(
     queue: &'a WorkQueue<K, C, S>,
     member: &'a mut Member,
 ) -> Wait<'a, Next<'a, K, C, S>, C> {

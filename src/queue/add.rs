@@ -362,6 +362,7 @@ impl<K: Eq, C, S> Add<'_, K, C, S> {
             let room = self.room(state);
             match state.add(self.hash, key, self.options, room, now) {
                 Err(Refused::Full) if in_time => {
+                    state.awaited = true;
                     stale = state.adders.wait(&mut self.place, waker, self.hash);
                     None
                 }

@@ -3,7 +3,7 @@
 use std::borrow::Borrow;
 
 use super::Priority;
-use super::entry::{Entry, Hash, NEVER, Phase, tick_after};
+use super::entry::{Entry, Hash, NEVER, Phase, delayed, tick_after};
 use super::machine::Machine;
 use super::options::{AddOptions, Merge};
 use super::overflow::Furthest;
@@ -74,18 +74,19 @@ impl<K: Eq> Machine<K> {
         } else {
             tick_after(now.saturating_add(options.delay))
         };
-        if let Some(index) = self.find(hash, key.as_ref()) {
+        // The caller's `Eq` runs here, before anything has changed.
+        let same = |place| self.keys.get(place) == key.as_ref();
+        if let Some(index) = self.index.find(self.entries.slots(), hash, same) {
             let entry = &self.entries[index];
             if entry.phase == Phase::Ready && entry.priority >= options.priority {
                 return Ok(Added::Coalesced);
             }
             return Ok(self.add_again(index, due, options, now));
         }
-        let capacity = self.limits.capacity;
         let has_room = match room {
             Room::None => false,
             Room::Free | Room::Evict => self.has_room(),
-            Room::Reserve => self.has_room_in(capacity),
+            Room::Reserve => self.has_room_in(self.limits.capacity),
         };
         if !has_room {
             let victim = match room {
@@ -107,7 +108,12 @@ impl<K: Eq> Machine<K> {
     #[inline]
     fn admit(&mut self, hash: Hash, key: Option<K>, due: u64, priority: Priority, now: Timestamp) {
         let Some(key) = key else { return };
-        let index = self.insert(Entry::new(key, hash, priority, now));
+        if self.entries.len() == self.entries.capacity() {
+            self.grow();
+        }
+        let index = self.entries.insert(Entry::new(hash, priority, now));
+        self.keys.put(index, key);
+        self.index.insert(self.entries.slots(), hash, index);
         let (due, window) = self.due_of_new(due, now);
         if self.wheel.is_ahead(due) {
             self.windows.set(index, window);
@@ -156,6 +162,7 @@ impl<K: Eq> Machine<K> {
         }
         let entry = &mut self.entries[index];
         match entry.phase {
+            Phase::Free => unreachable!("it is live"),
             Phase::Ready | Phase::Dirty => Added::Coalesced,
             Phase::Delayed => {
                 self.undelay(index);
@@ -181,9 +188,10 @@ impl<K: Eq> Machine<K> {
         let (next, window_end) = debounce.next(due, window, now);
         self.windows.set(index, window_end);
         match phase {
-            Phase::Ready => unreachable!("returned above"),
+            Phase::Free | Phase::Ready => unreachable!("it is live, and not ready"),
             Phase::Processing => {
-                (entry.phase, entry.due) = (Phase::Dirty, next);
+                entry.phase = Phase::Dirty;
+                entry.due = next;
                 self.dirtied = true;
                 return Added::Updated;
             }
@@ -227,6 +235,7 @@ impl<K: Eq> Machine<K> {
         let entry = &mut self.entries[index];
         let old = entry.priority;
         match entry.phase {
+            Phase::Free => unreachable!("it is live"),
             Phase::Ready => {
                 entry.priority = new;
                 let slots = self.entries.slots_mut();
@@ -245,32 +254,11 @@ impl<K: Eq> Machine<K> {
         }
     }
 
-    /// Finds the entry of a key.
-    #[inline]
-    fn find(&self, hash: Hash, key: Option<&K>) -> Option<Index> {
-        // The caller's `Eq` runs here, before anything has changed.
-        let same = |entry: &Entry<K>| key == entry.key.as_ref();
-        self.index.find(self.entries.slots(), hash, same)
-    }
-
-    #[inline]
-    fn insert(&mut self, entry: Entry<K>) -> Index {
-        if self.entries.len() == self.entries.capacity() {
-            self.grow();
-        }
-        let hash = entry.hash;
-        let index = self.entries.insert(entry);
-        self.index.insert(self.entries.slots(), hash, index);
-        index
-    }
-
-    /// Doubles the arena, but never beyond what can be used, and the index with it.
+    /// Makes room for more entries, and in the index with them.
     #[cold]
     fn grow(&mut self) {
-        let more = self.entries.len().max(4);
-        let most = self.limits.capacity - self.entries.len();
-        self.entries.reserve_exact(more.min(most));
-        let capacity = self.entries.capacity();
+        let capacity = self.keys.grow();
+        self.entries.reserve_exact(capacity - self.entries.len());
         if self.limits.debounce.is_some() {
             self.windows.grow(capacity);
         }
@@ -281,10 +269,9 @@ impl<K: Eq> Machine<K> {
     /// Takes out the key that matters least, if that is less than a new one.
     fn evict(&mut self, options: AddOptions, due: u64) -> Option<K> {
         let entries = &self.entries;
-        let furthest = self.furthest.get_or_insert_with(|| {
-            let indexed = (0..).zip(entries.slots());
-            Furthest::of(indexed.filter(|(_, entry)| entry.is_delayed()))
-        });
+        let furthest = self
+            .furthest
+            .get_or_insert_with(|| Furthest::of(delayed(entries.slots())));
         let ready = self.ready.last();
         let ready = ready.map(|index| (entries[index].priority, index));
         let victim = match (furthest.first(), ready) {
@@ -297,11 +284,11 @@ impl<K: Eq> Machine<K> {
                 ready.and_then(|(band, index)| (band < options.priority).then_some(index))
             }
         }?;
-        self.take_out(victim)
+        Some(self.take_out(victim))
     }
 
     /// Takes a waiting key out.
-    fn take_out(&mut self, index: Index) -> Option<K> {
+    fn take_out(&mut self, index: Index) -> K {
         let entry = &self.entries[index];
         match entry.phase {
             Phase::Ready => {
@@ -309,7 +296,7 @@ impl<K: Eq> Machine<K> {
                 self.ready.remove(self.entries.slots_mut(), index, priority);
             }
             Phase::Delayed => self.undelay(index),
-            Phase::Processing | Phase::Dirty => unreachable!("it waits"),
+            Phase::Free | Phase::Processing | Phase::Dirty => unreachable!("it waits"),
         }
         self.forget(index)
     }
@@ -322,11 +309,12 @@ impl<K> Machine<K> {
         K: Eq + Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let same = |entry: &Entry<K>| entry.key.as_ref().map(K::borrow) == Some(key);
+        let same = |place| self.keys.get(place).map(K::borrow) == Some(key);
         let index = self.index.find(self.entries.slots(), hash, same)?;
         let entry = &mut self.entries[index];
         match entry.phase {
-            Phase::Ready | Phase::Delayed => self.take_out(index).map(Removed::Key),
+            Phase::Free => unreachable!("it is live"),
+            Phase::Ready | Phase::Delayed => Some(Removed::Key(self.take_out(index))),
             Phase::Processing | Phase::Dirty => {
                 let wished = entry.phase == Phase::Dirty || entry.due != NEVER;
                 entry.phase = Phase::Processing;

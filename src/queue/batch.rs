@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::vec;
 
 use super::FastHash;
-use super::run::{Outcome, Run, Started};
+use super::run::Started;
 use super::shared::Shared;
 use super::state::State;
 use super::work::Work;
@@ -32,9 +32,7 @@ use crate::limiter::RateLimiter;
 #[must_use = "dropping it is a retry of each"]
 pub struct Batch<K, C: Clock = SystemClock, S = FastHash> {
     shared: Arc<Shared<K, C, S>>,
-    keys: Vec<K>,
-    /// The run of each key.
-    runs: Vec<Run>,
+    keys: Vec<Started<K>>,
 }
 
 impl<K, C: Clock, S> Batch<K, C, S> {
@@ -42,7 +40,6 @@ impl<K, C: Clock, S> Batch<K, C, S> {
         Self {
             shared: Arc::clone(shared),
             keys: Vec::new(),
-            runs: Vec::new(),
         }
     }
 
@@ -53,31 +50,26 @@ impl<K, C: Clock, S> Batch<K, C, S> {
         now: Timestamp,
         limiter: Option<&dyn RateLimiter>,
         max: usize,
-    ) -> Option<()>
-    where
-        K: Clone,
-    {
+    ) -> Option<()> {
         state.machine.advance(now);
         // Before anything is started: it may fail.
         let most = max.min(state.machine.ready_len());
         self.keys.reserve(most);
-        self.runs.reserve(most);
-        while self.runs.len() < max
-            && let Some(Started { key, run }) = state.start(now, limiter)
+        while self.keys.len() < max
+            && let Some(started) = state.start(now, limiter)
         {
-            self.keys.push(key);
-            self.runs.push(run);
+            self.keys.push(started);
         }
-        (!self.runs.is_empty()).then_some(())
+        (!self.keys.is_empty()).then_some(())
     }
 
     /// Itself, and the observer knows of it; `None` if there is no key.
     pub(super) fn handed_out(self) -> Option<Self> {
-        if self.runs.is_empty() {
+        if self.keys.is_empty() {
             return None;
         }
         self.shared.observe(|observer| {
-            for run in &self.runs {
+            for Started { run, .. } in &self.keys {
                 observer.started(run.queued());
             }
         });
@@ -106,7 +98,7 @@ impl<K, C: Clock, S> Batch<K, C, S> {
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
     pub fn keys(&self) -> impl ExactSizeIterator<Item = &K> {
-        self.keys.iter()
+        self.keys.iter().map(|started| &*started.key)
     }
 
     /// The work on all of them is done, as by [`Work::done`], under one lock.
@@ -120,18 +112,17 @@ impl<K, C: Clock, S> Batch<K, C, S> {
     /// ```
     pub fn done(mut self) {
         let now = self.shared.clock.now();
-        let runs = std::mem::take(&mut self.runs);
+        let keys = std::mem::take(&mut self.keys);
+        let started = self.shared.is_observed();
+        let started = started.then(|| keys.iter().map(|key| key.run.started).collect::<Vec<_>>());
         // Dropped outside the lock, where nothing is allocated either.
-        let mut forgotten = Vec::with_capacity(runs.len());
+        let mut forgotten = Vec::with_capacity(keys.len());
         self.shared.with_state(|state| {
-            let machine = &mut state.machine;
-            forgotten.extend(runs.iter().filter_map(|run| {
-                let done = machine.finish_done(run.index);
-                done.or_else(|| machine.finish(run.index, Outcome::Done, now))
-            }));
+            let done = |Started { key, .. }| state.machine.finish_as_done(key, now);
+            forgotten.extend(keys.into_iter().filter_map(done));
         });
-        for run in &runs {
-            self.shared.observe_finish(run.started, now, |_| {});
+        for started in started.into_iter().flatten() {
+            self.shared.observe_finish(started, now, |_| {});
         }
     }
 }
@@ -152,14 +143,13 @@ impl<K, C: Clock, S> Batch<K, C, S> {
         BatchIter {
             shared: Arc::clone(&self.shared),
             keys: std::mem::take(&mut self.keys).into_iter(),
-            runs: std::mem::take(&mut self.runs).into_iter(),
         }
     }
 }
 
 impl<K, C: Clock, S> Drop for Batch<K, C, S> {
     fn drop(&mut self) {
-        if !self.runs.is_empty() {
+        if !self.keys.is_empty() {
             drop(self.take());
         }
     }
@@ -177,20 +167,19 @@ impl<K, C: Clock, S> Drop for Batch<K, C, S> {
 /// ```
 pub struct BatchIter<K, C: Clock, S> {
     shared: Arc<Shared<K, C, S>>,
-    keys: vec::IntoIter<K>,
-    runs: vec::IntoIter<Run>,
+    keys: vec::IntoIter<Started<K>>,
 }
 
 impl<K, C: Clock, S> Iterator for BatchIter<K, C, S> {
     type Item = Work<K, C, S>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (key, run) = self.keys.next().zip(self.runs.next())?;
-        Some(Work::new(Arc::clone(&self.shared), Started { key, run }))
+        let started = self.keys.next()?;
+        Some(Work::new(Arc::clone(&self.shared), started))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.runs.size_hint()
+        self.keys.size_hint()
     }
 }
 
@@ -211,6 +200,9 @@ impl<K: fmt::Debug, C: Clock, S> fmt::Debug for Batch<K, C, S> {
 
 impl<K: fmt::Debug, C: Clock, S> fmt::Debug for BatchIter<K, C, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.keys.as_slice()).finish()
+        let keys = self.keys.as_slice().iter();
+        f.debug_list()
+            .entries(keys.map(|started| &*started.key))
+            .finish()
     }
 }

@@ -53,6 +53,7 @@ impl<K, C, S> Step for Dirtied<'_, K, C, S> {
             if state.machine.is_dirty(self.key) {
                 return Progress::Done(());
             }
+            state.awaited = true;
             stale = state.watchers.wait(&mut self.place, waker, self.key);
             Progress::Waiting(None)
         })

@@ -225,6 +225,7 @@ impl<K, C: Clock, S> Step for Drain<'_, K, C, S> {
         shared.with_state(|state| {
             state.machine.close(now);
             if now < deadline && !state.machine.is_idle() {
+                state.awaited = true;
                 stale = state.drainers.wait(&mut self.place, waker, ());
                 return Progress::Waiting(Some(deadline));
             }

@@ -1,10 +1,8 @@
 //! What the queue knows of a key.
 
-use std::mem::ManuallyDrop;
-
 use super::Priority;
 use super::wheel::Timed;
-use crate::arena::{Linked, Links};
+use crate::arena::{Index, Linked, Links};
 use crate::clock::Timestamp;
 
 /// Delays are counted in ticks of a millisecond, rounded up: never early.
@@ -31,14 +29,9 @@ pub(super) const fn start_of(tick: u64) -> Timestamp {
     Timestamp::from_nanos(tick.saturating_mul(TICK))
 }
 
-/// Laid out by hand, flat and in small words: a live key costs 40 bytes beside itself,
-/// and 8 more if its type has no value to spare that can say that there is none.
+/// Laid out by hand, in small words: 40 bytes.
 #[derive(Debug)]
-pub(super) struct Entry<K> {
-    /// `None` once the entry is free. Without drop glue of its own, an entry can be written where it
-    /// will stand, and need not be kept in memory on its way there for whom a panic would make drop
-    /// it. The machine drops it.
-    pub(super) key: ManuallyDrop<Option<K>>,
+pub(super) struct Entry {
     /// What the index goes by, so that it can grow without the caller's `Hash`.
     pub(super) hash: Hash,
     pub(super) links: Links,
@@ -57,6 +50,8 @@ pub(super) struct Entry<K> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// It is no key's.
+    Free,
     Ready,
     Delayed,
     Processing,
@@ -95,12 +90,11 @@ pub(super) struct Failures {
     pub(super) until: Timestamp,
 }
 
-impl<K> Entry<K> {
+impl Entry {
     /// A key that is ready, but in no list yet.
     #[inline]
-    pub(super) const fn new(key: K, hash: Hash, priority: Priority, now: Timestamp) -> Self {
+    pub(super) const fn new(hash: Hash, priority: Priority, now: Timestamp) -> Self {
         Self {
-            key: ManuallyDrop::new(Some(key)),
             hash,
             links: Links::new(),
             phase: Phase::Ready,
@@ -111,14 +105,15 @@ impl<K> Entry<K> {
             due: NEVER,
         }
     }
-
-    /// Whether it is in use, and delayed.
-    pub(super) fn is_delayed(&self) -> bool {
-        self.phase == Phase::Delayed && self.key.is_some()
-    }
 }
 
-impl<K> Linked for Entry<K> {
+/// Those that are delayed.
+pub(super) fn delayed(slots: &[Entry]) -> impl Iterator<Item = (Index, &Entry)> {
+    let numbered = (0..).zip(slots);
+    numbered.filter(|(_, entry)| entry.phase == Phase::Delayed)
+}
+
+impl Linked for Entry {
     #[inline]
     fn links(&self) -> &Links {
         &self.links
@@ -130,7 +125,7 @@ impl<K> Linked for Entry<K> {
     }
 }
 
-impl<K> Timed for Entry<K> {
+impl Timed for Entry {
     #[inline]
     fn tick(&self) -> u64 {
         self.due

@@ -1,5 +1,4 @@
 use std::fmt;
-use std::mem::ManuallyDrop;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -11,7 +10,7 @@ use super::{FastHash, WorkQueue};
 use crate::clock::{Clock, SystemClock, Timer, Timestamp};
 use crate::wait::{Progress, Step, Wait, WaitId};
 
-impl<K: Clone, C: Clock, S> WorkQueue<K, C, S> {
+impl<K, C: Clock, S> WorkQueue<K, C, S> {
     /// Takes the key whose turn it is, if there is one.
     ///
     /// ```
@@ -23,17 +22,13 @@ impl<K: Clone, C: Clock, S> WorkQueue<K, C, S> {
     pub fn try_get(&self) -> Option<Work<K, C, S>> {
         let now = self.0.clock.now();
         let mut change = self.0.change();
-        let held = change.state().start(now, self.0.limiter())?;
+        let started = change.state().start(now, self.0.limiter())?;
         if change.state().is_quiet() && !self.0.is_observed() {
-            // Nothing can fail any more, so the key need not be in a guard yet, and is written but
-            // once: to where the caller wants it.
-            let held = ManuallyDrop::new(held);
-            change.unlock();
-            let held = ManuallyDrop::into_inner(held);
-            return Some(Work::new(Arc::clone(&self.0), held));
+            change.end();
+            return Some(Work::new(Arc::clone(&self.0), started));
         }
-        let work = Work::new(Arc::clone(&self.0), held);
-        drop(change);
+        let work = Work::new(Arc::clone(&self.0), started);
+        change.end();
         work.announce();
         Some(work)
     }
@@ -58,7 +53,7 @@ impl<K: Clone, C: Clock, S> WorkQueue<K, C, S> {
     }
 }
 
-impl<K: Clone, C: Timer, S> WorkQueue<K, C, S> {
+impl<K, C: Timer, S> WorkQueue<K, C, S> {
     /// Waits for a key to work on. `None` once the queue is closed, nothing is ready, and nothing
     /// that is being processed can come back. First come, first served; but whoever comes before
     /// those who wait have looked may find their key, and they keep their places.
@@ -180,6 +175,7 @@ impl<'a, K, C, S> Line<'a, K, C, S> {
     fn wait(&mut self, state: &mut State<K>, waker: &Waker) -> (Option<Timestamp>, Option<Waker>) {
         let was_woken = |place| state.getters.was_woken(place);
         let came_back = self.place.is_some_and(was_woken);
+        state.awaited = true;
         let replaced = state.getters.wait(&mut self.place, waker, ());
         state.woken -= usize::from(came_back);
         // Who is back before the one that leads will be the first to be served.
@@ -223,7 +219,7 @@ impl<K, C, S> Drop for Line<'_, K, C, S> {
 /// ```
 pub struct Get<'a, K, C = SystemClock, S = FastHash>(Line<'a, K, C, S>);
 
-impl<K: Clone, C: Clock, S> Get<'_, K, C, S> {
+impl<K, C: Clock, S> Get<'_, K, C, S> {
     /// A step that leaves it to the caller to tell the observer.
     pub(crate) fn step_unannounced(
         &mut self,
@@ -232,13 +228,13 @@ impl<K: Clone, C: Clock, S> Get<'_, K, C, S> {
     ) -> Progress<Option<Work<K, C, S>>> {
         let shared = self.0.shared;
         self.0.step(now, waker, |state| {
-            let held = state.start(now, shared.limiter())?;
-            Some(Work::new(Arc::clone(shared), held))
+            let started = state.start(now, shared.limiter())?;
+            Some(Work::new(Arc::clone(shared), started))
         })
     }
 }
 
-impl<K: Clone, C: Clock, S> Step for Get<'_, K, C, S> {
+impl<K, C: Clock, S> Step for Get<'_, K, C, S> {
     type Output = Option<Work<K, C, S>>;
 
     fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output> {
@@ -273,7 +269,7 @@ pub struct GetBatch<'a, K, C = SystemClock, S = FastHash> {
     max: usize,
 }
 
-impl<K: Clone, C: Clock, S> Step for GetBatch<'_, K, C, S> {
+impl<K, C: Clock, S> Step for GetBatch<'_, K, C, S> {
     type Output = Option<Batch<K, C, S>>;
 
     fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output> {

@@ -66,16 +66,16 @@ impl KeyIndex {
 
     /// The place of the entry that has this hash and is `same`.
     #[inline]
-    pub(super) fn find<K>(
+    pub(super) fn find(
         &self,
-        slots: &[Entry<K>],
+        slots: &[Entry],
         hash: Hash,
-        same: impl Fn(&Entry<K>) -> bool,
+        same: impl Fn(Index) -> bool,
     ) -> Option<Index> {
         let found = self.table.find(hash.spread(), |spot| {
             spot.may_be(hash, self.place_mask) && {
-                let entry = &slots[spot.place(self.place_mask) as usize];
-                entry.hash == hash && same(entry)
+                let place = spot.place(self.place_mask);
+                slots[place as usize].hash == hash && same(place)
             }
         });
         Some(found?.place(self.place_mask))
@@ -83,7 +83,7 @@ impl KeyIndex {
 
     /// Adds the entry at `place`, which has this hash and is not there yet.
     #[inline]
-    pub(super) fn insert<K>(&mut self, slots: &[Entry<K>], hash: Hash, place: Index) {
+    pub(super) fn insert(&mut self, slots: &[Entry], hash: Hash, place: Index) {
         let place_mask = self.place_mask;
         let spot = Spot::new(place, hash, place_mask);
         // Keys that come and go use the table up, and it is made anew now and then.
@@ -101,7 +101,7 @@ impl KeyIndex {
     }
 
     /// Makes room for so many entries, of which those in `slots` are in use.
-    pub(super) fn grow<K>(&mut self, slots: &[Entry<K>], capacity: usize) {
+    pub(super) fn grow(&mut self, slots: &[Entry], capacity: usize) {
         let largest = |capacity: usize| Index::try_from(capacity - 1).unwrap_or(Index::MAX);
         if self.table.capacity() >= capacity && self.place_mask >= largest(capacity) {
             return;
@@ -131,13 +131,29 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
 
-    fn entry(n: u32) -> Entry<u32> {
-        let hash = Hash::new(u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        Entry::new(n, hash, Priority::DEFAULT, Timestamp::ZERO)
+    fn hash(n: u32) -> Hash {
+        Hash::new(u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
-    fn find(index: &KeyIndex, slots: &[Entry<u32>], key: u32) -> Option<Index> {
-        index.find(slots, entry(key).hash, |entry| *entry.key == Some(key))
+    fn entry(hash: Hash) -> Entry {
+        Entry::new(hash, Priority::DEFAULT, Timestamp::ZERO)
+    }
+
+    #[test]
+    fn keys_of_one_hash_are_told_apart() {
+        let (mut index, hash) = (KeyIndex::new(), hash(7));
+        let slots = [(); 3].map(|()| entry(hash));
+        index.grow(&slots[..0], slots.len());
+        for place in 0..3 {
+            index.insert(&slots, hash, place);
+        }
+        for key in 0..3 {
+            assert_eq!(index.find(&slots, hash, |place| place == key), Some(key));
+        }
+        assert_eq!(index.find(&slots, hash, |_| false), None);
+        index.remove(hash, 1);
+        assert_eq!(index.find(&slots, hash, |place| place == 1), None);
+        assert_eq!(index.find(&slots, hash, |place| place == 2), Some(2));
     }
 
     #[test]
@@ -161,29 +177,29 @@ mod tests {
         index.grow(&slots, FULL as usize);
         let capacity = index.table.capacity();
         for key in 0..FULL {
-            slots.push(entry(key));
-            index.insert(&slots, slots[key as usize].hash, key);
+            slots.push(entry(hash(key)));
+            index.insert(&slots, hash(key), key);
         }
         // One key goes and another comes, until what they left behind has used the table up.
         let mut next = FULL;
         while index.table.capacity() == capacity {
             let place = next % FULL;
             index.remove(slots[place as usize].hash, place);
-            slots[place as usize] = entry(next);
-            index.insert(&slots, slots[place as usize].hash, place);
+            slots[place as usize] = entry(hash(next));
+            index.insert(&slots, hash(next), place);
             next += 1;
         }
         assert_eq!(index.table.len(), slots.len(), "one for each");
         index.grow(&slots, 2 * FULL as usize);
         for place in FULL..2 * FULL {
-            slots.push(entry(next));
-            index.insert(&slots, slots[place as usize].hash, place);
+            slots.push(entry(hash(next)));
+            index.insert(&slots, hash(next), place);
             next += 1;
         }
         for (place, entry) in (0..).zip(&slots) {
-            let key = entry.key.expect("all are in use");
-            assert_eq!(find(&index, &slots, key), Some(place));
+            let found = index.find(&slots, entry.hash, |found| found == place);
+            assert_eq!(found, Some(place));
         }
-        assert_eq!(find(&index, &slots, next), None);
+        assert_eq!(index.find(&slots, hash(next), |_| true), None);
     }
 }

@@ -1,13 +1,13 @@
 //! The states of the keys: the queue as a sequential machine. `now` comes in, nothing is locked,
 //! nobody is woken.
 
-use std::mem::ManuallyDrop;
 use std::time::Duration;
 
 use super::bands::{Bands, Turn};
 use super::debounce::{Debounce, Windows};
 use super::entry::{Entry, NEVER, Phase, start_of, tick_at};
 use super::index::KeyIndex;
+use super::keys::{Keys, Lent};
 use super::overflow::Furthest;
 use super::run::{Failing, Outcome, Run, Started};
 use super::wheel::Wheel;
@@ -26,7 +26,9 @@ pub(super) struct Limits {
 
 #[derive(Debug)]
 pub(super) struct Machine<K> {
-    pub(super) entries: Arena<Entry<K>>,
+    pub(super) entries: Arena<Entry>,
+    /// Each at the place of its entry.
+    pub(super) keys: Keys<K>,
     pub(super) index: KeyIndex,
     pub(super) ready: Bands,
     /// In the order in which they were started.
@@ -62,6 +64,7 @@ impl<K> Machine<K> {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
             entries: Arena::new(),
+            keys: Keys::new(limits.capacity),
             index: KeyIndex::new(),
             ready: Bands::new(),
             processing: List::new(),
@@ -206,28 +209,34 @@ impl<K> Machine<K> {
     }
 
     /// Takes a key out for good, and gives it back.
-    #[expect(
-        clippy::inline_always,
-        reason = "a key that is passed through memory costs more"
-    )]
+    #[expect(clippy::inline_always, reason = "a call costs more than it does")]
     #[inline(always)]
-    pub(super) fn forget(&mut self, index: Index) -> Option<K> {
-        self.index.remove(self.entries[index].hash, index);
+    pub(super) fn forget(&mut self, index: Index) -> K {
+        self.release(index);
+        self.keys.take(index)
+    }
+
+    /// Frees the entry of a key.
+    #[expect(clippy::inline_always, reason = "a call costs more than it does")]
+    #[inline(always)]
+    fn release(&mut self, index: Index) {
+        let entry = &mut self.entries[index];
+        entry.phase = Phase::Free;
+        self.index.remove(entry.hash, index);
         self.entries.release(index);
-        self.entries[index].key.take()
     }
 
     /// Takes every waiting key out of a closed queue that will not be handed out.
     fn leave(&mut self) {
         while let Some(index) = self.wheel.pop_any(self.entries.slots_mut()) {
             let key = self.forget(index);
-            self.left.extend(key);
+            self.left.push(key);
         }
         self.furthest = None;
         if self.closing == Closing::ShutDown {
             while let Some(index) = self.ready.pop_any(self.entries.slots_mut()) {
                 let key = self.forget(index);
-                self.left.extend(key);
+                self.left.push(key);
             }
         }
     }
@@ -251,8 +260,9 @@ impl<K> Machine<K> {
         std::mem::take(&mut self.left)
     }
 
-    /// Ends the processing of a key.
-    #[inline]
+    /// Ends the processing of a key, which is in no list then.
+    #[expect(clippy::inline_always, reason = "a call costs more than it does")]
+    #[inline(always)]
     fn stop(&mut self, index: Index) {
         let slots = self.entries.slots_mut();
         let since = slots[index as usize].since;
@@ -261,31 +271,39 @@ impl<K> Machine<K> {
         self.processing_len -= 1;
     }
 
-    /// Ends the processing of a key that is done and that nobody wants again; `None` if somebody
-    /// does, or if a key that became due meanwhile would have to be looked for.
-    #[expect(
-        clippy::inline_always,
-        reason = "a key that is passed through memory costs more"
-    )]
+    /// Ends the processing of a key that is done and that nobody wants again; if somebody does, it
+    /// is still lent.
+    #[expect(clippy::inline_always, reason = "a call costs more than it does")]
     #[inline(always)]
-    pub(super) fn finish_done(&mut self, index: Index) -> Option<K> {
-        let entry = &self.entries[index];
+    pub(super) fn finish_done(&mut self, key: Lent<K>) -> Result<K, Lent<K>> {
+        let entry = &self.entries[key.index()];
         if entry.phase == Phase::Dirty || entry.due != NEVER {
-            return None;
+            return Err(key);
         }
-        self.stop(index);
-        self.forget(index)
+        self.stop(key.index());
+        self.release(key.index());
+        Ok(self.keys.take_back(key))
+    }
+
+    /// As [`finish`](Self::finish) with [`Outcome::Done`], and less if that will do.
+    #[inline]
+    pub(super) fn finish_as_done(&mut self, key: Lent<K>, now: Timestamp) -> Option<K> {
+        match self.finish_done(key) {
+            Ok(forgotten) => Some(forgotten),
+            Err(key) => self.finish(key, Outcome::Done, now),
+        }
     }
 
     /// Ends the processing of a key. The key comes back if it is no longer live.
-    pub(super) fn finish(&mut self, index: Index, outcome: Outcome, now: Timestamp) -> Option<K> {
+    pub(super) fn finish(&mut self, key: Lent<K>, outcome: Outcome, now: Timestamp) -> Option<K> {
         // What has become due meanwhile was ready first, although nobody has asked for it yet.
         self.advance(now);
+        let dirty = self.is_dirty(key.index());
+        let index = self.keys.give_back(key);
         self.stop(index);
         let (wish, failures) = outcome.wish();
         let entry = &mut self.entries[index];
         (entry.failures, entry.until) = (failures.count, failures.until);
-        let dirty = entry.phase == Phase::Dirty;
         // A debounced key that became dirty has its time; any other is due at once.
         let asked = if dirty && self.windows.end(index) == NEVER {
             0
@@ -296,7 +314,7 @@ impl<K> Machine<K> {
             self.windows.set(index, NEVER);
         }
         match asked.min(wish) {
-            NEVER => return self.forget(index),
+            NEVER => return Some(self.forget(index)),
             due if self.wheel.is_ahead(due) => self.make_delayed(index, due),
             _ => self.make_ready(index, now),
         }
@@ -306,43 +324,16 @@ impl<K> Machine<K> {
         None
     }
 
-    /// Whether a key that is being processed was added again.
-    pub(super) fn is_dirty(&self, index: Index) -> bool {
-        self.entries[index].phase == Phase::Dirty
-    }
-}
-
-impl<K> Machine<K> {
     /// Whose turn it is.
     #[inline]
     pub(super) fn turn(&self) -> Option<Turn> {
         self.ready.turn()
     }
-}
 
-impl<K> Drop for Machine<K> {
-    fn drop(&mut self) {
-        for entry in self.entries.slots_mut() {
-            drop(entry.key.take());
-        }
-    }
-}
-
-impl<K: Clone> Machine<K> {
-    /// A copy of the key whose turn it is: the caller's `Clone` runs before anything changes.
-    #[inline]
-    pub(super) fn key_of(&self, turn: Turn) -> Option<K> {
-        Option::clone(&self.entries[turn.index].key)
-    }
-
-    /// Hands out the key whose turn it is, of which `key` is a copy.
-    #[expect(
-        clippy::inline_always,
-        reason = "a key that is passed through memory costs more"
-    )]
+    /// Hands out the key whose turn it is.
+    #[expect(clippy::inline_always, reason = "a call costs more than it does")]
     #[inline(always)]
-    pub(super) fn start(&mut self, turn: Turn, key: K, now: Timestamp) -> Started<K> {
-        let key = ManuallyDrop::new(key);
+    pub(super) fn start(&mut self, turn: Turn, now: Timestamp) -> Started<K> {
         let (index, slots) = (turn.index, self.entries.slots_mut());
         // When that is finished, it is looked for in the index.
         if let Some(next) = slots.get(slots[index as usize].links.next as usize) {
@@ -356,7 +347,6 @@ impl<K: Clone> Machine<K> {
         let ready_since = std::mem::replace(&mut entry.since, now);
         entry.phase = Phase::Processing;
         let run = Run {
-            index,
             priority: entry.priority,
             failures: entry.failures,
             failing: if now >= entry.until {
@@ -367,8 +357,13 @@ impl<K: Clone> Machine<K> {
             ready_since,
             started: now,
         };
-        let key = ManuallyDrop::into_inner(key);
+        let key = self.keys.lend(index);
         Started { key, run }
+    }
+
+    /// Whether a key that is being processed was added again.
+    pub(super) fn is_dirty(&self, index: Index) -> bool {
+        self.entries[index].phase == Phase::Dirty
     }
 }
 
@@ -381,7 +376,6 @@ mod tests {
 
     #[test]
     fn a_live_key_costs_at_most_64_bytes_beside_itself() {
-        type Key = [u64; 3];
         // As much as they cost between two doublings of the index, and right after one.
         for capacity in [114_688_u64, 114_689, 200_000, 458_752, 458_753] {
             let limits = Limits {
@@ -402,10 +396,11 @@ mod tests {
                 );
                 added.expect("there is room");
             }
-            let beside = size_of::<Entry<Key>>() - size_of::<Key>();
+            // What is at its place is a byte.
+            let beside = size_of::<Entry>() + 1;
             assert!(machine.entries.capacity() <= capacity as usize);
             let index = machine.index.allocation_size().div_ceil(capacity as usize);
-            println!("{capacity} keys: {beside} bytes an entry, {index} in the index");
+            println!("{capacity} keys: {beside} bytes for each, {index} in the index");
             assert!(beside + index <= 64, "{capacity}: {beside} + {index}");
         }
     }
@@ -432,13 +427,9 @@ mod tests {
         // By a time of long ago its quiet time is over.
         add(&mut machine, "b", at(10)).expect("there is room");
         let turn = machine.turn().expect("it is ready");
-        let run = machine.start(turn, "b", at(1_000)).run;
+        let key = machine.start(turn, at(1_000)).key;
         add(&mut machine, "b", at(1_000)).expect("it is live");
-        assert!(
-            machine
-                .finish(run.index, Outcome::Done, at(1_000))
-                .is_none()
-        );
+        assert!(machine.finish(key, Outcome::Done, at(1_000)).is_none());
         assert_eq!(
             (machine.delayed_len(), machine.ready_len()),
             (1, 0),

@@ -21,15 +21,15 @@ pub(super) struct Candidate {
 }
 
 impl Furthest {
-    pub(super) fn of<'a, K: 'a>(delayed: impl Iterator<Item = (Index, &'a Entry<K>)>) -> Self {
+    pub(super) fn of<'a>(delayed: impl Iterator<Item = (Index, &'a Entry)>) -> Self {
         Self(delayed.map(|(index, entry)| key(entry, index)).collect())
     }
 
-    pub(super) fn insert<K>(&mut self, entry: &Entry<K>, index: Index) {
+    pub(super) fn insert(&mut self, entry: &Entry, index: Index) {
         self.0.insert(key(entry, index));
     }
 
-    pub(super) fn remove<K>(&mut self, entry: &Entry<K>, index: Index) {
+    pub(super) fn remove(&mut self, entry: &Entry, index: Index) {
         self.0.remove(&key(entry, index));
     }
 
@@ -43,6 +43,6 @@ impl Furthest {
     }
 }
 
-fn key<K>(entry: &Entry<K>, index: Index) -> (Priority, Reverse<u64>, Index) {
+fn key(entry: &Entry, index: Index) -> (Priority, Reverse<u64>, Index) {
     (entry.priority, Reverse(entry.due), index)
 }

@@ -134,6 +134,7 @@ impl<K, C, S> Step for Resync<'_, K, C, S> {
             if missed.is_some() || state.machine.is_closed() {
                 return Progress::Done(missed);
             }
+            state.awaited = true;
             stale = state.resyncers.wait(&mut self.place, waker, ());
             Progress::Waiting(None)
         })

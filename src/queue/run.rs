@@ -4,20 +4,19 @@ use std::time::Duration;
 
 use super::Priority;
 use super::entry::{Failures, NEVER, tick_after};
-use crate::arena::Index;
+use super::keys::Lent;
 use crate::clock::Timestamp;
 
 /// A key that was handed out, and its run.
 #[derive(Debug)]
 pub(super) struct Started<K> {
-    pub(super) key: K,
+    pub(super) key: Lent<K>,
     pub(super) run: Run,
 }
 
 /// One run of a key.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Run {
-    pub(super) index: Index,
     pub(super) priority: Priority,
     /// Failures in a row, of the runs before.
     pub(super) failures: u16,

@@ -9,10 +9,10 @@ use super::add::AddError;
 use super::admit::{Added, Refused, Room};
 use super::entry::{Failures, Hash};
 use super::index::KeyIndex;
+use super::keys::Lent;
 use super::options::AddOptions;
 use super::run::{Failing, Outcome, Run};
 use super::state::State;
-use crate::arena::Index;
 use crate::backoff::{Backoff, ExponentialBackoff, Random};
 use crate::clock::{Clock, Timestamp};
 use crate::limiter::RateLimiter;
@@ -36,9 +36,9 @@ pub(super) struct Shared<K, C, S> {
 }
 
 /// The state while somebody changes it. It settles however that ends: also by a panic of the
-/// caller's `Eq` or `Clone`.
+/// caller's `Eq`.
 pub(super) struct Change<K, G: DerefMut<Target = State<K>>>(
-    /// Until it is dropped.
+    /// Until it has ended.
     Option<G>,
 );
 
@@ -47,47 +47,48 @@ impl<K, G: DerefMut<Target = State<K>>> Change<K, G> {
     pub(super) fn state(&mut self) -> &mut State<K> {
         match &mut self.0 {
             Some(state) => state,
-            None => unreachable!("not dropped yet"),
+            None => unreachable!("it has not ended"),
         }
     }
 
-    /// Only unlocks, which is enough if nobody waits.
-    #[inline]
-    pub(super) fn unlock(mut self) {
-        debug_assert!(self.state().is_quiet(), "somebody waits");
-        drop(self.0.take());
+    /// Settles and unlocks.
+    #[expect(clippy::inline_always, reason = "mostly it is but the unlock")]
+    #[inline(always)]
+    pub(super) fn end(mut self) {
+        let state = self.0.take();
         // Nothing is left to be dropped, and dropping it would be a call.
         mem::forget(self);
+        match state {
+            Some(state) if state.is_quiet() => drop(state),
+            state => settle(state),
+        }
     }
 }
 
 impl<K, G: DerefMut<Target = State<K>>> Drop for Change<K, G> {
-    #[expect(clippy::inline_always, reason = "mostly it is but the unlock")]
-    #[inline(always)]
     fn drop(&mut self) {
-        if let Some(state) = self.0.take()
-            && !state.is_quiet()
-        {
-            settle(state);
-        }
+        settle(self.0.take());
     }
 }
 
 /// Settles, and wakes once the lock is released. Out of line: mostly nobody waits.
 #[inline(never)]
-fn settle<K>(state: impl DerefMut<Target = State<K>>) {
+fn settle<K>(state: Option<impl DerefMut<Target = State<K>>>) {
     // Dropped last, whatever happens.
     let mut wakers = Wakers::default();
-    let mut state = state;
-    state.settle(&mut wakers);
-    drop(state);
+    if let Some(mut state) = state {
+        state.settle(&mut wakers);
+    }
 }
 
 impl<K, C, S> Shared<K, C, S> {
     /// Runs `change` under the lock, settles, and wakes after it.
     #[inline]
     pub(super) fn with_state<T>(&self, change: impl FnOnce(&mut State<K>) -> T) -> T {
-        change(self.change().state())
+        let mut changed = self.change();
+        let result = change(changed.state());
+        changed.end();
+        result
     }
 
     /// As [`with_state`](Self::with_state), where keys may be added and the index may move.
@@ -100,7 +101,7 @@ impl<K, C, S> Shared<K, C, S> {
         })
     }
 
-    /// Locks, until what comes back is dropped: then it settles.
+    /// Locks, until what comes back ends: then it settles.
     #[inline]
     pub(super) fn change(&self) -> Change<K, MutexGuard<'_, State<K>>> {
         Change(Some(self.state.lock()))
@@ -165,12 +166,12 @@ impl<K, C: Clock, S> Shared<K, C, S> {
     /// live.
     pub(super) fn finish(
         &self,
-        index: Index,
+        key: Lent<K>,
         outcome: Outcome,
         started: Timestamp,
         now: Timestamp,
     ) -> Option<K> {
-        let forgotten = self.with_state(|state| state.machine.finish(index, outcome, now));
+        let forgotten = self.with_state(|state| state.machine.finish(key, outcome, now));
         self.observe_finish(started, now, |observer| match outcome {
             Outcome::Done => {}
             // If it is still live, somebody has added it meanwhile.
@@ -182,10 +183,10 @@ impl<K, C: Clock, S> Shared<K, C, S> {
     }
 
     /// As [`finish`](Self::finish) with [`Outcome::Done`], if nobody observes and what happens does
-    /// not depend on the time; else `None`, and nothing has changed.
+    /// not depend on the time; else it is still lent.
     #[inline]
-    pub(super) fn finish_done(&self, index: Index) -> Option<K> {
-        self.with_state(|state| state.machine.finish_done(index))
+    pub(super) fn finish_done(&self, key: Lent<K>) -> Result<K, Lent<K>> {
+        self.with_state(|state| state.machine.finish_done(key))
     }
 
     /// Reports the end of a run, and what came of it.

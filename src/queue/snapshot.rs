@@ -1,8 +1,9 @@
 use std::time::Duration;
 
-use super::entry::{Entry, Phase, start_of};
+use super::entry::{NEVER, Phase, delayed, start_of};
 use super::machine::Machine;
 use super::{Priority, WorkQueue};
+use crate::arena::Index;
 use crate::clock::{Clock, Timestamp};
 
 impl<K, C: Clock, S> WorkQueue<K, C, S> {
@@ -174,31 +175,29 @@ impl<K: Clone> Machine<K> {
     fn snapshot(&self, now: Timestamp, keys: &mut Vec<KeySnapshot<K>>) {
         let slots = self.entries.slots();
         let listed = self.processing.iter(slots).chain(self.ready.iter(slots));
-        let listed = listed.map(|index| &self.entries[index]);
-        let delayed = slots.iter().filter(|entry| entry.is_delayed());
+        let all = listed.chain(delayed(slots).map(|(index, _)| index));
         keys.reserve(self.entries.len());
-        let all = listed.chain(delayed);
-        keys.extend(all.filter_map(|entry| entry.snapshot(now)));
+        keys.extend(all.filter_map(|index| self.snapshot_of(index, now)));
     }
-}
 
-impl<K: Clone> Entry<K> {
     /// `None` of one that is free.
-    fn snapshot(&self, now: Timestamp) -> Option<KeySnapshot<K>> {
-        let state = match self.phase {
+    fn snapshot_of(&self, index: Index, now: Timestamp) -> Option<KeySnapshot<K>> {
+        let entry = &self.entries[index];
+        let state = match entry.phase {
+            Phase::Free => return None,
             Phase::Ready => KeyState::Ready,
             Phase::Delayed => KeyState::Delayed,
             Phase::Processing => KeyState::Processing,
             Phase::Dirty => KeyState::Dirty,
         };
-        let due = (self.due != super::entry::NEVER).then(|| start_of(self.due));
+        let due = (entry.due != NEVER).then(|| start_of(entry.due));
         Some(KeySnapshot {
-            key: Option::clone(&self.key)?,
+            key: self.keys.get(index)?.clone(),
             state,
-            priority: self.priority,
+            priority: entry.priority,
             due_in: due.map(|due| due.saturating_since(now)),
-            age: (state != KeyState::Delayed).then(|| now.saturating_since(self.since)),
-            failures: self.failures.into(),
+            age: (state != KeyState::Delayed).then(|| now.saturating_since(entry.since)),
+            failures: entry.failures.into(),
         })
     }
 }

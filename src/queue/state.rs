@@ -37,6 +37,8 @@ pub(super) struct State<K> {
     /// Those who want to know when a key that is being processed becomes dirty.
     pub(super) watchers: WaitList<Index>,
     pub(super) drainers: WaitList<()>,
+    /// Whoever begins to wait says so, since the last of the lists was found empty.
+    pub(super) awaited: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -61,19 +63,23 @@ impl<K> State<K> {
             resyncers: WaitList::new(),
             watchers: WaitList::new(),
             drainers: WaitList::new(),
+            awaited: false,
         }
     }
 
     /// Whether nobody waits: then there is nothing to settle.
     #[inline]
     pub(super) fn is_quiet(&self) -> bool {
-        // Without a branch for each.
-        let waiters = self.getters.len()
-            | self.adders.len()
-            | self.drainers.len()
-            | self.resyncers.len()
-            | self.watchers.len();
-        waiters == 0
+        debug_assert!(self.awaited || self.waiters() == 0, "somebody waits");
+        !self.awaited
+    }
+
+    fn waiters(&self) -> usize {
+        self.getters.len()
+            + self.adders.len()
+            + self.drainers.len()
+            + self.resyncers.len()
+            + self.watchers.len()
     }
 
     /// Restores, after any change, what those who wait rely on:
@@ -115,6 +121,7 @@ impl<K> State<K> {
                 .wake_where(|&key| machine.is_dirty(key), wakers);
         }
         wakers.extend(self.rearm());
+        self.awaited = self.waiters() > 0;
     }
 
     /// What is due becomes ready, and the limiter is asked again if its time has come.
@@ -197,12 +204,9 @@ impl<K: Eq> State<K> {
     }
 }
 
-impl<K: Clone> State<K> {
+impl<K> State<K> {
     /// Hands out the key whose turn it is, if there is one and it may start.
-    #[expect(
-        clippy::inline_always,
-        reason = "a key that is passed through memory costs more"
-    )]
+    #[expect(clippy::inline_always, reason = "a call costs more than it does")]
     #[inline(always)]
     pub(super) fn start(
         &mut self,
@@ -214,34 +218,26 @@ impl<K: Clone> State<K> {
             return None;
         }
         let turn = self.machine.turn()?;
-        // Before the key is cloned: what is not handed out would be dropped under the lock.
-        let token = match limiter {
-            Some(limiter) => Some(self.take_token(now, limiter)?),
-            None => None,
-        };
-        let key = self.machine.key_of(turn)?;
-        if let Some(token) = token {
-            token.spend();
+        if let Some(limiter) = limiter
+            && !self.take_token(now, limiter)
+        {
+            return None;
         }
-        Some(self.machine.start(turn, key, now))
+        Some(self.machine.start(turn, now))
     }
 
     /// A token for a key that is about to start: one that is added again while it waits costs none.
-    fn take_token<'a>(
-        &mut self,
-        now: Timestamp,
-        limiter: &'a dyn RateLimiter,
-    ) -> Option<Token<'a>> {
+    fn take_token(&mut self, now: Timestamp, limiter: &dyn RateLimiter) -> bool {
         // On the limiter's own clock, which may be another than the queue's.
         match limiter.try_acquire(1) {
             Ok(()) => {
                 self.throttled = None;
-                Some(Token(limiter))
+                true
             }
             Err(denied) => {
                 let wait = denied.retry_after().unwrap_or(PATIENCE).min(PATIENCE);
                 self.throttled = Some(now.saturating_add(wait));
-                None
+                false
             }
         }
     }
@@ -249,18 +245,3 @@ impl<K: Clone> State<K> {
 
 /// How long a limiter is believed that has no token: its quota may have been raised.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// A token that goes back unless it is spent.
-struct Token<'a>(&'a dyn RateLimiter);
-
-impl Token<'_> {
-    fn spend(self) {
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Token<'_> {
-    fn drop(&mut self) {
-        self.0.refund(1);
-    }
-}

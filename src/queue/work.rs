@@ -1,6 +1,5 @@
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
-use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
@@ -10,6 +9,7 @@ use std::time::Duration;
 use super::add::AddError;
 use super::admit::Room;
 use super::dirtied::Dirtied;
+use super::keys::Lent;
 use super::options::AddOptions;
 use super::run::{Failing, Outcome, Run, Started};
 use super::shared::Shared;
@@ -40,19 +40,21 @@ use crate::wait::Wait;
 #[must_use = "dropping it is a retry"]
 pub struct Work<K, C: Clock = SystemClock, S = FastHash> {
     /// Until it has ended.
-    shared: Option<Arc<Shared<K, C, S>>>,
-    key: K,
+    held: Option<Held<K, C, S>>,
     run: Run,
+}
+
+/// What of the queue the guard has: the key, and a handle without which that could be gone.
+struct Held<K, C, S> {
+    shared: Arc<Shared<K, C, S>>,
+    key: Lent<K>,
 }
 
 impl<K, C: Clock, S> Work<K, C, S> {
     #[inline]
     pub(super) fn new(shared: Arc<Shared<K, C, S>>, Started { key, run }: Started<K>) -> Self {
-        Self {
-            shared: Some(shared),
-            key,
-            run,
-        }
+        let held = Some(Held { shared, key });
+        Self { held, run }
     }
 
     /// Tells the observer that this was started; not under the lock. It is made before: should the
@@ -75,10 +77,10 @@ impl<K, C: Clock, S> Work<K, C, S> {
     /// ```
     #[inline]
     pub fn done(mut self) {
-        if let Some(shared) = self.shared.take_if(|shared| !shared.is_observed()) {
-            match shared.finish_done(self.run.index) {
-                Some(forgotten) => return drop(forgotten),
-                None => self.shared = Some(shared),
+        if let Some(Held { shared, key }) = self.held.take_if(|held| !held.shared.is_observed()) {
+            match shared.finish_done(key) {
+                Ok(forgotten) => return drop(forgotten),
+                Err(key) => self.held = Some(Held { shared, key }),
             }
         }
         self.finish(|_, _, _| Outcome::Done);
@@ -100,28 +102,21 @@ impl<K, C: Clock, S> Work<K, C, S> {
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
     #[inline]
-    pub fn done_and_get(mut self) -> Option<Self>
-    where
-        K: Clone,
-    {
-        let (now, index) = (self.shared().clock.now(), self.run.index);
-        let shared = self.shared.take()?;
+    pub fn done_and_get(mut self) -> Option<Self> {
+        let now = self.shared().clock.now();
+        let Held { shared, key } = self.held.take()?;
         // Dropped last, outside the lock.
         let forgotten;
         let mut change = shared.change();
-        let machine = &mut change.state().machine;
-        let done = machine.finish_done(index);
-        forgotten = done.or_else(|| machine.finish(index, Outcome::Done, now));
-        let held = change.state().start(now, shared.limiter());
+        forgotten = change.state().machine.finish_as_done(key, now);
+        let started = change.state().start(now, shared.limiter());
         if change.state().is_quiet() && !shared.is_observed() {
-            // As in `try_get`; and what this has of the queue goes to the next.
-            let held = ManuallyDrop::new(held);
-            change.unlock();
-            let held = ManuallyDrop::into_inner(held)?;
-            return Some(Self::new(shared, held));
+            change.end();
+            // What this has of the queue goes to the next.
+            return started.map(|started| Self::new(shared, started));
         }
-        let next = held.map(|held| Self::new(Arc::clone(&shared), held));
-        drop(change);
+        let next = started.map(|started| Self::new(Arc::clone(&shared), started));
+        change.end();
         drop(forgotten);
         shared.observe_finish(self.run.started, now, |_| {});
         next.inspect(Self::announce)
@@ -255,7 +250,7 @@ impl<K, C: Clock, S> Work<K, C, S> {
     /// ```
     pub fn is_dirty(&self) -> bool {
         let state = self.shared().state.lock();
-        state.machine.is_dirty(self.run.index)
+        state.machine.is_dirty(self.held().key.index())
     }
 
     /// Waits until the key [is dirty](Self::is_dirty): what this works on is out of date, so a long
@@ -278,7 +273,7 @@ impl<K, C: Clock, S> Work<K, C, S> {
         C: Timer,
     {
         let shared = self.shared();
-        Wait::new(&shared.clock, Dirtied::new(shared, self.run.index))
+        Wait::new(&shared.clock, Dirtied::new(shared, self.held().key.index()))
     }
 
     /// Adds another key that this run has found to need work. It never waits, so that workers who
@@ -342,11 +337,16 @@ impl<K, C: Clock, S> Work<K, C, S> {
     }
 
     #[inline]
-    fn shared(&self) -> &Arc<Shared<K, C, S>> {
-        let Some(shared) = &self.shared else {
+    fn held(&self) -> &Held<K, C, S> {
+        let Some(held) = &self.held else {
             unreachable!("ending it consumes it")
         };
-        shared
+        held
+    }
+
+    #[inline]
+    fn shared(&self) -> &Arc<Shared<K, C, S>> {
+        &self.held().shared
     }
 
     /// The key of a run that was given up comes back.
@@ -364,10 +364,10 @@ impl<K, C: Clock, S> Work<K, C, S> {
         now: Timestamp,
         outcome: impl FnOnce(&mut Run, &Shared<K, C, S>, Timestamp) -> Outcome,
     ) -> Option<K> {
-        let shared = self.shared.as_deref()?;
-        let outcome = outcome(&mut self.run, shared, now);
-        let shared = self.shared.take()?;
-        shared.finish(self.run.index, outcome, self.run.started, now)
+        let held = self.held.as_ref()?;
+        let outcome = outcome(&mut self.run, &held.shared, now);
+        let Held { shared, key } = self.held.take()?;
+        shared.finish(key, outcome, self.run.started, now)
     }
 }
 
@@ -376,14 +376,14 @@ impl<K, C: Clock, S> Deref for Work<K, C, S> {
 
     #[inline]
     fn deref(&self) -> &K {
-        &self.key
+        &self.held().key
     }
 }
 
 impl<K, C: Clock, S> Drop for Work<K, C, S> {
     #[inline]
     fn drop(&mut self) {
-        if self.shared.is_some() {
+        if self.held.is_some() {
             self.retry_dropped();
         }
     }
@@ -396,7 +396,7 @@ impl<K, C: Clock, S> Work<K, C, S> {
         let retry =
             |run: &mut Run, shared: &Shared<K, C, S>, now| Outcome::Retry(shared.failed(run, now));
         let mut retried = catch_unwind(AssertUnwindSafe(|| self.finish(retry)));
-        if self.shared.is_some() {
+        if self.held.is_some() {
             // The clock or the backoff has panicked. Neither is asked again.
             let now = self.run.started;
             self.run.failing = Failing::Asked;
@@ -415,7 +415,7 @@ impl<K, C: Clock, S> Work<K, C, S> {
 impl<K: fmt::Debug, C: Clock, S> fmt::Debug for Work<K, C, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Work")
-            .field("key", &self.key)
+            .field("key", &**self)
             .field("priority", &self.run.priority)
             .field("failures", &self.run.failures)
             .finish_non_exhaustive()
