@@ -72,6 +72,32 @@ impl KeyIndex {
         hash: Hash,
         same: impl Fn(Index) -> bool,
     ) -> Option<Index> {
+        // Whoever has the hash is mostly the same: so to compare is no part of the search.
+        let place = self.find_where(slots, hash, |_| true)?;
+        if same(place) {
+            return Some(place);
+        }
+        self.find_among(slots, hash, same)
+    }
+
+    /// As [`find`](Self::find), where several have the hash.
+    #[cold]
+    fn find_among(
+        &self,
+        slots: &[Entry],
+        hash: Hash,
+        same: impl Fn(Index) -> bool,
+    ) -> Option<Index> {
+        self.find_where(slots, hash, same)
+    }
+
+    #[inline]
+    fn find_where(
+        &self,
+        slots: &[Entry],
+        hash: Hash,
+        same: impl Fn(Index) -> bool,
+    ) -> Option<Index> {
         let found = self.table.find(hash.spread(), |spot| {
             spot.may_be(hash, self.place_mask) && {
                 let place = spot.place(self.place_mask);
