@@ -3,7 +3,8 @@ use std::sync::Arc;
 use std::vec;
 
 use super::FastHash;
-use super::run::Started;
+use super::keys::Lent;
+use super::run::{Run, Started};
 use super::shared::Shared;
 use super::state::State;
 use super::work::Work;
@@ -32,7 +33,10 @@ use crate::limiter::RateLimiter;
 #[must_use = "dropping it is a retry of each"]
 pub struct Batch<K, C: Clock = SystemClock, S = FastHash> {
     shared: Arc<Shared<K, C, S>>,
-    keys: Vec<Started<K>>,
+    keys: Vec<Lent<K>>,
+    /// The run of each key. As one, 32 of both are more than a thousand bytes, at which the
+    /// allocator of glibc puts together all that it has kept.
+    runs: Vec<Run>,
 }
 
 impl<K, C: Clock, S> Batch<K, C, S> {
@@ -40,6 +44,7 @@ impl<K, C: Clock, S> Batch<K, C, S> {
         Self {
             shared: Arc::clone(shared),
             keys: Vec::new(),
+            runs: Vec::new(),
         }
     }
 
@@ -55,10 +60,12 @@ impl<K, C: Clock, S> Batch<K, C, S> {
         // Before anything is started: it may fail.
         let most = max.min(state.machine.ready_len());
         self.keys.reserve(most);
+        self.runs.reserve(most);
         while self.keys.len() < max
-            && let Some(started) = state.start(now, limiter)
+            && let Some(Started { key, run }) = state.start(now, limiter)
         {
-            self.keys.push(started);
+            self.keys.push(key);
+            self.runs.push(run);
         }
         (!self.keys.is_empty()).then_some(())
     }
@@ -69,7 +76,7 @@ impl<K, C: Clock, S> Batch<K, C, S> {
             return None;
         }
         self.shared.observe(|observer| {
-            for Started { run, .. } in &self.keys {
+            for run in &self.runs {
                 observer.started(run.queued());
             }
         });
@@ -98,7 +105,7 @@ impl<K, C: Clock, S> Batch<K, C, S> {
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
     pub fn keys(&self) -> impl ExactSizeIterator<Item = &K> {
-        self.keys.iter().map(|started| &*started.key)
+        self.keys.iter().map(|key| &**key)
     }
 
     /// The work on all of them is done, as by [`Work::done`], under one lock.
@@ -113,16 +120,14 @@ impl<K, C: Clock, S> Batch<K, C, S> {
     pub fn done(mut self) {
         let now = self.shared.clock.now();
         let keys = std::mem::take(&mut self.keys);
-        let started = self.shared.is_observed();
-        let started = started.then(|| keys.iter().map(|key| key.run.started).collect::<Vec<_>>());
         // Dropped outside the lock, where nothing is allocated either.
         let mut forgotten = Vec::with_capacity(keys.len());
         self.shared.with_state(|state| {
-            let done = |Started { key, .. }| state.machine.finish_as_done(key, now);
+            let done = |key| state.machine.finish_as_done(key, now);
             forgotten.extend(keys.into_iter().filter_map(done));
         });
-        for started in started.into_iter().flatten() {
-            self.shared.observe_finish(started, now, |_| {});
+        for run in &self.runs {
+            self.shared.observe_finish(run.started, now, |_| {});
         }
     }
 }
@@ -143,6 +148,7 @@ impl<K, C: Clock, S> Batch<K, C, S> {
         BatchIter {
             shared: Arc::clone(&self.shared),
             keys: std::mem::take(&mut self.keys).into_iter(),
+            runs: std::mem::take(&mut self.runs).into_iter(),
         }
     }
 }
@@ -167,15 +173,16 @@ impl<K, C: Clock, S> Drop for Batch<K, C, S> {
 /// ```
 pub struct BatchIter<K, C: Clock, S> {
     shared: Arc<Shared<K, C, S>>,
-    keys: vec::IntoIter<Started<K>>,
+    keys: vec::IntoIter<Lent<K>>,
+    runs: vec::IntoIter<Run>,
 }
 
 impl<K, C: Clock, S> Iterator for BatchIter<K, C, S> {
     type Item = Work<K, C, S>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let started = self.keys.next()?;
-        Some(Work::new(Arc::clone(&self.shared), started))
+        let (key, run) = self.keys.next().zip(self.runs.next())?;
+        Some(Work::new(Arc::clone(&self.shared), Started { key, run }))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -201,8 +208,6 @@ impl<K: fmt::Debug, C: Clock, S> fmt::Debug for Batch<K, C, S> {
 impl<K: fmt::Debug, C: Clock, S> fmt::Debug for BatchIter<K, C, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys = self.keys.as_slice().iter();
-        f.debug_list()
-            .entries(keys.map(|started| &*started.key))
-            .finish()
+        f.debug_list().entries(keys.map(|key| &**key)).finish()
     }
 }
