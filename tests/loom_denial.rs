@@ -2,6 +2,8 @@
 //! would have done at some instant of the call, wait included, and nobody is once it has changed.
 #![cfg(tollgate_loom)]
 
+#[path = "model/contend.rs"]
+mod contend;
 #[allow(dead_code, reason = "the operations are for other tests")]
 #[path = "model/exact_bucket.rs"]
 mod exact;
@@ -11,6 +13,7 @@ mod explore;
 use std::sync::Arc;
 use std::time::Duration;
 
+use contend::{explained, in_turns};
 use exact::Exact;
 use explore::explore;
 use loom::thread;
@@ -78,80 +81,64 @@ impl Op {
     }
 }
 
-/// Whether some interleaving of the threads' operations, each in its own order, gives these answers
-/// and then those of `last`.
-fn explained(exact: &Exact, threads: &[Vec<(Op, Answer)>], last: &[(u64, Answer)]) -> bool {
-    if threads.iter().all(Vec::is_empty) {
-        return last
-            .iter()
-            .all(|(now, answer)| exact.ask(1, *now) == *answer);
-    }
-    (0..threads.len()).any(|i| {
-        let Some(((op, answer), rest)) = threads[i].split_first() else {
-            return false;
-        };
-        let mut threads = threads.to_vec();
-        threads[i] = rest.to_vec();
-        let mut after = *exact;
-        op.of_exact(&mut after) == *answer && explained(&after, &threads, last)
-    })
-}
-
 /// Runs `before`, then each list on a thread of its own; then the bucket is asked up to three times,
-/// when nobody else is about.
+/// when nobody else is about. The answers must have an explanation.
 fn contend(
     name: &str,
     preemptions: Option<usize>,
     before: &'static [Op],
     threads: &'static [&'static [Op]],
 ) {
-    // As in `loom_limiter.rs`, each has its turn as the first.
-    for first in 0..threads.len() {
-        let mut threads = threads.to_vec();
-        threads.rotate_left(first);
-        contend_in_order(name, preemptions, before, threads);
+    for threads in in_turns(threads) {
+        explore(name, preemptions, move || {
+            contend_once(before, threads.clone())
+        });
     }
 }
 
-fn contend_in_order(
-    name: &str,
-    preemptions: Option<usize>,
-    before: &'static [Op],
-    threads: Vec<&'static [Op]>,
-) {
-    explore(name, preemptions, move || {
-        let quota: Quota = QUOTA.parse().unwrap();
-        let bucket = Arc::new(Bucket::with_clock(quota, ManualClock::new()).unwrap());
-        let mut exact = Exact::new(quota);
-        for op in before {
-            assert_eq!(op.of(&bucket), op.of_exact(&mut exact));
+fn contend_once(before: &[Op], threads: Vec<&'static [Op]>) {
+    let quota: Quota = QUOTA.parse().unwrap();
+    let bucket = Arc::new(Bucket::with_clock(quota, ManualClock::new()).unwrap());
+    let mut exact = Exact::new(quota);
+    for op in before {
+        assert_eq!(op.of(&bucket), op.of_exact(&mut exact));
+    }
+    let run = |bucket: &Bucket, ops: &[Op]| -> Vec<(Op, Answer)> {
+        ops.iter().map(|op| (*op, op.of(bucket))).collect()
+    };
+    let spawn = |ops: &'static [Op]| {
+        let bucket = Arc::clone(&bucket);
+        thread::spawn(move || run(&bucket, ops))
+    };
+    let spawned: Vec<_> = threads.into_iter().map(spawn).collect();
+    let join = |thread: thread::JoinHandle<_>| thread.join().unwrap();
+    let answers: Vec<_> = spawned.into_iter().map(join).collect();
+    // Each denial leaves the bucket as it was.
+    let mut last = Vec::new();
+    for now in [0, DAY, 0] {
+        let answer = bucket.try_acquire_at(1, Timestamp::from_nanos(now));
+        last.push((now, answer));
+        if answer.is_ok() {
+            break;
         }
-        let run = |bucket: &Bucket, ops: &'static [Op]| -> Vec<(Op, Answer)> {
-            ops.iter().map(|op| (*op, op.of(bucket))).collect()
-        };
-        let spawned: Vec<_> = threads
-            .iter()
-            .map(|&ops| {
-                let bucket = Arc::clone(&bucket);
-                thread::spawn(move || run(&bucket, ops))
-            })
-            .collect();
-        let join = |thread: thread::JoinHandle<_>| thread.join().unwrap();
-        let answers: Vec<_> = spawned.into_iter().map(join).collect();
-        // Each denial leaves the bucket as it was.
-        let mut last = Vec::new();
-        for now in [0, DAY, 0] {
-            let answer = bucket.try_acquire_at(1, Timestamp::from_nanos(now));
-            last.push((now, answer));
-            if answer.is_ok() {
-                break;
-            }
+    }
+    let after = |exact: &Exact, (op, answer): &(Op, Answer)| {
+        let mut after = *exact;
+        if op.of_exact(&mut after) == *answer {
+            vec![after]
+        } else {
+            Vec::new()
         }
-        assert!(
-            explained(&exact, &answers, &last),
-            "{answers:?}, then {last:?}"
-        );
-    });
+    };
+    let ends = |exact: &Exact| {
+        last.iter()
+            .all(|(now, answer)| exact.ask(1, *now) == *answer)
+    };
+    let threads: Vec<_> = answers.iter().map(Vec::as_slice).collect();
+    assert!(
+        explained(&exact, &threads, &after, &ends),
+        "{answers:?}, then {last:?}"
+    );
 }
 
 use Op::{Faster, Owe, Pair, Refund, Take};

@@ -6,6 +6,8 @@
 //! end, its preemptions are bounded, which is said there. Each prints how many executions it took.
 #![cfg(tollgate_loom)]
 
+#[path = "model/contend.rs"]
+mod contend;
 #[allow(dead_code, reason = "the operations are for other tests")]
 #[path = "model/limiter.rs"]
 mod exact;
@@ -17,6 +19,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use contend::{explained, in_turns};
 use exact::{Exact, bound, exact_skew};
 use explore::{block_on, explore};
 use loom::thread;
@@ -39,29 +42,8 @@ fn judged_at(quota: Quota, now: u64, all: &[u64]) -> Vec<u64> {
     std::iter::once(now).chain(later).collect()
 }
 
-/// A thread's takes: how many, the instants by which they may be judged, and whether they were
-/// admitted.
-type Answers = Vec<(u64, Vec<u64>, bool)>;
-
-/// Whether some interleaving of the threads' takes, each in its own order, gives these answers and
-/// leaves this much.
-fn explained(exact: &Exact, threads: &[Answers], probe: u64, there: u64) -> bool {
-    if threads.iter().all(Vec::is_empty) {
-        return exact.available(probe) == there;
-    }
-    (0..threads.len()).any(|i| {
-        let Some(((n, instants, admitted), rest)) = threads[i].split_first() else {
-            return false;
-        };
-        let mut threads = threads.to_vec();
-        threads[i] = rest.to_vec();
-        let mut after = *exact;
-        let same = after.try_acquire(*n, instants[0]).is_ok() == *admitted;
-        let before_a_base = instants.len() > 1;
-        same && explained(&after, &threads, probe, there)
-            || before_a_base && !admitted && explained(exact, &threads, probe, there)
-    })
-}
+/// A take: how many, the instants by which it may be judged, and whether it was admitted.
+type Taken = (u64, Vec<u64>, bool);
 
 /// Runs `before`, then each list of takes on a thread of its own; the outcome must have an
 /// explanation.
@@ -74,58 +56,55 @@ fn contend(
     probe: u64,
 ) {
     let quota: Quota = quota.parse().unwrap();
-    // Each thread has its turn as the first: loom remembers only the last access to a word, and may
-    // not try a read after a write if it has seen them in the other order.
-    for first in 0..threads.len() {
-        let mut threads = threads.to_vec();
-        threads.rotate_left(first);
-        contend_in_order(name, preemptions, quota, before, threads, probe);
+    for threads in in_turns(threads) {
+        explore(name, preemptions, move || {
+            contend_once(quota, before, threads.clone(), probe);
+        });
     }
 }
 
-fn contend_in_order(
-    name: &str,
-    preemptions: Option<usize>,
-    quota: Quota,
-    before: &'static [Take],
-    threads: Vec<&'static [Take]>,
-    probe: u64,
-) {
-    explore(name, preemptions, move || {
-        let bucket = Arc::new(AtomicTokenBucket::with_clock(quota, ManualClock::new()).unwrap());
-        let mut exact = Exact::new(quota);
-        for &(n, now) in before {
+fn contend_once(quota: Quota, before: &[Take], threads: Vec<&'static [Take]>, probe: u64) {
+    let bucket = Arc::new(AtomicTokenBucket::with_clock(quota, ManualClock::new()).unwrap());
+    let mut exact = Exact::new(quota);
+    for &(n, now) in before {
+        let admitted = bucket.try_acquire_at(n, at(now)).is_ok();
+        assert_eq!(admitted, exact.try_acquire(n, now).is_ok());
+    }
+    let times: Vec<u64> = threads
+        .iter()
+        .copied()
+        .flatten()
+        .map(|take| take.1)
+        .collect();
+    let run = move |bucket: &AtomicTokenBucket<ManualClock>, takes: &[Take]| {
+        let take = |&(n, now): &Take| {
             let admitted = bucket.try_acquire_at(n, at(now)).is_ok();
-            assert_eq!(admitted, exact.try_acquire(n, now).is_ok());
-        }
-        let times: Vec<u64> = threads
-            .iter()
-            .copied()
-            .flatten()
-            .map(|take| take.1)
-            .collect();
-        let run = move |bucket: &AtomicTokenBucket<ManualClock>, takes: &'static [Take]| {
-            let take = |&(n, now): &Take| {
-                let admitted = bucket.try_acquire_at(n, at(now)).is_ok();
-                (n, judged_at(quota, now, &times), admitted)
-            };
-            takes.iter().map(take).collect::<Answers>()
+            (n, judged_at(quota, now, &times), admitted)
         };
-        let spawned: Vec<_> = threads[1..]
-            .iter()
-            .map(|&takes| {
-                let (bucket, run) = (Arc::clone(&bucket), run.clone());
-                thread::spawn(move || run(&bucket, takes))
-            })
-            .collect();
-        let mut answers = vec![run(&bucket, threads[0])];
-        answers.extend(spawned.into_iter().map(|thread| thread.join().unwrap()));
-        let there = bucket.available_at(at(probe));
-        assert!(
-            explained(&exact, &answers, probe, there),
-            "{answers:?}, then {there}"
-        );
-    });
+        takes.iter().map(take).collect::<Vec<Taken>>()
+    };
+    let spawn = |&takes: &&'static [Take]| {
+        let (bucket, run) = (Arc::clone(&bucket), run.clone());
+        thread::spawn(move || run(&bucket, takes))
+    };
+    let spawned: Vec<_> = threads[1..].iter().map(spawn).collect();
+    let mut taken = vec![run(&bucket, threads[0])];
+    taken.extend(spawned.into_iter().map(|thread| thread.join().unwrap()));
+    let there = bucket.available_at(at(probe));
+    let after = |exact: &Exact, (n, instants, admitted): &Taken| {
+        let mut after = *exact;
+        let same = after.try_acquire(*n, instants[0]).is_ok() == *admitted;
+        let before_a_base = instants.len() > 1 && !admitted;
+        let states = [same.then_some(after), before_a_base.then_some(*exact)];
+        states.into_iter().flatten().collect()
+    };
+    let threads: Vec<_> = taken.iter().map(Vec::as_slice).collect();
+    assert!(
+        explained(&exact, &threads, &after, &|exact: &Exact| exact
+            .available(probe)
+            == there),
+        "{taken:?}, then {there}"
+    );
 }
 
 #[test]
