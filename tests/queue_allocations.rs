@@ -54,6 +54,20 @@ fn nothing_that_a_worker_does_with_its_key_allocates() {
 }
 
 #[test]
+fn a_key_that_owns_memory_is_handed_out_as_it_is() {
+    let queue = WorkQueue::new(8).unwrap();
+    queue.try_add(String::from("key")).unwrap();
+    let allocated = measure(|| {
+        let work = queue.try_get().unwrap();
+        assert_eq!(*work, "key");
+        work.requeue();
+        let work = queue.try_get().unwrap();
+        assert!(work.done_and_get().is_none());
+    });
+    assert_eq!(allocated.count_total, 0);
+}
+
+#[test]
 fn waking_who_waits_for_it_allocates_nothing() {
     let clock = ManualClock::new();
     let queue = WorkQueue::builder(8).clock(clock).build().unwrap();
