@@ -68,6 +68,20 @@ fn a_key_that_owns_memory_is_handed_out_as_it_is() {
 }
 
 #[test]
+fn a_queue_that_goes_leaves_no_memory_behind() {
+    for keys in [1, 16, 17, 1_000] {
+        let left = measure(|| {
+            let queue = WorkQueue::new(2_000).unwrap();
+            for key in 0..keys {
+                queue.try_add(key.to_string()).unwrap();
+            }
+            queue.try_get().unwrap().done();
+        });
+        assert_eq!((left.count_current, left.bytes_current), (0, 0), "{keys}");
+    }
+}
+
+#[test]
 fn waking_who_waits_for_it_allocates_nothing() {
     let clock = ManualClock::new();
     let queue = WorkQueue::builder(8).clock(clock).build().unwrap();

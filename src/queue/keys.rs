@@ -28,8 +28,8 @@ type Slot<K> = UnsafeCell<MaybeUninit<K>>;
 
 /// Chunk `c` has `FIRST << c` slots.
 const FIRST: usize = 16;
-/// Enough for all numbers that a place can have.
-const CHUNKS: usize = (Index::BITS - FIRST.ilog2() + 1) as usize;
+/// More than are needed for all numbers that a place can have.
+const CHUNKS: usize = Index::BITS as usize;
 
 pub(super) struct Keys<K> {
     /// Of each chunk its first slot, less the `FIRST << c` by which the places in it are numbered
