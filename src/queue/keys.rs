@@ -6,7 +6,7 @@
 //! # Safety
 //! This is the only file with `unsafe`, and what is not in it can do nothing wrong:
 //! - A place has a key unless it is [`Free`](Place::Free): it is put there by `put` alone, and taken
-//!   out by `take`.
+//!   out by `take` and `take_back`.
 //! - A key is lent while its place says so, and one [`Lent`] stands for it, which cannot be copied.
 //!   Until that is given back, nobody takes the key out or puts another there.
 //! - All others look at keys by `&self` and change them by `&mut self`. A `Lent` only looks.
@@ -61,7 +61,7 @@ impl<K> Keys<K> {
         }
     }
 
-    /// Adds as many places again, up to the limit. Returns how many there are.
+    /// Adds a chunk of places, up to the limit. Returns how many there are.
     pub(super) fn grow(&mut self) -> usize {
         let start = self.places.len();
         let most = start + FIRST;
