@@ -7,39 +7,13 @@
 
 use std::ops;
 
-/// No place.
-pub(crate) const NIL: Index = Index::MAX;
-
-/// A place in an arena.
-pub(crate) type Index = u32;
-
-/// The links that an entry carries; it can be in one list at a time.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Links {
-    pub(crate) prev: Index,
-    pub(crate) next: Index,
-}
-
-impl Links {
-    /// Of an entry that is in no list.
-    pub(crate) const fn new() -> Self {
-        Self {
-            prev: NIL,
-            next: NIL,
-        }
-    }
-}
-
-pub(crate) trait Linked {
-    fn links(&self) -> &Links;
-    fn links_mut(&mut self) -> &mut Links;
-}
+use crate::list::{Index, Linked, List, NIL};
 
 #[derive(Debug)]
 pub(crate) struct Arena<T> {
     slots: Vec<T>,
-    /// The entry that was released last.
-    free: Index,
+    /// Those that are not in use, the one that was released last in front.
+    free: List,
     len: Index,
 }
 
@@ -47,7 +21,7 @@ impl<T> Arena<T> {
     pub(crate) const fn new() -> Self {
         Self {
             slots: Vec::new(),
-            free: NIL,
+            free: List::new(),
             len: 0,
         }
     }
@@ -85,22 +59,38 @@ impl<T> Arena<T> {
 }
 
 impl<T: Linked> Arena<T> {
-    /// Uses the place that was released last.
+    /// The free place that [`insert`](Self::insert) would use next: the one that was released last, once
+    /// there is memory for no other.
+    #[inline]
+    pub(crate) fn next_free(&self) -> Option<Index> {
+        if self.slots.len() < self.slots.capacity() {
+            return None;
+        }
+        self.free.head()
+    }
+
+    /// Uses the next free place.
     #[inline]
     pub(crate) fn insert(&mut self, entry: T) -> Index {
-        self.len += 1;
-        let index = self.free;
-        match self.slots.get_mut(index as usize) {
-            Some(slot) => {
-                self.free = slot.links().next;
-                *slot = entry;
+        match self.next_free() {
+            Some(index) => {
+                self.reuse(index, entry);
                 index
             }
             None => self.push(entry),
         }
     }
 
+    /// Uses a place that is free.
+    #[inline]
+    pub(crate) fn reuse(&mut self, index: Index, entry: T) {
+        self.len += 1;
+        self.free.remove(&mut self.slots, index);
+        self.slots[index as usize] = entry;
+    }
+
     fn push(&mut self, entry: T) -> Index {
+        self.len += 1;
         let index = Index::try_from(self.slots.len()).ok();
         self.slots.push(entry);
         index
@@ -111,8 +101,7 @@ impl<T: Linked> Arena<T> {
     /// Frees an entry that is in no list. What it still owns stays until its place is used again.
     #[inline]
     pub(crate) fn release(&mut self, index: Index) {
-        self.slots[index as usize].links_mut().next = self.free;
-        self.free = index;
+        self.free.push_front(&mut self.slots, index);
         self.len -= 1;
     }
 }
@@ -136,6 +125,7 @@ impl<T> ops::IndexMut<Index> for Arena<T> {
 #[cfg(all(test, not(tollgate_loom)))]
 mod tests {
     use super::*;
+    use crate::list::Links;
 
     impl Linked for Links {
         fn links(&self) -> &Links {
@@ -147,23 +137,67 @@ mod tests {
         }
     }
 
+    fn insert(arena: &mut Arena<Links>) -> Index {
+        arena.insert(Links::new())
+    }
+
     #[test]
-    fn what_was_released_is_used_again_before_it_grows() {
+    fn what_was_released_last_is_used_again_first_once_memory_is_used_up() {
+        let mut arena = Arena::new();
+        arena.reserve_exact(4);
+        let capacity = arena.capacity() as Index;
+        assert_eq!((insert(&mut arena), insert(&mut arena)), (0, 1));
+        arena.release(0);
+        assert_eq!(arena.next_free(), None, "there is memory for another");
+        for index in 2..capacity {
+            assert_eq!(insert(&mut arena), index);
+        }
+        arena.release(2);
+        arena.release(1);
+        assert_eq!(arena.len(), capacity as usize - 3);
+        for index in [1, 2, 0] {
+            assert_eq!(arena.next_free(), Some(index));
+            assert_eq!(insert(&mut arena), index);
+        }
+        assert_eq!(arena.next_free(), None);
+        assert_eq!(arena.capacity(), capacity as usize, "it has not grown");
+        assert_eq!(insert(&mut arena), capacity);
+        assert_eq!(arena.len(), capacity as usize + 1);
+    }
+
+    #[test]
+    fn any_free_place_may_be_used_again() {
+        for picked in 0..3 {
+            let mut arena = Arena::new();
+            arena.reserve_exact(3);
+            let capacity = arena.capacity() as Index;
+            for index in 0..capacity {
+                assert_eq!(insert(&mut arena), index);
+            }
+            for index in [0, 1, 2] {
+                arena.release(index);
+            }
+            arena.reuse(picked, Links::new());
+            assert_eq!(arena.len(), capacity as usize - 2);
+            for index in [2, 1, 0].into_iter().filter(|index| *index != picked) {
+                assert_eq!(insert(&mut arena), index);
+            }
+            assert_eq!(arena.next_free(), None);
+        }
+    }
+
+    #[test]
+    fn room_is_made_for_those_that_do_not_fit_in_free_places() {
         let mut arena = Arena::new();
         arena.reserve_exact(3);
         let capacity = arena.capacity();
-        let three = |arena: &mut Arena<Links>| [(); 3].map(|()| arena.insert(Links::new()));
-        assert_eq!((three(&mut arena), arena.len()), ([0, 1, 2], 3));
-        for index in [1, 0, 2] {
-            arena.release(index);
+        for _ in 0..capacity {
+            insert(&mut arena);
         }
-        assert_eq!((arena.len(), arena.slots().len()), (0, 3));
-        assert_eq!(three(&mut arena), [2, 0, 1]);
         arena.release(1);
         arena.reserve_exact(1);
-        assert_eq!(arena.capacity(), capacity, "there was room");
-        assert_eq!(arena.insert(Links::new()), 1);
-        assert_eq!(arena.insert(Links::new()), 3);
-        assert_eq!(arena.len(), 4);
+        assert_eq!(arena.capacity(), capacity);
+        arena.reserve_exact(2);
+        assert!(arena.capacity() > capacity);
     }
 }

@@ -2,7 +2,33 @@
 //!
 //! Ready keys, those that are being processed, and the slots of the timing wheel are such lists.
 
-use crate::arena::{Index, Linked, Links, NIL};
+/// No place.
+pub(crate) const NIL: Index = Index::MAX;
+
+/// A place in an arena.
+pub(crate) type Index = u32;
+
+/// The links that an entry carries; it can be in one list at a time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Links {
+    pub(crate) prev: Index,
+    pub(crate) next: Index,
+}
+
+impl Links {
+    /// Of an entry that is in no list.
+    pub(crate) const fn new() -> Self {
+        Self {
+            prev: NIL,
+            next: NIL,
+        }
+    }
+}
+
+pub(crate) trait Linked {
+    fn links(&self) -> &Links;
+    fn links_mut(&mut self) -> &mut Links;
+}
 
 /// One list. The entries belong to the arena whose slots are passed to each call.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +87,19 @@ impl List {
             tail => links(slots, tail).next = index,
         }
         self.tail = index;
+    }
+
+    #[inline]
+    pub(crate) fn push_front<T: Linked>(&mut self, slots: &mut [T], index: Index) {
+        *links(slots, index) = Links {
+            prev: NIL,
+            next: self.head,
+        };
+        match self.head {
+            NIL => self.tail = index,
+            head => links(slots, head).prev = index,
+        }
+        self.head = index;
     }
 
     #[inline]

@@ -4,11 +4,12 @@ use std::borrow::Borrow;
 
 use super::Priority;
 use super::entry::{Entry, Hash, NEVER, Phase, delayed, tick_after};
+use super::index::Found;
 use super::machine::Machine;
 use super::options::{AddOptions, Merge};
 use super::overflow::Furthest;
-use crate::arena::Index;
 use crate::clock::Timestamp;
+use crate::list::Index;
 
 /// Why a key was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,13 +77,17 @@ impl<K: Eq> Machine<K> {
         };
         // The caller's `Eq` runs here, before anything has changed.
         let same = |place| self.keys.get(place) == key.as_ref();
-        if let Some(index) = self.index.find(self.entries.slots(), hash, same) {
-            let entry = &self.entries[index];
-            if entry.phase == Phase::Ready && entry.priority >= options.priority {
-                return Ok(Added::Coalesced);
+        let left = match self.index.find(self.entries.slots(), hash, same) {
+            Found::Live(index) => {
+                let entry = &self.entries[index];
+                if entry.phase == Phase::Ready && entry.priority >= options.priority {
+                    return Ok(Added::Coalesced);
+                }
+                return Ok(self.add_again(index, due, options, now));
             }
-            return Ok(self.add_again(index, due, options, now));
-        }
+            Found::Left(index) => Some(index),
+            Found::Nowhere => None,
+        };
         let has_room = match room {
             Room::None => false,
             Room::Free | Room::Evict => self.has_room(),
@@ -97,23 +102,33 @@ impl<K: Eq> Machine<K> {
                 Room::None | Room::Free | Room::Reserve => return Err(Refused::Full),
             };
             let key = key.replace(victim);
-            self.admit(hash, key, due, options.priority, now);
+            self.admit(left, hash, key, due, options.priority, now);
             return Ok(Added::Evicted);
         }
-        self.admit(hash, key.take(), due, options.priority, now);
+        self.admit(left, hash, key.take(), due, options.priority, now);
         Ok(Added::New)
     }
 
-    /// Lets a new key wait for its time, or for its turn.
+    /// Lets a new key wait for its time, or for its turn, where a key of its hash has `left`.
     #[inline]
-    fn admit(&mut self, hash: Hash, key: Option<K>, due: u64, priority: Priority, now: Timestamp) {
+    fn admit(
+        &mut self,
+        left: Option<Index>,
+        hash: Hash,
+        key: Option<K>,
+        due: u64,
+        priority: Priority,
+        now: Timestamp,
+    ) {
         let Some(key) = key else { return };
-        if self.entries.len() == self.entries.capacity() {
-            self.grow();
-        }
-        let index = self.entries.insert(Entry::new(hash, priority, now));
+        let index = match left {
+            Some(index) => {
+                self.entries.reuse(index, Entry::new(hash, priority, now));
+                index
+            }
+            None => self.occupy(hash, priority, now),
+        };
         self.keys.put(index, key);
-        self.index.insert(self.entries.slots(), hash, index);
         let (due, window) = self.due_of_new(due, now);
         if self.wheel.is_ahead(due) {
             self.windows.set(index, window);
@@ -123,6 +138,20 @@ impl<K: Eq> Machine<K> {
             self.windows.set(index, NEVER);
             self.ready.push(self.entries.slots_mut(), index, priority);
         }
+    }
+
+    /// A place for a key that has none. Who left it last is found no more.
+    #[inline]
+    fn occupy(&mut self, hash: Hash, priority: Priority, now: Timestamp) -> Index {
+        if self.entries.len() == self.entries.capacity() {
+            self.grow();
+        }
+        if let Some(index) = self.entries.next_free() {
+            self.index.remove(self.entries[index].hash, index);
+        }
+        let index = self.entries.insert(Entry::new(hash, priority, now));
+        self.index.insert(self.entries.slots(), hash, index);
+        index
     }
 
     /// When a new key is due, and until when its window is open, if it has one.
@@ -310,7 +339,9 @@ impl<K> Machine<K> {
         Q: Eq + ?Sized,
     {
         let same = |place| self.keys.get(place).map(K::borrow) == Some(key);
-        let index = self.index.find(self.entries.slots(), hash, same)?;
+        let Found::Live(index) = self.index.find(self.entries.slots(), hash, same) else {
+            return None;
+        };
         let entry = &mut self.entries[index];
         match entry.phase {
             Phase::Free => unreachable!("it is live"),

@@ -1,8 +1,7 @@
 //! The ready keys: a FIFO list for each priority, and which of them is served next.
 
 use super::Priority;
-use crate::arena::{Index, Linked};
-use crate::list::List;
+use crate::list::{Index, Linked, List};
 
 /// Of so many hand-outs that pass over a waiting band, the last goes to the band that has been
 /// passed over longest.

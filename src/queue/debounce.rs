@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use super::entry::{NEVER, tick_after};
-use crate::arena::Index;
 use crate::clock::Timestamp;
+use crate::list::Index;
 
 /// How long a key must have been quiet before it is ready, and how long at most that can take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use std::task::Waker;
 
 use super::FastHash;
 use super::shared::Shared;
-use crate::arena::Index;
 use crate::clock::{SystemClock, Timestamp};
+use crate::list::Index;
 use crate::wait::{Progress, Step, WaitId};
 
 /// The operation of [`Work::dirtied`](super::Work::dirtied).

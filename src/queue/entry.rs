@@ -2,8 +2,8 @@
 
 use super::Priority;
 use super::wheel::Timed;
-use crate::arena::{Index, Linked, Links};
 use crate::clock::Timestamp;
+use crate::list::{Index, Linked, Links};
 
 /// Delays are counted in ticks of a millisecond, rounded up: never early.
 pub(super) const TICK: u64 = 1_000_000;

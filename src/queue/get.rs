@@ -18,7 +18,11 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
     /// assert!(queue.try_get().is_none());
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "what it returns is read in other widths than it is written: waited for, in memory"
+    )]
+    #[inline(always)]
     pub fn try_get(&self) -> Option<Work<K, C, S>> {
         let now = self.0.clock.now();
         let mut change = self.0.change();

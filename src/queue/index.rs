@@ -2,8 +2,8 @@
 
 use hashbrown::HashTable;
 
-use super::entry::{Entry, Hash};
-use crate::arena::Index;
+use super::entry::{Entry, Hash, Phase};
+use crate::list::Index;
 use crate::whereabouts::{Whereabouts, insert_unique};
 
 /// A hash table of places in the arena, with as much of the hash beside each as there is room for.
@@ -18,6 +18,16 @@ pub(super) struct KeyIndex {
     /// The bits of a spot that are a place.
     place_mask: u32,
     at: Whereabouts,
+}
+
+/// Where a key is, or was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// It is live.
+    Live(Index),
+    /// It is not, and this free place is that of a key of its hash: mostly its own of before.
+    Left(Index),
+    Nowhere,
 }
 
 /// The place of an entry in the low bits, and in the others those of its hash.
@@ -64,47 +74,36 @@ impl KeyIndex {
         at.ask::<Spot>(hash.spread(), 2);
     }
 
-    /// The place of the entry that has this hash and is `same`.
+    /// Looks for the live entry that has this hash and is `same`.
     #[inline]
-    pub(super) fn find(
-        &self,
-        slots: &[Entry],
-        hash: Hash,
-        same: impl Fn(Index) -> bool,
-    ) -> Option<Index> {
+    pub(super) fn find(&self, slots: &[Entry], hash: Hash, same: impl Fn(Index) -> bool) -> Found {
         // Whoever has the hash is mostly the same: so to compare is no part of the search.
-        let place = self.find_where(slots, hash, |_| true)?;
-        if same(place) {
-            return Some(place);
+        match self.find_where(slots, hash, |_| true) {
+            Found::Live(place) if !same(place) => self.find_among(slots, hash, same),
+            found => found,
         }
-        self.find_among(slots, hash, same)
     }
 
     /// As [`find`](Self::find), where several have the hash.
     #[cold]
-    fn find_among(
-        &self,
-        slots: &[Entry],
-        hash: Hash,
-        same: impl Fn(Index) -> bool,
-    ) -> Option<Index> {
+    fn find_among(&self, slots: &[Entry], hash: Hash, same: impl Fn(Index) -> bool) -> Found {
         self.find_where(slots, hash, same)
     }
 
     #[inline]
-    fn find_where(
-        &self,
-        slots: &[Entry],
-        hash: Hash,
-        same: impl Fn(Index) -> bool,
-    ) -> Option<Index> {
-        let found = self.table.find(hash.spread(), |spot| {
+    fn find_where(&self, slots: &[Entry], hash: Hash, same: impl Fn(Index) -> bool) -> Found {
+        let mut left = Found::Nowhere;
+        let live = self.table.find(hash.spread(), |spot| {
             spot.may_be(hash, self.place_mask) && {
                 let place = spot.place(self.place_mask);
-                slots[place as usize].hash == hash && same(place)
+                let entry = &slots[place as usize];
+                if entry.hash == hash && entry.phase == Phase::Free {
+                    left = Found::Left(place);
+                }
+                entry.hash == hash && entry.phase != Phase::Free && same(place)
             }
         });
-        Some(found?.place(self.place_mask))
+        live.map_or(left, |spot| Found::Live(spot.place(self.place_mask)))
     }
 
     /// Adds the entry at `place`, which has this hash and is not there yet.
@@ -144,6 +143,11 @@ impl KeyIndex {
         }
     }
 
+    #[cfg(all(test, not(tollgate_loom)))]
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
     /// In bytes.
     #[cfg(all(test, not(tollgate_loom)))]
     pub(super) fn allocation_size(&self) -> usize {
@@ -174,12 +178,39 @@ mod tests {
             index.insert(&slots, hash, place);
         }
         for key in 0..3 {
-            assert_eq!(index.find(&slots, hash, |place| place == key), Some(key));
+            let found = index.find(&slots, hash, |place| place == key);
+            assert_eq!(found, Found::Live(key));
         }
-        assert_eq!(index.find(&slots, hash, |_| false), None);
+        assert_eq!(index.find(&slots, hash, |_| false), Found::Nowhere);
         index.remove(hash, 1);
-        assert_eq!(index.find(&slots, hash, |place| place == 1), None);
-        assert_eq!(index.find(&slots, hash, |place| place == 2), Some(2));
+        let find = |key| index.find(&slots, hash, |place| place == key);
+        assert_eq!((find(1), find(2)), (Found::Nowhere, Found::Live(2)));
+    }
+
+    #[test]
+    fn who_is_live_is_found_before_those_that_have_left() {
+        let (mut index, hash) = (KeyIndex::new(), hash(7));
+        let mut slots = [(); 3].map(|()| entry(hash));
+        index.grow(&slots[..0], slots.len());
+        for place in 0..3 {
+            index.insert(&slots, hash, place);
+        }
+        let find = |slots: &[_], key| index.find(slots, hash, |place| place == key);
+        for live in 0..3 {
+            for (place, entry) in (0..).zip(&mut slots) {
+                let here = place == live;
+                entry.phase = if here { Phase::Ready } else { Phase::Free };
+            }
+            assert_eq!(find(&slots, live), Found::Live(live));
+            // Another key of the hash may have any place but this.
+            let other = find(&slots, 3);
+            assert!(
+                matches!(other, Found::Left(place) if place != live),
+                "{other:?}"
+            );
+        }
+        let other = Hash::new(0);
+        assert_eq!(index.find(&slots, other, |_| true), Found::Nowhere);
     }
 
     #[test]
@@ -215,7 +246,7 @@ mod tests {
             index.insert(&slots, hash(next), place);
             next += 1;
         }
-        assert_eq!(index.table.len(), slots.len(), "one for each");
+        assert_eq!(index.len(), slots.len(), "one for each");
         index.grow(&slots, 2 * FULL as usize);
         for place in FULL..2 * FULL {
             slots.push(entry(hash(next)));
@@ -224,8 +255,9 @@ mod tests {
         }
         for (place, entry) in (0..).zip(&slots) {
             let found = index.find(&slots, entry.hash, |found| found == place);
-            assert_eq!(found, Some(place));
+            assert_eq!(found, Found::Live(place));
         }
-        assert_eq!(index.find(&slots, hash(next), |_| true), None);
+        let next = index.find(&slots, hash(next), |_| true);
+        assert_eq!(next, Found::Nowhere);
     }
 }

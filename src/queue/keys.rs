@@ -21,13 +21,13 @@ use std::mem::MaybeUninit;
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
 
-use crate::arena::Index;
+use crate::list::Index;
 use crate::sync::UnsafeCell;
 
 type Slot<K> = UnsafeCell<MaybeUninit<K>>;
 
 /// Chunk `c` has `FIRST << c` slots.
-const FIRST: usize = 16;
+const FIRST: usize = 64;
 /// More than are needed for all numbers that a place can have.
 const CHUNKS: usize = Index::BITS as usize;
 
@@ -275,9 +275,19 @@ mod tests {
 
     #[test]
     fn it_grows_to_its_limit_and_no_further() {
-        for limit in [1, 15, 16, 17, 47, 48, 49, 1_000] {
+        let full = 3 * FIRST;
+        for limit in [
+            1,
+            FIRST - 1,
+            FIRST,
+            FIRST + 1,
+            full - 1,
+            full,
+            full + 1,
+            5_000,
+        ] {
             let mut keys = Keys::new(limit);
-            for chunks in 1..8 {
+            for chunks in 1..9 {
                 let places = (FIRST << chunks) - FIRST;
                 assert_eq!(keys.grow(), places.min(limit));
             }
@@ -292,11 +302,11 @@ mod tests {
 
     #[test]
     fn a_key_stays_where_it_is_while_it_is_lent() {
-        let mut keys = Keys::new(100);
+        let mut keys = Keys::new(4 * FIRST);
         keys.grow();
         keys.put(7, String::from("key"));
         let lent = keys.lend(7);
-        assert_eq!((keys.grow(), keys.grow()), (48, 100));
+        assert_eq!((keys.grow(), keys.grow()), (3 * FIRST, 4 * FIRST));
         assert!(ptr::eq(&raw const *lent, keys.get(7).unwrap()));
         assert_eq!(*lent, "key");
         assert_eq!(keys.give_back(lent), 7);

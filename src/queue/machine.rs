@@ -11,9 +11,9 @@ use super::keys::{Keys, Lent};
 use super::overflow::Furthest;
 use super::run::{Failing, Outcome, Run, Started};
 use super::wheel::Wheel;
-use crate::arena::{Arena, Index};
+use crate::arena::Arena;
 use crate::clock::Timestamp;
-use crate::list::List;
+use crate::list::{Index, List};
 
 /// What a queue is told when it is built, and never after.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +38,8 @@ pub(super) struct Machine<K> {
     /// it, which is less.
     processing_since: u64,
     pub(super) wheel: Wheel,
+    /// When the wheel's next tick begins.
+    next_tick: Timestamp,
     pub(super) windows: Windows,
     /// The delayed keys by the order in which they are evicted, from the first eviction on.
     pub(super) furthest: Option<Furthest>,
@@ -71,6 +73,7 @@ impl<K> Machine<K> {
             processing_len: 0,
             processing_since: 0,
             wheel: Wheel::new(),
+            next_tick: Timestamp::ZERO,
             windows: Windows::default(),
             furthest: None,
             limits,
@@ -157,13 +160,14 @@ impl<K> Machine<K> {
     /// Makes ready what is due at `now`.
     #[inline]
     pub(super) fn advance(&mut self, now: Timestamp) {
-        let tick = tick_at(now);
-        if self.wheel.is_ahead(tick) {
-            self.advance_to(tick);
+        if now >= self.next_tick {
+            self.advance_to(now);
         }
     }
 
-    fn advance_to(&mut self, tick: u64) {
+    fn advance_to(&mut self, now: Timestamp) {
+        let tick = tick_at(now);
+        self.next_tick = start_of(tick + 1);
         let mut due = List::new();
         self.wheel.advance(self.entries.slots_mut(), tick, &mut due);
         while let Some(index) = due.pop_front(self.entries.slots_mut()) {
@@ -216,13 +220,12 @@ impl<K> Machine<K> {
         self.keys.take(index)
     }
 
-    /// Frees the entry of a key.
+    /// Frees the entry of a key. It stays in the index until another has its place: mostly the key
+    /// comes back, and has it again.
     #[expect(clippy::inline_always, reason = "a call costs more than it does")]
     #[inline(always)]
     fn release(&mut self, index: Index) {
-        let entry = &mut self.entries[index];
-        entry.phase = Phase::Free;
-        self.index.remove(entry.hash, index);
+        self.entries[index].phase = Phase::Free;
         self.entries.release(index);
     }
 
@@ -335,10 +338,6 @@ impl<K> Machine<K> {
     #[inline(always)]
     pub(super) fn start(&mut self, turn: Turn, now: Timestamp) -> Started<K> {
         let (index, slots) = (turn.index, self.entries.slots_mut());
-        // When that is finished, it is looked for in the index.
-        if let Some(next) = slots.get(slots[index as usize].links.next as usize) {
-            KeyIndex::ask(self.index.whereabouts(), next.hash);
-        }
         self.ready.take(slots, turn);
         self.processing.push_back(slots, index);
         self.processing_len += 1;
@@ -403,6 +402,39 @@ mod tests {
             println!("{capacity} keys: {beside} bytes for each, {index} in the index");
             assert!(beside + index <= 64, "{capacity}: {beside} + {index}");
         }
+    }
+
+    #[test]
+    fn a_key_that_comes_back_has_its_place_until_another_has_it() {
+        let mut machine = Machine::new(Limits {
+            capacity: 2,
+            reserve: 0,
+            debounce: None,
+        });
+        let mut run = |key: u32| {
+            let hash = Hash::new(key.into());
+            let free = Room::Free;
+            let added = machine.add(
+                hash,
+                &mut Some(key),
+                AddOptions::new(),
+                free,
+                Timestamp::ZERO,
+            );
+            added.expect("there is room");
+            let turn = machine.turn().expect("it is ready");
+            let key = machine.start(turn, Timestamp::ZERO).key;
+            let place = key.index();
+            assert!(machine.finish_done(key).is_ok());
+            (place, machine.index.len())
+        };
+        assert_eq!([run(7), run(8)], [(0, 1), (1, 2)]);
+        assert_eq!([run(7), run(8), run(7)], [(0, 2), (1, 2), (0, 2)]);
+        // Others take the place that was left last, and as many are found as there are places.
+        for key in 10..1_000 {
+            assert_eq!(run(key), (0, 2));
+        }
+        assert_eq!([run(8), run(7)], [(1, 2), (1, 2)]);
     }
 
     #[test]

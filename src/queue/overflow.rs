@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::Priority;
 use super::entry::Entry;
-use crate::arena::Index;
+use crate::list::Index;
 
 /// The delayed keys, from the lowest priority and, of one priority, from the furthest due: O(log n)
 /// a change. A queue that never evicts has none.

@@ -3,8 +3,8 @@ use std::time::Duration;
 use super::entry::{NEVER, Phase, delayed, start_of};
 use super::machine::Machine;
 use super::{Priority, WorkQueue};
-use crate::arena::Index;
 use crate::clock::{Clock, Timestamp};
+use crate::list::Index;
 
 impl<K, C: Clock, S> WorkQueue<K, C, S> {
     /// The numbers of this moment, all of the same moment.

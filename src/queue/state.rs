@@ -9,9 +9,9 @@ use super::entry::Hash;
 use super::machine::Machine;
 use super::options::AddOptions;
 use super::run::Started;
-use crate::arena::Index;
 use crate::clock::Timestamp;
 use crate::limiter::RateLimiter;
+use crate::list::Index;
 use crate::wait::{WaitId, WaitList};
 use crate::wake::Wakers;
 

@@ -5,8 +5,7 @@
 //! tick differs from now; which level that is depends on nothing else, so entries of one tick are
 //! always in one list, in the order in which they came.
 
-use crate::arena::{Index, Linked};
-use crate::list::List;
+use crate::list::{Index, Linked, List};
 
 const BITS: usize = 6;
 const SLOTS: usize = 1 << BITS;
@@ -133,9 +132,10 @@ mod tests {
 
     use super::super::entry::{TICK, tick_after};
     use super::*;
-    use crate::arena::{Arena, Links};
+    use crate::arena::Arena;
     use crate::backoff::Random;
     use crate::clock::Timestamp;
+    use crate::list::Links;
     use proptest::prelude::*;
 
     struct Entry {

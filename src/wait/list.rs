@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::task::Waker;
 
-use crate::arena::{Arena, Index, Linked, Links};
+use crate::arena::Arena;
+use crate::list::{Index, Linked, Links};
 
 /// A place in line comes with the arrival and is kept while the waiter is woken, so that one that
 /// finds nothing is again before all who came later.
