@@ -14,7 +14,7 @@ pub(crate) use list::{Left, WaitId, WaitList};
 
 use crate::clock::{SystemClock, Timer, Timestamp};
 use crate::sync::{AtomicU64, Ordering, thread};
-use crate::wake::thread_waker;
+use crate::wake::with_thread_waker;
 
 /// Where an operation stands after a step.
 ///
@@ -187,6 +187,7 @@ impl<'a, S: Step, C: Timer> Wait<'a, S, C> {
     /// assert_eq!(thread.join().unwrap(), Ok(()));
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
+    #[inline]
     pub fn wait(mut self) -> S::Output {
         match self.block(None) {
             Some(output) => output,
@@ -215,19 +216,20 @@ impl<'a, S: Step, C: Timer> Wait<'a, S, C> {
     }
 
     fn block(&mut self, deadline: Option<Timestamp>) -> Option<S::Output> {
-        let waker = thread_waker();
-        loop {
-            let now = self.clock.now();
-            let wake_at = match self.step.step(now, &waker) {
-                Progress::Done(output) => return Some(output),
-                Progress::Waiting(wake_at) => wake_at,
-            };
-            if deadline.is_some_and(|deadline| deadline <= now) {
-                return None;
+        with_thread_waker(|waker| {
+            loop {
+                let now = self.clock.now();
+                let wake_at = match self.step.step(now, waker) {
+                    Progress::Done(output) => return Some(output),
+                    Progress::Waiting(wake_at) => wake_at,
+                };
+                if deadline.is_some_and(|deadline| deadline <= now) {
+                    return None;
+                }
+                self.clock
+                    .park_until(wake_at.into_iter().chain(deadline).min());
             }
-            self.clock
-                .park_until(wake_at.into_iter().chain(deadline).min());
-        }
+        })
     }
 }
 

@@ -24,17 +24,7 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
     )]
     #[inline(always)]
     pub fn try_get(&self) -> Option<Work<K, C, S>> {
-        let now = self.0.clock.now();
-        let mut change = self.0.change();
-        let started = change.state().start(now, self.0.limiter())?;
-        if change.state().is_quiet() && !self.0.is_observed() {
-            change.end();
-            return Some(Work::new(Arc::clone(&self.0), started));
-        }
-        let work = Work::new(Arc::clone(&self.0), started);
-        change.end();
-        work.announce();
-        Some(work)
+        try_get(&self.0, self.0.clock.now(), true)
     }
 
     /// Takes up to `max` keys at once, under one lock; `None` if there is none.
@@ -55,6 +45,34 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
             .with_state(|state| batch.fill(state, now, self.0.limiter(), max));
         batch.handed_out()
     }
+}
+
+/// Takes the key whose turn it is, if there is one, and if so tells the observer.
+#[expect(
+    clippy::inline_always,
+    reason = "what it returns is read in other widths than it is written: waited for, in memory"
+)]
+#[inline(always)]
+fn try_get<K, C: Clock, S>(
+    shared: &Arc<Shared<K, C, S>>,
+    now: Timestamp,
+    announce: bool,
+) -> Option<Work<K, C, S>> {
+    let mut change = shared.change();
+    let Some(started) = change.state().start(now, shared.limiter()) else {
+        change.end();
+        return None;
+    };
+    if change.state().is_quiet() && !shared.is_observed() {
+        change.end();
+        return Some(Work::new(Arc::clone(shared), started));
+    }
+    let work = Work::new(Arc::clone(shared), started);
+    change.end();
+    if announce {
+        work.announce();
+    }
+    Some(work)
 }
 
 impl<K, C: Timer, S> WorkQueue<K, C, S> {
@@ -225,11 +243,23 @@ pub struct Get<'a, K, C = SystemClock, S = FastHash>(Line<'a, K, C, S>);
 
 impl<K, C: Clock, S> Get<'_, K, C, S> {
     /// A step that leaves it to the caller to tell the observer.
+    #[inline]
     pub(crate) fn step_unannounced(
         &mut self,
         now: Timestamp,
         waker: &Waker,
     ) -> Progress<Option<Work<K, C, S>>> {
+        let shared = self.0.shared;
+        if self.0.place.is_none()
+            && let Some(work) = try_get(shared, now, false)
+        {
+            return Progress::Done(Some(work));
+        }
+        self.step_in_line(now, waker)
+    }
+
+    #[inline(never)]
+    fn step_in_line(&mut self, now: Timestamp, waker: &Waker) -> Progress<Option<Work<K, C, S>>> {
         let shared = self.0.shared;
         self.0.step(now, waker, |state| {
             let started = state.start(now, shared.limiter())?;
@@ -241,6 +271,7 @@ impl<K, C: Clock, S> Get<'_, K, C, S> {
 impl<K, C: Clock, S> Step for Get<'_, K, C, S> {
     type Output = Option<Work<K, C, S>>;
 
+    #[inline]
     fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output> {
         let got = self.step_unannounced(now, waker);
         if let Progress::Done(Some(work)) = &got {

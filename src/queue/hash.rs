@@ -16,7 +16,7 @@ use std::hash::{BuildHasher, Hasher};
 /// assert_ne!(one.hash_one("key"), other.hash_one("key"));
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct FastHash(foldhash::quality::RandomState);
+pub struct FastHash(foldhash::fast::RandomState);
 
 /// The hasher of [`FastHash`].
 ///
@@ -30,7 +30,7 @@ pub struct FastHash(foldhash::quality::RandomState);
 /// assert_eq!(hasher.finish(), seeded.hash_one(7_u64));
 /// ```
 #[derive(Clone)]
-pub struct FastHasher(foldhash::quality::FoldHasher<'static>);
+pub struct FastHasher(foldhash::fast::FoldHasher<'static>);
 
 impl BuildHasher for FastHash {
     type Hasher = FastHasher;

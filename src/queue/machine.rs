@@ -274,26 +274,28 @@ impl<K> Machine<K> {
         self.processing_len -= 1;
     }
 
-    /// Ends the processing of a key that is done and that nobody wants again; if somebody does, it
-    /// is still lent.
+    /// Ends the processing of a key that is done, unless somebody wants it again: then it stays lent.
     #[expect(clippy::inline_always, reason = "a call costs more than it does")]
     #[inline(always)]
-    pub(super) fn finish_done(&mut self, key: Lent<K>) -> Result<K, Lent<K>> {
-        let entry = &self.entries[key.index()];
+    pub(super) fn finish_done(&mut self, lent: &mut Option<Lent<K>>) -> Option<K> {
+        let index = lent.as_ref()?.index();
+        let entry = &self.entries[index];
         if entry.phase == Phase::Dirty || entry.due != NEVER {
-            return Err(key);
+            return None;
         }
-        self.stop(key.index());
-        self.release(key.index());
-        Ok(self.keys.take_back(key))
+        self.stop(index);
+        self.release(index);
+        Some(self.keys.take_back(lent.take()?))
     }
 
     /// As [`finish`](Self::finish) with [`Outcome::Done`], and less if that will do.
     #[inline]
     pub(super) fn finish_as_done(&mut self, key: Lent<K>, now: Timestamp) -> Option<K> {
-        match self.finish_done(key) {
-            Ok(forgotten) => Some(forgotten),
-            Err(key) => self.finish(key, Outcome::Done, now),
+        let mut lent = Some(key);
+        let forgotten = self.finish_done(&mut lent);
+        match lent {
+            Some(key) => self.finish(key, Outcome::Done, now),
+            None => forgotten,
         }
     }
 
@@ -425,7 +427,7 @@ mod tests {
             let turn = machine.turn().expect("it is ready");
             let key = machine.start(turn, Timestamp::ZERO).key;
             let place = key.index();
-            assert!(machine.finish_done(key).is_ok());
+            assert!(machine.finish_done(&mut Some(key)).is_some());
             (place, machine.index.len())
         };
         assert_eq!([run(7), run(8)], [(0, 1), (1, 2)]);

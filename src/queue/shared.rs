@@ -185,8 +185,8 @@ impl<K, C: Clock, S> Shared<K, C, S> {
     /// As [`finish`](Self::finish) with [`Outcome::Done`], if nobody observes and what happens does
     /// not depend on the time; else it is still lent.
     #[inline]
-    pub(super) fn finish_done(&self, key: Lent<K>) -> Result<K, Lent<K>> {
-        self.with_state(|state| state.machine.finish_done(key))
+    pub(super) fn finish_done(&self, lent: &mut Option<Lent<K>>) -> Option<K> {
+        self.with_state(|state| state.machine.finish_done(lent))
     }
 
     /// Reports the end of a run, and what came of it.

@@ -78,9 +78,11 @@ impl<K, C: Clock, S> Work<K, C, S> {
     #[inline]
     pub fn done(mut self) {
         if let Some(Held { shared, key }) = self.held.take_if(|held| !held.shared.is_observed()) {
-            match shared.finish_done(key) {
-                Ok(forgotten) => return drop(forgotten),
-                Err(key) => self.held = Some(Held { shared, key }),
+            let mut lent = Some(key);
+            let forgotten = shared.finish_done(&mut lent);
+            match lent {
+                None => return drop(forgotten),
+                Some(key) => self.held = Some(Held { shared, key }),
             }
         }
         self.finish(|_, _, _| Outcome::Done);
