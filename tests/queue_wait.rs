@@ -6,6 +6,7 @@
 #[path = "model/tasks.rs"]
 mod tasks;
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -428,4 +429,33 @@ fn as_many_adders_as_getters_do_not_look_like_nobody() {
     assert_eq!(adder.ready(), Ok(()));
     assert_eq!(getter.woken(), 1);
     assert_eq!(*getter.ready().unwrap(), 1);
+}
+
+#[test]
+fn a_thread_waits_also_while_its_own_values_are_dropped() {
+    struct GetsOneMore(Queue);
+    impl Drop for GetsOneMore {
+        fn drop(&mut self) {
+            self.0.get().wait().unwrap().done();
+        }
+    }
+    thread_local!(static FIRST: OnceCell<GetsOneMore> = const { OnceCell::new() });
+
+    let (queue, clock) = queue(8);
+    queue.try_add(1).unwrap();
+    queue.try_add_after(2, millis(5)).unwrap();
+    let worker = thread::spawn({
+        let queue = queue.clone();
+        move || {
+            FIRST.with(|first| _ = first.set(GetsOneMore(queue.clone())));
+            // What it waits with is made after, and dropped before.
+            queue.get().wait().unwrap().done();
+        }
+    });
+    while clock.next_deadline().is_none() {
+        thread::yield_now();
+    }
+    clock.advance(millis(5));
+    worker.join().unwrap();
+    assert_eq!((queue.stats().delayed, queue.stats().processing), (0, 0));
 }
