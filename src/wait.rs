@@ -14,7 +14,7 @@ pub(crate) use list::{Left, WaitId, WaitList};
 
 use crate::clock::{SystemClock, Timer, Timestamp};
 use crate::sync::{AtomicU64, Ordering, thread};
-use crate::wake::with_thread_waker;
+use crate::wake::thread_waker;
 
 /// Where an operation stands after a step.
 ///
@@ -108,6 +108,31 @@ pub trait Step {
     /// assert!(matches!(Sleep(noon).step(noon, Waker::noop()), Progress::Done(())));
     /// ```
     fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output>;
+
+    /// Ends before its first step, if it need not wait and that shows with less ado. If not, a step
+    /// goes on from there. Of itself it never does.
+    ///
+    /// ```
+    /// use std::task::Waker;
+    /// use tollgate::Timestamp;
+    /// use tollgate::wait::{Progress, Step};
+    ///
+    /// struct Nothing;
+    ///
+    /// impl Step for Nothing {
+    ///     type Output = ();
+    ///
+    ///     fn step(&mut self, _: Timestamp, _: &Waker) -> Progress<()> {
+    ///         Progress::Done(())
+    ///     }
+    /// }
+    ///
+    /// assert_eq!(Nothing.at_once(Timestamp::ZERO), None);
+    /// ```
+    #[inline]
+    fn at_once(&mut self, _now: Timestamp) -> Option<Self::Output> {
+        None
+    }
 }
 
 /// An operation that waits: `.await` it in a task, or call [`wait`](Self::wait) on a thread.
@@ -189,6 +214,9 @@ impl<'a, S: Step, C: Timer> Wait<'a, S, C> {
     /// ```
     #[inline]
     pub fn wait(mut self) -> S::Output {
+        if let Some(output) = self.step.at_once(self.clock.now()) {
+            return output;
+        }
         match self.block(None) {
             Some(output) => output,
             None => unreachable!("only a deadline ends a wait early"),
@@ -211,52 +239,66 @@ impl<'a, S: Step, C: Timer> Wait<'a, S, C> {
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
     pub fn wait_timeout(mut self, timeout: Duration) -> Result<S::Output, TimedOut> {
-        let deadline = self.clock.now().saturating_add(timeout);
+        let now = self.clock.now();
+        if let Some(output) = self.step.at_once(now) {
+            return Ok(output);
+        }
+        let deadline = now.saturating_add(timeout);
         self.block(Some(deadline)).ok_or(TimedOut)
     }
 
     fn block(&mut self, deadline: Option<Timestamp>) -> Option<S::Output> {
-        with_thread_waker(|waker| {
-            loop {
-                let now = self.clock.now();
-                let wake_at = match self.step.step(now, waker) {
-                    Progress::Done(output) => return Some(output),
-                    Progress::Waiting(wake_at) => wake_at,
-                };
-                if deadline.is_some_and(|deadline| deadline <= now) {
-                    return None;
-                }
-                self.clock
-                    .park_until(wake_at.into_iter().chain(deadline).min());
+        let waker = thread_waker();
+        loop {
+            let now = self.clock.now();
+            let wake_at = match self.step.step(now, &waker) {
+                Progress::Done(output) => return Some(output),
+                Progress::Waiting(wake_at) => wake_at,
+            };
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                return None;
             }
-        })
+            self.clock
+                .park_until(wake_at.into_iter().chain(deadline).min());
+        }
+    }
+
+    /// From the first step on.
+    fn poll_step(&mut self, mut now: Timestamp, cx: &mut Context<'_>) -> Poll<S::Output> {
+        loop {
+            let at = match self.step.step(now, cx.waker()) {
+                Progress::Done(output) => return Poll::Ready(output),
+                Progress::Waiting(at) => at,
+            };
+            let Some(at) = at else {
+                self.sleep = None;
+                return Poll::Pending;
+            };
+            if self.sleep.as_ref().is_none_or(|(armed, _)| *armed != at) {
+                self.sleep = Some((at, self.clock.sleep_until(at)));
+            }
+            let Some((_, sleep)) = &mut self.sleep else {
+                unreachable!("armed above")
+            };
+            if Pin::new(sleep).poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.sleep = None;
+            now = self.clock.now();
+        }
     }
 }
 
 impl<S: Step, C: Timer> Future for Wait<'_, S, C> {
     type Output = S::Output;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<S::Output> {
         let this = &mut *self;
-        loop {
-            let at = match this.step.step(this.clock.now(), cx.waker()) {
-                Progress::Done(output) => return Poll::Ready(output),
-                Progress::Waiting(at) => at,
-            };
-            let Some(at) = at else {
-                this.sleep = None;
-                return Poll::Pending;
-            };
-            if this.sleep.as_ref().is_none_or(|(armed, _)| *armed != at) {
-                this.sleep = Some((at, this.clock.sleep_until(at)));
-            }
-            let Some((_, sleep)) = &mut this.sleep else {
-                unreachable!("armed above")
-            };
-            if Pin::new(sleep).poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            this.sleep = None;
+        let now = this.clock.now();
+        match this.step.at_once(now) {
+            Some(output) => Poll::Ready(output),
+            None => this.poll_step(now, cx),
         }
     }
 }

@@ -15,29 +15,19 @@ impl Wake for Unpark {
     }
 }
 
-/// Lends what unparks the calling thread: one a thread, so that a step can tell it is the same one.
+/// Unparks the calling thread. One a thread, so that a step can tell it is the same one.
 #[cfg(not(tollgate_loom))]
-#[inline]
-pub(crate) fn with_thread_waker<T>(wait: impl FnOnce(&Waker) -> T) -> T {
+pub(crate) fn thread_waker() -> Waker {
     thread_local! {
-        static WAKER: Waker = new_thread_waker();
+        static WAKER: Waker = Waker::from(Arc::new(Unpark(thread::current())));
     }
-    let mut wait = Some(wait);
-    let mut lend = |waker: &Waker| wait.take().map(|wait| wait(waker));
     // While the thread's own values are being dropped there may be none left.
-    let waited = WAKER.try_with(&mut lend);
-    match waited.unwrap_or_else(|_| lend(&new_thread_waker())) {
-        Some(waited) => waited,
-        None => unreachable!("it is called once"),
-    }
+    let cached = WAKER.try_with(Waker::clone);
+    cached.unwrap_or_else(|_| Waker::from(Arc::new(Unpark(thread::current()))))
 }
 
 #[cfg(tollgate_loom)]
-pub(crate) fn with_thread_waker<T>(wait: impl FnOnce(&Waker) -> T) -> T {
-    wait(&new_thread_waker())
-}
-
-fn new_thread_waker() -> Waker {
+pub(crate) fn thread_waker() -> Waker {
     Waker::from(Arc::new(Unpark(thread::current())))
 }
 

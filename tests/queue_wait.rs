@@ -7,7 +7,10 @@
 mod tasks;
 
 use std::cell::OnceCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -429,6 +432,16 @@ fn as_many_adders_as_getters_do_not_look_like_nobody() {
     assert_eq!(adder.ready(), Ok(()));
     assert_eq!(getter.woken(), 1);
     assert_eq!(*getter.ready().unwrap(), 1);
+}
+
+#[test]
+fn an_add_that_has_ended_adds_no_more() {
+    let (queue, _) = queue(2);
+    let (mut add, mut context) = (queue.add(1), Context::from_waker(Waker::noop()));
+    assert!(Pin::new(&mut add).poll(&mut context).is_ready());
+    let again = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut add).poll(&mut context)));
+    assert!(again.is_err());
+    assert_eq!(queue.stats().ready, 1);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::deadlines::{Alarm, Deadlines, Place, Sleep};
 use super::{Clock, Timer, Timestamp};
 use crate::sync::{AtomicU64, Mutex, Ordering, thread};
-use crate::wake::{wake_all, with_thread_waker};
+use crate::wake::{thread_waker, wake_all};
 
 /// A clock that moves only when told to. Clones share the time.
 ///
@@ -120,8 +120,7 @@ impl Timer for ManualClock {
         let Some(deadline) = deadline else {
             return thread::park();
         };
-        let armed = with_thread_waker(|waker| self.0.arm(deadline, waker));
-        if let Some(place) = armed {
+        if let Some(place) = self.0.arm(deadline, &thread_waker()) {
             thread::park();
             self.0.disarm(place);
         }

@@ -64,6 +64,7 @@ impl<L: Lender> Acquire<L> {
 impl<L: Lender> Step for Acquire<L> {
     type Output = Result<(), Denied>;
 
+    #[inline]
     fn step(&mut self, now: Timestamp, _: &Waker) -> Progress<Self::Output> {
         let debt = match self.debt.take() {
             Some(debt) => debt,
@@ -79,6 +80,15 @@ impl<L: Lender> Step for Acquire<L> {
         }
         self.lender.settle(debt);
         Progress::Done(Ok(()))
+    }
+
+    #[inline]
+    fn at_once(&mut self, now: Timestamp) -> Option<Self::Output> {
+        // Nobody is to wake it: it waits for its time.
+        match self.step(now, Waker::noop()) {
+            Progress::Done(output) => Some(output),
+            Progress::Waiting(_) => None,
+        }
     }
 }
 

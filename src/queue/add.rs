@@ -393,6 +393,19 @@ impl<K: Eq, C, S> Step for Add<'_, K, C, S> {
             Some(added) => Progress::Done(self.shared.observe_add(added, key).map(drop)),
         }
     }
+
+    #[inline]
+    fn at_once(&mut self, now: Timestamp) -> Option<Self::Output> {
+        if self.place.is_some() || self.key.is_none() {
+            return None;
+        }
+        let (hash, options, shared) = (self.hash, self.options, self.shared);
+        let add = |state: &mut State<K>| state.add(hash, &mut self.key, options, Room::Free, now);
+        match shared.with_adder(add) {
+            Err(Refused::Full) => None,
+            added => Some(shared.observe_add(added, self.key.take()).map(drop)),
+        }
+    }
 }
 
 impl<K, C, S> Drop for Add<'_, K, C, S> {

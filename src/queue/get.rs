@@ -24,7 +24,7 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
     )]
     #[inline(always)]
     pub fn try_get(&self) -> Option<Work<K, C, S>> {
-        try_get(&self.0, self.0.clock.now(), true)
+        try_get(&self.0, self.0.clock.now())
     }
 
     /// Takes up to `max` keys at once, under one lock; `None` if there is none.
@@ -53,11 +53,7 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
     reason = "what it returns is read in other widths than it is written: waited for, in memory"
 )]
 #[inline(always)]
-fn try_get<K, C: Clock, S>(
-    shared: &Arc<Shared<K, C, S>>,
-    now: Timestamp,
-    announce: bool,
-) -> Option<Work<K, C, S>> {
+fn try_get<K, C: Clock, S>(shared: &Arc<Shared<K, C, S>>, now: Timestamp) -> Option<Work<K, C, S>> {
     let mut change = shared.change();
     let Some(started) = change.state().start(now, shared.limiter()) else {
         change.end();
@@ -69,9 +65,7 @@ fn try_get<K, C: Clock, S>(
     }
     let work = Work::new(Arc::clone(shared), started);
     change.end();
-    if announce {
-        work.announce();
-    }
+    work.announce();
     Some(work)
 }
 
@@ -243,23 +237,11 @@ pub struct Get<'a, K, C = SystemClock, S = FastHash>(Line<'a, K, C, S>);
 
 impl<K, C: Clock, S> Get<'_, K, C, S> {
     /// A step that leaves it to the caller to tell the observer.
-    #[inline]
     pub(crate) fn step_unannounced(
         &mut self,
         now: Timestamp,
         waker: &Waker,
     ) -> Progress<Option<Work<K, C, S>>> {
-        let shared = self.0.shared;
-        if self.0.place.is_none()
-            && let Some(work) = try_get(shared, now, false)
-        {
-            return Progress::Done(Some(work));
-        }
-        self.step_in_line(now, waker)
-    }
-
-    #[inline(never)]
-    fn step_in_line(&mut self, now: Timestamp, waker: &Waker) -> Progress<Option<Work<K, C, S>>> {
         let shared = self.0.shared;
         self.0.step(now, waker, |state| {
             let started = state.start(now, shared.limiter())?;
@@ -271,13 +253,20 @@ impl<K, C: Clock, S> Get<'_, K, C, S> {
 impl<K, C: Clock, S> Step for Get<'_, K, C, S> {
     type Output = Option<Work<K, C, S>>;
 
-    #[inline]
     fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output> {
         let got = self.step_unannounced(now, waker);
         if let Progress::Done(Some(work)) = &got {
             work.announce();
         }
         got
+    }
+
+    #[inline]
+    fn at_once(&mut self, now: Timestamp) -> Option<Self::Output> {
+        match self.0.place {
+            None => try_get(self.0.shared, now).map(Some),
+            Some(_) => None,
+        }
     }
 }
 
