@@ -139,9 +139,13 @@ fn cycle(c: &mut Criterion) {
     });
     group.bench_function("add, finish and get", |b| {
         plain.try_add(key(0)).unwrap();
-        let mut work = plain.try_get();
+        let (mut work, mut n) = (plain.try_get(), 0);
         b.iter_batched(
-            || key(7),
+            || {
+                // Never the one that is being worked on.
+                n ^= 1;
+                key(n)
+            },
             |key| {
                 plain.try_add(key).unwrap();
                 work = work.take().unwrap().done_and_get();

@@ -33,7 +33,8 @@ pub(super) struct Machine<K> {
     pub(super) ready: Bands,
     /// In the order in which they were started.
     pub(super) processing: List,
-    processing_len: usize,
+    /// As narrow as an index, as the bands' is.
+    processing_len: Index,
     /// The sum of the instants at which they were started, modulo 2^64: so is what is computed from
     /// it, which is less.
     processing_since: u64,
@@ -94,7 +95,7 @@ impl<K> Machine<K> {
     }
 
     pub(super) const fn processing_len(&self) -> usize {
-        self.processing_len
+        self.processing_len as usize
     }
 
     #[inline]
@@ -151,7 +152,7 @@ impl<K> Machine<K> {
 
     /// For how long all workers together have been at what they hold.
     pub(super) fn unfinished(&self, now: Timestamp) -> Duration {
-        let all = (self.processing_len as u64).wrapping_mul(now.as_nanos());
+        let all = u64::from(self.processing_len).wrapping_mul(now.as_nanos());
         let nanos = all.wrapping_sub(self.processing_since).cast_signed();
         // Negative at a `now` before the starts, or after 292 years of work.
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
