@@ -89,7 +89,9 @@ impl<T: Linked> Arena<T> {
         self.slots[index as usize] = entry;
     }
 
-    fn push(&mut self, entry: T) -> Index {
+    /// Uses a place that is new.
+    #[inline]
+    pub(crate) fn push(&mut self, entry: T) -> Index {
         self.len += 1;
         let index = Index::try_from(self.slots.len()).ok();
         self.slots.push(entry);

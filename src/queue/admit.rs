@@ -146,10 +146,14 @@ impl<K: Eq> Machine<K> {
         if self.entries.len() == self.entries.capacity() {
             self.grow();
         }
-        if let Some(index) = self.entries.next_free() {
-            self.index.remove(self.entries[index].hash, index);
-        }
-        let index = self.entries.insert(Entry::new(hash, priority, now));
+        let index = match self.entries.next_free() {
+            Some(index) => {
+                self.index.remove(self.entries[index].hash, index);
+                self.entries.reuse(index, Entry::new(hash, priority, now));
+                index
+            }
+            None => self.entries.push(Entry::new(hash, priority, now)),
+        };
         self.index.insert(self.entries.slots(), hash, index);
         index
     }
