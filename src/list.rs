@@ -1,6 +1,7 @@
 //! Doubly linked FIFO lists through an arena: O(1) insert, remove and pop.
 //!
-//! Ready keys, those that are being processed, and the slots of the timing wheel are such lists.
+//! Ready keys, those that are being processed, the slots of the timing wheel, and the free places of
+//! an arena are such lists.
 
 /// No place.
 pub(crate) const NIL: Index = Index::MAX;

@@ -84,6 +84,9 @@ impl<L: Lender> Step for Acquire<L> {
 
     #[inline]
     fn at_once(&mut self, now: Timestamp) -> Option<Self::Output> {
+        if self.debt.is_some() {
+            return None;
+        }
         // Nobody is to wake it: it waits for its time.
         match self.step(now, Waker::noop()) {
             Progress::Done(output) => Some(output),
