@@ -1,4 +1,4 @@
-//! `cargo run --release -p peers`: tollgate beside everything a user would pick instead.
+//! `cargo run --release --bin peers`: tollgate beside everything a user would pick instead.
 
 mod cli;
 mod clock;

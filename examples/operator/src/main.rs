@@ -1,4 +1,4 @@
-//! `cargo run --release -p operator`: see `--help`.
+//! `cargo run --release --bin operator`: see `--help`.
 
 use std::process::ExitCode;
 
