@@ -1,5 +1,5 @@
 //! What the queue costs, beside its bounds: 30-byte string keys, one thread, and one producer with
-//! workers.
+//! workers. Each row of several keys stands beside what a hash set of them takes.
 //!
 //! The key is made outside the time, for that is the allocator's. That it is dropped once it is done
 //! is inside.
@@ -79,15 +79,59 @@ fn bounds(c: &mut Criterion) {
             FRESH,
         );
     });
-    // The least that could be called a deduplicating queue: no states, no time, no guard.
+    group.finish();
+}
+
+type KeySet = HashSet<String, FastHash>;
+
+fn insert(set: &mut KeySet, keys: Vec<String>) {
+    for key in keys {
+        set.insert(key);
+    }
+}
+
+fn remove(set: &mut KeySet, keys: &[String]) {
+    for key in keys {
+        assert!(set.remove(key));
+    }
+}
+
+/// What it takes only to know which keys are live: a hash set, without order, time, states, a lock or
+/// a guard. And the least that could be called a queue beside it.
+fn sets(c: &mut Criterion) {
+    let mut group = c.benchmark_group("bound, a hash set alone");
+    let mut warm = KeySet::default();
+    group.throughput(Throughput::Elements(BATCH as u64));
+    group.bench_function("32 in, out", |b| {
+        b.iter_batched(
+            || (keys(BATCH), keys(BATCH)),
+            |(keys, same)| {
+                insert(&mut warm, keys);
+                remove(&mut warm, &same);
+                same
+            },
+            FRESH,
+        );
+    });
     group
-        .throughput(Throughput::Elements(MANY as u64))
-        .sample_size(10);
-    group.bench_function("VecDeque and HashSet under a lock, fill, drain", |b| {
+        .sample_size(10)
+        .throughput(Throughput::Elements(MANY as u64));
+    group.bench_function("200k in, out", |b| {
+        b.iter_batched(
+            || (KeySet::default(), keys(MANY), keys(MANY)),
+            |(mut set, keys, same)| {
+                insert(&mut set, keys);
+                remove(&mut set, &same);
+                (set, same)
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    group.bench_function("200k in, out, with a VecDeque, under a lock", |b| {
         b.iter_batched(
             || keys(MANY),
             |keys| {
-                let queue = Mutex::new((VecDeque::new(), HashSet::new()));
+                let queue = Mutex::new((VecDeque::new(), KeySet::default()));
                 for key in keys {
                     let (ready, live) = &mut *queue.lock();
                     if live.insert(key.clone()) {
@@ -100,6 +144,17 @@ fn bounds(c: &mut Criterion) {
                     queue.lock().1.remove(&key);
                 }
                 queue
+            },
+            BatchSize::PerIteration,
+        );
+    });
+    group.throughput(Throughput::Elements(MILLION as u64));
+    group.bench_function("1M in", |b| {
+        b.iter_batched(
+            || (KeySet::default(), keys(MILLION)),
+            |(mut set, keys)| {
+                insert(&mut set, keys);
+                set
             },
             BatchSize::PerIteration,
         );
@@ -226,6 +281,20 @@ fn fill_and_drain(c: &mut Criterion) {
             );
         });
     }
+    // Has all its memory, as a queue has that is filled by every resync.
+    let used = queue(MANY);
+    fill(&used, keys(MANY));
+    drain(&used);
+    group.bench_function("fill 200k, drain, the same queue again", |b| {
+        b.iter_batched(
+            || keys(MANY),
+            |keys| {
+                fill(&used, keys);
+                drain(&used);
+            },
+            BatchSize::PerIteration,
+        );
+    });
     group.throughput(Throughput::Elements(MILLION as u64));
     group.bench_function("insert 1M delays", |b| {
         b.iter_batched(
@@ -306,5 +375,5 @@ fn workers(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, bounds, cycle, fill_and_drain, workers, due);
+criterion_group!(benches, bounds, sets, cycle, fill_and_drain, workers, due);
 criterion_main!(benches);
