@@ -165,6 +165,41 @@ fn a_key_is_not_dropped_under_the_lock() {
     assert!(!watch.locked_out.load(Ordering::SeqCst));
 }
 
+/// A key, of which the odd ones panic when they are dropped.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Odd(u32);
+
+impl Drop for Odd {
+    fn drop(&mut self) {
+        if self.0 % 2 == 1 {
+            resume_unwind(Box::new("what it owns does"));
+        }
+    }
+}
+
+#[test]
+fn a_key_that_panics_when_it_is_dropped_loses_no_other() {
+    for observed in [false, true] {
+        let mut builder = WorkQueue::builder(8);
+        if observed {
+            builder = builder.observer(Arc::new(Silent));
+        }
+        let queue = builder.build().unwrap();
+        for key in 1..5 {
+            queue.try_add(Odd(key)).unwrap();
+        }
+        let work = queue.try_get().unwrap();
+        panics(|| drop(work.done_and_get()));
+        let depths = || {
+            let stats = queue.stats();
+            (stats.ready, stats.processing, stats.delayed)
+        };
+        assert_eq!(depths(), (2, 0, 1), "a retry of the next");
+        panics(|| queue.try_get_batch(2).unwrap().done());
+        assert_eq!(depths(), (0, 0, 1));
+    }
+}
+
 #[test]
 fn a_snapshot_that_breaks_off_drops_its_keys_outside_the_lock() {
     let queue = WorkQueue::new(8).unwrap();
@@ -206,6 +241,37 @@ fn a_waker_that_panics_strands_nobody() {
     assert!(catch_unwind(added).is_err());
     assert_eq!(waiting.each_ref().map(Polled::woken), [1, 1]);
     assert!(waiting.into_iter().all(|getter| getter.ready().is_some()));
+}
+
+#[test]
+fn a_waker_that_panics_when_it_is_dropped_loses_no_key() {
+    struct Bomb(Arc<AtomicBool>);
+    impl Wake for Bomb {
+        fn wake(self: Arc<Self>) {}
+    }
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            if self.0.swap(false, Ordering::SeqCst) {
+                resume_unwind(Box::new("its task does"));
+            }
+        }
+    }
+    let (queue, clock) = queue(8);
+    queue.try_add_after(1, BACKOFF).unwrap();
+    let armed = Arc::new(AtomicBool::new(false));
+    let waker = Waker::from(Arc::new(Bomb(Arc::clone(&armed))));
+    let mut getter = Box::pin(queue.get());
+    let polled = getter.as_mut().poll(&mut Context::from_waker(&waker));
+    assert!(polled.is_pending());
+    drop(waker);
+    clock.advance(BACKOFF);
+    armed.store(true, Ordering::SeqCst);
+    // It looks because it leads, so nobody has taken its waker.
+    let mut noop = Context::from_waker(Waker::noop());
+    panics(|| drop(getter.as_mut().poll(&mut noop)));
+    assert!(!armed.load(Ordering::SeqCst));
+    let stats = queue.stats();
+    assert_eq!((stats.processing, stats.delayed), (0, 1), "a retry");
 }
 
 #[test]

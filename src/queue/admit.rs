@@ -181,10 +181,11 @@ impl<K: Eq> Machine<K> {
         if self.entries[index].priority < options.priority {
             self.promote(index, options.priority);
         }
-        if self.wheel.is_ahead(due) {
-            self.add_live_later(index, due, options.merge)
-        } else {
+        // That its time may be over by the wheel does not make it an add without a delay.
+        if due == 0 {
             self.add_live(index, now)
+        } else {
+            self.add_live_later(index, due, options.merge, now)
         }
     }
 
@@ -242,8 +243,8 @@ impl<K: Eq> Machine<K> {
         }
     }
 
-    /// Adds a live key, to be handed out not before a tick that is ahead.
-    fn add_live_later(&mut self, index: Index, due: u64, merge: Merge) -> Added {
+    /// Adds a live key, to be handed out not before a tick.
+    fn add_live_later(&mut self, index: Index, due: u64, merge: Merge, now: Timestamp) -> Added {
         let entry = &mut self.entries[index];
         let wins = match merge {
             Merge::Earlier => due < entry.due,
@@ -254,7 +255,7 @@ impl<K: Eq> Machine<K> {
             Phase::Delayed if wins => {
                 self.windows.set(index, NEVER);
                 self.undelay(index);
-                self.make_delayed(index, due);
+                self.delay_or_ready(index, due, now);
             }
             Phase::Processing if wins => entry.due = due,
             _ => return Added::Coalesced,

@@ -140,10 +140,9 @@ impl<'a, K, C, S> Line<'a, K, C, S> {
         waker: &Waker,
         take: impl FnOnce(&mut State<K>) -> Option<T>,
     ) -> Progress<Option<T>> {
-        // Dropped once the lock is released.
         let mut stale = None;
         let shared = self.shared;
-        shared.with_state(|state| {
+        let progress = shared.with_state(|state| {
             let taken = if self.is_next(state, now) {
                 take(state)
             } else {
@@ -156,7 +155,11 @@ impl<'a, K, C, S> Line<'a, K, C, S> {
             let look;
             (look, stale) = self.wait(state, waker);
             Progress::Waiting(look)
-        })
+        });
+        // Without the lock, and before what was taken is returned: then it would not be dropped any
+        // more, should this panic.
+        drop(stale);
+        progress
     }
 
     /// Whether it may take a key. Who has just come may, who was woken for one, and the first of those

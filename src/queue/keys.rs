@@ -178,12 +178,37 @@ unsafe fn take<K>(slot: *const Slot<K>) -> K {
 
 impl<K> Drop for Keys<K> {
     fn drop(&mut self) {
-        for index in 0..self.places.len() {
-            if self.places[index] == Place::Taken {
-                #[expect(clippy::cast_possible_truncation, reason = "numbered by an index")]
-                drop(self.take(index as Index));
+        Rest(self, 0).drop_keys();
+    }
+}
+
+/// The keys from a place on, and the memory of all. If the drop of a key panics, this goes on with
+/// those behind it.
+struct Rest<'a, K>(&'a mut Keys<K>, Index);
+
+impl<K> Rest<'_, K> {
+    fn drop_keys(&mut self) {
+        let Self(keys, next) = self;
+        while let Some(place) = keys.places.get(*next as usize) {
+            let (index, taken) = (*next, *place == Place::Taken);
+            *next += 1;
+            if taken {
+                drop(keys.take(index));
             }
         }
+    }
+}
+
+impl<K> Drop for Rest<'_, K> {
+    fn drop(&mut self) {
+        self.drop_keys();
+        self.0.free();
+    }
+}
+
+impl<K> Keys<K> {
+    /// Frees the memory of all places, of which none has a key that is not lent.
+    fn free(&mut self) {
         if self.places.contains(&Place::Lent) {
             // Somebody may look at it for ever.
             return;
@@ -356,5 +381,21 @@ mod tests {
         drop(all);
         assert!(ptr::eq(Arc::as_ptr(&lent), Arc::as_ptr(&key)));
         assert_eq!(Arc::strong_count(&key), 2);
+    }
+    #[test]
+    fn a_key_that_panics_when_it_is_dropped_leaves_no_other_behind() {
+        struct Bomb(Arc<()>, bool);
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                assert!(!self.1, "on purpose");
+            }
+        }
+        let key = Arc::new(());
+        let mut all = keys(3 * FIRST);
+        for index in 0..3 * FIRST as Index {
+            all.put(index, Bomb(Arc::clone(&key), index == 2));
+        }
+        refused(|| drop(all));
+        assert_eq!(Arc::strong_count(&key), 1);
     }
 }

@@ -351,7 +351,8 @@ impl<K> Machine<K> {
         let run = Run {
             priority: entry.priority,
             failures: entry.failures,
-            failing: if now >= entry.until {
+            // By the later one: of the clocks that were read without the lock this may be behind.
+            failing: if now.max(ready_since) >= entry.until {
                 Failing::Counts
             } else {
                 Failing::Repeats

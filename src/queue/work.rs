@@ -115,7 +115,10 @@ impl<K, C: Clock, S> Work<K, C, S> {
         if change.state().is_quiet() && !shared.is_observed() {
             change.end();
             // What this has of the queue goes to the next.
-            return started.map(|started| Self::new(shared, started));
+            let next = started.map(|started| Self::new(shared, started));
+            // While that can still be dropped: what is returned already is not, should this panic.
+            drop(forgotten);
+            return next;
         }
         let next = started.map(|started| Self::new(Arc::clone(&shared), started));
         change.end();
