@@ -17,7 +17,7 @@ impl Reconciler<&'static str> for Deployer {
         &self,
         request: Request<'_, &'static str>,
     ) -> Result<Action, ReconcileError> {
-        // Whatever fails before this one has, such as `?` here, is retried.
+        // An error is retried, such as one that `?` returns here, but for a terminal one.
         self.attempts.send((*request, request.failures()))?;
         match *request {
             "database" if request.failures() == 0 => Err("its disk is not there yet".into()),

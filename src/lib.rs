@@ -1,3 +1,6 @@
+// Here the pages are modules; of two definitions of a link the first one counts.
+//! [limits for tenants]: guide::tenants
+//! [how a token bucket goes wrong]: guide::token_bucket_pitfalls
 #![doc = include_str!("../README.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

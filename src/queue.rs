@@ -115,10 +115,12 @@ use shared::Shared;
 /// the key next.
 ///
 /// # Panics
-/// Only the caller's own code can: if a key's `Hash` or `Eq`, a [`Backoff`], an [`Observer`] or a
-/// [`Clock`] panics, nothing is lost and nobody waits in vain; but what would have been returned to
-/// the caller goes with the panic. `Eq`, and the `Clone` of a [snapshot](Self::snapshot), run under
-/// the lock, before anything has changed; keys are dropped outside it.
+/// Only the caller's own code can: if a key's `Hash`, `Eq` or `Drop`, a [`Backoff`], an [`Observer`],
+/// a [`RateLimiter`](crate::RateLimiter) or a [`Clock`] panics, nothing is lost and nobody waits in
+/// vain; but what would have been returned to the caller goes with the panic. `Eq`, the limiter, and
+/// the `Clone` of a [snapshot](Self::snapshot) run under the lock, before anything has changed for
+/// the key; keys are dropped outside it. What waits panics as its clock does, and as any future may
+/// that is polled after its end.
 ///
 /// Clones are handles to the same queue.
 ///
@@ -179,8 +181,12 @@ impl<K> WorkQueue<K> {
 }
 
 impl<K: Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
-    /// Takes back what was added: a waiting key becomes absent, a running one will not run again.
-    /// `true` if there was anything to take back.
+    /// Takes back what was added: a waiting key becomes absent. Of a key that is being processed only
+    /// the adds made meanwhile are taken back; its worker may still [requeue](Work::requeue) or
+    /// [retry](Work::retry) it.
+    ///
+    /// `true` if there was anything to take back; so `false` for a running key that was not added
+    /// meanwhile.
     ///
     /// ```
     /// let queue = tollgate::WorkQueue::new(8)?;

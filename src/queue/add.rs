@@ -80,12 +80,12 @@ impl<K: HashKey + Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
     /// place of the key that matters least, which is returned.
     ///
     /// That is, of the waiting keys of the lowest priority, the delayed one that is due last (any of
-    /// those in the same millisecond); if none is delayed, the last in line. It gives way only to a key of a higher priority or, if it
-    /// is delayed, to one of its own priority that is due earlier. A key that is being processed is
-    /// never evicted.
+    /// those in the same millisecond); if none is delayed, the last in line. It gives way only to a
+    /// key of a higher priority or, if it is delayed, to one of its own priority that is due earlier.
+    /// A key that is being processed is never evicted.
     ///
-    /// From its first eviction on, a queue keeps its delayed keys in a tree: delaying a key is then
-    /// O(log n), and allocates.
+    /// From the first such call on that finds it full, a queue keeps its delayed keys in a tree. That
+    /// call makes it under the lock, in O(n log n); delaying a key is then O(log n), and allocates.
     ///
     /// # Errors
     /// [`AddError`], which gives the key back; [`AddError::Full`] if it is the one that matters
@@ -190,7 +190,8 @@ impl<K: HashKey + Eq, C: Timer, S: BuildHasher> WorkQueue<K, C, S> {
         self.add_with(key, delay)
     }
 
-    /// As [`add`](Self::add), but waits for room no longer than `timeout`.
+    /// As [`add`](Self::add), but waits for room no longer than `timeout`, counted from when
+    /// it is waited for or first polled.
     ///
     /// # Errors
     /// [`AddError`], which gives the key back; [`AddError::Full`] when the time is over.

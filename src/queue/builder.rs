@@ -141,7 +141,7 @@ impl<K, C, S> QueueBuilder<K, C, S> {
         self
     }
 
-    /// A key that is added is not ready before nobody has added it for `quiet`, or before `max` has
+    /// A key that is added becomes ready once nobody has added it for `quiet`, or once `max` has
     /// passed since the first add, whichever is first.
     ///
     /// A key that is delayed is never put off beyond its time, and an add with a delay of its own
@@ -172,9 +172,9 @@ impl<K, C, S> QueueBuilder<K, C, S> {
     /// Every key that is handed out takes a token; one that is added again while it waits takes
     /// none. Consumers wait for the tokens, on the queue's clock.
     ///
-    /// The limiter is asked under the queue's lock. While it has no token, a waiting
-    /// consumer asks again when it said that it will have one, and at least every second: its quota
-    /// may have been raised.
+    /// The limiter is asked under the queue's lock. While it has no token, a waiting consumer asks
+    /// again at the time that the limiter named, and at least every second, for its quota may have
+    /// been raised.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -374,7 +374,7 @@ pub enum QueueError {
     },
     /// The reserve leaves nobody but workers any room.
     NothingButReserve,
-    /// A debounced key could be put off for ever.
+    /// With a maximum of zero no add would be put off: nothing would be debounced.
     ZeroDebounceMaximum,
     /// Every key is tried once at least.
     ZeroAttempts,

@@ -105,10 +105,11 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
 
 impl<K, C: Timer, S> WorkQueue<K, C, S> {
     /// Closes the queue and waits until nothing is ready and nothing is being processed, or until
-    /// `timeout` has passed.
+    /// `timeout` has passed. Both begin when this is waited for or first polled.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the queue closed; the next call reports what this one would have.
+    /// Dropping the future once it was polled leaves the queue closed; the next call reports what
+    /// this one would have.
     ///
     /// ```
     /// use std::time::Duration;

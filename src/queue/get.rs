@@ -11,7 +11,8 @@ use crate::clock::{Clock, SystemClock, Timer, Timestamp};
 use crate::wait::{Progress, Step, Wait, WaitId};
 
 impl<K, C: Clock, S> WorkQueue<K, C, S> {
-    /// Takes the key whose turn it is, if there is one.
+    /// Takes the key whose turn it is. `None` if nothing is ready, the queue is
+    /// [paused](Self::pause), or its [rate limit](super::QueueBuilder::rate_limit) has no token now.
     ///
     /// ```
     /// let queue = tollgate::WorkQueue::<&str>::new(8)?;
@@ -27,7 +28,8 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
         try_get(&self.0, self.0.clock.now())
     }
 
-    /// Takes up to `max` keys at once, under one lock; `None` if there is none.
+    /// Takes up to `max` keys at once, under one lock. `None` as from [`try_get`](Self::try_get), and
+    /// if `max` is 0.
     ///
     /// ```
     /// let queue = tollgate::WorkQueue::new(8)?;
@@ -71,8 +73,8 @@ fn try_get<K, C: Clock, S>(shared: &Arc<Shared<K, C, S>>, now: Timestamp) -> Opt
 
 impl<K, C: Timer, S> WorkQueue<K, C, S> {
     /// Waits for a key to work on. `None` once the queue is closed, nothing is ready, and nothing
-    /// that is being processed can come back. First come, first served; but whoever comes before
-    /// those who wait have looked may find their key, and they keep their places.
+    /// that is being processed can come back. First come, first served; but a newcomer may take the
+    /// key for which another was woken, before that one has looked. It keeps its place in line.
     ///
     /// One of the waiting consumers sleeps until the next delayed key is due; there is no timer
     /// thread of the queue. After [`close`](Self::close) it waits as long as another worker holds a

@@ -72,7 +72,8 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
 impl<K, C: Timer, S> WorkQueue<K, C, S> {
     /// Waits until a resync is needed and there is room for it: a key was missed by
     /// [`try_add_or_resync`](Self::try_add_or_resync), and the queue is no longer full. Returns how
-    /// many were missed since the last one; `None` if none were and the queue is closed.
+    /// many were missed since the last one. `None` once the queue is closed, if none were missed or
+    /// it is still full: a closed queue takes no key that is listed again.
     ///
     /// Blocked adders are served first. If several wait, one of them gets it.
     ///

@@ -167,7 +167,7 @@ pub enum KeyState {
     Delayed,
     /// A worker holds it.
     Processing,
-    /// A worker holds it, and it was added again meanwhile.
+    /// A worker holds it, and it was added again meanwhile, without a delay.
     Dirty,
 }
 

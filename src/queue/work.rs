@@ -22,8 +22,9 @@ use crate::wait::Wait;
 /// Say how it ended by consuming it. Dropping it, by a panic, a `?` or a cancelled future, is a
 /// [`retry`](Self::retry), and never the last: a lost worker never loses work. None of this can
 /// fail or block for room, whatever has become of the queue meanwhile, nor allocate. (But for three
-/// cases: what a closed queue keeps for whoever collects it; several waiters that are woken at once; and a
-/// queue that has evicted a key, which keeps its delayed keys in a tree as well.)
+/// cases: what a closed queue keeps for whoever collects it; several waiters that are woken at once;
+/// and a queue that was asked to [evict](super::WorkQueue::try_add_or_evict) while it was full, which
+/// keeps its delayed keys in a tree as well.)
 ///
 /// ```
 /// use std::time::Duration;
@@ -88,7 +89,8 @@ impl<K, C: Clock, S> Work<K, C, S> {
         self.finish(|_, _, _| Outcome::Done);
     }
 
-    /// As [`done`](Self::done), and takes the next key if there is one, under one lock.
+    /// As [`done`](Self::done), and takes the next key, if [`try_get`](super::WorkQueue::try_get)
+    /// would get one, under one lock.
     ///
     /// ```
     /// let queue = tollgate::WorkQueue::new(8)?;
@@ -161,8 +163,8 @@ impl<K, C: Clock, S> Work<K, C, S> {
     ///
     /// If it has failed as often in a row as the queue's
     /// [attempts](super::QueueBuilder::max_attempts) allow, the key is given up: it is absent now,
-    /// and comes back to the caller, who knows what to do with such letters. One that was added
-    /// meanwhile runs again all the same.
+    /// and comes back to the caller, to be reported or kept as a dead letter. One that was added
+    /// meanwhile runs again all the same, and does not come back.
     ///
     /// ```
     /// let queue = tollgate::WorkQueue::builder(8).max_attempts(2).build()?;
@@ -242,7 +244,8 @@ impl<K, C: Clock, S> Work<K, C, S> {
         self.run.queued()
     }
 
-    /// Whether the key was added while this ran: it will run once more, whatever the outcome.
+    /// Whether the key was added without a delay while this ran: it will run once more, whatever the
+    /// outcome, unless it is [removed](super::WorkQueue::remove) or the queue is shut down.
     ///
     /// ```
     /// let queue = tollgate::WorkQueue::new(8)?;
@@ -259,7 +262,8 @@ impl<K, C: Clock, S> Work<K, C, S> {
     }
 
     /// Waits until the key [is dirty](Self::is_dirty): what this works on is out of date, so a long
-    /// run may as well stop and be done.
+    /// run may as well stop and be done. It does not end if nobody adds the key, as nobody can once
+    /// the queue is closed: wait beside the work itself.
     ///
     /// # Cancel safety
     /// Nothing is lost.
@@ -285,8 +289,10 @@ impl<K, C: Clock, S> Work<K, C, S> {
     /// add keys to a full queue cannot all be waiting for each other; and it has the room that is
     /// [kept for them](super::QueueBuilder::reserve), which the producers cannot fill.
     ///
-    /// If even that is full, [`retry`](Self::retry) and return: this run comes back when there may
-    /// be room, and gives way to those that make it.
+    /// If even that is full, [`requeue_after`](Self::requeue_after) a while and return: this run
+    /// comes back when there may be room, and gives way to those that make it. A
+    /// [`retry`](Self::retry) does too, but counts as a failure, and
+    /// [too many](super::QueueBuilder::max_attempts) give the key up.
     ///
     /// # Errors
     /// [`AddError`], which gives the key back.
