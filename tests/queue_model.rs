@@ -76,6 +76,7 @@ fn op() -> impl Strategy<Value = Op> {
         80 => (any::<u8>(), outcome()).prop_map(|(pick, outcome)| Op::Finish(pick, outcome)),
         20 => key.prop_map(Op::Remove),
         60 => nanos().prop_map(Op::Advance),
+        20 => nanos().prop_map(Op::Late),
         1 => Just(Op::Close),
         1 => Just(Op::Drain),
         1 => Just(Op::ShutdownNow),
@@ -192,4 +193,22 @@ fn runs_that_events_bring_on_do_not_raise_the_backoff() {
         2,
         "a run that waited for its time counts"
     );
+}
+
+#[test]
+fn who_came_later_does_not_lead_and_look_first() {
+    // Nobody leads when the last of these comes: two are before it. By the time of the advance two keys
+    // are due, for two of them.
+    let ops = [
+        Op::WaitGetBatch(1),
+        Op::WaitGet,
+        Op::AddAfter(1, 1_000_000),
+        Op::Advance(1_000_000),
+        Op::WaitGet,
+        Op::AddAfter(2, 2_000_000),
+        Op::AddAfter(3, 2_000_000),
+        Op::WaitAdd(4, 0, 0, Some(1_000_000)),
+        Op::Advance(3_000_000),
+    ];
+    model::run(plain(3), &ops);
 }

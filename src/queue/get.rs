@@ -199,10 +199,11 @@ impl<'a, K, C, S> Line<'a, K, C, S> {
         state.awaited = true;
         let replaced = state.getters.wait(&mut self.place, waker, ());
         state.woken -= usize::from(came_back);
-        // Who is back before the one that leads will be the first to be served.
+        // The first leads, who is the next to be served: also one that is back before the leader. If
+        // nobody leads there is nothing to look for, and the first is told once there is.
         let leads = |place: &WaitId| {
-            let other = state.leader.map(|leader| leader.id);
-            other.is_none_or(|leader| leader == *place) || state.is_first(*place)
+            let leader = state.leader.is_some_and(|leader| leader.id == *place);
+            leader || state.is_first(*place)
         };
         let Some(id) = self.place.filter(leads) else {
             return (None, replaced);

@@ -384,16 +384,20 @@ mod tests {
     }
     #[test]
     fn a_key_that_panics_when_it_is_dropped_leaves_no_other_behind() {
-        struct Bomb(Arc<()>, bool);
+        struct Bomb {
+            _counted: Arc<()>,
+            armed: bool,
+        }
         impl Drop for Bomb {
             fn drop(&mut self) {
-                assert!(!self.1, "on purpose");
+                assert!(!self.armed, "on purpose");
             }
         }
         let key = Arc::new(());
         let mut all = keys(3 * FIRST);
         for index in 0..3 * FIRST as Index {
-            all.put(index, Bomb(Arc::clone(&key), index == 2));
+            let (_counted, armed) = (Arc::clone(&key), index == 2);
+            all.put(index, Bomb { _counted, armed });
         }
         refused(|| drop(all));
         assert_eq!(Arc::strong_count(&key), 1);

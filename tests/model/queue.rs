@@ -7,15 +7,17 @@ use std::time::Duration;
 
 use tollgate::queue::{Batch, KeySnapshot};
 use tollgate::{
-    AddError, AddOptions, Clock, Drained, ExponentialBackoff, LockedTokenBucket, ManualClock,
-    Merge, Priority, Quota, Wait, Work, WorkQueue,
+    AddError, AddOptions, Clock, Drained, ExponentialBackoff, LockedTokenBucket, Merge, Priority,
+    Quota, Wait, Work, WorkQueue,
 };
 
+mod late_clock;
 mod naive_queue;
 #[allow(dead_code, reason = "shared with other tests")]
 mod tasks;
 mod waiters;
 
+use late_clock::LateClock;
 use naive_queue::{Model, Room, Shown, Start, State};
 use waiters::Waiters;
 
@@ -82,6 +84,8 @@ pub(crate) enum Op {
     ShutdownNow,
     /// Nanoseconds.
     Advance(u64),
+    /// The next operation has read the clock so many nanoseconds ago, if it adds a key or ends work.
+    Late(u64),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +96,23 @@ pub(crate) enum Outcome {
     Retry,
     Fail,
     Drop,
+}
+
+impl Op {
+    /// Whether it takes no key: when one was taken is told by the queue in the order of its taking.
+    const fn may_be_late(self) -> bool {
+        matches!(
+            self,
+            Self::Add(_)
+                | Self::AddAfter(..)
+                | Self::AddWith(..)
+                | Self::AddBatch(..)
+                | Self::AddOrEvict(..)
+                | Self::AddOrResync(..)
+                | Self::AddRelated(..)
+                | Self::Finish(..)
+        )
+    }
 }
 
 /// In what order keys are returned is not promised.
@@ -131,20 +152,22 @@ enum How {
 
 /// The queue beside its model.
 struct Pair {
-    queue: WorkQueue<u8, ManualClock>,
-    clock: ManualClock,
+    queue: WorkQueue<u8, LateClock>,
+    clock: LateClock,
     model: Model,
-    held: Vec<Work<u8, ManualClock>>,
+    held: Vec<Work<u8, LateClock>>,
     waiters: Waiters,
     /// Whether time has passed that the queue need not know of yet.
     is_late: bool,
+    /// By how much the next operation is behind.
+    behind: u64,
     /// Keys that must still be handed out or returned. Kept apart from the model, to check it too.
     owed: BTreeSet<u8>,
 }
 
 impl Pair {
     fn new(config: Config) -> Self {
-        let clock = ManualClock::new();
+        let clock = LateClock::default();
         let mut builder = WorkQueue::builder(config.capacity)
             .backoff(ExponentialBackoff::new(BASE, MAX).jitter(0))
             .reserve(config.reserve)
@@ -158,13 +181,14 @@ impl Pair {
         if config.rate_limited {
             let quota = Quota::new(1, Duration::from_nanos(PER_TOKEN)).expect("a rate");
             let quota = quota.burst(BURST).expect("a burst");
-            let limiter = LockedTokenBucket::with_clock(quota, clock.clone());
+            let limiter = LockedTokenBucket::with_clock(quota, clock.on_time().clone());
             builder = builder.rate_limit(Arc::new(limiter.expect("a quota")));
         }
         Self {
             queue: builder.build().expect("a capacity"),
-            waiters: Waiters::new(&clock),
+            waiters: Waiters::new(clock.on_time()),
             is_late: false,
+            behind: 0,
             clock,
             model: Model::new(config),
             held: Vec::new(),
@@ -223,7 +247,7 @@ impl Pair {
     }
 
     /// A key was handed out, or none.
-    fn got(&mut self, work: Option<Work<u8, ManualClock>>) -> bool {
+    fn got(&mut self, work: Option<Work<u8, LateClock>>) -> bool {
         let expected = self.model.get(self.now());
         let got = work.as_ref().map(|work| Start {
             key: **work,
@@ -285,7 +309,7 @@ impl Pair {
     }
 
     /// Up to `max` keys were handed out together.
-    fn got_batch(&mut self, batch: Option<Batch<u8, ManualClock>>, max: usize) {
+    fn got_batch(&mut self, batch: Option<Batch<u8, LateClock>>, max: usize) {
         let mut works = batch.into_iter().flatten();
         for _ in 0..max {
             if !self.got(works.next()) {
@@ -317,7 +341,12 @@ impl Pair {
         self.settle();
         // The next operation must find out by itself what has become due.
         self.is_late = matches!(op, Op::Advance(_));
+        let behind = std::mem::take(&mut self.behind);
+        if op.may_be_late() {
+            self.clock.be_behind(behind);
+        }
         self.start(op);
+        self.clock.be_behind(0);
     }
 
     fn start(&mut self, op: Op) {
@@ -390,6 +419,7 @@ impl Pair {
                 self.returned(returned);
             }
             Op::Advance(nanos) => self.clock.advance(Duration::from_nanos(nanos)),
+            Op::Late(nanos) => self.behind = nanos,
             Op::Cancel(_) => unreachable!("dealt with"),
         }
     }

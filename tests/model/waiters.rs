@@ -6,6 +6,7 @@ use std::time::Duration;
 use tollgate::queue::Batch;
 use tollgate::{AddError, Drained, ManualClock, Merge, Work};
 
+use super::late_clock::LateClock;
 use super::naive_queue::{Model, Room};
 use super::tasks::Tasks;
 use super::{Op, Pair, options};
@@ -25,8 +26,8 @@ pub(super) enum Waiting {
 
 /// What it has waited for.
 pub(super) enum Ended {
-    Got(Option<Work<u8, ManualClock>>),
-    GotBatch(Option<Batch<u8, ManualClock>>),
+    Got(Option<Work<u8, LateClock>>),
+    GotBatch(Option<Batch<u8, LateClock>>),
     Added(Result<(), AddError<u8>>),
     Drained(Drained<u8>),
     Resynced(Option<u64>),

@@ -35,7 +35,7 @@ impl Model {
             }
             self.insert(key, priority);
             match self.config.debounce {
-                _ if delay > 0 => self.delay(key, tick, None),
+                _ if delay > 0 => self.delay_or_ready(key, tick, None, now),
                 Some(_) => {
                     let (tick, latest) = self.put_off(None, None, now);
                     self.delay_or_ready(key, tick, Some(latest), now);
@@ -48,7 +48,7 @@ impl Model {
         if delay == 0 {
             self.add_live(key, now);
         } else {
-            self.add_live_later(key, tick, merge);
+            self.add_live_later(key, tick, merge, now);
         }
         Ok(None)
     }
@@ -74,7 +74,7 @@ impl Model {
     }
 
     pub(super) fn delay_or_ready(&mut self, key: u8, tick: u64, latest: Option<u64>, now: u64) {
-        if tick * MILLI <= now {
+        if tick * MILLI <= self.latest {
             self.set(key, State::Ready { since: now });
         } else {
             self.delay(key, tick, latest);
@@ -114,14 +114,16 @@ impl Model {
         }
     }
 
-    fn add_live_later(&mut self, key: u8, tick: u64, merge: Merge) {
+    fn add_live_later(&mut self, key: u8, tick: u64, merge: Merge, now: u64) {
         let wins = |old: Option<u64>| match merge {
             Merge::Earlier => old.is_none_or(|old| tick < old),
             Merge::Replace => old != Some(tick),
             _ => old.is_none(),
         };
         match self.entries[&key].state {
-            State::Delayed { tick: old, .. } if wins(Some(old)) => self.delay(key, tick, None),
+            State::Delayed { tick: old, .. } if wins(Some(old)) => {
+                self.delay_or_ready(key, tick, None, now);
+            }
             State::Running {
                 since,
                 dirty: false,

@@ -1,0 +1,47 @@
+//! A clock that is read before the lock and, for a while, by a thread that waits for the lock longest.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tollgate::{Clock, ManualClock, Timer, Timestamp};
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LateClock {
+    on_time: ManualClock,
+    /// By so many nanoseconds what it reads is behind.
+    behind: Arc<AtomicU64>,
+}
+
+impl LateClock {
+    pub(crate) fn on_time(&self) -> &ManualClock {
+        &self.on_time
+    }
+
+    pub(crate) fn advance(&self, by: Duration) {
+        self.on_time.advance(by);
+    }
+
+    pub(crate) fn be_behind(&self, nanos: u64) {
+        self.behind.store(nanos, Ordering::SeqCst);
+    }
+}
+
+impl Clock for LateClock {
+    fn now(&self) -> Timestamp {
+        let behind = self.behind.load(Ordering::SeqCst);
+        Timestamp::from_nanos(self.on_time.now().as_nanos().saturating_sub(behind))
+    }
+}
+
+impl Timer for LateClock {
+    type Sleep = <ManualClock as Timer>::Sleep;
+
+    fn sleep_until(&self, deadline: Timestamp) -> Self::Sleep {
+        self.on_time.sleep_until(deadline)
+    }
+
+    fn park_until(&self, deadline: Option<Timestamp>) {
+        self.on_time.park_until(deadline);
+    }
+}
