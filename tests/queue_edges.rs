@@ -6,16 +6,21 @@
 #[path = "model/tasks.rs"]
 mod tasks;
 
+#[allow(dead_code, reason = "shared with other tests")]
+#[path = "model/late_clock.rs"]
+mod late_clock;
+
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use late_clock::LateClock;
 use tasks::Polled;
 use tollgate::queue::QueueBuilder;
 use tollgate::{
-    AddError, AddOptions, CarryOver, Clock, FixedBackoff, LockedTokenBucket, ManualClock, Merge,
-    Observer, Priority, QueueError, Quota, RateLimiter, Timestamp, WorkQueue,
+    AddError, AddOptions, CarryOver, FixedBackoff, LockedTokenBucket, ManualClock, Merge, Observer,
+    Priority, QueueError, Quota, RateLimiter, Timestamp, WorkQueue,
 };
 
 fn millis(millis: u64) -> Duration {
@@ -265,37 +270,21 @@ fn a_worker_that_wants_its_key_when_it_is_due_anyway_does_not_hurry_it() {
     assert_eq!(queue.snapshot()[0].due_in, Some(millis(4)));
 }
 
-/// A clock that reads what it is told, as each thread may read it before it waits for the lock.
-#[derive(Clone, Default)]
-struct Told(Arc<AtomicU64>);
-
-impl Told {
-    fn at(&self, now: Duration) {
-        let nanos = u64::try_from(now.as_nanos()).unwrap();
-        self.0.store(nanos, Ordering::SeqCst);
-    }
-}
-
-impl Clock for Told {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_nanos(self.0.load(Ordering::SeqCst))
-    }
-}
-
 const HOUR: Duration = Duration::from_secs(3_600);
 
 #[test]
 fn a_delay_is_kept_also_from_an_add_whose_own_is_over_when_it_has_the_lock() {
-    let clock = Told::default();
+    let clock = LateClock::default();
     let queue = WorkQueue::builder(8).clock(clock.clone()).build().unwrap();
     let late = |merge| {
-        clock.at(millis(10));
-        let depths = queue.stats();
-        clock.at(millis(0));
+        clock.be_behind(Duration::ZERO);
+        queue.stats();
+        clock.be_behind(millis(10));
         let options = AddOptions::new().after(millis(1)).merge(merge);
         queue.try_add_with(1, options).unwrap();
-        depths
     };
+    clock.advance(millis(10));
+    clock.be_behind(millis(10));
     queue.try_add_after(1, HOUR).unwrap();
     late(Merge::Keep);
     assert_eq!(queue.snapshot()[0].due_in, Some(HOUR));
@@ -317,20 +306,20 @@ fn a_delay_is_kept_also_from_an_add_whose_own_is_over_when_it_has_the_lock() {
 
 #[test]
 fn an_add_with_a_delay_is_not_debounced_also_if_that_is_over_when_it_has_the_lock() {
-    let clock = Told::default();
+    let clock = LateClock::default();
     let builder = WorkQueue::builder(8).clock(clock.clone());
     let queue = builder.debounce(millis(50), HOUR).build().unwrap();
     queue.try_add(1).unwrap();
-    clock.at(millis(10));
+    clock.advance(millis(10));
     assert_eq!(queue.stats().delayed, 1);
-    clock.at(millis(0));
+    clock.be_behind(millis(10));
     queue.try_add_after(1, millis(1)).unwrap();
     assert_eq!(queue.stats().ready, 1);
 }
 
 #[test]
 fn a_failure_counts_also_if_the_worker_read_the_clock_before_the_backoff_was_over() {
-    let clock = Told::default();
+    let clock = LateClock::default();
     let builder = WorkQueue::builder(8).clock(clock.clone()).max_attempts(2);
     let queue = builder
         .backoff(FixedBackoff::new(millis(5)))
@@ -338,8 +327,8 @@ fn a_failure_counts_also_if_the_worker_read_the_clock_before_the_backoff_was_ove
         .unwrap();
     queue.try_add(1).unwrap();
     assert_eq!(queue.try_get().unwrap().retry(), None);
-    clock.at(millis(5));
+    clock.advance(millis(5));
     assert_eq!(queue.stats().ready, 1);
-    clock.at(millis(4));
+    clock.be_behind(millis(1));
     assert_eq!(queue.try_get().unwrap().retry(), Some(1));
 }

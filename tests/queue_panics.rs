@@ -243,8 +243,8 @@ fn a_waker_that_panics_strands_nobody() {
     assert!(waiting.into_iter().all(|getter| getter.ready().is_some()));
 }
 
-#[test]
-fn a_waker_that_panics_when_it_is_dropped_loses_no_key() {
+/// Polls twice, with a backoff between and another waker; the drop of the first panics.
+fn panics_when_its_waker_is_dropped<T>(future: impl Future<Output = T>, clock: &ManualClock) {
     struct Bomb(Arc<AtomicBool>);
     impl Wake for Bomb {
         fn wake(self: Arc<Self>) {}
@@ -256,22 +256,40 @@ fn a_waker_that_panics_when_it_is_dropped_loses_no_key() {
             }
         }
     }
-    let (queue, clock) = queue(8);
-    queue.try_add_after(1, BACKOFF).unwrap();
     let armed = Arc::new(AtomicBool::new(false));
     let waker = Waker::from(Arc::new(Bomb(Arc::clone(&armed))));
-    let mut getter = Box::pin(queue.get());
-    let polled = getter.as_mut().poll(&mut Context::from_waker(&waker));
+    let mut future = pin!(future);
+    let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
     assert!(polled.is_pending());
     drop(waker);
     clock.advance(BACKOFF);
     armed.store(true, Ordering::SeqCst);
-    // It looks because it leads, so nobody has taken its waker.
     let mut noop = Context::from_waker(Waker::noop());
-    panics(|| drop(getter.as_mut().poll(&mut noop)));
+    panics(|| drop(future.as_mut().poll(&mut noop)));
     assert!(!armed.load(Ordering::SeqCst));
+}
+
+#[test]
+fn a_waker_that_panics_when_it_is_dropped_loses_no_key() {
+    let (queue, clock) = queue(8);
+    queue.try_add_after(1, BACKOFF).unwrap();
+    // It looks because it leads, so nobody has taken its waker.
+    panics_when_its_waker_is_dropped(queue.get(), &clock);
     let stats = queue.stats();
     assert_eq!((stats.processing, stats.delayed), (0, 1), "a retry");
+}
+
+#[test]
+fn a_waker_that_panics_when_it_is_dropped_leaks_no_key_that_is_returned() {
+    let clock = ManualClock::new();
+    let queue = WorkQueue::builder(8).clock(clock.clone()).build().unwrap();
+    let key = Arc::new(2);
+    queue.try_add(Arc::new(1)).unwrap();
+    queue
+        .try_add_after(Arc::clone(&key), Duration::MAX)
+        .unwrap();
+    panics_when_its_waker_is_dropped(queue.drain(BACKOFF), &clock);
+    assert_eq!(Arc::strong_count(&key), 1);
 }
 
 #[test]

@@ -220,10 +220,9 @@ impl<K, C: Clock, S> Step for Drain<'_, K, C, S> {
         let deadline = *self
             .deadline
             .get_or_insert_with(|| now.saturating_add(self.timeout));
-        // Dropped once the lock is released.
         let mut stale = None;
         let shared = self.shared;
-        shared.with_state(|state| {
+        let progress = shared.with_state(|state| {
             state.machine.close(now);
             if now < deadline && !state.machine.is_idle() {
                 state.awaited = true;
@@ -236,7 +235,10 @@ impl<K, C: Clock, S> Step for Drain<'_, K, C, S> {
                 ready: state.machine.ready_len(),
                 processing: state.machine.processing_len(),
             })
-        })
+        });
+        // Without the lock, and before the keys are returned, as in `Line::step`.
+        drop(stale);
+        progress
     }
 }
 

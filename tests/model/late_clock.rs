@@ -1,4 +1,4 @@
-//! A clock that is read before the lock and, for a while, by a thread that waits for the lock longest.
+//! A clock as it is for a thread that has read it and then waited for a lock, while others went on.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +22,8 @@ impl LateClock {
         self.on_time.advance(by);
     }
 
-    pub(crate) fn be_behind(&self, nanos: u64) {
+    pub(crate) fn be_behind(&self, by: Duration) {
+        let nanos = u64::try_from(by.as_nanos()).expect("64 bits");
         self.behind.store(nanos, Ordering::SeqCst);
     }
 }

@@ -65,7 +65,7 @@ pub(super) struct Model {
     shut: bool,
     left: Vec<u8>,
     /// The latest time that any operation has read: what is due by it is due.
-    latest: u64,
+    seen: u64,
 }
 
 impl Model {
@@ -84,7 +84,7 @@ impl Model {
             closed: false,
             shut: false,
             left: Vec::new(),
-            latest: 0,
+            seen: 0,
         }
     }
 
@@ -212,7 +212,7 @@ impl Model {
 
     /// What is due becomes ready, in order of its time.
     pub(super) fn pass_time(&mut self, now: u64) {
-        self.latest = self.latest.max(now);
+        self.seen = self.seen.max(now);
         for (tick, _, key) in self.delayed() {
             if tick * MILLI <= now {
                 self.set(

@@ -99,7 +99,8 @@ pub(crate) enum Outcome {
 }
 
 impl Op {
-    /// Whether it takes no key: when one was taken is told by the queue in the order of its taking.
+    /// Whether it may have read the clock late. What takes a key may not: the queue tells by order who
+    /// began first, and the model by time.
     const fn may_be_late(self) -> bool {
         matches!(
             self,
@@ -343,10 +344,10 @@ impl Pair {
         self.is_late = matches!(op, Op::Advance(_));
         let behind = std::mem::take(&mut self.behind);
         if op.may_be_late() {
-            self.clock.be_behind(behind);
+            self.clock.be_behind(Duration::from_nanos(behind));
         }
         self.start(op);
-        self.clock.be_behind(0);
+        self.clock.be_behind(Duration::ZERO);
     }
 
     fn start(&mut self, op: Op) {

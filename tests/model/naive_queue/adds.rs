@@ -74,7 +74,7 @@ impl Model {
     }
 
     pub(super) fn delay_or_ready(&mut self, key: u8, tick: u64, latest: Option<u64>, now: u64) {
-        if tick * MILLI <= self.latest {
+        if tick * MILLI <= self.seen {
             self.set(key, State::Ready { since: now });
         } else {
             self.delay(key, tick, latest);
