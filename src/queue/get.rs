@@ -199,13 +199,8 @@ impl<'a, K, C, S> Line<'a, K, C, S> {
         state.awaited = true;
         let replaced = state.getters.wait(&mut self.place, waker, ());
         state.woken -= usize::from(came_back);
-        // The first leads, who is the next to be served: also one that is back before the leader. If
-        // nobody leads there is nothing to look for, and the first is told once there is.
-        let leads = |place: &WaitId| {
-            let leader = state.leader.is_some_and(|leader| leader.id == *place);
-            leader || state.is_first(*place)
-        };
-        let Some(id) = self.place.filter(leads) else {
+        // The first leads, who is the next to be served: also one that is back before the leader.
+        let Some(id) = self.place.filter(|place| state.is_first(*place)) else {
             return (None, replaced);
         };
         let armed = state.next_look();
