@@ -1,19 +1,20 @@
 //! What time it is, and how to wait for a later one.
 //!
-//! [`Clock`] reads the time. [`Timer`] adds waiting. [`SystemClock`] is the default of every type
-//! in this crate;
-//! [`ManualClock`] moves only when told to, and makes a test of an hour run in a microsecond.
+//! [`SystemClock`] is the default of every type in this crate; [`ManualClock`] moves only when told
+//! to, and makes a test of an hour run in a microsecond.
 
 mod deadlines;
 mod manual;
 mod system;
 
-use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use deadlines::Sleep;
 pub use manual::ManualClock;
 pub use system::SystemClock;
+
+use crate::sync::thread;
 
 /// An instant: nanoseconds since the origin of the clock that it was read from.
 ///
@@ -103,15 +104,24 @@ pub(crate) fn saturating_nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A source of time.
+/// A source of time, and how to wait for a later one.
+///
+/// Only [`now`](Self::now) is required. A clock that brings no timer of its own is waited for in
+/// real time: a waiter sleeps for as long as the clock says is left, reads it again, and sleeps
+/// again if it is not there yet. The `tokio` feature has `TokioClock`, which waits on tokio's timer.
 ///
 /// ```
+/// use std::time::Duration;
 /// use tollgate::{Clock, ManualClock, Timestamp};
 ///
 /// let clock = ManualClock::new();
-/// assert_eq!(clock.now(), Timestamp::ZERO);
+/// let deadline = Timestamp::from_nanos(60_000_000_000);
+/// let _sleep = clock.sleep_until(deadline); // a future
+/// clock.advance(Duration::from_secs(60));
+/// clock.park_until(Some(deadline)); // returns at once: the deadline has passed
+/// assert_eq!(clock.now(), deadline);
 /// ```
-pub trait Clock {
+pub trait Clock: Send + Sync {
     /// The time now. It may lag behind what another thread has seen: nothing in this crate loses a
     /// key because of that, and no take mints a token. (What a late reading can do where tokens are
     /// given back is told at [`Reservation::cancel_at`](crate::Reservation::cancel_at).)
@@ -135,35 +145,15 @@ pub trait Clock {
     /// # Ok::<(), tollgate::QuotaError>(())
     /// ```
     fn now(&self) -> Timestamp;
-}
 
-/// A clock that can be waited on, by a thread or by a task.
-///
-/// Implement it to bring another runtime's timer. The `tokio` feature has `TokioClock`.
-///
-/// ```
-/// use std::time::Duration;
-/// use tollgate::{Clock, ManualClock, Timer};
-///
-/// let clock = ManualClock::new();
-/// let deadline = clock.now().saturating_add(Duration::from_secs(60));
-/// let _sleep = clock.sleep_until(deadline); // a future
-/// clock.advance(Duration::from_secs(60));
-/// clock.park_until(Some(deadline)); // returns at once: the deadline has passed
-/// assert_eq!(clock.now(), deadline);
-/// ```
-pub trait Timer: Clock {
-    /// The future returned by [`sleep_until`](Self::sleep_until).
-    type Sleep: Future<Output = ()> + Send + Unpin;
-
-    /// A future that completes once the clock reads `deadline` or more. Dropping it cancels the
-    /// wait.
+    /// A future that completes once the clock reads `deadline` or more, or earlier: the caller reads
+    /// the clock again. Dropping it cancels the wait.
     ///
     /// ```
     /// use std::future::Future;
     /// use std::pin::pin;
     /// use std::task::{Context, Waker};
-    /// use tollgate::{ManualClock, Timer, Timestamp};
+    /// use tollgate::{Clock, ManualClock, Timestamp};
     ///
     /// let (clock, deadline) = (ManualClock::new(), Timestamp::from_nanos(5));
     /// let mut sleep = pin!(clock.sleep_until(deadline));
@@ -172,14 +162,18 @@ pub trait Timer: Clock {
     /// clock.set(deadline);
     /// assert!(sleep.as_mut().poll(&mut context).is_ready());
     /// ```
-    fn sleep_until(&self, deadline: Timestamp) -> Self::Sleep;
+    fn sleep_until(&self, deadline: Timestamp) -> Sleep {
+        let system = SystemClock::new();
+        let left = deadline.saturating_since(self.now());
+        system.sleep_until(system.now().saturating_add(left))
+    }
 
     /// Blocks the thread until it is unparked or the clock reads `deadline`; `None` is no deadline.
     /// It may return early for no reason, as [`std::thread::park`] may.
     ///
     /// ```
     /// use std::time::Duration;
-    /// use tollgate::{Clock, SystemClock, Timer};
+    /// use tollgate::{Clock, SystemClock};
     ///
     /// let clock = SystemClock::new();
     /// let deadline = clock.now().saturating_add(Duration::from_millis(1));
@@ -189,11 +183,32 @@ pub trait Timer: Clock {
     /// clock.park_until(Some(deadline)); // has passed: returns at once
     /// assert!(clock.now() >= deadline);
     /// ```
-    fn park_until(&self, deadline: Option<Timestamp>);
-}
-
-impl<T: Clock + ?Sized> Clock for &T {
-    fn now(&self) -> Timestamp {
-        (**self).now()
+    fn park_until(&self, deadline: Option<Timestamp>) {
+        match deadline.map(|deadline| deadline.saturating_since(self.now())) {
+            None => thread::park(),
+            Some(Duration::ZERO) => {}
+            Some(left) => thread::park_timeout(left),
+        }
     }
 }
+
+macro_rules! forward {
+    ($($pointer:ty),*) => {$(
+        impl<T: Clock + ?Sized> Clock for $pointer {
+            #[inline]
+            fn now(&self) -> Timestamp {
+                (**self).now()
+            }
+
+            fn sleep_until(&self, deadline: Timestamp) -> Sleep {
+                (**self).sleep_until(deadline)
+            }
+
+            fn park_until(&self, deadline: Option<Timestamp>) {
+                (**self).park_until(deadline);
+            }
+        }
+    )*};
+}
+
+forward!(&T, Arc<T>, Box<T>);

@@ -15,7 +15,7 @@ pub use outcome::{Action, ReconcileError};
 pub use pool::{Stopped, Workers};
 pub use request::Request;
 
-use crate::clock::{SystemClock, Timer};
+use crate::clock::{Clock, SystemClock};
 use crate::observe::{Observer, Silent};
 use crate::queue::{FastHash, WorkQueue};
 use pool::{Spawn, spawn_thread};
@@ -116,7 +116,7 @@ pub trait Reconciler<K>: Send + Sync {
 /// assert_eq!(drained.returned, ["plum"]); // it would be retried
 /// # Ok::<(), tollgate::QueueError>(())
 /// ```
-pub struct Controller<K, R, C: Timer = SystemClock, S = FastHash> {
+pub struct Controller<K, R, C: Clock = SystemClock, S = FastHash> {
     queue: WorkQueue<K, C, S>,
     reconciler: R,
     name: String,
@@ -124,7 +124,7 @@ pub struct Controller<K, R, C: Timer = SystemClock, S = FastHash> {
     observer: Arc<dyn Observer>,
 }
 
-impl<K, R, C: Timer, S> Controller<K, R, C, S> {
+impl<K, R, C: Clock, S> Controller<K, R, C, S> {
     /// A controller without a time limit or an observer.
     ///
     /// ```
@@ -270,7 +270,7 @@ impl<K, R, C, S> Controller<K, R, C, S>
 where
     K: fmt::Debug + Send + Sync + 'static,
     R: Reconciler<K> + 'static,
-    C: Timer + Send + Sync + 'static,
+    C: Clock + 'static,
     S: Send + Sync + 'static,
 {
     /// Starts `n` workers as threads. The reconciler's futures run on them without a runtime.
@@ -328,7 +328,7 @@ where
     }
 }
 
-impl<K, R, C: Timer, S> fmt::Debug for Controller<K, R, C, S> {
+impl<K, R, C: Clock, S> fmt::Debug for Controller<K, R, C, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Controller")
             .field("name", &self.name)

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 pub(crate) use list::{Left, WaitId, WaitList};
 
-use crate::clock::{SystemClock, Timer, Timestamp};
+use crate::clock::{Clock, Sleep, Timestamp};
 use crate::sync::{AtomicU64, Ordering, thread};
 use crate::wake::thread_waker;
 
@@ -36,6 +36,7 @@ use crate::wake::thread_waker;
 /// # struct Sleep(Timestamp);
 /// # impl Step for Sleep {
 /// #     type Output = ();
+/// #     fn clock(&self) -> &dyn tollgate::Clock { unimplemented!() }
 /// #     fn step(&mut self, now: Timestamp, _: &Waker) -> Progress<()> {
 /// #         if now < self.0 { Progress::Waiting(Some(self.0)) } else { Progress::Done(()) }
 /// #     }
@@ -67,11 +68,11 @@ impl<T> Progress<T> {
 ///
 /// ```
 /// use std::time::Duration;
+/// use tollgate::WorkQueue;
 /// use tollgate::wait::{Step, Wait};
-/// use tollgate::{Timer, WorkQueue};
 ///
 /// /// Any operation of this crate, or nothing.
-/// fn at_once<S: Step, C: Timer>(operation: Wait<'_, S, C>) -> Option<S::Output> {
+/// fn at_once<S: Step>(operation: Wait<S>) -> Option<S::Output> {
 ///     operation.wait_timeout(Duration::ZERO).ok()
 /// }
 ///
@@ -85,17 +86,30 @@ pub trait Step {
     /// What the operation ends with.
     type Output;
 
+    /// The clock by which it waits.
+    fn clock(&self) -> &dyn Clock;
+
+    /// The time on that clock.
+    #[inline]
+    fn now(&self) -> Timestamp {
+        self.clock().now()
+    }
+
     /// Goes as far as it can without waiting.
     ///
     /// ```
     /// use std::task::Waker;
-    /// use tollgate::Timestamp;
     /// use tollgate::wait::{Progress, Step};
+    /// use tollgate::{Clock, ManualClock, Timestamp};
     ///
-    /// struct Sleep(Timestamp);
+    /// struct Sleep(Timestamp, ManualClock);
     ///
     /// impl Step for Sleep {
     ///     type Output = ();
+    ///
+    ///     fn clock(&self) -> &dyn Clock {
+    ///         &self.1
+    ///     }
     ///
     ///     fn step(&mut self, now: Timestamp, _: &Waker) -> Progress<()> {
     ///         if now < self.0 { Progress::Waiting(Some(self.0)) } else { Progress::Done(()) }
@@ -103,32 +117,15 @@ pub trait Step {
     /// }
     ///
     /// let noon = Timestamp::from_nanos(43_200_000_000_000);
-    /// let waiting = Sleep(noon).step(Timestamp::ZERO, Waker::noop());
+    /// let mut sleep = Sleep(noon, ManualClock::new());
+    /// let waiting = sleep.step(Timestamp::ZERO, Waker::noop());
     /// assert!(matches!(waiting, Progress::Waiting(Some(until)) if until == noon));
-    /// assert!(matches!(Sleep(noon).step(noon, Waker::noop()), Progress::Done(())));
+    /// assert!(matches!(sleep.step(noon, Waker::noop()), Progress::Done(())));
     /// ```
     fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output>;
 
     /// Ends before its first step, if it need not wait and that shows with less ado. If not, a step
     /// goes on from there. Of itself it never does.
-    ///
-    /// ```
-    /// use std::task::Waker;
-    /// use tollgate::Timestamp;
-    /// use tollgate::wait::{Progress, Step};
-    ///
-    /// struct Nothing;
-    ///
-    /// impl Step for Nothing {
-    ///     type Output = ();
-    ///
-    ///     fn step(&mut self, _: Timestamp, _: &Waker) -> Progress<()> {
-    ///         Progress::Done(())
-    ///     }
-    /// }
-    ///
-    /// assert_eq!(Nothing.at_once(Timestamp::ZERO), None);
-    /// ```
     #[inline]
     fn at_once(&mut self, _now: Timestamp) -> Option<Self::Output> {
         None
@@ -156,10 +153,9 @@ pub trait Step {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "nothing happens until it is awaited or waited for"]
-pub struct Wait<'a, S, C: Timer = SystemClock> {
+pub struct Wait<S> {
     step: S,
-    clock: &'a C,
-    sleep: Option<(Timestamp, C::Sleep)>,
+    sleep: Option<(Timestamp, Sleep)>,
 }
 
 /// [`Wait::wait_timeout`] gave up; the operation was cancelled.
@@ -187,15 +183,11 @@ impl fmt::Display for TimedOut {
 impl std::error::Error for TimedOut {}
 
 // Nothing in it is pinned: steps are called by `&mut`.
-impl<S, C: Timer> Unpin for Wait<'_, S, C> {}
+impl<S> Unpin for Wait<S> {}
 
-impl<'a, S: Step, C: Timer> Wait<'a, S, C> {
-    pub(crate) fn new(clock: &'a C, step: S) -> Self {
-        Self {
-            step,
-            clock,
-            sleep: None,
-        }
+impl<S: Step> Wait<S> {
+    pub(crate) fn new(step: S) -> Self {
+        Self { step, sleep: None }
     }
 
     /// Blocks the calling thread until the operation ends.
@@ -214,7 +206,7 @@ impl<'a, S: Step, C: Timer> Wait<'a, S, C> {
     /// ```
     #[inline]
     pub fn wait(mut self) -> S::Output {
-        if let Some(output) = self.step.at_once(self.clock.now()) {
+        if let Some(output) = self.step.at_once(self.step.now()) {
             return output;
         }
         match self.block(None) {
@@ -239,7 +231,7 @@ impl<'a, S: Step, C: Timer> Wait<'a, S, C> {
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
     pub fn wait_timeout(mut self, timeout: Duration) -> Result<S::Output, TimedOut> {
-        let now = self.clock.now();
+        let now = self.step.now();
         if let Some(output) = self.step.at_once(now) {
             return Ok(output);
         }
@@ -250,7 +242,7 @@ impl<'a, S: Step, C: Timer> Wait<'a, S, C> {
     fn block(&mut self, deadline: Option<Timestamp>) -> Option<S::Output> {
         let waker = thread_waker();
         loop {
-            let now = self.clock.now();
+            let now = self.step.now();
             let wake_at = match self.step.step(now, &waker) {
                 Progress::Done(output) => return Some(output),
                 Progress::Waiting(wake_at) => wake_at,
@@ -258,7 +250,8 @@ impl<'a, S: Step, C: Timer> Wait<'a, S, C> {
             if deadline.is_some_and(|deadline| deadline <= now) {
                 return None;
             }
-            self.clock
+            self.step
+                .clock()
                 .park_until(wake_at.into_iter().chain(deadline).min());
         }
     }
@@ -275,7 +268,7 @@ impl<'a, S: Step, C: Timer> Wait<'a, S, C> {
                 return Poll::Pending;
             };
             if self.sleep.as_ref().is_none_or(|(armed, _)| *armed != at) {
-                self.sleep = Some((at, self.clock.sleep_until(at)));
+                self.sleep = Some((at, self.step.clock().sleep_until(at)));
             }
             let Some((_, sleep)) = &mut self.sleep else {
                 unreachable!("armed above")
@@ -284,18 +277,18 @@ impl<'a, S: Step, C: Timer> Wait<'a, S, C> {
                 return Poll::Pending;
             }
             self.sleep = None;
-            now = self.clock.now();
+            now = self.step.now();
         }
     }
 }
 
-impl<S: Step, C: Timer> Future for Wait<'_, S, C> {
+impl<S: Step> Future for Wait<S> {
     type Output = S::Output;
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<S::Output> {
         let this = &mut *self;
-        let now = this.clock.now();
+        let now = this.step.now();
         match this.step.at_once(now) {
             Some(output) => Poll::Ready(output),
             None => this.poll_step(now, cx),
@@ -303,7 +296,7 @@ impl<S: Step, C: Timer> Future for Wait<'_, S, C> {
     }
 }
 
-impl<S: fmt::Debug, C: Timer> fmt::Debug for Wait<'_, S, C> {
+impl<S: fmt::Debug> fmt::Debug for Wait<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Wait")
             .field("step", &self.step)

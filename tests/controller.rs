@@ -9,8 +9,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tollgate::{
-    Action, Controller, ManualClock, Observer, ReconcileError, ReconcileResult, Reconciler,
-    Request, Timer, WorkQueue, Workers,
+    Action, Clock, Controller, ManualClock, Observer, ReconcileError, ReconcileResult, Reconciler,
+    Request, WorkQueue, Workers,
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -148,7 +148,7 @@ fn the_pool_grows_and_shrinks_while_it_runs() {
     assert_eq!(workers.running(), 0);
 }
 
-fn assert_all_run<C: Timer>(
+fn assert_all_run<C: Clock>(
     queue: &WorkQueue<&'static str, C>,
     workers: &Workers<&'static str, C>,
 ) {

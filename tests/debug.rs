@@ -9,7 +9,7 @@ use std::time::Duration;
 use tollgate::queue::FastHash;
 use tollgate::{
     AddOptions, AtomicTokenBucket, Clock, KeyedLimiter, LockedTokenBucket, ManualClock, Priority,
-    Quota, RateLimiter, Timer, Timestamp, WorkQueue,
+    Quota, RateLimiter, Timestamp, WorkQueue,
 };
 
 /// Its name first, and each of these somewhere.

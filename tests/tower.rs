@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_executor::block_on;
 use tollgate::integrations::tower::RateLimitLayer;
-use tollgate::{AtomicTokenBucket, Clock, ManualClock, Quota, Timer, Timestamp};
+use tollgate::{AtomicTokenBucket, Clock, ManualClock, Quota, Timestamp};
 use tower::{Layer, Service, ServiceExt, service_fn};
 
 /// Counts how often somebody means to sleep.
@@ -22,12 +22,8 @@ impl Clock for Counts {
     fn now(&self) -> Timestamp {
         self.time.now()
     }
-}
 
-impl Timer for Counts {
-    type Sleep = <ManualClock as Timer>::Sleep;
-
-    fn sleep_until(&self, deadline: Timestamp) -> Self::Sleep {
+    fn sleep_until(&self, deadline: Timestamp) -> tollgate::clock::Sleep {
         self.sleeps.fetch_add(1, Ordering::SeqCst);
         self.time.sleep_until(deadline)
     }

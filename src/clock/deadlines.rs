@@ -52,8 +52,7 @@ pub(super) trait Alarm: Send + Sync {
     fn disarm(&self, place: Place);
 }
 
-/// The future of [`ManualClock`](super::ManualClock) and [`SystemClock`](super::SystemClock):
-/// completes at its deadline.
+/// The future of [`Clock::sleep_until`](super::Clock::sleep_until): completes at its deadline.
 ///
 /// # Cancel safety
 /// Dropping it takes its waker out of the clock; nothing else happens.
@@ -63,7 +62,7 @@ pub(super) trait Alarm: Send + Sync {
 /// use std::pin::Pin;
 /// use std::task::{Context, Waker};
 /// use tollgate::clock::Sleep;
-/// use tollgate::{ManualClock, Timer, Timestamp};
+/// use tollgate::{Clock, ManualClock, Timestamp};
 ///
 /// struct Session {
 ///     expires: Sleep,
@@ -77,25 +76,36 @@ pub(super) trait Alarm: Send + Sync {
 /// drop(session);
 /// assert_eq!(clock.next_deadline(), None);
 /// ```
-pub struct Sleep {
-    alarm: Arc<dyn Alarm>,
-    deadline: Timestamp,
-    armed: Option<Place>,
+pub struct Sleep(Kind);
+
+enum Kind {
+    Alarm {
+        alarm: Arc<dyn Alarm>,
+        deadline: Timestamp,
+        armed: Option<Place>,
+    },
+    Foreign(Pin<Box<dyn Future<Output = ()> + Send + Sync>>),
 }
 
 impl Sleep {
-    pub(super) fn new(alarm: Arc<dyn Alarm>, deadline: Timestamp) -> Self {
-        Self {
+    /// A sleep of another runtime's timer, for a [`Clock`](super::Clock) of one's own.
+    ///
+    /// ```
+    /// use tollgate::clock::Sleep;
+    ///
+    /// let at_once = Sleep::new(std::future::ready(()));
+    /// futures_executor::block_on(at_once);
+    /// ```
+    pub fn new(future: impl Future<Output = ()> + Send + Sync + 'static) -> Self {
+        Self(Kind::Foreign(Box::pin(future)))
+    }
+
+    pub(super) fn on(alarm: Arc<dyn Alarm>, deadline: Timestamp) -> Self {
+        Self(Kind::Alarm {
             alarm,
             deadline,
             armed: None,
-        }
-    }
-
-    fn disarm(&mut self) {
-        if let Some(place) = self.armed.take() {
-            self.alarm.disarm(place);
-        }
+        })
     }
 }
 
@@ -103,28 +113,47 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        // Armed anew at each poll: the clock answers whether the deadline has passed, and the waker
-        // may be another.
-        self.disarm();
-        self.armed = self.alarm.arm(self.deadline, cx.waker());
-        if self.armed.is_some() {
-            Poll::Pending
-        } else {
-            Poll::Ready(())
+        match &mut self.0 {
+            Kind::Foreign(future) => future.as_mut().poll(cx),
+            Kind::Alarm {
+                alarm,
+                deadline,
+                armed,
+            } => {
+                // Armed anew at each poll: the clock answers whether the deadline has passed, and
+                // the waker may be another.
+                if let Some(place) = armed.take() {
+                    alarm.disarm(place);
+                }
+                *armed = alarm.arm(*deadline, cx.waker());
+                if armed.is_some() {
+                    Poll::Pending
+                } else {
+                    Poll::Ready(())
+                }
+            }
         }
     }
 }
 
 impl Drop for Sleep {
     fn drop(&mut self) {
-        self.disarm();
+        if let Kind::Alarm { alarm, armed, .. } = &mut self.0
+            && let Some(place) = armed.take()
+        {
+            alarm.disarm(place);
+        }
     }
 }
 
 impl fmt::Debug for Sleep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let deadline = match &self.0 {
+            Kind::Alarm { deadline, .. } => Some(deadline),
+            Kind::Foreign(_) => None,
+        };
         f.debug_struct("Sleep")
-            .field("deadline", &self.deadline)
+            .field("deadline", &deadline)
             .finish_non_exhaustive()
     }
 }

@@ -4,7 +4,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::deadlines::{Alarm, Deadlines, Place, Sleep};
-use super::{Clock, Timer, Timestamp};
+use super::{Clock, Timestamp};
 use crate::sync::{AtomicU64, Mutex, Ordering, thread};
 use crate::wake::{thread_waker, wake_all};
 
@@ -107,13 +107,9 @@ impl Clock for ManualClock {
         // reads the new time.
         Timestamp::from_nanos(self.0.now.load(Ordering::Acquire))
     }
-}
-
-impl Timer for ManualClock {
-    type Sleep = Sleep;
 
     fn sleep_until(&self, deadline: Timestamp) -> Sleep {
-        Sleep::new(self.0.clone(), deadline)
+        Sleep::on(self.0.clone(), deadline)
     }
 
     fn park_until(&self, deadline: Option<Timestamp>) {

@@ -3,7 +3,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
 use super::deadlines::{Alarm, Deadlines, Place, Sleep};
-use super::{Clock, Timer, Timestamp};
+use super::{Clock, Timestamp};
 use crate::sync::{Mutex, thread};
 use crate::wake::wake_caught;
 
@@ -78,6 +78,10 @@ impl Clock for SystemClock {
             None => self.by_source(),
         })
     }
+
+    fn sleep_until(&self, deadline: Timestamp) -> Sleep {
+        Sleep::on(Helper::shared(), deadline)
+    }
 }
 
 impl SystemClock {
@@ -113,26 +117,6 @@ fn tick_of(source: &quanta::Clock) -> u64 {
 #[inline]
 const fn scaled(ticks: u64, tick: u64) -> u64 {
     ((ticks as u128 * tick as u128) >> 64) as u64
-}
-
-impl Timer for SystemClock {
-    type Sleep = Sleep;
-
-    fn sleep_until(&self, deadline: Timestamp) -> Sleep {
-        Sleep::new(Helper::shared(), deadline)
-    }
-
-    fn park_until(&self, deadline: Option<Timestamp>) {
-        match deadline {
-            None => thread::park(),
-            Some(deadline) => {
-                let left = deadline.saturating_since(self.now());
-                if !left.is_zero() {
-                    thread::park_timeout(left);
-                }
-            }
-        }
-    }
 }
 
 impl fmt::Debug for SystemClock {

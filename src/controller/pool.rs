@@ -6,7 +6,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::{Controller, Reconciler, WorkerFuture};
-use crate::clock::{SystemClock, Timer, Timestamp};
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::queue::{Drain, FastHash, Get, Work, WorkQueue};
 use crate::sync::{AtomicU64, Mutex, Ordering, thread};
 use crate::wait::{Progress, Step, Wait, WaitId, WaitList, block_on};
@@ -83,9 +83,13 @@ struct Next<'a, K, C, S> {
     place: Option<WaitId>,
 }
 
-impl<K, C: Timer, S> Step for Next<'_, K, C, S> {
+impl<K, C: Clock, S> Step for Next<'_, K, C, S> {
     /// `None`: end.
     type Output = Option<Work<K, C, S>>;
+
+    fn clock(&self) -> &dyn Clock {
+        self.get.clock()
+    }
 
     fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output> {
         // Dropped once the lock is released.
@@ -133,7 +137,7 @@ impl<K, C, S> Drop for Next<'_, K, C, S> {
 /// assert_eq!(workers.running(), 0);
 /// # Ok::<(), tollgate::QueueError>(())
 /// ```
-pub struct Workers<K, C: Timer = SystemClock, S = FastHash> {
+pub struct Workers<K, C: Clock = SystemClock, S = FastHash> {
     pool: Arc<Pool>,
     queue: WorkQueue<K, C, S>,
     spawn_one: Box<dyn Fn() + Send + Sync>,
@@ -147,7 +151,7 @@ pub(super) fn start<K, R, C, S>(
 where
     K: fmt::Debug + Send + Sync + 'static,
     R: Reconciler<K> + 'static,
-    C: Timer + Send + Sync + 'static,
+    C: Clock + 'static,
     S: Send + Sync + 'static,
 {
     let state = PoolState {
@@ -187,7 +191,7 @@ async fn work_in_task<K, R, C, S>(controller: Arc<Controller<K, R, C, S>>, mut m
 where
     K: fmt::Debug,
     R: Reconciler<K>,
-    C: Timer,
+    C: Clock,
 {
     while let Some(work) = next(&controller.queue, &mut member).await {
         controller.process(work, || member.pool.request_id()).await;
@@ -199,28 +203,25 @@ fn work_on_thread<K, R, C, S>(controller: &Controller<K, R, C, S>, mut member: M
 where
     K: fmt::Debug,
     R: Reconciler<K>,
-    C: Timer,
+    C: Clock,
 {
     while let Some(work) = next(&controller.queue, &mut member).wait() {
         block_on(controller.process(work, || member.pool.request_id()));
     }
 }
 
-fn next<'a, K, C: Timer, S>(
+fn next<'a, K, C: Clock, S>(
     queue: &'a WorkQueue<K, C, S>,
     member: &'a mut Member,
-) -> Wait<'a, Next<'a, K, C, S>, C> {
-    Wait::new(
-        queue.clock(),
-        Next {
-            get: queue.getter(),
-            member,
-            place: None,
-        },
-    )
+) -> Wait<Next<'a, K, C, S>> {
+    Wait::new(Next {
+        get: queue.getter(),
+        member,
+        place: None,
+    })
 }
 
-impl<K, C: Timer, S> Workers<K, C, S> {
+impl<K, C: Clock, S> Workers<K, C, S> {
     /// Has `n` workers from now on. One too many ends when it has finished the key it holds.
     ///
     /// # Panics
@@ -350,7 +351,7 @@ impl<K, C: Timer, S> Workers<K, C, S> {
     /// assert_eq!(workers.requests(), 1);
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
-    pub fn drain(&self, timeout: Duration) -> Wait<'_, Drain<'_, K, C, S>, C> {
+    pub fn drain(&self, timeout: Duration) -> Wait<Drain<'_, K, C, S>> {
         self.queue.drain(timeout)
     }
 
@@ -375,14 +376,12 @@ impl<K, C: Timer, S> Workers<K, C, S> {
     /// assert_eq!(workers.running(), 0);
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
-    pub fn stopped(&self) -> Wait<'_, Stopped<'_>, C> {
-        Wait::new(
-            self.queue.clock(),
-            Stopped {
-                pool: &self.pool,
-                place: None,
-            },
-        )
+    pub fn stopped(&self) -> Wait<Stopped<'_>> {
+        Wait::new(Stopped {
+            clock: self.queue.clock(),
+            pool: &self.pool,
+            place: None,
+        })
     }
 }
 
@@ -394,7 +393,7 @@ impl<K, C: Timer, S> Workers<K, C, S> {
 /// use tollgate::{SystemClock, Wait, WorkQueue, Workers};
 ///
 /// /// For the caller to `.await`, or to `.wait()` for.
-/// fn scale_to_zero(workers: &Workers<u64>) -> Wait<'_, Stopped<'_>, SystemClock> {
+/// fn scale_to_zero(workers: &Workers<u64>) -> Wait<Stopped<'_>> {
 ///     workers.resize(0);
 ///     workers.stopped()
 /// }
@@ -411,12 +410,17 @@ impl<K, C: Timer, S> Workers<K, C, S> {
 /// # Ok::<(), tollgate::QueueError>(())
 /// ```
 pub struct Stopped<'a> {
+    clock: &'a dyn Clock,
     pool: &'a Pool,
     place: Option<WaitId>,
 }
 
 impl Step for Stopped<'_> {
     type Output = ();
+
+    fn clock(&self) -> &dyn Clock {
+        self.clock
+    }
 
     fn step(&mut self, _: Timestamp, waker: &Waker) -> Progress<()> {
         // Dropped once the lock is released.
@@ -445,7 +449,7 @@ impl fmt::Debug for Stopped<'_> {
     }
 }
 
-impl<K, C: Timer, S> fmt::Debug for Workers<K, C, S> {
+impl<K, C: Clock, S> fmt::Debug for Workers<K, C, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Workers").finish_non_exhaustive()
     }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::thread;
 
 use super::{Action, Controller, ReconcileError, Reconciler, Request};
-use crate::clock::{Timer, Timestamp};
+use crate::clock::{Clock, Timestamp};
 use crate::observe::ReconcileResult;
 use crate::queue::Work;
 
@@ -27,7 +27,7 @@ impl<K, R, C, S> Controller<K, R, C, S>
 where
     K: fmt::Debug,
     R: Reconciler<K>,
-    C: Timer,
+    C: Clock,
 {
     /// Works on one key to its end, and outlives the panics of an observer, a backoff or a key's
     /// `Debug`: the key is released by its guard.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ::metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
-use crate::clock::Timer;
+use crate::clock::Clock;
 use crate::controller::Workers;
 use crate::observe::{Observer, ReconcileResult};
 use crate::queue::WorkQueue;
@@ -353,7 +353,7 @@ impl Gauges {
     /// assert_eq!(depth, 3.0);
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
-    pub fn record<K, C: Timer, S>(&self, queue: &WorkQueue<K, C, S>, workers: &Workers<K, C, S>) {
+    pub fn record<K, C: Clock, S>(&self, queue: &WorkQueue<K, C, S>, workers: &Workers<K, C, S>) {
         let stats = queue.stats();
         self.depth.set(count(stats.ready));
         self.delayed.set(count(stats.delayed));

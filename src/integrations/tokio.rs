@@ -1,9 +1,6 @@
 //! tokio's clock and timer.
 
-use std::pin::Pin;
-
-use crate::clock::{Clock, Timer, Timestamp};
-use crate::sync::thread;
+use crate::clock::{Clock, Sleep, Timestamp};
 
 /// tokio's clock: the sleeps of tasks go to tokio's timer, and `tokio::time::pause` stops this
 /// clock too.
@@ -63,19 +60,8 @@ impl Clock for TokioClock {
     fn now(&self) -> Timestamp {
         Timestamp::ZERO.saturating_add(self.origin.elapsed())
     }
-}
 
-impl Timer for TokioClock {
-    type Sleep = Pin<Box<tokio::time::Sleep>>;
-
-    fn sleep_until(&self, deadline: Timestamp) -> Self::Sleep {
-        Box::pin(tokio::time::sleep(deadline.saturating_since(self.now())))
-    }
-
-    fn park_until(&self, deadline: Option<Timestamp>) {
-        match deadline.map(|deadline| deadline.saturating_since(self.now())) {
-            None => thread::park(),
-            Some(left) => thread::park_timeout(left),
-        }
+    fn sleep_until(&self, deadline: Timestamp) -> Sleep {
+        Sleep::new(tokio::time::sleep(deadline.saturating_since(self.now())))
     }
 }

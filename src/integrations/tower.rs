@@ -12,7 +12,7 @@ use ::tower_service::Service;
 use futures_util::TryFutureExt;
 use futures_util::future::MapErr;
 
-use crate::clock::{SystemClock, Timer};
+use crate::clock::{Clock, Sleep, SystemClock};
 use crate::limiter::{AtomicTokenBucket, Internal, Taken};
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -76,7 +76,7 @@ impl<C> Clone for RateLimitLayer<C> {
     }
 }
 
-impl<S, C: Timer + Send + Sync> Layer<S> for RateLimitLayer<C> {
+impl<S, C: Clock> Layer<S> for RateLimitLayer<C> {
     type Service = RateLimit<S, C>;
 
     fn layer(&self, inner: S) -> RateLimit<S, C> {
@@ -116,19 +116,19 @@ impl<S, C: Timer + Send + Sync> Layer<S> for RateLimitLayer<C> {
 /// # Ok(())
 /// # }
 /// ```
-pub struct RateLimit<S, C: Timer + Send + Sync = SystemClock> {
+pub struct RateLimit<S, C: Clock = SystemClock> {
     inner: S,
     bucket: Arc<AtomicTokenBucket<C>>,
-    token: Token<C::Sleep>,
+    token: Token,
 }
 
-enum Token<Sleep> {
+enum Token {
     None,
     Awaited(Taken, Sleep),
     Held(Taken),
 }
 
-impl<S, C: Timer + Send + Sync> RateLimit<S, C> {
+impl<S, C: Clock> RateLimit<S, C> {
     fn poll_token(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         if matches!(self.token, Token::None) {
             let now = self.bucket.clock().now();
@@ -155,7 +155,7 @@ impl<S, C, Request> Service<Request> for RateLimit<S, C>
 where
     S: Service<Request>,
     S::Error: Into<BoxError>,
-    C: Timer + Send + Sync,
+    C: Clock,
 {
     type Response = S::Response;
     type Error = BoxError;
@@ -174,7 +174,7 @@ where
     }
 }
 
-impl<S, C: Timer + Send + Sync> Drop for RateLimit<S, C> {
+impl<S, C: Clock> Drop for RateLimit<S, C> {
     fn drop(&mut self) {
         if let Token::Awaited(owed, _) | Token::Held(owed) = &self.token {
             self.bucket.give_back(owed, None);
@@ -190,7 +190,7 @@ impl<C> fmt::Debug for RateLimitLayer<C> {
     }
 }
 
-impl<S, C: Timer + Send + Sync> fmt::Debug for RateLimit<S, C> {
+impl<S, C: Clock> fmt::Debug for RateLimit<S, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RateLimit")
             .field("bucket", &self.bucket)

@@ -11,7 +11,7 @@ use self::members::Members;
 use super::debt::{Acquire, Lender};
 use super::reservation::Parts;
 use super::{Denied, RateLimiter, Reservation};
-use crate::clock::{Timer, Timestamp};
+use crate::clock::{Clock, Timestamp};
 use crate::wait::Wait;
 
 /// Several limits as one: a token is taken from all of them, or from none.
@@ -438,7 +438,11 @@ impl<L: Limits> AllOf<L> {
     /// assert!(all.now().saturating_since(start) >= Duration::from_millis(2));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn acquire<'a, C: Timer>(&'a self, n: u64, clock: &'a C) -> Wait<'a, Acquire<&'a Self>, C> {
+    pub fn acquire<'a, C: Clock>(
+        &'a self,
+        n: u64,
+        clock: &'a C,
+    ) -> Wait<Acquire<WithClock<'a, L>>> {
         self.acquire_timeout(n, Duration::MAX, clock)
     }
 
@@ -462,21 +466,32 @@ impl<L: Limits> AllOf<L> {
     /// assert!(matches!(denied, Err(Denied::TooLong { .. })));
     /// # Ok::<(), tollgate::QuotaError>(())
     /// ```
-    pub fn acquire_timeout<'a, C: Timer>(
+    pub fn acquire_timeout<'a, C: Clock>(
         &'a self,
         n: u64,
         timeout: Duration,
         clock: &'a C,
-    ) -> Wait<'a, Acquire<&'a Self>, C> {
-        Wait::new(clock, Acquire::new(self, n, timeout))
+    ) -> Wait<Acquire<WithClock<'a, L>>> {
+        Wait::new(Acquire::new(WithClock(self, clock), n, timeout))
     }
 }
 
-impl<'a, L: Limits> Lender for &'a AllOf<L> {
+/// Limits with the clock to wait for them by.
+#[expect(
+    missing_debug_implementations,
+    reason = "goes with the line of waiters"
+)]
+pub struct WithClock<'a, L>(&'a AllOf<L>, &'a dyn Clock);
+
+impl<'a, L: Limits> Lender for WithClock<'a, L> {
     type Debt = Parts<'a>;
 
+    fn clock(&self) -> &dyn Clock {
+        self.1
+    }
+
     fn lend(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Self::Debt, Denied> {
-        let members = (*self).members();
+        let members = self.0.members();
         let _held = members.enter();
         members.owe(n, max_wait, now)
     }

@@ -12,7 +12,7 @@ use super::rate::{Instant, Rate, View};
 use super::reservation::{Internal, Reservation, Taken};
 use super::word::{MISSING_MAX, Scale};
 use super::{CarryOver, Denied, RateLimiter};
-use crate::clock::{Clock, SystemClock, Timer, Timestamp};
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::quota::{Quota, QuotaError, Units};
 use crate::sync::Mutex;
 use crate::wait::Wait;
@@ -159,7 +159,7 @@ impl<C> AtomicTokenBucket<C> {
     }
 }
 
-impl<C: Clock + Send + Sync> RateLimiter for AtomicTokenBucket<C> {
+impl<C: Clock> RateLimiter for AtomicTokenBucket<C> {
     #[inline]
     fn now(&self) -> Timestamp {
         self.clock.now()
@@ -228,7 +228,7 @@ impl<C: Clock + Send + Sync> RateLimiter for AtomicTokenBucket<C> {
     }
 }
 
-impl<C: Clock + Send + Sync> Internal for AtomicTokenBucket<C> {
+impl<C: Clock> Internal for AtomicTokenBucket<C> {
     fn gate(&self) -> &Gate {
         &self.gate
     }
@@ -329,7 +329,7 @@ impl<C: Clock> AtomicTokenBucket<C> {
     }
 }
 
-impl<C: Timer + Send + Sync> AtomicTokenBucket<C> {
+impl<C: Clock> AtomicTokenBucket<C> {
     /// Takes `n` tokens and waits until they are there: `.await` it, or `.wait()` for it on a
     /// thread.
     ///
@@ -355,7 +355,7 @@ impl<C: Timer + Send + Sync> AtomicTokenBucket<C> {
     /// assert!(bucket.now().saturating_since(start) >= Duration::from_millis(2));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn acquire(&self, n: u64) -> Wait<'_, AtomicAcquire<'_, C>, C> {
+    pub fn acquire(&self, n: u64) -> Wait<AtomicAcquire<'_, C>> {
         self.acquire_timeout(n, Duration::MAX)
     }
 
@@ -378,8 +378,8 @@ impl<C: Timer + Send + Sync> AtomicTokenBucket<C> {
     /// assert!(matches!(denied, Err(Denied::TooLong { .. })));
     /// # Ok::<(), tollgate::QuotaError>(())
     /// ```
-    pub fn acquire_timeout(&self, n: u64, timeout: Duration) -> Wait<'_, AtomicAcquire<'_, C>, C> {
-        Wait::new(&self.clock, Acquire::new(self, n, timeout))
+    pub fn acquire_timeout(&self, n: u64, timeout: Duration) -> Wait<AtomicAcquire<'_, C>> {
+        Wait::new(Acquire::new(self, n, timeout))
     }
 }
 
@@ -391,7 +391,7 @@ impl<C: Timer + Send + Sync> AtomicTokenBucket<C> {
 ///
 /// struct Call<'a> {
 ///     path: &'static str,
-///     turn: Wait<'a, AtomicAcquire<'a, SystemClock>, SystemClock>,
+///     turn: Wait<AtomicAcquire<'a, SystemClock>>,
 /// }
 ///
 /// let bucket = AtomicTokenBucket::new(Quota::per_hour(1)?)?;
@@ -403,9 +403,13 @@ impl<C: Timer + Send + Sync> AtomicTokenBucket<C> {
 /// ```
 pub type AtomicAcquire<'a, C> = Acquire<&'a AtomicTokenBucket<C>>;
 
-impl<C: Clock + Send + Sync> Lender for &AtomicTokenBucket<C> {
+impl<C: Clock> Lender for &AtomicTokenBucket<C> {
     /// `None`: they were there, and will not come back.
     type Debt = Option<Taken>;
+
+    fn clock(&self) -> &dyn Clock {
+        &self.clock
+    }
 
     fn lend(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Self::Debt, Denied> {
         match self.try_acquire_at(n, now) {

@@ -5,13 +5,16 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::Denied;
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::wait::{Progress, Step};
 
 /// A limiter whose tokens can be taken ahead of their time, and given back.
 pub trait Lender {
     /// What was taken.
     type Debt;
+
+    /// The clock to wait by.
+    fn clock(&self) -> &dyn Clock;
 
     /// Takes `n` tokens into debt, if they are there after at most `max_wait`.
     fn lend(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Self::Debt, Denied>;
@@ -31,7 +34,7 @@ pub trait Lender {
 /// use tollgate::{KeyHandle, KeyedLimiter, Quota, RateLimiter, SystemClock, Wait};
 ///
 /// /// For the caller to `.await`, or to `.wait()` for.
-/// type Turn<'a> = Wait<'a, Acquire<KeyHandle<'a, u64, u64>>, SystemClock>;
+/// type Turn<'a> = Wait<Acquire<KeyHandle<'a, u64, u64>>>;
 ///
 /// fn turn<'a>(limiter: &'a KeyedLimiter<u64>, tenant: &'a u64) -> Turn<'a> {
 ///     limiter.key(tenant).acquire(1)
@@ -63,6 +66,10 @@ impl<L: Lender> Acquire<L> {
 
 impl<L: Lender> Step for Acquire<L> {
     type Output = Result<(), Denied>;
+
+    fn clock(&self) -> &dyn Clock {
+        self.lender.clock()
+    }
 
     #[inline]
     fn step(&mut self, now: Timestamp, _: &Waker) -> Progress<Self::Output> {

@@ -9,7 +9,7 @@ use super::lease::{carve, carve_as_before};
 use super::line::Line;
 use super::reservation::{Internal, Reservation, Taken};
 use super::{CarryOver, Denied, RateLimiter};
-use crate::clock::{Clock, SystemClock, Timer, Timestamp};
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::quota::{Quota, QuotaError, Units};
 use crate::sync::Mutex;
 use crate::wait::{Progress, Step, Wait, WaitId};
@@ -155,7 +155,7 @@ impl<C: Clock> LockedTokenBucket<C> {
     }
 }
 
-impl<C: Clock + Send + Sync> RateLimiter for LockedTokenBucket<C> {
+impl<C: Clock> RateLimiter for LockedTokenBucket<C> {
     #[inline]
     fn now(&self) -> Timestamp {
         self.clock.now()
@@ -230,7 +230,7 @@ impl<C: Clock + Send + Sync> RateLimiter for LockedTokenBucket<C> {
     }
 }
 
-impl<C: Clock + Send + Sync> Internal for LockedTokenBucket<C> {
+impl<C: Clock> Internal for LockedTokenBucket<C> {
     fn gate(&self) -> &Gate {
         &self.gate
     }
@@ -275,7 +275,7 @@ impl<C: Clock + Send + Sync> Internal for LockedTokenBucket<C> {
     }
 }
 
-impl<C: Timer + Send + Sync> LockedTokenBucket<C> {
+impl<C: Clock> LockedTokenBucket<C> {
     /// Takes `n` tokens, as soon as those who came before have theirs: `.await` it, or `.wait()`
     /// for it on a thread.
     ///
@@ -302,7 +302,7 @@ impl<C: Timer + Send + Sync> LockedTokenBucket<C> {
     /// assert!(bucket.now().saturating_since(start) >= Duration::from_millis(2));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn acquire(&self, n: u64) -> Wait<'_, LockedAcquire<'_, C>, C> {
+    pub fn acquire(&self, n: u64) -> Wait<LockedAcquire<'_, C>> {
         self.acquire_timeout(n, Duration::MAX)
     }
 
@@ -325,17 +325,14 @@ impl<C: Timer + Send + Sync> LockedTokenBucket<C> {
     /// assert!(matches!(denied, Err(Denied::TooLong { .. })));
     /// # Ok::<(), tollgate::QuotaError>(())
     /// ```
-    pub fn acquire_timeout(&self, n: u64, timeout: Duration) -> Wait<'_, LockedAcquire<'_, C>, C> {
-        Wait::new(
-            &self.clock,
-            LockedAcquire {
-                bucket: self,
-                n,
-                timeout,
-                deadline: None,
-                place: None,
-            },
-        )
+    pub fn acquire_timeout(&self, n: u64, timeout: Duration) -> Wait<LockedAcquire<'_, C>> {
+        Wait::new(LockedAcquire {
+            bucket: self,
+            n,
+            timeout,
+            deadline: None,
+            place: None,
+        })
     }
 }
 
@@ -346,7 +343,7 @@ impl<C: Timer + Send + Sync> LockedTokenBucket<C> {
 /// use tollgate::{LockedTokenBucket, Quota, RateLimiter, SystemClock, Wait};
 ///
 /// /// For the caller to `.await`, or to `.wait()` for.
-/// fn turn(bucket: &LockedTokenBucket) -> Wait<'_, LockedAcquire<'_, SystemClock>, SystemClock> {
+/// fn turn(bucket: &LockedTokenBucket) -> Wait<LockedAcquire<'_, SystemClock>> {
 ///     bucket.acquire(2)
 /// }
 ///
@@ -355,7 +352,7 @@ impl<C: Timer + Send + Sync> LockedTokenBucket<C> {
 /// assert_eq!(bucket.available(), 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct LockedAcquire<'a, C: Clock + Send + Sync> {
+pub struct LockedAcquire<'a, C: Clock> {
     bucket: &'a LockedTokenBucket<C>,
     n: u64,
     timeout: Duration,
@@ -364,7 +361,7 @@ pub struct LockedAcquire<'a, C: Clock + Send + Sync> {
     place: Option<WaitId>,
 }
 
-impl<C: Clock + Send + Sync> LockedAcquire<'_, C> {
+impl<C: Clock> LockedAcquire<'_, C> {
     fn look(
         &mut self,
         line: &mut Line,
@@ -392,8 +389,12 @@ impl<C: Clock + Send + Sync> LockedAcquire<'_, C> {
     }
 }
 
-impl<C: Clock + Send + Sync> Step for LockedAcquire<'_, C> {
+impl<C: Clock> Step for LockedAcquire<'_, C> {
     type Output = Result<(), Denied>;
+
+    fn clock(&self) -> &dyn Clock {
+        &self.bucket.clock
+    }
 
     fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output> {
         if self.n == 0 {
@@ -416,7 +417,7 @@ impl<C: Clock + Send + Sync> Step for LockedAcquire<'_, C> {
     }
 }
 
-impl<C: Clock + Send + Sync> Drop for LockedAcquire<'_, C> {
+impl<C: Clock> Drop for LockedAcquire<'_, C> {
     fn drop(&mut self) {
         let Some(place) = self.place.take() else {
             return;
@@ -432,7 +433,7 @@ impl<C: Clock + Send + Sync> Drop for LockedAcquire<'_, C> {
     }
 }
 
-impl<C: Clock + Send + Sync> fmt::Debug for LockedAcquire<'_, C> {
+impl<C: Clock> fmt::Debug for LockedAcquire<'_, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LockedAcquire")
             .field("n", &self.n)

@@ -10,7 +10,7 @@ use super::options::AddOptions;
 use super::shared::Shared;
 use super::state::State;
 use super::{FastHash, WorkQueue};
-use crate::clock::{Clock, SystemClock, Timer, Timestamp};
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::wait::{Progress, Step, Wait, WaitId};
 
 impl<K: HashKey + Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
@@ -144,7 +144,7 @@ impl<K: HashKey + Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
     }
 }
 
-impl<K: HashKey + Eq, C: Timer, S: BuildHasher> WorkQueue<K, C, S> {
+impl<K: HashKey + Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
     /// Adds a key, and waits for room if it is not live and the queue is full. First come, first
     /// served.
     ///
@@ -165,7 +165,7 @@ impl<K: HashKey + Eq, C: Timer, S: BuildHasher> WorkQueue<K, C, S> {
     /// assert_eq!(queue.stats().ready, 1);
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
-    pub fn add(&self, key: K) -> Wait<'_, Add<'_, K, C, S>, C> {
+    pub fn add(&self, key: K) -> Wait<Add<'_, K, C, S>> {
         self.add_with(key, AddOptions::new())
     }
 
@@ -186,7 +186,7 @@ impl<K: HashKey + Eq, C: Timer, S: BuildHasher> WorkQueue<K, C, S> {
     /// assert_eq!(queue.stats().delayed, 1);
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
-    pub fn add_after(&self, key: K, delay: Duration) -> Wait<'_, Add<'_, K, C, S>, C> {
+    pub fn add_after(&self, key: K, delay: Duration) -> Wait<Add<'_, K, C, S>> {
         self.add_with(key, delay)
     }
 
@@ -209,7 +209,7 @@ impl<K: HashKey + Eq, C: Timer, S: BuildHasher> WorkQueue<K, C, S> {
     /// assert_eq!(added, Err(AddError::Full("second")));
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
-    pub fn add_timeout(&self, key: K, timeout: Duration) -> Wait<'_, Add<'_, K, C, S>, C> {
+    pub fn add_timeout(&self, key: K, timeout: Duration) -> Wait<Add<'_, K, C, S>> {
         self.add_with(key, AddOptions::new().timeout(timeout))
     }
 
@@ -229,11 +229,7 @@ impl<K: HashKey + Eq, C: Timer, S: BuildHasher> WorkQueue<K, C, S> {
     /// assert_eq!(queue.try_get().unwrap().priority(), Priority::HIGH);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn add_with(
-        &self,
-        key: K,
-        options: impl Into<AddOptions>,
-    ) -> Wait<'_, Add<'_, K, C, S>, C> {
+    pub fn add_with(&self, key: K, options: impl Into<AddOptions>) -> Wait<Add<'_, K, C, S>> {
         let step = Add {
             shared: &self.0,
             hash: self.0.hash(&key),
@@ -242,7 +238,7 @@ impl<K: HashKey + Eq, C: Timer, S: BuildHasher> WorkQueue<K, C, S> {
             deadline: None,
             place: None,
         };
-        Wait::new(&self.0.clock, step)
+        Wait::new(step)
     }
 }
 
@@ -303,7 +299,7 @@ impl<K: fmt::Debug> std::error::Error for AddError<K> {}
 /// use tollgate::{Wait, WorkQueue};
 ///
 /// /// For the caller to `.await`, or to `.wait()` for.
-/// type Adding<'a> = Wait<'a, Add<'a, String>>;
+/// type Adding<'a> = Wait<Add<'a, String>>;
 ///
 /// fn add<'a>(queue: &'a WorkQueue<String>, name: &str) -> Adding<'a> {
 ///     queue.add(format!("team/{name}"))
@@ -376,8 +372,17 @@ impl<K: Eq, C, S> Add<'_, K, C, S> {
     }
 }
 
-impl<K: Eq, C, S> Step for Add<'_, K, C, S> {
+impl<K: Eq, C: Clock, S> Step for Add<'_, K, C, S> {
     type Output = Result<(), AddError<K>>;
+
+    fn clock(&self) -> &dyn Clock {
+        &self.shared.clock
+    }
+
+    #[inline]
+    fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
 
     fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output> {
         let mut key = self.key.take();

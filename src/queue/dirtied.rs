@@ -4,7 +4,7 @@ use std::task::Waker;
 
 use super::FastHash;
 use super::shared::Shared;
-use crate::clock::{SystemClock, Timestamp};
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::list::Index;
 use crate::wait::{Progress, Step, WaitId};
 
@@ -15,7 +15,7 @@ use crate::wait::{Progress, Step, WaitId};
 /// use tollgate::{Wait, Work, WorkQueue};
 ///
 /// /// For the caller to `.await`, or to `.wait()` for.
-/// type Change<'a> = Wait<'a, Dirtied<'a, u64>>;
+/// type Change<'a> = Wait<Dirtied<'a, u64>>;
 ///
 /// fn change(work: &Work<u64>) -> Change<'_> {
 ///     work.dirtied()
@@ -43,8 +43,12 @@ impl<'a, K, C, S> Dirtied<'a, K, C, S> {
     }
 }
 
-impl<K, C, S> Step for Dirtied<'_, K, C, S> {
+impl<K, C: Clock, S> Step for Dirtied<'_, K, C, S> {
     type Output = ();
+
+    fn clock(&self) -> &dyn Clock {
+        &self.shared.clock
+    }
 
     fn step(&mut self, _: Timestamp, waker: &Waker) -> Progress<()> {
         // Dropped once the lock is released.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::shared::Shared;
 use super::state::State;
 use super::{FastHash, WorkQueue};
-use crate::clock::{Clock, SystemClock, Timer, Timestamp};
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::wait::{Progress, Step, Wait, WaitId};
 
 impl<K, C: Clock, S> WorkQueue<K, C, S> {
@@ -103,7 +103,7 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
     }
 }
 
-impl<K, C: Timer, S> WorkQueue<K, C, S> {
+impl<K, C: Clock, S> WorkQueue<K, C, S> {
     /// Closes the queue and waits until nothing is ready and nothing is being processed, or until
     /// `timeout` has passed. Both begin when this is waited for or first polled.
     ///
@@ -124,14 +124,14 @@ impl<K, C: Timer, S> WorkQueue<K, C, S> {
     /// assert_eq!(drained.returned, ["delayed"]);
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
-    pub fn drain(&self, timeout: Duration) -> Wait<'_, Drain<'_, K, C, S>, C> {
+    pub fn drain(&self, timeout: Duration) -> Wait<Drain<'_, K, C, S>> {
         let step = Drain {
             shared: &self.0,
             timeout,
             deadline: None,
             place: None,
         };
-        Wait::new(&self.0.clock, step)
+        Wait::new(step)
     }
 }
 
@@ -189,7 +189,7 @@ impl<K> Drained<K> {
 /// use tollgate::{Wait, WorkQueue};
 ///
 /// /// For the caller to `.await`, or to `.wait()` for.
-/// type Ending<'a> = Wait<'a, Drain<'a, u64>>;
+/// type Ending<'a> = Wait<Drain<'a, u64>>;
 ///
 /// fn end(queue: &WorkQueue<u64>) -> Ending<'_> {
 ///     queue.drain(Duration::from_secs(10))
@@ -215,6 +215,10 @@ impl<K, C, S> Drain<'_, K, C, S> {
 
 impl<K, C: Clock, S> Step for Drain<'_, K, C, S> {
     type Output = Drained<K>;
+
+    fn clock(&self) -> &dyn Clock {
+        &self.shared.clock
+    }
 
     fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Drained<K>> {
         let deadline = *self

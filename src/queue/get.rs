@@ -7,7 +7,7 @@ use super::shared::Shared;
 use super::state::{Leader, State};
 use super::work::Work;
 use super::{FastHash, WorkQueue};
-use crate::clock::{Clock, SystemClock, Timer, Timestamp};
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::wait::{Progress, Step, Wait, WaitId};
 
 impl<K, C: Clock, S> WorkQueue<K, C, S> {
@@ -71,7 +71,7 @@ fn try_get<K, C: Clock, S>(shared: &Arc<Shared<K, C, S>>, now: Timestamp) -> Opt
     Some(work)
 }
 
-impl<K, C: Timer, S> WorkQueue<K, C, S> {
+impl<K, C: Clock, S> WorkQueue<K, C, S> {
     /// Waits for a key to work on. `None` once the queue is closed, nothing is ready, and nothing
     /// that is being processed can come back. First come, first served; but a newcomer may take the
     /// key for which another was woken, before that one has looked. It keeps its place in line.
@@ -95,8 +95,8 @@ impl<K, C: Timer, S> WorkQueue<K, C, S> {
     /// }
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
-    pub fn get(&self) -> Wait<'_, Get<'_, K, C, S>, C> {
-        Wait::new(&self.0.clock, self.getter())
+    pub fn get(&self) -> Wait<Get<'_, K, C, S>> {
+        Wait::new(self.getter())
     }
 
     /// The operation of [`get`](Self::get), to be part of another.
@@ -117,9 +117,9 @@ impl<K, C: Timer, S> WorkQueue<K, C, S> {
     /// batch.done();
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
-    pub fn get_batch(&self, max: usize) -> Wait<'_, GetBatch<'_, K, C, S>, C> {
+    pub fn get_batch(&self, max: usize) -> Wait<GetBatch<'_, K, C, S>> {
         let (line, max) = (Line::new(&self.0), max.max(1));
-        Wait::new(&self.0.clock, GetBatch { line, max })
+        Wait::new(GetBatch { line, max })
     }
 }
 
@@ -225,7 +225,7 @@ impl<K, C, S> Drop for Line<'_, K, C, S> {
 /// use tollgate::{Wait, WorkQueue};
 ///
 /// struct Consumer<'a> {
-///     next: Wait<'a, Get<'a, u64>>,
+///     next: Wait<Get<'a, u64>>,
 /// }
 ///
 /// let queue = WorkQueue::new(8)?;
@@ -254,6 +254,15 @@ impl<K, C: Clock, S> Get<'_, K, C, S> {
 impl<K, C: Clock, S> Step for Get<'_, K, C, S> {
     type Output = Option<Work<K, C, S>>;
 
+    fn clock(&self) -> &dyn Clock {
+        &self.0.shared.clock
+    }
+
+    #[inline]
+    fn now(&self) -> Timestamp {
+        self.0.shared.clock.now()
+    }
+
     fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output> {
         let got = self.step_unannounced(now, waker);
         if let Progress::Done(Some(work)) = &got {
@@ -278,7 +287,7 @@ impl<K, C: Clock, S> Step for Get<'_, K, C, S> {
 /// use tollgate::{AddOptions, Wait, WorkQueue};
 ///
 /// /// For the caller to `.await`, or to `.wait()` for.
-/// type Two<'a> = Wait<'a, GetBatch<'a, u64>>;
+/// type Two<'a> = Wait<GetBatch<'a, u64>>;
 ///
 /// fn two(queue: &WorkQueue<u64>) -> Two<'_> {
 ///     queue.get_batch(2)
@@ -296,6 +305,10 @@ pub struct GetBatch<'a, K, C = SystemClock, S = FastHash> {
 
 impl<K, C: Clock, S> Step for GetBatch<'_, K, C, S> {
     type Output = Option<Batch<K, C, S>>;
+
+    fn clock(&self) -> &dyn Clock {
+        &self.line.shared.clock
+    }
 
     fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output> {
         let (shared, max) = (self.line.shared, self.max);

@@ -11,7 +11,7 @@ use super::options::AddOptions;
 use super::shared::Shared;
 use super::state::State;
 use super::{FastHash, WorkQueue};
-use crate::clock::{Clock, SystemClock, Timer, Timestamp};
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::wait::{Progress, Step, Wait, WaitId};
 
 impl<K: Hash + Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
@@ -69,7 +69,7 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
     }
 }
 
-impl<K, C: Timer, S> WorkQueue<K, C, S> {
+impl<K, C: Clock, S> WorkQueue<K, C, S> {
     /// Waits until a resync is needed and there is room for it: a key was missed by
     /// [`try_add_or_resync`](Self::try_add_or_resync), and the queue is no longer full. Returns how
     /// many were missed since the last one. `None` once the queue is closed, if none were missed or
@@ -88,9 +88,9 @@ impl<K, C: Timer, S> WorkQueue<K, C, S> {
     /// assert_eq!(queue.resync().wait(), Some(1)); // `queue.resync().await` in a task
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
-    pub fn resync(&self) -> Wait<'_, Resync<'_, K, C, S>, C> {
+    pub fn resync(&self) -> Wait<Resync<'_, K, C, S>> {
         let (shared, place) = (&self.0, None);
-        Wait::new(&self.0.clock, Resync { shared, place })
+        Wait::new(Resync { shared, place })
     }
 }
 
@@ -107,7 +107,7 @@ fn take_missed<K>(state: &mut State<K>) -> Option<u64> {
 /// use tollgate::{AddOptions, Wait, WorkQueue};
 ///
 /// struct Watch<'a> {
-///     missed: Wait<'a, Resync<'a, u64>>,
+///     missed: Wait<Resync<'a, u64>>,
 /// }
 ///
 /// let queue = WorkQueue::new(1)?;
@@ -124,8 +124,12 @@ pub struct Resync<'a, K, C = SystemClock, S = FastHash> {
     place: Option<WaitId>,
 }
 
-impl<K, C, S> Step for Resync<'_, K, C, S> {
+impl<K, C: Clock, S> Step for Resync<'_, K, C, S> {
     type Output = Option<u64>;
+
+    fn clock(&self) -> &dyn Clock {
+        &self.shared.clock
+    }
 
     fn step(&mut self, _: Timestamp, waker: &Waker) -> Progress<Self::Output> {
         // Dropped once the lock is released.

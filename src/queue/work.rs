@@ -14,7 +14,7 @@ use super::options::AddOptions;
 use super::run::{Failing, Outcome, Run, Started};
 use super::shared::Shared;
 use super::{FastHash, Priority};
-use crate::clock::{Clock, SystemClock, Timer, Timestamp};
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::wait::Wait;
 
 /// A key that is being worked on, by nobody else. It dereferences to the key.
@@ -277,12 +277,12 @@ impl<K, C: Clock, S> Work<K, C, S> {
     /// assert!(work.is_dirty());
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
-    pub fn dirtied(&self) -> Wait<'_, Dirtied<'_, K, C, S>, C>
+    pub fn dirtied(&self) -> Wait<Dirtied<'_, K, C, S>>
     where
-        C: Timer,
+        C: Clock,
     {
         let shared = self.shared();
-        Wait::new(&shared.clock, Dirtied::new(shared, self.held().key.index()))
+        Wait::new(Dirtied::new(shared, self.held().key.index()))
     }
 
     /// Adds another key that this run has found to need work. It never waits, so that workers who

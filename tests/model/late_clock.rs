@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tollgate::{Clock, ManualClock, Timer, Timestamp};
+use tollgate::{Clock, ManualClock, Timestamp};
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LateClock {
@@ -33,12 +33,8 @@ impl Clock for LateClock {
         let behind = self.behind.load(Ordering::SeqCst);
         Timestamp::from_nanos(self.on_time.now().as_nanos().saturating_sub(behind))
     }
-}
 
-impl Timer for LateClock {
-    type Sleep = <ManualClock as Timer>::Sleep;
-
-    fn sleep_until(&self, deadline: Timestamp) -> Self::Sleep {
+    fn sleep_until(&self, deadline: Timestamp) -> tollgate::clock::Sleep {
         self.on_time.sleep_until(deadline)
     }
 

@@ -50,13 +50,13 @@ pub trait Limits {
     fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn RateLimiter));
 }
 
-impl<C: Clock + Send + Sync> Limits for AtomicTokenBucket<C> {
+impl<C: Clock> Limits for AtomicTokenBucket<C> {
     fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn RateLimiter)) {
         visit(self);
     }
 }
 
-impl<C: Clock + Send + Sync> Limits for LockedTokenBucket<C> {
+impl<C: Clock> Limits for LockedTokenBucket<C> {
     fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn RateLimiter)) {
         visit(self);
     }
@@ -67,7 +67,7 @@ where
     K: Hash + Borrow<Q> + Send + Sync,
     Q: Eq + ToOwned<Owned = K> + Sync + ?Sized,
     S: BuildHasher + Send + Sync,
-    C: Clock + Send + Sync,
+    C: Clock,
 {
     fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn RateLimiter)) {
         visit(self);

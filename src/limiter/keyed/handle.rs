@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::KeyedLimiter;
 use super::admit::SHARED;
 use super::shard::Hashed;
-use crate::clock::{Clock, SystemClock, Timer, Timestamp};
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::limiter::debt::{Acquire, Lender};
 use crate::limiter::gate::Gate;
 use crate::limiter::reservation::{Internal, Taken};
@@ -76,7 +76,7 @@ where
     K: Hash + Borrow<Q> + Send + Sync,
     Q: Eq + ToOwned<Owned = K> + Sync + ?Sized,
     S: BuildHasher + Send + Sync,
-    C: Clock + Send + Sync,
+    C: Clock,
 {
     #[inline]
     fn now(&self) -> Timestamp {
@@ -167,7 +167,7 @@ where
     K: Hash + Borrow<Q> + Send + Sync,
     Q: Eq + ToOwned<Owned = K> + Sync + ?Sized,
     S: BuildHasher + Send + Sync,
-    C: Clock + Send + Sync,
+    C: Clock,
 {
     fn gate(&self) -> &Gate {
         &self.limiter.shards[self.shard()].gate
@@ -237,7 +237,7 @@ where
     K: Hash + Borrow<Q> + Send + Sync,
     Q: Eq + ToOwned<Owned = K> + Sync + ?Sized,
     S: BuildHasher + Send + Sync,
-    C: Timer + Send + Sync,
+    C: Clock,
 {
     /// Takes `n` tokens and waits until they are there: `.await` it, or `.wait()` for it on a
     /// thread. First come, first served.
@@ -261,7 +261,7 @@ where
     /// assert!(ada.now().saturating_since(start) >= Duration::from_millis(2));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn acquire(self, n: u64) -> Wait<'a, Acquire<Self>, C> {
+    pub fn acquire(self, n: u64) -> Wait<Acquire<Self>> {
         self.acquire_timeout(n, Duration::MAX)
     }
 
@@ -284,8 +284,8 @@ where
     /// assert!(matches!(denied, Err(Denied::TooLong { .. })));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn acquire_timeout(self, n: u64, timeout: Duration) -> Wait<'a, Acquire<Self>, C> {
-        Wait::new(&self.limiter.clock, Acquire::new(self, n, timeout))
+    pub fn acquire_timeout(self, n: u64, timeout: Duration) -> Wait<Acquire<Self>> {
+        Wait::new(Acquire::new(self, n, timeout))
     }
 }
 
@@ -294,9 +294,13 @@ where
     K: Hash + Borrow<Q> + Send + Sync,
     Q: Eq + ToOwned<Owned = K> + Sync + ?Sized,
     S: BuildHasher + Send + Sync,
-    C: Clock + Send + Sync,
+    C: Clock,
 {
     type Debt = Taken;
+
+    fn clock(&self) -> &dyn Clock {
+        &self.limiter.clock
+    }
 
     fn lend(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Taken, Denied> {
         self.owe(n, max_wait, now)
