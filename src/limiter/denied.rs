@@ -63,6 +63,35 @@ impl Denied {
             Self::ExceedsBurst { .. } | Self::Exhausted | Self::TooManyKeys => None,
         }
     }
+
+    /// [`retry_after`](Self::retry_after) in whole seconds, for a `Retry-After` header.
+    ///
+    /// Rounds up: a client that waits this long never comes back before the tokens are there.
+    /// `None` where `retry_after` is `None`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{AtomicTokenBucket, ManualClock, Quota, RateLimiter};
+    ///
+    /// let clock = ManualClock::new();
+    /// let bucket = AtomicTokenBucket::with_clock("5/s burst 1".parse()?, clock.clone())?;
+    /// assert!(bucket.try_acquire(1).is_ok());
+    /// let denied = bucket.try_acquire(1).unwrap_err();
+    /// assert_eq!(denied.retry_after(), Some(Duration::from_millis(200)));
+    /// assert_eq!(denied.retry_after_secs(), Some(1));
+    /// clock.advance(Duration::from_secs(1));
+    /// assert!(bucket.try_acquire(1).is_ok());
+    /// # Ok::<(), tollgate::QuotaError>(())
+    /// ```
+    pub const fn retry_after_secs(&self) -> Option<u64> {
+        match self.retry_after() {
+            Some(wait) => Some(
+                wait.as_secs()
+                    .saturating_add((wait.subsec_nanos() > 0) as u64),
+            ),
+            None => None,
+        }
+    }
 }
 
 impl fmt::Display for Denied {
@@ -78,3 +107,29 @@ impl fmt::Display for Denied {
 }
 
 impl std::error::Error for Denied {}
+
+#[cfg(all(test, not(tollgate_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_rounds_up_to_whole_seconds() {
+        let secs = |retry_after| Denied::NotYet { retry_after }.retry_after_secs();
+        assert_eq!(secs(Duration::ZERO), Some(0));
+        assert_eq!(secs(Duration::from_nanos(1)), Some(1));
+        assert_eq!(secs(Duration::from_secs(1)), Some(1));
+        assert_eq!(secs(Duration::new(1, 1)), Some(2));
+        assert_eq!(secs(Duration::MAX), Some(u64::MAX));
+        let too_long = Denied::TooLong {
+            retry_after: Duration::from_millis(2_001),
+        };
+        assert_eq!(too_long.retry_after_secs(), Some(3));
+        for never in [
+            Denied::ExceedsBurst { burst: 1 },
+            Denied::Exhausted,
+            Denied::TooManyKeys,
+        ] {
+            assert_eq!(never.retry_after_secs(), None);
+        }
+    }
+}
