@@ -1,35 +1,29 @@
-//! A limit for each client in front of a handler: a client that is over its limit is answered 429,
-//! with the seconds after which it may come again.
+//! A limit for each client in front of a handler: a client over its limit is answered 429, with
+//! the seconds after which it may come again.
 
 use std::hash::RandomState;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use tollgate::{Denied, KeyedLimiter, ManualClock, RateLimiter};
+use tollgate::{ClientAddr, KeyedLimiter, ManualClock, RateLimiter};
 
 /// The status, and the header `Retry-After` in seconds.
 type Response = (u16, Option<u64>);
 
 /// Passes on what the limits allow.
 struct Guard {
-    /// A service leaves hasher and clock out: `KeyedLimiter<IpAddr>` is on the system's clock.
-    clients: KeyedLimiter<IpAddr, RandomState, ManualClock>,
+    /// A service leaves hasher and clock out: `KeyedLimiter<ClientAddr>` is on the system's clock.
+    clients: KeyedLimiter<ClientAddr, RandomState, ManualClock>,
 }
 
 impl Guard {
+    /// `ClientAddr` and not `IpAddr`: an IPv6 host has 2^64 addresses, and one limit.
     fn handle(&self, client: IpAddr) -> Response {
-        match self.clients.key(&client).try_acquire(1) {
+        match self.clients.key(&ClientAddr::from(client)).try_acquire(1) {
             Ok(()) => (200, None),
-            Err(denied) => (429, retry_after(denied)),
+            Err(denied) => (429, denied.retry_after_secs()),
         }
     }
-}
-
-/// Rounded up: rounded down, it would have clients come back too early. `None` if nobody can
-/// tell, as when too many clients are in use.
-fn retry_after(denied: Denied) -> Option<u64> {
-    let wait = denied.retry_after()?;
-    Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -39,16 +33,27 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .clock(clock.clone())
         .build()?;
     let guard = Guard { clients };
-    let [one, other] = [1, 2].map(|host| IpAddr::from(Ipv4Addr::new(192, 0, 2, host)));
+    let [one, other] = [1, 2].map(|host| Ipv4Addr::new(192, 0, 2, host));
 
-    assert_eq!([guard.handle(one), guard.handle(one)], [(200, None); 2]);
-    assert_eq!(guard.handle(one), (429, Some(2)));
-    assert_eq!(guard.handle(other), (200, None)); // the others do not notice
+    assert_eq!(
+        [guard.handle(one.into()), guard.handle(one.into())],
+        [(200, None); 2]
+    );
+    assert_eq!(guard.handle(one.into()), (429, Some(2)));
+    // A dual-stack socket reports the same client like this.
+    assert_eq!(guard.handle(one.to_ipv6_mapped().into()), (429, Some(2)));
+    assert_eq!(guard.handle(other.into()), (200, None)); // another client has its own limit
 
     clock.advance(Duration::from_millis(500));
-    assert_eq!(guard.handle(one), (429, Some(2))); // 1.5 s, rounded up
+    assert_eq!(guard.handle(one.into()), (429, Some(2))); // 1.5 s, rounded up
     clock.advance(Duration::from_millis(1_500));
-    assert_eq!(guard.handle(one), (200, None));
+    assert_eq!(guard.handle(one.into()), (200, None));
+
+    // One IPv6 host that sends each request from another address of its network.
+    let network = u128::from("2001:db8:1:2::".parse::<Ipv6Addr>()?);
+    let addresses = (0..200_000).map(|host| Ipv6Addr::from(network + host));
+    let answers = addresses.map(|address| guard.handle(address.into()));
+    assert_eq!(answers.filter(|&(status, _)| status == 200).count(), 2);
     println!("each client was held to {}", guard.clients.quota());
     Ok(())
 }

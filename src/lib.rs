@@ -27,6 +27,7 @@ pub use limiter::{
     AllOf, AtomicTokenBucket, CarryOver, Denied, KeyHandle, KeyedBuilder, KeyedError, KeyedLimiter,
     KeyedStats, LockedTokenBucket, OnFull, RateLimiter, Reservation, TokenLease,
 };
+pub use limiter::{ClientAddr, PrefixTooLong};
 pub use observe::{Observer, ReconcileResult};
 pub use queue::{
     AddError, AddOptions, Batch, Drained, Merge, Priority, PriorityError, QueueError, Work,

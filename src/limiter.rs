@@ -36,6 +36,7 @@ pub use atomic::{AtomicAcquire, AtomicTokenBucket};
 pub use carry::CarryOver;
 pub use debt::Acquire;
 pub use denied::Denied;
+pub use keyed::{ClientAddr, PrefixTooLong};
 pub use keyed::{KeyHandle, KeyedBuilder, KeyedError, KeyedLimiter, KeyedStats, OnFull};
 pub use lease::TokenLease;
 pub use locked::{LockedAcquire, LockedTokenBucket};

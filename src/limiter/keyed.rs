@@ -1,5 +1,6 @@
 //! A bucket a key: one limit for each tenant, client or address.
 
+mod address;
 mod admit;
 mod builder;
 mod change;
@@ -17,6 +18,7 @@ use std::hash::{BuildHasher, Hash, RandomState};
 
 use crossbeam_utils::CachePadded;
 
+pub use address::{ClientAddr, PrefixTooLong};
 pub use builder::{KeyedBuilder, KeyedError, OnFull};
 pub use handle::KeyHandle;
 
