@@ -33,5 +33,5 @@ pub use queue::{
     AddError, AddOptions, Batch, Drained, Merge, Priority, PriorityError, QueueError, Work,
     WorkQueue,
 };
-pub use quota::{Quota, QuotaError};
+pub use quota::{Quota, QuotaError, QuotaSyntaxError};
 pub use wait::{TimedOut, Wait};

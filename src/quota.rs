@@ -1,13 +1,14 @@
 //! How much, how fast: the exact rate and burst that every limiter is built from.
 
+mod decimal;
 mod error;
+mod parse;
 mod text;
 mod units;
 
 use std::time::Duration;
 
-pub use error::QuotaError;
-use units::gcd;
+pub use error::{QuotaError, QuotaSyntaxError};
 pub(crate) use units::{Units, nanos_for};
 
 use crate::clock::saturating_nanos;
@@ -17,8 +18,12 @@ use crate::clock::saturating_nanos;
 /// A bucket holds at most `burst` tokens, starts full, and gains N tokens in every P. What it
 /// admits in any window of length T is at most B + floor(T * N / P).
 ///
-/// The burst is N unless [`burst`](Self::burst) sets another. A quota reads and prints as text:
-/// `100/s burst 20`, `5000/h`, `1/90ms`, `unlimited`.
+/// The burst is N unless [`burst`](Self::burst) sets another.
+///
+/// A quota reads and prints as [text](#impl-FromStr-for-Quota): `100/s burst 20`, `0.5/s`,
+/// `5000/h`, `1/90ms`, `unlimited`.
+///
+/// # Examples
 ///
 /// ```
 /// use std::time::Duration;
@@ -230,26 +235,6 @@ impl Quota {
     pub const fn is_unlimited(&self) -> bool {
         self.period == 0
     }
-
-    /// The quota in units, or the error of a quota that could never pass anything.
-    pub(crate) const fn units(&self) -> Result<Units, QuotaError> {
-        if self.is_unlimited() {
-            return Ok(Units {
-                per_nano: 0,
-                per_token: 0,
-                burst: u64::MAX,
-            });
-        }
-        if self.burst == 0 {
-            return Err(QuotaError::ZeroBurst);
-        }
-        let divisor = gcd(self.tokens, self.period);
-        Ok(Units {
-            per_nano: self.tokens / divisor,
-            per_token: self.period / divisor,
-            burst: self.burst,
-        })
-    }
 }
 
 #[cfg(all(test, not(tollgate_loom)))]
@@ -285,16 +270,9 @@ mod tests {
             Err(QuotaError::RateTooHigh)
         );
         assert!(Quota::per_second(1_000_000_000_000).is_ok());
-        assert!(
-            Quota::per_second(1)
-                .unwrap()
-                .burst(Quota::MAX_TOKENS)
-                .is_ok()
-        );
-        assert_eq!(
-            Quota::per_second(1).unwrap().burst(Quota::MAX_TOKENS + 1),
-            Err(QuotaError::TooManyTokens)
-        );
+        let burst = |burst| Quota::per_second(1).unwrap().burst(burst);
+        assert!(burst(Quota::MAX_TOKENS).is_ok());
+        assert_eq!(burst(Quota::MAX_TOKENS + 1), Err(QuotaError::TooManyTokens));
         assert_eq!(
             Quota::per_second(0).unwrap().units(),
             Err(QuotaError::ZeroBurst)

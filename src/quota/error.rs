@@ -1,6 +1,6 @@
-use std::fmt;
+//! Why a quota was refused, and where its text is wrong.
 
-use super::Quota;
+use std::fmt;
 
 /// Why a quota was refused.
 ///
@@ -24,16 +24,16 @@ use super::Quota;
 pub enum QuotaError {
     /// The period is zero.
     ZeroPeriod,
-    /// The period is over [`Quota::MAX_PERIOD`].
+    /// The period is over [`Quota::MAX_PERIOD`](super::Quota::MAX_PERIOD).
     PeriodTooLong,
-    /// More than [`Quota::MAX_TOKENS`] tokens, in a period or as a burst.
+    /// More than [`Quota::MAX_TOKENS`](super::Quota::MAX_TOKENS) tokens, in a period or as a burst.
     TooManyTokens,
-    /// The rate is over [`Quota::MAX_TOKENS_PER_NANO`].
+    /// The rate is over [`Quota::MAX_TOKENS_PER_NANO`](super::Quota::MAX_TOKENS_PER_NANO).
     RateTooHigh,
     /// The burst is zero: nothing could ever pass.
     ZeroBurst,
-    /// The text is not of the form `100/s burst 20`.
-    Syntax(String),
+    /// The text is not a quota; the error says which part is wrong, and what to write.
+    Syntax(QuotaSyntaxError),
     /// The quota does not fit the word of an `AtomicTokenBucket`; a `LockedTokenBucket` takes it.
     BeyondWord {
         /// The largest burst that fits at this rate; 0 if the rate itself is what does not fit.
@@ -44,52 +44,181 @@ pub enum QuotaError {
     DebtBeyondWord,
 }
 
+impl QuotaError {
+    /// What `Display` prints, without the text and the numbers that only it can insert.
+    pub(super) const fn reason(&self) -> &'static str {
+        match self {
+            Self::ZeroPeriod => "the period of a quota must be at least 1 ns",
+            Self::PeriodTooLong => {
+                "the period of a quota must be at most 100 years of 365 days (3153600000 s)"
+            }
+            Self::TooManyTokens => "a quota has at most 1000000000000000000 tokens",
+            Self::RateTooHigh => "the rate of a quota must be at most 1000 tokens per ns",
+            Self::ZeroBurst => {
+                "the burst of a quota must be at least 1, or nothing could ever pass"
+            }
+            Self::Syntax(error) => error.expected,
+            Self::BeyondWord { .. } => {
+                "the rate does not fit the word of an AtomicTokenBucket; use a LockedTokenBucket"
+            }
+            Self::DebtBeyondWord => {
+                "what is owed under the quota in force does not fit the word of an atomic bucket under the new one"
+            }
+        }
+    }
+}
+
 impl fmt::Display for QuotaError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ZeroPeriod => f.write_str("the period of a quota must be at least 1 ns"),
-            Self::PeriodTooLong => write!(
-                f,
-                "the period of a quota must be at most {:?}",
-                Quota::MAX_PERIOD
-            ),
-            Self::TooManyTokens => write!(f, "a quota has at most {} tokens", Quota::MAX_TOKENS),
-            Self::RateTooHigh => {
-                write!(
-                    f,
-                    "the rate of a quota must be at most {} tokens per ns",
-                    Quota::MAX_TOKENS_PER_NANO
-                )
-            }
-            Self::DebtBeyondWord => f.write_str(
-                "what is owed under the quota in force does not fit the word of an atomic bucket under the new one",
-            ),
-            Self::ZeroBurst => {
-                f.write_str("the burst of a quota must be at least 1, or nothing could ever pass")
-            }
-            Self::Syntax(text) => {
-                write!(
-                    f,
-                    "not a quota: {text:?} (expected, for example, `100/s burst 20`, `1/90ms` or `unlimited`)"
-                )
-            }
-            Self::BeyondWord { max_burst: 0 } => f.write_str(
-                "the rate does not fit the word of an AtomicTokenBucket; use a LockedTokenBucket",
-            ),
-            Self::BeyondWord { max_burst } => write!(
+            Self::Syntax(error) => error.fmt(f),
+            &Self::BeyondWord { max_burst } if max_burst > 0 => write!(
                 f,
                 "at this rate the word of an AtomicTokenBucket holds a burst of at most {max_burst}; \
                  use a LockedTokenBucket"
             ),
+            _ => f.write_str(self.reason()),
         }
     }
 }
 
 impl std::error::Error for QuotaError {}
 
+/// A text that is not a quota: which part is wrong, and what to write there.
+///
+/// Keeps a copy of the text, or as much of it as fits without an allocation.
+///
+/// ```
+/// use tollgate::{Quota, QuotaError};
+///
+/// let error = "1,000/s".parse::<Quota>().unwrap_err();
+/// assert_eq!(
+///     error.to_string(),
+///     "not a quota: \"1,000/s\", at \"1,000\": \
+///      write 1000 or 1_000 for a thousand, and 1.5 for one and a half",
+/// );
+/// let QuotaError::Syntax(error) = error else { panic!("the rate is within all bounds") };
+/// assert_eq!((error.text(), error.part()), ("1,000/s", "1,000"));
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct QuotaSyntaxError {
+    /// The first `len` are whole characters of the text.
+    bytes: [u8; Self::CAPACITY],
+    len: u8,
+    /// The part of them that is wrong.
+    start: u8,
+    end: u8,
+    /// Whether the text is longer.
+    cut: bool,
+    expected: &'static str,
+}
+
+impl QuotaSyntaxError {
+    /// Most quotas are shorter. It bounds the size of every result with a [`QuotaError`].
+    const CAPACITY: usize = 60;
+
+    /// The error at `start..end` of `text`, both character boundaries. A text that is too long is
+    /// kept from its start, or from the wrong part if that lies beyond the capacity.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "all are at most the capacity"
+    )]
+    pub(super) const fn new(text: &str, start: usize, end: usize, expected: &'static str) -> Self {
+        let from = if end > Self::CAPACITY { start } else { 0 };
+        let kept = text.split_at(from).1;
+        let mut len = kept.len();
+        if len > Self::CAPACITY {
+            len = Self::CAPACITY;
+            while !kept.is_char_boundary(len) {
+                len -= 1;
+            }
+        }
+        let mut bytes = [0; Self::CAPACITY];
+        bytes
+            .split_at_mut(len)
+            .0
+            .copy_from_slice(kept.as_bytes().split_at(len).0);
+        let end = if end - from > len { len } else { end - from };
+        Self {
+            bytes,
+            len: len as u8,
+            start: (start - from) as u8,
+            end: end as u8,
+            cut: len < text.len(),
+            expected,
+        }
+    }
+
+    /// The text that was read, or as much of a long one as was kept.
+    ///
+    /// ```
+    /// use tollgate::{Quota, QuotaError};
+    ///
+    /// let Err(QuotaError::Syntax(error)) = "1/fortnight".parse::<Quota>() else { panic!() };
+    /// assert_eq!(error.text(), "1/fortnight");
+    /// ```
+    pub fn text(&self) -> &str {
+        self.slice(0, self.len)
+    }
+
+    /// The part of [`text`](Self::text) that is wrong; empty where something is missing.
+    ///
+    /// ```
+    /// use tollgate::{Quota, QuotaError};
+    ///
+    /// let Err(QuotaError::Syntax(error)) = "1/fortnight".parse::<Quota>() else { panic!() };
+    /// assert_eq!(error.part(), "fortnight");
+    /// ```
+    pub fn part(&self) -> &str {
+        self.slice(self.start, self.end)
+    }
+
+    /// What to write instead, with an example.
+    ///
+    /// ```
+    /// use tollgate::{Quota, QuotaError};
+    ///
+    /// let Err(QuotaError::Syntax(error)) = "100".parse::<Quota>() else { panic!() };
+    /// assert!(error.expected().contains("as in `100/s`"));
+    /// ```
+    pub const fn expected(&self) -> &'static str {
+        self.expected
+    }
+
+    fn slice(&self, start: u8, end: u8) -> &str {
+        let bytes = &self.bytes[usize::from(start)..usize::from(end)];
+        str::from_utf8(bytes).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for QuotaSyntaxError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QuotaSyntaxError")
+            .field("text", &self.text())
+            .field("part", &self.part())
+            .field("expected", &self.expected)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for QuotaSyntaxError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (text, part) = (self.text(), self.part());
+        let more = if self.cut { "..." } else { "" };
+        write!(f, "not a quota: {text:?}{more}")?;
+        if part != text && !part.is_empty() {
+            write!(f, ", at {part:?}")?;
+        }
+        write!(f, ": {}", self.expected)
+    }
+}
+
+impl std::error::Error for QuotaSyntaxError {}
+
 #[cfg(all(test, not(tollgate_loom)))]
 mod tests {
     use super::*;
+    use crate::quota::Quota;
 
     #[test]
     fn every_error_names_its_bound() {
@@ -98,12 +227,38 @@ mod tests {
             assert!(text.contains(what), "{text:?} does not name {what:?}");
         };
         says(QuotaError::ZeroPeriod, "1 ns");
-        says(QuotaError::PeriodTooLong, "3153600000s");
+        says(QuotaError::PeriodTooLong, "3153600000 s");
         says(QuotaError::TooManyTokens, "1000000000000000000");
         says(QuotaError::RateTooHigh, "1000 tokens per ns");
         says(QuotaError::ZeroBurst, "at least 1");
-        says(QuotaError::Syntax("1/fortnight".into()), "1/fortnight");
+        let syntax = QuotaSyntaxError::new("1/fortnight", 2, 11, "a unit");
+        says(QuotaError::Syntax(syntax), "1/fortnight");
+        says(QuotaError::Syntax(syntax), "a unit");
         says(QuotaError::BeyondWord { max_burst: 0 }, "rate");
         says(QuotaError::BeyondWord { max_burst: 5_003 }, "5003");
+        // The bounds stand in the messages as text.
+        let bounds = [Quota::MAX_TOKENS, Quota::MAX_TOKENS_PER_NANO].map(|bound| bound.to_string());
+        says(QuotaError::TooManyTokens, &bounds[0]);
+        says(QuotaError::RateTooHigh, &bounds[1]);
+        says(
+            QuotaError::PeriodTooLong,
+            &Quota::MAX_PERIOD.as_secs().to_string(),
+        );
+    }
+
+    #[test]
+    fn a_long_text_is_kept_from_the_wrong_part_on() {
+        let error = |text: &str, start, end| QuotaSyntaxError::new(text, start, end, "less");
+        let long = "\u{221e}".repeat(100);
+        let head = error(&long, 3, 6);
+        assert_eq!((head.text(), head.part()), (&long[..60], "\u{221e}"));
+        let tail = error(&long, 270, 300);
+        assert_eq!((tail.text(), tail.part()), (&long[270..], &long[270..]));
+        let all = error(&long, 0, 300);
+        assert_eq!((all.text(), all.part()), (&long[..60], &long[..60]));
+        assert!(all.to_string().contains("...: less"));
+        // A character that does not fit whole is left out.
+        let odd = error(&format!("ab{long}"), 0, 0);
+        assert_eq!((odd.text().len(), odd.part()), (59, ""));
     }
 }

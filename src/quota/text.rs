@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::parse::quota;
 use super::{Quota, QuotaError, SECOND};
 
 /// Units of time in nanoseconds, largest first; `Display` takes the first that divides the period.
@@ -16,8 +17,9 @@ const UNITS: [(&str, u64); 7] = [
     ("ns", 1),
 ];
 
-/// As the configuration files write it: tokens, `/`, an optional count, a unit (`ns us ms s min h
-/// d`), and an optional `burst` with a number. Without it the burst is the tokens of one period.
+/// Prints tokens, `/`, a count unless it is 1, a unit (`ns us ms s min h d`), and `burst` with a
+/// number unless the burst is the tokens of one period. [`FromStr`](#impl-FromStr-for-Quota) reads
+/// the same quota back.
 impl fmt::Display for Quota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some((unit, nanos)) = UNITS
@@ -41,132 +43,44 @@ impl fmt::Display for Quota {
     }
 }
 
-/// Reads what `Display` prints. Space around the parts is free.
+/// Reads `unlimited`, or a rate and perhaps a burst. Upper case and space between the parts do not
+/// count.
+///
+/// | part | forms |
+/// |---|---|
+/// | tokens | `100`, `1_000`, `0.5`; `r`, `req`, `requests` or `tokens` may follow |
+/// | between | `/` or `per` |
+/// | period | `s`, `10s`, `1.5s`, `1m30s` |
+/// | unit | `ns`, `us`, `ms`, `s`, `m` or `min` (a minute), `h`, `d`, `w`, and their names: `sec`, `hour`, `days` |
+/// | burst | `burst 20`, `, burst 20`, `burst=20` |
+///
+/// Every number is exact: a fraction of a token becomes whole tokens in a longer period, so
+/// `1.5/s` is 3 per 2 s. Without a burst, the burst is the tokens of one period as it is written,
+/// rounded up to a whole token: 2 for `1.5/s`, 3 for `3/2s`, 1 for `0.1/s`. A rate of zero has a
+/// burst to name, as in `0/s burst 3`: limiters refuse a burst of zero.
+///
+/// # Errors
+/// The part that is wrong and what to write, or the bound that was broken, as a [`QuotaError`].
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use tollgate::Quota;
+///
+/// let quota: Quota = "0.1 requests per second, burst=5".parse()?;
+/// assert_eq!(quota, Quota::new(1, Duration::from_secs(10))?.burst(5)?);
+/// assert_eq!("30r/m".parse(), Quota::per_minute(30));
+/// assert_eq!("1/1m30s".parse(), Quota::new(1, Duration::from_secs(90)));
+/// assert_eq!("1.5/s".parse::<Quota>()?.to_string(), "3/2s burst 2");
+/// # Ok::<(), tollgate::QuotaError>(())
+/// ```
 impl FromStr for Quota {
     type Err = QuotaError;
 
     fn from_str(text: &str) -> Result<Self, QuotaError> {
-        let syntax = || QuotaError::Syntax(text.to_owned());
-        if text.trim() == "unlimited" {
-            return Ok(Self::unlimited());
-        }
-        let (tokens, rest) = text.split_once('/').ok_or_else(syntax)?;
-        let mut words = rest.split_whitespace();
-        let period = words.next().ok_or_else(syntax)?;
-        let quota = Self::from_nanos(
-            number(tokens.trim()).ok_or_else(syntax)?,
-            period_nanos(period, text)?,
-        )?;
-        match (words.next(), words.next(), words.next()) {
-            (None, ..) => Ok(quota),
-            (Some("burst"), Some(burst), None) => quota.burst(number(burst).ok_or_else(syntax)?),
-            _ => Err(syntax()),
-        }
+        quota(text)
     }
-}
-
-fn period_nanos(period: &str, text: &str) -> Result<u64, QuotaError> {
-    let syntax = || QuotaError::Syntax(text.to_owned());
-    let digits = period.bytes().take_while(u8::is_ascii_digit).count();
-    let (count, unit) = period.split_at(digits);
-    let count = if count.is_empty() {
-        1
-    } else {
-        number(count).ok_or_else(syntax)?
-    };
-    let (_, nanos) = UNITS
-        .into_iter()
-        .find(|(name, _)| *name == unit)
-        .ok_or_else(syntax)?;
-    let period = count
-        .checked_mul(nanos)
-        .filter(|&ns| u128::from(ns) <= Quota::MAX_PERIOD.as_nanos());
-    period.ok_or(QuotaError::PeriodTooLong)
-}
-
-/// Digits only: `u64::from_str` would also take a sign. A number that is too large is the largest,
-/// which is beyond every bound that the error can then name.
-fn number(digits: &str) -> Option<u64> {
-    let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-    is_number.then(|| digits.parse().unwrap_or(u64::MAX))
 }
 
 #[cfg(all(test, not(tollgate_loom)))]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::time::Duration;
-
-    #[test]
-    fn a_number_that_is_too_large_names_its_bound() {
-        let quota = |text: &str| text.parse::<Quota>();
-        let huge = "99999999999999999999";
-        let of = |text: &str| quota(&text.replace('N', huge)).unwrap_err();
-        assert_eq!(of("N/s"), QuotaError::TooManyTokens);
-        assert_eq!(of("1/s burst N"), QuotaError::TooManyTokens);
-        assert_eq!(of("1/Ns"), QuotaError::PeriodTooLong);
-        for text in ["/s", "1/s burst", "-1/s", "1/s burst +2"] {
-            assert_eq!(quota(text), Err(QuotaError::Syntax(text.to_owned())));
-        }
-    }
-
-    #[test]
-    fn reads_what_people_write() {
-        let quota = |text: &str| text.parse::<Quota>();
-        assert_eq!(
-            quota(" 100 / s  burst 20 "),
-            Quota::per_second(100).unwrap().burst(20)
-        );
-        assert_eq!(quota("60/min"), Quota::per_minute(60));
-        assert_eq!(quota("5000/h"), Quota::per_hour(5_000));
-        assert_eq!(quota("1/d"), Quota::per_day(1));
-        assert_eq!(quota("1/90ms"), Quota::new(1, Duration::from_millis(90)));
-        assert_eq!(quota("unlimited"), Ok(Quota::unlimited()));
-    }
-
-    #[test]
-    fn refuses_the_rest_by_name() {
-        for text in [
-            "",
-            "/",
-            "5",
-            "5/",
-            "5/x",
-            "/s",
-            "-5/s",
-            "+5/s",
-            "5/s burst",
-            "5/s burst x",
-            "5/s burst 1 1",
-            "5/s 1",
-        ] {
-            assert_eq!(
-                text.parse::<Quota>(),
-                Err(QuotaError::Syntax(text.into())),
-                "{text:?}"
-            );
-        }
-        assert_eq!("5/0s".parse::<Quota>(), Err(QuotaError::ZeroPeriod));
-        assert_eq!("5/s burst 0".parse::<Quota>(), Err(QuotaError::ZeroBurst));
-        assert_eq!(
-            "5/18446744073709551615d".parse::<Quota>(),
-            Err(QuotaError::PeriodTooLong)
-        );
-        assert!("99999999999999999999/s".parse::<Quota>().is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn prints_what_it_reads(tokens in 1..=Quota::MAX_TOKENS, period in 1..u64::MAX / 8, burst in 1..=Quota::MAX_TOKENS) {
-            if let Ok(quota) = Quota::new(tokens, Duration::from_nanos(period)) {
-                let quota = quota.burst(burst).unwrap();
-                prop_assert_eq!(quota.to_string().parse::<Quota>(), Ok(quota));
-            }
-        }
-
-        #[test]
-        fn never_panics(text in ".{0,24}") {
-            let _ = text.parse::<Quota>();
-        }
-    }
-}
+mod tests;

@@ -1,5 +1,29 @@
 //! A quota in whole units.
 
+use super::{Quota, QuotaError};
+
+impl Quota {
+    /// The quota in units, or the error of a quota that could never pass anything.
+    pub(crate) const fn units(&self) -> Result<Units, QuotaError> {
+        if self.is_unlimited() {
+            return Ok(Units {
+                per_nano: 0,
+                per_token: 0,
+                burst: u64::MAX,
+            });
+        }
+        if self.burst == 0 {
+            return Err(QuotaError::ZeroBurst);
+        }
+        let divisor = gcd(self.tokens, self.period);
+        Ok(Units {
+            per_nano: self.tokens / divisor,
+            per_token: self.period / divisor,
+            burst: self.burst,
+        })
+    }
+}
+
 /// A quota scaled so that both a nanosecond and a token are a whole number of *units*: N / P in
 /// lowest terms. One token is `per_token` units, one nanosecond accrues `per_nano`. Every sum of
 /// them is exact.
@@ -30,8 +54,7 @@ impl Units {
     }
 }
 
-/// The greatest common divisor.
-pub(super) const fn gcd(mut a: u64, mut b: u64) -> u64 {
+const fn gcd(mut a: u64, mut b: u64) -> u64 {
     while b != 0 {
         (a, b) = (b, a % b);
     }
@@ -40,7 +63,8 @@ pub(super) const fn gcd(mut a: u64, mut b: u64) -> u64 {
 
 #[cfg(all(test, not(tollgate_loom)))]
 mod tests {
-    use super::super::{Quota, SECOND};
+    use super::*;
+    use crate::quota::SECOND;
 
     #[test]
     fn units_are_in_lowest_terms() {

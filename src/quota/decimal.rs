@@ -1,0 +1,82 @@
+//! The numbers of a quota's text, and the rates that they make.
+
+use super::{Quota, QuotaError};
+
+/// A decimal fraction: `whole` + `fraction` / 10^`scale`.
+///
+/// Kept as digits, so that no rate is rounded on its way from the text.
+pub(super) struct Decimal {
+    /// At most [`u64::MAX`], which is beyond every bound that an error can then name.
+    pub(super) whole: u64,
+    pub(super) fraction: u64,
+    /// At most [`Decimal::MAX_SCALE`], and no more than needed: the last digit is not 0.
+    pub(super) scale: u32,
+}
+
+impl Decimal {
+    /// The most digits after the point: 10^18 fits 64 bits, and `whole` * 10^18 fits 128.
+    pub(super) const MAX_SCALE: u32 = 18;
+
+    /// The denominator: a power of ten.
+    const fn unit(&self) -> u128 {
+        10_u128.pow(self.scale)
+    }
+
+    pub(super) const fn is_zero(&self) -> bool {
+        self.whole == 0 && self.fraction == 0
+    }
+
+    /// `self` tokens per `period`; `None` if no whole number of tokens per a period within the
+    /// bounds is this rate.
+    ///
+    /// A fraction of a token becomes whole tokens in a longer period, as short as possible. The
+    /// burst is the tokens of one `period`, rounded up.
+    pub(super) const fn per(&self, period: u64) -> Option<Result<Quota, QuotaError>> {
+        if self.scale == 0 || period == 0 || self.whole > Quota::MAX_TOKENS {
+            return Some(Quota::from_nanos(self.whole, period));
+        }
+        let tokens = self.whole as u128 * self.unit() + self.fraction as u128;
+        let divisor = gcd(tokens, self.unit());
+        // `0.5/s` is 1 per 2 s.
+        let (mut tokens, mut nanos) = (tokens / divisor, period as u128 * (self.unit() / divisor));
+        let most = Quota::MAX_TOKENS as u128;
+        let longest = Quota::MAX_PERIOD.as_nanos();
+        if tokens > most || nanos > longest {
+            let divisor = gcd(tokens, nanos);
+            (tokens, nanos) = (tokens / divisor, nanos / divisor);
+        }
+        if tokens > most || nanos > longest {
+            return None;
+        }
+        Some(match Quota::from_nanos(saturate(tokens), saturate(nanos)) {
+            Ok(quota) => quota.burst(self.whole + 1),
+            Err(error) => Err(error),
+        })
+    }
+
+    /// `self` times `nanos`, if that is whole.
+    pub(super) const fn times(&self, nanos: u64) -> Option<u128> {
+        let part = self.fraction as u128 * nanos as u128;
+        if !part.is_multiple_of(self.unit()) {
+            return None;
+        }
+        Some(self.whole as u128 * nanos as u128 + part / self.unit())
+    }
+}
+
+const fn gcd(mut a: u128, mut b: u128) -> u128 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+/// `value`, or the largest number.
+#[expect(clippy::cast_possible_truncation, reason = "compared above")]
+pub(super) const fn saturate(value: u128) -> u64 {
+    if value > u64::MAX as u128 {
+        u64::MAX
+    } else {
+        value as u64
+    }
+}
