@@ -11,8 +11,6 @@ use std::time::Duration;
 pub use error::{QuotaError, QuotaSyntaxError};
 pub(crate) use units::{Units, nanos_for};
 
-use crate::clock::saturating_nanos;
-
 /// N tokens per period P, with a burst of B: all integers, so that no rate is rounded.
 ///
 /// A bucket holds at most `burst` tokens, starts full, and gains N tokens in every P. What it
@@ -21,7 +19,19 @@ use crate::clock::saturating_nanos;
 /// The burst is N unless [`burst`](Self::burst) sets another.
 ///
 /// A quota reads and prints as [text](#impl-FromStr-for-Quota): `100/s burst 20`, `0.5/s`,
-/// `5000/h`, `1/90ms`, `unlimited`.
+/// `5000/h`, `1/90ms`, `unlimited`. [`from_static`](Self::from_static) reads the text of a constant
+/// at compile time. The constructors are `const fn` too:
+///
+/// ```
+/// use tollgate::Quota;
+///
+/// const API: Quota = Quota::from_static("100/s burst 20");
+/// const REPORTS: Quota = match Quota::per_hour(5_000) {
+///     Ok(quota) => quota,
+///     Err(_) => panic!("5,000 an hour is within the bounds"),
+/// };
+/// assert_eq!((API.max_burst(), REPORTS.max_burst()), (20, 5_000));
+/// ```
 ///
 /// # Examples
 ///
@@ -93,11 +103,14 @@ impl Quota {
     /// assert_eq!(Quota::new(1, Duration::ZERO), Err(QuotaError::ZeroPeriod));
     /// assert_eq!(Quota::new(1_001, Duration::from_nanos(1)), Err(QuotaError::RateTooHigh));
     /// ```
-    pub fn new(tokens: u64, period: Duration) -> Result<Self, QuotaError> {
-        if period > Self::MAX_PERIOD {
+    pub const fn new(tokens: u64, period: Duration) -> Result<Self, QuotaError> {
+        if period.as_nanos() > Self::MAX_PERIOD.as_nanos() {
             return Err(QuotaError::PeriodTooLong);
         }
-        Self::from_nanos(tokens, saturating_nanos(period))
+        Self::from_nanos(
+            tokens,
+            period.as_secs() * SECOND + period.subsec_nanos() as u64,
+        )
     }
 
     const fn from_nanos(tokens: u64, period: u64) -> Result<Self, QuotaError> {

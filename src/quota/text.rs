@@ -17,6 +17,37 @@ const UNITS: [(&str, u64); 7] = [
     ("ns", 1),
 ];
 
+impl Quota {
+    /// Reads the quota of a `const` or a `static` from its text, at compile time.
+    ///
+    /// Takes every form that [`FromStr`](#impl-FromStr-for-Quota) takes. Text of a configuration is
+    /// for [`str::parse`], which returns an error.
+    ///
+    /// # Panics
+    /// If `text` is not a quota. In a `const` or a `static` the panic is a compile error, and its
+    /// message says what to write.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::Quota;
+    ///
+    /// static LIMITS: [Quota; 2] = [Quota::from_static("1.5/s"), Quota::from_static("5000/h")];
+    /// assert_eq!((LIMITS[0].tokens(), LIMITS[0].period()), (3, Duration::from_secs(2)));
+    /// ```
+    /// This constant does not compile: the error says to write 1000 or `1_000`.
+    /// ```compile_fail,E0080
+    /// const API: tollgate::Quota = tollgate::Quota::from_static("1,000/s");
+    /// ```
+    #[track_caller]
+    pub const fn from_static(text: &'static str) -> Self {
+        match quota(text) {
+            Ok(quota) => quota,
+            Err(error) => panic!("{}", error.reason()),
+        }
+    }
+}
+
 /// Prints tokens, `/`, a count unless it is 1, a unit (`ns us ms s min h d`), and `burst` with a
 /// number unless the burst is the tokens of one period. [`FromStr`](#impl-FromStr-for-Quota) reads
 /// the same quota back.

@@ -158,6 +158,24 @@ fn a_fraction_that_fits_only_in_lowest_terms_is_read() {
     assert_eq!(parts("2.5/36500d"), (1, 14_600 * 86_400 * S, 3));
 }
 
+#[test]
+fn a_constant_is_read_at_compile_time() {
+    const API: Quota = Quota::from_static("0.5/s, burst 20");
+    static NONE: Quota = Quota::from_static("unlimited");
+    const HALF: Result<Quota, QuotaError> = Quota::new(1, Duration::from_millis(500));
+    assert_eq!(parse("1/2s burst 20"), Ok(API));
+    assert_eq!(NONE, Quota::unlimited());
+    assert_eq!(parse("1/500ms"), HALF);
+    const WRONG: Result<Quota, QuotaError> = quota("100/fortnight");
+    assert_eq!(WRONG, parse("100/fortnight"));
+}
+
+#[test]
+#[should_panic(expected = "write 1000 or 1_000")]
+fn a_wrong_constant_says_what_to_write() {
+    let _ = Quota::from_static("1,000/s");
+}
+
 /// A quota, or nearly one: each part may be noise instead.
 fn nearly_a_quota() -> impl Strategy<Value = String> {
     let or_noise =
