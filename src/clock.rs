@@ -6,6 +6,7 @@
 mod deadlines;
 mod manual;
 mod system;
+mod timer;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -78,13 +78,23 @@ impl UnmodelledU64 {
     }
 
     #[inline]
+    pub(crate) fn load(&self, order: std::sync::atomic::Ordering) -> u64 {
+        self.0.load(order)
+    }
+
+    #[inline]
+    pub(crate) fn store(&self, value: u64, order: std::sync::atomic::Ordering) {
+        self.0.store(value, order);
+    }
+
+    #[inline]
     pub(crate) fn load_relaxed(&self) -> u64 {
-        self.0.load(std::sync::atomic::Ordering::Relaxed)
+        self.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     #[inline]
     pub(crate) fn store_relaxed(&self, value: u64) {
-        self.0.store(value, std::sync::atomic::Ordering::Relaxed);
+        self.store(value, std::sync::atomic::Ordering::Relaxed);
     }
 
     #[inline]

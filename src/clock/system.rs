@@ -1,18 +1,19 @@
 use std::fmt;
-use std::sync::{Arc, OnceLock};
-use std::task::Waker;
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
 
-use super::deadlines::{Alarm, Deadlines, Place, Sleep};
+use super::deadlines::Sleep;
+use super::timer::Helper;
 use super::{Clock, Timestamp};
-use crate::sync::{Mutex, thread};
-use crate::wake::wake_caught;
+use crate::sync::UnmodelledU64;
 
 /// The default clock: the time-stamp counter of x86-64 where it is invariant; elsewhere what the crate
 /// `quanta` takes, another counter of the processor or the operating system's monotonic clock.
 ///
-/// All clocks of a process share one origin: the instant when the first was made. Threads that wait
-/// park with a timeout. Tasks are woken by one helper thread a process, which starts when the first
-/// task waits and never before.
+/// A handle without data. All clocks of a process share one origin, the instant of the first reading,
+/// which also calibrates the counter: it can take some milliseconds. Threads that wait park with a
+/// timeout. Tasks are woken by one helper thread a process, which starts when the first task waits and
+/// never before.
 ///
 /// # Panics
 /// A task that waits, if the operating system does not start that thread.
@@ -24,39 +25,20 @@ use crate::wake::wake_caught;
 /// let earlier = one.now();
 /// assert!(two.now() >= earlier);
 /// ```
-#[derive(Clone)]
-pub struct SystemClock {
-    source: quanta::Clock,
-    /// A raw reading of `source`.
-    origin: u64,
-    /// How many 2^-64 ns a tick of the [`counter`] is, if `source` goes by it; else 0.
-    tick: u64,
-}
+#[derive(Clone, Copy)]
+pub struct SystemClock(());
 
 impl SystemClock {
-    /// The clock of this process. The first call calibrates the counter, which can take some
-    /// milliseconds.
+    /// The clock of this process.
     ///
     /// ```
     /// use tollgate::{Clock, SystemClock};
     ///
-    /// let clock = SystemClock::new();
-    /// assert!(clock.now() <= clock.now());
+    /// static CLOCK: SystemClock = SystemClock::new();
+    /// assert!(CLOCK.now() <= CLOCK.now());
     /// ```
-    pub fn new() -> Self {
-        static FIRST: OnceLock<SystemClock> = OnceLock::new();
-        FIRST
-            .get_or_init(|| {
-                let source = quanta::Clock::new();
-                let origin = source.raw();
-                let tick = tick_of(&source);
-                Self {
-                    source,
-                    origin,
-                    tick,
-                }
-            })
-            .clone()
+    pub const fn new() -> Self {
+        Self(())
     }
 }
 
@@ -69,13 +51,15 @@ impl Default for SystemClock {
 impl Clock for SystemClock {
     #[inline]
     fn now(&self) -> Timestamp {
-        let ticks = match self.tick {
+        // Acquire pairs with the Release in `Process::source`: the origin is there with the tick.
+        let tick = PROCESS.tick.load(Ordering::Acquire);
+        let ticks = match tick {
             0 => None,
-            _ => counter().checked_sub(self.origin),
+            _ => counter().checked_sub(PROCESS.origin.load_relaxed()),
         };
         Timestamp::from_nanos(match ticks {
-            Some(ticks) => scaled(ticks, self.tick),
-            None => self.by_source(),
+            Some(ticks) => scaled(ticks, tick),
+            None => PROCESS.by_source(),
         })
     }
 
@@ -84,16 +68,57 @@ impl Clock for SystemClock {
     }
 }
 
-impl SystemClock {
-    /// Where the counter does not serve, or reads less than at the origin, as that of another core
-    /// may.
-    #[cfg_attr(target_arch = "x86_64", cold)]
-    fn by_source(&self) -> u64 {
-        self.source.delta_as_nanos(self.origin, self.source.raw())
+impl fmt::Debug for SystemClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SystemClock").field(&self.now()).finish()
     }
 }
 
-/// The time-stamp counter, without asking `source` for its kind each time.
+static PROCESS: Process = Process {
+    tick: UnmodelledU64::new(0),
+    origin: UnmodelledU64::new(0),
+    source: OnceLock::new(),
+};
+
+/// What all clocks of the process share.
+struct Process {
+    /// How many 2^-64 ns a tick of the [`counter`] is. 0 before the first reading, and for ever where
+    /// the source does not go by the counter: one test for both.
+    tick: UnmodelledU64,
+    /// The counter at the origin, if there is a tick.
+    origin: UnmodelledU64,
+    source: OnceLock<Source>,
+}
+
+struct Source {
+    clock: quanta::Clock,
+    /// A raw reading of `clock`.
+    origin: u64,
+}
+
+impl Process {
+    /// The first reading, any where the counter does not serve, and one that is less than at the
+    /// origin, as that of another core may be.
+    #[cfg_attr(target_arch = "x86_64", cold)]
+    fn by_source(&self) -> u64 {
+        let source = self.source();
+        let raw = source.clock.raw();
+        source.clock.delta_as_nanos(source.origin, raw)
+    }
+
+    fn source(&self) -> &Source {
+        self.source.get_or_init(|| {
+            let clock = quanta::Clock::new();
+            let origin = clock.raw();
+            self.origin.store_relaxed(origin);
+            // Release pairs with the Acquire in `now`.
+            self.tick.store(tick_of(&clock), Ordering::Release);
+            Source { clock, origin }
+        })
+    }
+}
+
+/// The time-stamp counter, without asking the source for its kind each time.
 #[inline]
 fn counter() -> u64 {
     #[cfg(target_arch = "x86_64")]
@@ -102,11 +127,11 @@ fn counter() -> u64 {
     0
 }
 
-/// How many 2^-64 ns a tick of `source` is, if it reads the [`counter`]: no other source has ticks
+/// How many 2^-64 ns a tick of `clock` is, if it reads the [`counter`]: no other source has ticks
 /// of less than a nanosecond. Else 0.
-fn tick_of(source: &quanta::Clock) -> u64 {
-    if cfg!(target_arch = "x86_64") && source.delta_as_nanos(0, 1 << 32) < 1 << 32 {
-        source.delta_as_nanos(0, 1 << 63) * 2
+fn tick_of(clock: &quanta::Clock) -> u64 {
+    if cfg!(target_arch = "x86_64") && clock.delta_as_nanos(0, 1 << 32) < 1 << 32 {
+        clock.delta_as_nanos(0, 1 << 63) * 2
     } else {
         0
     }
@@ -117,78 +142,6 @@ fn tick_of(source: &quanta::Clock) -> u64 {
 #[inline]
 const fn scaled(ticks: u64, tick: u64) -> u64 {
     ((ticks as u128 * tick as u128) >> 64) as u64
-}
-
-impl fmt::Debug for SystemClock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("SystemClock").field(&self.now()).finish()
-    }
-}
-
-/// The thread that wakes tasks.
-struct Helper {
-    clock: SystemClock,
-    deadlines: Mutex<Deadlines>,
-    thread: OnceLock<thread::Thread>,
-}
-
-impl Helper {
-    fn shared() -> Arc<Self> {
-        // If it panics, the next to wait tries again.
-        static HELPER: OnceLock<Arc<Helper>> = OnceLock::new();
-        HELPER.get_or_init(Helper::start).clone()
-    }
-
-    fn start() -> Arc<Self> {
-        let helper = Arc::new(Self {
-            clock: SystemClock::new(),
-            deadlines: Mutex::new(Deadlines::default()),
-            thread: OnceLock::new(),
-        });
-        let runner = Arc::clone(&helper);
-        thread::Builder::new()
-            .name("tollgate-timer".into())
-            .spawn(move || runner.run())
-            .expect("the operating system starts a thread");
-        helper
-    }
-
-    fn run(&self) {
-        self.thread.get_or_init(thread::current);
-        loop {
-            let (due, next) = {
-                let mut deadlines = self.deadlines.lock();
-                (deadlines.due(self.clock.now()), deadlines.next())
-            };
-            // One that panics must not take the timers of everyone else with it.
-            due.for_each(|waker| drop(wake_caught(waker)));
-            self.clock.park_until(next);
-        }
-    }
-}
-
-impl Alarm for Helper {
-    fn arm(&self, deadline: Timestamp, waker: &Waker) -> Option<Place> {
-        if self.clock.now() >= deadline {
-            return None;
-        }
-        let (place, earliest) = {
-            let mut deadlines = self.deadlines.lock();
-            let earliest = deadlines.next().is_none_or(|next| deadline < next);
-            (deadlines.insert(deadline, waker.clone()), earliest)
-        };
-        // Before the thread has named itself it has not looked at the deadlines yet, and will see
-        // this one.
-        if earliest && let Some(thread) = self.thread.get() {
-            thread.unpark();
-        }
-        Some(place)
-    }
-
-    fn disarm(&self, place: Place) {
-        let removed = self.deadlines.lock().remove(place);
-        drop(removed);
-    }
 }
 
 #[cfg(all(test, not(tollgate_loom)))]
@@ -210,18 +163,15 @@ mod tests {
 
     #[test]
     fn ticks_are_as_many_nanoseconds_as_their_source_says() {
-        let SystemClock {
-            source,
-            origin,
-            tick,
-        } = SystemClock::new();
-        let elapsed = |raw: u64| source.delta_as_nanos(origin, raw);
+        let Source { clock, origin } = PROCESS.source();
+        let tick = PROCESS.tick.load_relaxed();
+        let elapsed = |raw: u64| clock.delta_as_nanos(*origin, raw);
         if tick == 0 {
             let long = !cfg!(target_arch = "x86_64") || elapsed(origin + (1 << 32)) >= 1 << 32;
             assert!(long, "a tick is a nanosecond or more");
             return;
         }
-        let (before, raw, after) = (counter(), source.raw(), counter());
+        let (before, raw, after) = (counter(), clock.raw(), counter());
         // By so much at most is the counter of a core to which this thread is moved behind.
         let apart = 1 << 32;
         assert!(
@@ -234,25 +184,5 @@ mod tests {
             let expected = elapsed(origin + ticks);
             assert!(scaled(ticks, tick).abs_diff(expected) <= 1, "{ticks}");
         }
-    }
-
-    #[test]
-    fn a_panicking_waker_does_not_stop_the_helper() {
-        struct Bomb;
-        impl std::task::Wake for Bomb {
-            fn wake(self: Arc<Self>) {
-                std::panic::resume_unwind(Box::new("bomb"));
-            }
-        }
-        let clock = SystemClock::new();
-        let bomb = Waker::from(Arc::new(Bomb));
-        // On a busy machine the instant may have passed before the alarm is set.
-        let soon = loop {
-            let soon = clock.now().saturating_add(Duration::from_millis(1));
-            if Helper::shared().arm(soon, &bomb).is_some() {
-                break soon;
-            }
-        };
-        block_on(clock.sleep_until(soon.saturating_add(Duration::from_millis(1))));
     }
 }
