@@ -3,9 +3,14 @@
 //! [`SystemClock`] is the default of every type in this crate; [`ManualClock`] moves only when told
 //! to, and makes a test of an hour run in a microsecond.
 
+#[cfg(all(target_arch = "x86_64", not(tollgate_loom)))]
+mod counter;
 mod deadlines;
 mod manual;
+mod monotonic;
 mod system;
+#[cfg(target_arch = "x86_64")]
+mod timeline;
 mod timer;
 
 use std::sync::Arc;
@@ -13,6 +18,7 @@ use std::time::Duration;
 
 pub use deadlines::Sleep;
 pub use manual::ManualClock;
+pub use monotonic::MonotonicClock;
 pub use system::SystemClock;
 
 use crate::sync::thread;

@@ -21,7 +21,7 @@ mod wake;
 mod whereabouts;
 
 pub use backoff::{Backoff, CappedBackoff, ExponentialBackoff, FastSlowBackoff, FixedBackoff};
-pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use clock::{Clock, ManualClock, MonotonicClock, SystemClock, Timestamp};
 pub use controller::{Action, Controller, ReconcileError, Reconciler, Request, Workers};
 pub use limiter::{
     AllOf, AtomicTokenBucket, CarryOver, Denied, KeyHandle, KeyedBuilder, KeyedError, KeyedLimiter,

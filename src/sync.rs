@@ -22,7 +22,13 @@ pub(crate) use locks::{Mutex, MutexGuard, RwLock, RwLockWriteGuard};
 pub(crate) struct AtomicU64(atomic::AtomicU64);
 
 impl AtomicU64 {
+    #[cfg(not(tollgate_loom))]
     #[allow(clippy::disallowed_types, reason = "this is where it comes in")]
+    pub(crate) const fn new(value: u64) -> Self {
+        Self(atomic::AtomicU64::new(value))
+    }
+
+    #[cfg(tollgate_loom)]
     pub(crate) fn new(value: u64) -> Self {
         Self(atomic::AtomicU64::new(value))
     }
@@ -78,23 +84,13 @@ impl UnmodelledU64 {
     }
 
     #[inline]
-    pub(crate) fn load(&self, order: std::sync::atomic::Ordering) -> u64 {
-        self.0.load(order)
-    }
-
-    #[inline]
-    pub(crate) fn store(&self, value: u64, order: std::sync::atomic::Ordering) {
-        self.0.store(value, order);
-    }
-
-    #[inline]
     pub(crate) fn load_relaxed(&self) -> u64 {
-        self.load(std::sync::atomic::Ordering::Relaxed)
+        self.0.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     #[inline]
     pub(crate) fn store_relaxed(&self, value: u64) {
-        self.store(value, std::sync::atomic::Ordering::Relaxed);
+        self.0.store(value, std::sync::atomic::Ordering::Relaxed);
     }
 
     #[inline]

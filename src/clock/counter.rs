@@ -1,0 +1,72 @@
+//! The time-stamp counter of x86-64 beside the system's own clock.
+
+use super::timeline::{Sample, Source};
+use super::{Clock, MonotonicClock};
+
+/// So many samples are taken, for the one that is read in the shortest time.
+const SAMPLES: u32 = 8;
+
+pub(super) struct Tsc;
+
+impl Source for Tsc {
+    fn ticks(&self) -> u64 {
+        safe_arch::read_timestamp_counter()
+    }
+
+    fn sample(&self) -> Sample {
+        let clock = MonotonicClock::new();
+        clock.now(); // The first has to set the origin.
+        let one = |_| {
+            let before = self.ticks();
+            let nanos = clock.now().as_nanos();
+            // A counter of another core may be behind: of no use.
+            let gap = self.ticks().checked_sub(before).unwrap_or(u64::MAX);
+            let ticks = before.saturating_add(gap / 2);
+            Sample { ticks, nanos, gap }
+        };
+        let samples = (0..SAMPLES).map(one);
+        samples
+            .min_by_key(|sample| sample.gap)
+            .expect("there are samples")
+    }
+
+    fn process(&self) -> u64 {
+        std::process::id().into()
+    }
+}
+
+/// How many 2^-64 ns a tick of `clock` is, if it reads the counter: no other source has ticks of less
+/// than a nanosecond.
+pub(super) fn tick_of(clock: &quanta::Clock) -> Option<u64> {
+    let counts = clock.delta_as_nanos(0, 1 << 32) < 1 << 32;
+    counts.then(|| clock.delta_as_nanos(0, 1 << 63) * 2)
+}
+
+#[cfg(all(test, not(tollgate_loom)))]
+mod tests {
+    use super::super::timeline::scaled;
+    use super::*;
+
+    #[test]
+    fn ticks_are_as_many_nanoseconds_as_their_source_says() {
+        let clock = quanta::Clock::new();
+        let Some(tick) = tick_of(&clock) else {
+            let long = clock.delta_as_nanos(0, 1 << 32) >= 1 << 32;
+            assert!(long, "a tick is a nanosecond or more");
+            return;
+        };
+        let (before, raw, after) = (Tsc.ticks(), clock.raw(), Tsc.ticks());
+        // By so much at most is the counter of a core to which this thread is moved behind.
+        let apart = 1 << 32;
+        assert!(
+            before < raw + apart && raw < after + apart,
+            "another counter"
+        );
+        for n in 0..10_000_u64 {
+            // Of every magnitude, up to centuries.
+            let ticks = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (n % 60 + 1);
+            let expected = clock.delta_as_nanos(0, ticks);
+            assert!(scaled(ticks, tick).abs_diff(expected) <= 1, "{ticks}");
+        }
+    }
+}
