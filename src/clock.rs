@@ -12,104 +12,19 @@ mod system;
 #[cfg(target_arch = "x86_64")]
 mod timeline;
 mod timer;
-
-use std::sync::Arc;
-use std::time::Duration;
+mod timestamp;
 
 pub use deadlines::Sleep;
 pub use manual::ManualClock;
 pub use monotonic::MonotonicClock;
 pub use system::SystemClock;
+pub use timestamp::Timestamp;
+pub(crate) use timestamp::saturating_nanos;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::sync::thread;
-
-/// An instant: nanoseconds since the origin of the clock that it was read from.
-///
-/// Timestamps of different clocks have nothing to do with each other. All [`SystemClock`]s of a
-/// process share one origin. Arithmetic saturates: 64 bits of nanoseconds last 584 years.
-///
-/// ```
-/// use std::time::Duration;
-/// use tollgate::Timestamp;
-///
-/// let start = Timestamp::from_nanos(1_000);
-/// let later = start.saturating_add(Duration::from_micros(2));
-/// assert_eq!(later.as_nanos(), 3_000);
-/// assert_eq!(later.saturating_since(start), Duration::from_micros(2));
-/// assert_eq!(start.saturating_since(later), Duration::ZERO);
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Timestamp(u64);
-
-impl Timestamp {
-    /// The clock's origin.
-    ///
-    /// ```
-    /// use tollgate::{Clock, ManualClock, Timestamp};
-    ///
-    /// assert_eq!(ManualClock::new().now(), Timestamp::ZERO);
-    /// ```
-    pub const ZERO: Self = Self(0);
-    /// The last instant that can be named, 584 years after the origin.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::Timestamp;
-    ///
-    /// assert_eq!(Timestamp::ZERO.saturating_add(Duration::MAX), Timestamp::MAX);
-    /// ```
-    pub const MAX: Self = Self(u64::MAX);
-
-    /// The instant `nanos` nanoseconds after the origin.
-    ///
-    /// ```
-    /// assert!(tollgate::Timestamp::from_nanos(1) > tollgate::Timestamp::ZERO);
-    /// ```
-    pub const fn from_nanos(nanos: u64) -> Self {
-        Self(nanos)
-    }
-
-    /// Nanoseconds since the origin.
-    ///
-    /// ```
-    /// assert_eq!(tollgate::Timestamp::MAX.as_nanos(), u64::MAX);
-    /// ```
-    pub const fn as_nanos(self) -> u64 {
-        self.0
-    }
-
-    /// The instant `duration` later, or [`Timestamp::MAX`].
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::Timestamp;
-    ///
-    /// assert_eq!(Timestamp::ZERO.saturating_add(Duration::from_nanos(3)).as_nanos(), 3);
-    /// assert_eq!(Timestamp::ZERO.saturating_add(Duration::MAX), Timestamp::MAX);
-    /// ```
-    pub fn saturating_add(self, duration: Duration) -> Self {
-        Self(self.0.saturating_add(saturating_nanos(duration)))
-    }
-
-    /// How long after `earlier` this is; zero if it is not.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::Timestamp;
-    ///
-    /// let (earlier, later) = (Timestamp::from_nanos(1), Timestamp::from_nanos(4));
-    /// assert_eq!(later.saturating_since(earlier), Duration::from_nanos(3));
-    /// assert_eq!(earlier.saturating_since(later), Duration::ZERO);
-    /// ```
-    pub const fn saturating_since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
-    }
-}
-
-/// A duration in nanoseconds; what does not fit is "for ever".
-pub(crate) fn saturating_nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
 
 /// A source of time, and how to wait for a later one.
 ///

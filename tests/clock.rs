@@ -1,6 +1,11 @@
 //! The clocks, by what a caller sees of them.
 
-use tollgate::{Clock, SystemClock};
+use std::time::{Duration, Instant};
+
+use futures_executor::block_on;
+use tollgate::{
+    AtomicTokenBucket, Clock, MonotonicClock, Quota, RateLimiter, SystemClock, Timestamp,
+};
 
 static CLOCK: SystemClock = SystemClock::new();
 
@@ -10,4 +15,40 @@ fn the_system_clock_is_a_handle_without_data_and_can_be_static() {
     let earlier = CLOCK.now();
     let later = std::thread::spawn(|| SystemClock::new().now()).join();
     assert!(later.unwrap() >= earlier, "one origin for all");
+}
+
+/// A token takes 50 ms to come: no less is waited, by a thread and by a task.
+fn waits(clock: impl Clock + Clone) {
+    let quota = Quota::per_second(20).unwrap().burst(1).unwrap();
+    let bucket = AtomicTokenBucket::with_clock(quota, clock.clone()).unwrap();
+    let (start, by_os) = (clock.now(), Instant::now());
+    bucket.acquire(1).wait().unwrap();
+    bucket.acquire(1).wait().unwrap();
+    block_on(bucket.acquire(1)).unwrap();
+    assert!(clock.now() - start >= Duration::from_millis(99));
+    assert!(by_os.elapsed() >= Duration::from_millis(99));
+}
+
+#[test]
+fn every_clock_of_the_system_can_be_waited_for() {
+    waits(SystemClock::new());
+    waits(MonotonicClock::new());
+}
+
+#[test]
+fn instants_are_added_and_subtracted_by_operators() {
+    let bucket = AtomicTokenBucket::new(Quota::per_second(1).unwrap()).unwrap();
+    let now = bucket.now();
+    bucket
+        .pause_until(now + Duration::from_secs(3_600))
+        .unwrap();
+    assert!(bucket.try_acquire(1).is_err());
+    let mut later = now;
+    later += Duration::from_secs(2);
+    later -= Duration::from_secs(1);
+    assert_eq!(later - now, Duration::from_secs(1));
+    assert_eq!(now - later, Duration::ZERO);
+    assert_eq!(later - Duration::MAX, Timestamp::ZERO);
+    assert_eq!(later + Duration::MAX, Timestamp::MAX);
+    assert_eq!(Timestamp::from_nanos(1_500_000).to_string(), "1.5ms");
 }
