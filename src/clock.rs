@@ -3,6 +3,8 @@
 //! [`SystemClock`] is the default of every type in this crate; [`ManualClock`] moves only when told
 //! to, and makes a test of an hour run in a microsecond.
 
+#[cfg(feature = "boot-clock")]
+mod boot;
 #[cfg(all(target_arch = "x86_64", not(tollgate_loom)))]
 mod counter;
 mod deadlines;
@@ -14,6 +16,8 @@ mod timeline;
 mod timer;
 mod timestamp;
 
+#[cfg(feature = "boot-clock")]
+pub use boot::BootClock;
 pub use deadlines::Sleep;
 pub use manual::ManualClock;
 pub use monotonic::MonotonicClock;

@@ -21,6 +21,8 @@ mod wake;
 mod whereabouts;
 
 pub use backoff::{Backoff, CappedBackoff, ExponentialBackoff, FastSlowBackoff, FixedBackoff};
+#[cfg(feature = "boot-clock")]
+pub use clock::BootClock;
 pub use clock::{Clock, ManualClock, MonotonicClock, SystemClock, Timestamp};
 pub use controller::{Action, Controller, ReconcileError, Reconciler, Request, Workers};
 pub use limiter::{

@@ -33,6 +33,30 @@ fn waits(clock: impl Clock + Clone) {
 fn every_clock_of_the_system_can_be_waited_for() {
     waits(SystemClock::new());
     waits(MonotonicClock::new());
+    #[cfg(feature = "boot-clock")]
+    waits(tollgate::BootClock::new());
+}
+
+#[cfg(all(feature = "boot-clock", target_os = "linux"))]
+#[test]
+fn the_boot_clock_counts_from_the_start_of_the_machine() {
+    let uptime = std::fs::read_to_string("/proc/uptime").unwrap();
+    let seconds = uptime.split_whitespace().next().unwrap().parse::<f64>();
+    let now = tollgate::BootClock::new().now() - Timestamp::ZERO;
+    assert!((now.as_secs_f64() - seconds.unwrap()).abs() < 2.0);
+}
+
+#[cfg(feature = "boot-clock")]
+#[test]
+fn who_waits_on_the_boot_clock_looks_at_it_each_second() {
+    let clock = tollgate::BootClock::new();
+    let (start, far) = (Instant::now(), clock.now() + Duration::from_secs(3_600));
+    clock.park_until(Some(far));
+    block_on(clock.sleep_until(far));
+    assert!(
+        start.elapsed() < Duration::from_secs(60),
+        "as if it had slept"
+    );
 }
 
 #[test]
