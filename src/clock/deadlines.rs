@@ -21,6 +21,14 @@ pub(super) struct Deadlines {
 }
 
 impl Deadlines {
+    /// Without any; the first place gets this number.
+    pub(super) fn numbered_from(arrivals: u64) -> Self {
+        Self {
+            wakers: BTreeMap::new(),
+            arrivals,
+        }
+    }
+
     pub(super) fn insert(&mut self, deadline: Timestamp, waker: Waker) -> Place {
         let place = (deadline, self.arrivals);
         self.arrivals += 1;

@@ -8,23 +8,43 @@ use super::{Clock, SystemClock, Timestamp};
 use crate::sync::{Mutex, thread};
 use crate::wake::wake_caught;
 
-/// The thread that wakes tasks.
+/// The thread that wakes tasks, and what it is told. A child of `fork` has none of its parent's threads:
+/// it starts a helper of its own, and touches no lock of its parent's, which that thread may have held.
 pub(super) struct Helper {
+    process: u32,
     deadlines: Mutex<Deadlines>,
     thread: OnceLock<thread::Thread>,
+    /// The helper of a child process, or of a child of that one.
+    child: OnceLock<Arc<Helper>>,
 }
 
 impl Helper {
+    /// The first helper: it passes on to the one of the running process.
     pub(super) fn shared() -> Arc<Self> {
         // If it panics, the next to wait tries again.
         static HELPER: OnceLock<Arc<Helper>> = OnceLock::new();
-        HELPER.get_or_init(Helper::start).clone()
+        HELPER.get_or_init(|| Helper::start(0)).clone()
     }
 
-    fn start() -> Arc<Self> {
+    /// That of the running process.
+    fn current(&self) -> &Self {
+        let (mut helper, mut generation) = (self, 0);
+        while let Some(child) = helper.child.get() {
+            (helper, generation) = (child, generation + 1);
+        }
+        if helper.process == std::process::id() {
+            return helper;
+        }
+        helper.child.get_or_init(|| Helper::start(generation + 1))
+    }
+
+    fn start(generation: u64) -> Arc<Self> {
         let helper = Arc::new(Self {
-            deadlines: Mutex::new(Deadlines::default()),
+            process: std::process::id(),
+            // A place in the parent's deadlines is none in these.
+            deadlines: Mutex::new(Deadlines::numbered_from(generation << 40)),
             thread: OnceLock::new(),
+            child: OnceLock::new(),
         });
         let runner = Arc::clone(&helper);
         thread::Builder::new()
@@ -53,21 +73,22 @@ impl Alarm for Helper {
         if SystemClock::new().now() >= deadline {
             return None;
         }
+        let helper = self.current();
         let (place, earliest) = {
-            let mut deadlines = self.deadlines.lock();
+            let mut deadlines = helper.deadlines.lock();
             let earliest = deadlines.next().is_none_or(|next| deadline < next);
             (deadlines.insert(deadline, waker.clone()), earliest)
         };
         // Before the thread has named itself it has not looked at the deadlines yet, and will see
         // this one.
-        if earliest && let Some(thread) = self.thread.get() {
+        if earliest && let Some(thread) = helper.thread.get() {
             thread.unpark();
         }
         Some(place)
     }
 
     fn disarm(&self, place: Place) {
-        let removed = self.deadlines.lock().remove(place);
+        let removed = self.current().deadlines.lock().remove(place);
         drop(removed);
     }
 }
