@@ -16,18 +16,18 @@ const ORIGIN: u64 = 1 << 50;
 struct Fake {
     ticks: AtomicU64,
     step: u64,
-    /// By how much the reference is faster than 3 GHz have it, before [`TURN`] and after.
-    ppm: [i64; 2],
+    /// By how much the reference is faster than 3 GHz have it: up to each of [`TURNS`], and after.
+    ppm: [i64; 3],
     /// What a sample moves the counter by, besides: a writer that is stopped.
     stall: u64,
     samples: AtomicU64,
 }
 
-/// The rate changes a minute after the start.
-const TURN: u64 = 60 * SECOND;
+/// The rate changes a minute after the start, and ten seconds after that.
+const TURNS: [u64; 2] = [60 * SECOND, 70 * SECOND];
 
 impl Fake {
-    fn new(ppm: [i64; 2], step: u64, stall: u64) -> Self {
+    fn new(ppm: [i64; 3], step: u64, stall: u64) -> Self {
         Self {
             ticks: AtomicU64::new(ORIGIN),
             step,
@@ -50,7 +50,11 @@ impl Fake {
     /// What the reference reads at `ticks`.
     fn nanos(&self, ticks: u64) -> u64 {
         let since = ticks - ORIGIN;
-        let parts = [since.min(TURN), since.saturating_sub(TURN)];
+        let parts = [
+            since.min(TURNS[0]),
+            since.clamp(TURNS[0], TURNS[1]) - TURNS[0],
+            since.saturating_sub(TURNS[1]),
+        ];
         let nanos =
             |(part, ppm): (u64, i64)| i128::from(part) * i128::from(1_000_000 + ppm) / 3_000_000;
         parts.into_iter().zip(self.ppm).map(nanos).sum::<i128>() as u64
@@ -111,7 +115,7 @@ fn error(seen: &[(u64, u64)], from: usize, to: usize) -> f64 {
 #[test]
 fn ten_seconds_after_the_start_the_rate_is_right_to_five_parts_in_a_million() {
     for ppm in [-300, -100, -64, -1, 0, 18, 100, 300] {
-        let fake = Fake::new([ppm, ppm], 30, 0);
+        let fake = Fake::new([ppm; 3], 30, 0);
         let seen = seconds(&fake, 120, |nth| 1 << (10 + nth % 15));
         for from in 10..119 {
             let off = [error(&seen, from, from + 1), error(&seen, from, 119)];
@@ -125,7 +129,7 @@ fn ten_seconds_after_the_start_the_rate_is_right_to_five_parts_in_a_million() {
 
 #[test]
 fn a_rate_that_changes_is_followed_in_seconds() {
-    for ppm in [[100, -100], [-100, 100], [0, 50]] {
+    for ppm in [[100, -100, -100], [-100, 100, 100], [0, 50, 50]] {
         let fake = Fake::new(ppm, 30, 0);
         let seen = seconds(&fake, 120, |nth| 1 << (10 + nth % 15));
         for from in (10..59).chain(70..119) {
@@ -137,7 +141,7 @@ fn a_rate_that_changes_is_followed_in_seconds() {
 
 #[test]
 fn a_process_that_reads_the_clock_once_an_hour_has_the_rate_of_that_hour() {
-    let fake = Fake::new([80, 80], 30, 0);
+    let fake = Fake::new([80; 3], 30, 0);
     let timeline = fake.started();
     let seen = [(); 10].map(|()| {
         fake.advance(3_600 * SECOND);
@@ -154,22 +158,82 @@ fn a_process_that_reads_the_clock_once_an_hour_has_the_rate_of_that_hour() {
 
 #[test]
 fn a_machine_that_slept_changes_no_rate() {
-    // The reference stands from the sixtieth second on, and the counter does not.
-    let fake = Fake::new([0, -1_000_000], 30, 0);
+    // The reference stands for ten seconds, and the counter does not.
+    let fake = Fake::new([0, -1_000_000, 50], 30, 0);
     let timeline = fake.started();
-    for second in 1..120 {
-        fake.advance(SECOND);
-        read(&timeline, &fake);
-        let now = read(&timeline, &fake);
-        let since = (fake.ticks.load(Ordering::Relaxed) - ORIGIN) / 3;
-        let off = error(&[(0, 0), (since, now)], 0, 1);
-        assert!(off.abs() < 5.0, "second {second}: {off}");
+    let seen: Vec<_> = (0..120)
+        .map(|_| {
+            fake.advance(SECOND);
+            read(&timeline, &fake);
+            let now = read(&timeline, &fake);
+            let ticks = fake.ticks.load(Ordering::Relaxed);
+            ((ticks - ORIGIN) / 3, fake.nanos(ticks), now)
+        })
+        .collect();
+    let (by_ticks, by_reference): (Vec<_>, Vec<_>) = seen
+        .into_iter()
+        .map(|(ticks, reference, now)| ((ticks, now), (reference, now)))
+        .unzip();
+    for to in 1..60 {
+        let off = error(&by_ticks, to - 1, to);
+        assert!(off.abs() < 5.0, "to {to}: {off}");
+    }
+    for to in 90..120 {
+        let off = error(&by_reference, to - 1, to);
+        assert!(off.abs() < 5.0, "to {to}: {off}");
+    }
+}
+
+/// While its writer takes a sample, others read.
+struct Stopped<'a> {
+    fake: &'a Fake,
+    timeline: &'a Timeline,
+    others: AtomicU64,
+}
+
+impl Source for Stopped<'_> {
+    fn ticks(&self) -> u64 {
+        self.fake.ticks()
+    }
+
+    fn sample(&self) -> Sample {
+        let sample = self.fake.sample();
+        for _ in 0..100 {
+            self.fake.advance(1 << 20);
+            let now = read(self.timeline, self.fake);
+            assert!(now >= self.others.load(Ordering::Relaxed));
+            self.others.store(now, Ordering::Relaxed);
+        }
+        sample
+    }
+
+    fn process(&self) -> u64 {
+        1
+    }
+}
+
+#[test]
+fn a_writer_that_was_stopped_takes_back_nothing_that_others_have_read() {
+    for ppm in [-100, 100] {
+        let fake = Fake::new([ppm; 3], 30, 0);
+        let timeline = fake.started();
+        let stopped = Stopped {
+            fake: &fake,
+            timeline: &timeline,
+            others: AtomicU64::new(0),
+        };
+        for _ in 0..20 {
+            fake.advance(SECOND);
+            let now = timeline.settle(&stopped);
+            let others = stopped.others.load(Ordering::Relaxed);
+            assert!(now >= others, "{now} after {others}");
+        }
     }
 }
 
 /// Each thread reads what is no less than what another has read before it.
 fn threads_agree(stall: u64) {
-    for ppm in [[100, -100], [-100, 100], [300, 300]] {
+    for ppm in [[100, -100, 100], [-100, 100, -100], [300; 3]] {
         let fake = Fake::new(ppm, 1 << 19, stall);
         let (timeline, latest) = (fake.started(), AtomicU64::new(0));
         thread::scope(|scope| {
@@ -211,7 +275,7 @@ fn no_thread_reads_less_though_writers_are_stopped() {
 
 #[test]
 fn a_writer_that_another_process_has_left_behind_stops_nothing() {
-    let fake = Fake::new([100, 100], 30, 0);
+    let fake = Fake::new([100; 3], 30, 0);
     let timeline = fake.started();
     // The parent's thread was writing at the fork.
     timeline.writer.store(7, Ordering::Relaxed);
