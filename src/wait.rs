@@ -194,6 +194,11 @@ impl<S: Step> Wait<S> {
     ///
     /// Do not call it in a task: it would block the runtime's thread.
     ///
+    /// # Panics
+    /// With the feature `tokio`: if the operation does not end at once and the thread drives a tokio
+    /// runtime, which another task may need that would end the operation. `tokio::task::spawn_blocking`
+    /// and `block_in_place` give a thread that may block.
+    ///
     /// ```
     /// use tollgate::WorkQueue;
     ///
@@ -205,6 +210,7 @@ impl<S: Step> Wait<S> {
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
     #[inline]
+    #[track_caller]
     pub fn wait(mut self) -> S::Output {
         if let Some(output) = self.step.at_once(self.step.now()) {
             return output;
@@ -222,6 +228,9 @@ impl<S: Step> Wait<S> {
     /// added is dropped with it ([`add_timeout`](crate::WorkQueue::add_timeout) gives it back), and a
     /// queue that was to be drained stays closed.
     ///
+    /// # Panics
+    /// As [`wait`](Self::wait), unless `timeout` is zero.
+    ///
     /// ```
     /// use std::time::Duration;
     /// use tollgate::{TimedOut, WorkQueue};
@@ -230,6 +239,7 @@ impl<S: Step> Wait<S> {
     /// assert_eq!(queue.get().wait_timeout(Duration::ZERO).unwrap_err(), TimedOut);
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
+    #[track_caller]
     pub fn wait_timeout(mut self, timeout: Duration) -> Result<S::Output, TimedOut> {
         let now = self.step.now();
         if let Some(output) = self.step.at_once(now) {
@@ -239,8 +249,10 @@ impl<S: Step> Wait<S> {
         self.block(Some(deadline)).ok_or(TimedOut)
     }
 
+    #[track_caller]
     fn block(&mut self, deadline: Option<Timestamp>) -> Option<S::Output> {
         let waker = thread_waker();
+        let mut may_block = false;
         loop {
             let now = self.step.now();
             let wake_at = match self.step.step(now, &waker) {
@@ -249,6 +261,10 @@ impl<S: Step> Wait<S> {
             };
             if deadline.is_some_and(|deadline| deadline <= now) {
                 return None;
+            }
+            if !may_block {
+                assert_may_block();
+                may_block = true;
             }
             self.step
                 .clock()
@@ -303,6 +319,17 @@ impl<S: fmt::Debug> fmt::Debug for Wait<S> {
             .field("until", &self.sleep.as_ref().map(|(at, _)| at))
             .finish_non_exhaustive()
     }
+}
+
+/// Panics on a thread that drives a runtime: what ends the wait may be a task of that runtime.
+#[track_caller]
+fn assert_may_block() {
+    #[cfg(feature = "tokio")]
+    assert!(
+        crate::integrations::tokio::may_block(),
+        "`wait` would block a thread that drives a tokio runtime: `.await` the operation, or call `wait` in \
+         `tokio::task::spawn_blocking`"
+    );
 }
 
 /// Wakes a thread, and leaves word of it: a future that parks its thread by itself can take the token

@@ -1,9 +1,16 @@
 //! tokio's clock and timer.
 
+use std::panic::catch_unwind;
+
 use crate::clock::{Clock, Sleep, Timestamp};
 
 /// tokio's clock: the sleeps of tasks go to tokio's timer, and `tokio::time::pause` stops this
 /// clock too.
+///
+/// Take it in tests with paused time. The default [`SystemClock`](crate::SystemClock) goes on in real
+/// time there: a bucket on it refills while tokio's time stands, does not when tokio's time is
+/// advanced, and a wait for it lasts as long as it says, although every `tokio::time::sleep` ends at
+/// once.
 ///
 /// Outside of a runtime it tells the time, but tasks cannot wait on it.
 ///
@@ -64,4 +71,12 @@ impl Clock for TokioClock {
     fn sleep_until(&self, deadline: Timestamp) -> Sleep {
         Sleep::new(tokio::time::sleep(deadline.saturating_since(self.now())))
     }
+}
+
+/// Whether the calling thread drives no runtime, or is one that tokio gave to block on.
+///
+/// tokio asks itself the same before it blocks, and panics: there is no other way to ask it. Its line
+/// is printed before that of the caller.
+pub(crate) fn may_block() -> bool {
+    catch_unwind(|| drop(tokio::sync::Mutex::new(()).blocking_lock())).is_ok()
 }
