@@ -13,24 +13,34 @@ use std::{cell, sync::atomic};
 #[cfg(tollgate_loom)]
 use loom::{cell, sync::atomic};
 
+// The processor's, or one that takes a lock where the processor has none of 64 bits.
+#[cfg(any(not(target_has_atomic = "64"), tollgate_portable))]
+use portable_atomic::AtomicU64 as Native;
+#[cfg(all(target_has_atomic = "64", not(tollgate_portable)))]
+#[allow(clippy::disallowed_types, reason = "this is where it comes in")]
+use std::sync::atomic::AtomicU64 as Native;
+
+#[cfg(not(tollgate_loom))]
+use Native as Modelled;
+#[cfg(tollgate_loom)]
+use loom::sync::atomic::AtomicU64 as Modelled;
+
 pub(crate) use atomic::{Ordering, fence};
 pub(crate) use locks::{Mutex, MutexGuard, RwLock, RwLockWriteGuard};
 
 /// An atomic word.
 #[derive(Debug)]
-#[allow(clippy::disallowed_types, reason = "this is where it comes in")]
-pub(crate) struct AtomicU64(atomic::AtomicU64);
+pub(crate) struct AtomicU64(Modelled);
 
 impl AtomicU64 {
     #[cfg(not(tollgate_loom))]
-    #[allow(clippy::disallowed_types, reason = "this is where it comes in")]
     pub(crate) const fn new(value: u64) -> Self {
-        Self(atomic::AtomicU64::new(value))
+        Self(Modelled::new(value))
     }
 
     #[cfg(tollgate_loom)]
     pub(crate) fn new(value: u64) -> Self {
-        Self(atomic::AtomicU64::new(value))
+        Self(Modelled::new(value))
     }
 
     #[inline]
@@ -74,13 +84,11 @@ impl AtomicU64 {
 /// A word that the model checker does not follow: for what may hold any value, and to keep models
 /// small enough to end.
 #[derive(Debug)]
-#[allow(clippy::disallowed_types, reason = "this is where it comes in")]
-pub(crate) struct UnmodelledU64(std::sync::atomic::AtomicU64);
+pub(crate) struct UnmodelledU64(Native);
 
 impl UnmodelledU64 {
-    #[allow(clippy::disallowed_types, reason = "this is where it comes in")]
     pub(crate) const fn new(value: u64) -> Self {
-        Self(std::sync::atomic::AtomicU64::new(value))
+        Self(Native::new(value))
     }
 
     #[inline]
