@@ -5,23 +5,26 @@
 #![allow(unsafe_code, reason = "there is no safe fork")]
 
 use futures_executor::block_on;
-use futures_util::task::noop_waker_ref;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::task::Context;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 use tollgate::clock::Sleep;
 use tollgate::{AtomicTokenBucket, Clock, Quota, RateLimiter, SystemClock};
 
-/// Runs `work` in a child, which is killed if it hangs. A panic would go on into the test harness.
+/// Runs `work` in a child, which is killed if it hangs.
 fn in_child(what: &str, work: impl FnOnce() -> bool) {
     // SAFETY: the child calls nothing but `work`, which waits on this crate alone, and `_exit`.
     let child = unsafe { libc::fork() };
     assert!(child >= 0, "no process");
     if child == 0 {
         unsafe { libc::alarm(10) };
-        let code = i32::from(!work());
-        unsafe { libc::_exit(code) };
+        // No panic may go on into the harness, whose other threads the child does not have.
+        let done = catch_unwind(AssertUnwindSafe(work)).unwrap_or(false);
+        unsafe { libc::_exit(i32::from(!done)) };
     }
     let mut status = 0;
     assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
@@ -37,9 +40,20 @@ fn takes(bucket: &AtomicTokenBucket, acquire: impl FnOnce()) -> bool {
     bucket.now() - start >= Duration::from_millis(19)
 }
 
-fn arm(sleep: &mut Sleep) {
-    let pending = Pin::new(sleep).poll(&mut Context::from_waker(noop_waker_ref()));
-    assert!(pending.is_pending());
+/// Counts its wake-ups.
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn arm(sleep: &mut Sleep, woken: &Arc<Woken>) {
+    let waker = Waker::from(Arc::clone(woken));
+    let poll = Pin::new(sleep).poll(&mut Context::from_waker(&waker));
+    assert!(poll.is_pending());
 }
 
 #[test]
@@ -61,18 +75,22 @@ fn a_child_waits_after_its_parent_has_waited() {
     });
 
     let clock = SystemClock::new();
-    let soon = clock.now() + Duration::from_millis(50);
+    let soon = clock.now() + Duration::from_millis(100);
     let mut parents = [clock.sleep_until(soon), clock.sleep_until(soon)];
-    parents.iter_mut().for_each(arm);
+    let woken = Arc::<Woken>::default();
+    parents.iter_mut().for_each(|sleep| arm(sleep, &woken));
     in_child("tasks that the parent has begun to wait with", || {
-        let [mut dropped, polled] = parents;
-        let mut own = clock.sleep_until(soon + Duration::from_millis(50));
-        arm(&mut own);
-        arm(&mut dropped);
+        let [dropped, polled] = parents;
+        // As many as the parent has ever had, so that one has the number of that which is dropped.
+        let mut own: Vec<_> = (0..64).map(|_| clock.sleep_until(soon)).collect();
+        let woken = Arc::<Woken>::default();
+        own.iter_mut().for_each(|sleep| arm(sleep, &woken));
         drop(dropped);
         block_on(polled);
-        block_on(own);
-        true
+        while woken.0.load(Ordering::Relaxed) < own.len() {
+            clock.park_until(Some(clock.now() + Duration::from_millis(1)));
+        }
+        clock.now() >= soon
     });
     assert!(task(), "the parent waits still");
 }
