@@ -24,14 +24,16 @@ use super::{Clock, Timestamp};
 /// take [`MonotonicClock`](crate::MonotonicClock).
 ///
 /// A child of `fork` can wait too: its first task that does so starts a helper thread of its own. No
-/// thread but the parent's helper may be inside of this crate at the fork.
+/// thread but the parent's helper may be inside this crate at the fork, and it has to be the C
+/// library's: a bare `clone` runs no handlers.
 ///
 /// Under tokio's paused time (`tokio::time::pause`, `start_paused`) this clock goes on in real time,
 /// while tokio's stands: a test that advances tokio's time by an hour finds no token more. `TokioClock`
 /// of the feature `tokio` stands and goes with it.
 ///
 /// # Panics
-/// A task that waits, if the operating system does not start that thread.
+/// A task that waits, if the operating system does not start that thread, or has no memory for a
+/// handler of `pthread_atfork`.
 ///
 /// ```
 /// use tollgate::{Clock, SystemClock};

@@ -11,7 +11,8 @@ use crate::wake::wake_caught;
 /// The thread that wakes tasks, and what it is told. A child of `fork` has none of its parent's threads:
 /// it starts a helper of its own, and touches no lock of its parent's, which that thread may have held.
 pub(super) struct Helper {
-    process: u32,
+    /// Taken before the thread was started.
+    guard: forkguard::Guard,
     deadlines: Mutex<Deadlines>,
     thread: OnceLock<thread::Thread>,
     /// The helper of a child process, or of a child of that one.
@@ -32,15 +33,16 @@ impl Helper {
         while let Some(child) = helper.child.get() {
             (helper, generation) = (child, generation + 1);
         }
-        if helper.process == std::process::id() {
-            return helper;
+        if helper.guard.clone().detected_fork() {
+            helper.child.get_or_init(|| Helper::start(generation + 1))
+        } else {
+            helper
         }
-        helper.child.get_or_init(|| Helper::start(generation + 1))
     }
 
     fn start(generation: u64) -> Arc<Self> {
         let helper = Arc::new(Self {
-            process: std::process::id(),
+            guard: forkguard::new(),
             // A place in the parent's deadlines is none in these.
             deadlines: Mutex::new(Deadlines::numbered_from(generation << 40)),
             thread: OnceLock::new(),
