@@ -7,106 +7,17 @@
 //! They are wrapped rather than re-exported, so that clippy's disallowed lists can tell them from
 //! std's.
 
+mod words;
+
 #[cfg(not(tollgate_loom))]
 use std::{cell, sync::atomic};
 
 #[cfg(tollgate_loom)]
 use loom::{cell, sync::atomic};
 
-// The processor's, or one that takes a lock where the processor has none of 64 bits.
-#[cfg(any(not(target_has_atomic = "64"), tollgate_portable))]
-use portable_atomic::AtomicU64 as Native;
-#[cfg(all(target_has_atomic = "64", not(tollgate_portable)))]
-#[allow(clippy::disallowed_types, reason = "this is where it comes in")]
-use std::sync::atomic::AtomicU64 as Native;
-
-#[cfg(not(tollgate_loom))]
-use Native as Modelled;
-#[cfg(tollgate_loom)]
-use loom::sync::atomic::AtomicU64 as Modelled;
-
 pub(crate) use atomic::{Ordering, fence};
 pub(crate) use locks::{Mutex, MutexGuard, RwLock, RwLockWriteGuard};
-
-/// An atomic word.
-#[derive(Debug)]
-pub(crate) struct AtomicU64(Modelled);
-
-impl AtomicU64 {
-    #[cfg(not(tollgate_loom))]
-    pub(crate) const fn new(value: u64) -> Self {
-        Self(Modelled::new(value))
-    }
-
-    #[cfg(tollgate_loom)]
-    pub(crate) fn new(value: u64) -> Self {
-        Self(Modelled::new(value))
-    }
-
-    #[inline]
-    pub(crate) fn load(&self, order: Ordering) -> u64 {
-        self.0.load(order)
-    }
-
-    #[inline]
-    pub(crate) fn store(&self, value: u64, order: Ordering) {
-        self.0.store(value, order);
-    }
-
-    #[inline]
-    pub(crate) fn fetch_add(&self, value: u64, order: Ordering) -> u64 {
-        self.0.fetch_add(value, order)
-    }
-
-    #[inline]
-    pub(crate) fn compare_exchange(
-        &self,
-        current: u64,
-        new: u64,
-        success: Ordering,
-        failure: Ordering,
-    ) -> Result<u64, u64> {
-        self.0.compare_exchange(current, new, success, failure)
-    }
-
-    #[inline]
-    pub(crate) fn compare_exchange_weak(
-        &self,
-        current: u64,
-        new: u64,
-        success: Ordering,
-        failure: Ordering,
-    ) -> Result<u64, u64> {
-        self.0.compare_exchange_weak(current, new, success, failure)
-    }
-}
-
-/// A word that the model checker does not follow: for what may hold any value, and to keep models
-/// small enough to end.
-#[derive(Debug)]
-pub(crate) struct UnmodelledU64(Native);
-
-impl UnmodelledU64 {
-    pub(crate) const fn new(value: u64) -> Self {
-        Self(Native::new(value))
-    }
-
-    #[inline]
-    pub(crate) fn load_relaxed(&self) -> u64 {
-        self.0.load(std::sync::atomic::Ordering::Relaxed)
-    }
-
-    #[inline]
-    pub(crate) fn store_relaxed(&self, value: u64) {
-        self.0.store(value, std::sync::atomic::Ordering::Relaxed);
-    }
-
-    #[inline]
-    pub(crate) fn fetch_add_relaxed(&self, value: u64) -> u64 {
-        self.0
-            .fetch_add(value, std::sync::atomic::Ordering::Relaxed)
-    }
-}
+pub(crate) use words::{AtomicU64, UnmodelledU64};
 
 /// A cell of which the model checker knows who looks at it: it fails where that may happen while
 /// somebody changes it.

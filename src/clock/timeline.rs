@@ -55,14 +55,14 @@ pub(super) struct Timeline {
     first_tick: AtomicU64,
 }
 
-const GENERATION: u32 = 24;
+const GENERATION: u64 = 24;
 const GENERATIONS: u64 = (1 << GENERATION) - 1;
 /// The lengths of the first piece and of the longest, as powers of two of ticks: a tenth of a second
 /// and three seconds at 3 GHz.
 const FIRST_LENGTH: u64 = 28;
 const MOST_LENGTH: u64 = 33;
-/// Looks at a writer at work before its piece is made longer: some microseconds.
-const LOOKS: u32 = 64;
+/// Looks at a writer at work before its piece is made longer: some microseconds. A model ends sooner.
+const LOOKS: u32 = if cfg!(tollgate_loom) { 0 } else { 64 };
 
 #[derive(Clone, Copy)]
 struct Piece {
@@ -169,7 +169,7 @@ impl Timeline {
     }
 
     /// Goes on with the same rate.
-    fn extend(&self, state: u64, ticks: u64, by: u32) {
+    fn extend(&self, state: u64, ticks: u64, by: u64) {
         let end = ticks.saturating_add(1 << by) & !GENERATIONS;
         let longer = end | (state & GENERATIONS);
         // What is published is the end only. Failure: another thread did it.
@@ -201,7 +201,7 @@ impl Timeline {
                     if let Refused::Jump = refused {
                         self.set_base(sample);
                     }
-                    self.extend(state, ticks, FIRST_LENGTH as u32);
+                    self.extend(state, ticks, FIRST_LENGTH);
                 }
             }
         }
@@ -273,3 +273,7 @@ enum Refused {
 #[cfg(all(test, not(tollgate_loom)))]
 #[path = "timeline_tests.rs"]
 mod tests;
+
+#[cfg(all(test, tollgate_loom))]
+#[path = "timeline_model.rs"]
+mod model;
