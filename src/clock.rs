@@ -1,7 +1,12 @@
 //! What time it is, and how to wait for a later one.
 //!
-//! [`SystemClock`] is the default of every type in this crate; [`ManualClock`] moves only when told
-//! to, and makes a test of an hour run in a microsecond.
+//! | clock | take it |
+//! |---|---|
+//! | [`SystemClock`] | by default: the fastest to read |
+//! | [`MonotonicClock`] | where a server counts the same limit, to a few parts in a million from the start |
+//! | `BootClock` (feature `boot-clock`) | where the machine sleeps, and a limit is refilled meanwhile |
+//! | `TokioClock` (feature `tokio`) | in tests with tokio's paused time |
+//! | [`ManualClock`] | in other tests: it moves only when told to, so an hour takes a microsecond |
 
 #[cfg(feature = "boot-clock")]
 mod boot;
