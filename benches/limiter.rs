@@ -203,7 +203,7 @@ fn shared() -> &'static AtomicTokenBucket {
 }
 
 thread_local! {
-    static LEASED: RefCell<Option<TokenLease<'static, AtomicTokenBucket>>> = const { RefCell::new(None) };
+    static LEASED: RefCell<Option<TokenLease<&'static AtomicTokenBucket>>> = const { RefCell::new(None) };
 }
 
 fn contended(c: &mut Criterion) {

@@ -1,5 +1,6 @@
 //! A client that stays within the budget of a server: each request takes a token first, and waits
-//! for it. When the server says `Retry-After`, all who share the budget wait.
+//! for it. When the server says `Retry-After`, all services that share the budget wait, also those
+//! whose requests stand in line.
 //!
 //! tokio's time is paused, so that the waits are exact and take no time.
 
@@ -8,11 +9,12 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::Instant;
 use tollgate::integrations::tokio::TokioClock;
 use tollgate::integrations::tower::RateLimitLayer;
 use tollgate::{AtomicTokenBucket, RateLimiter};
-use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+use tower::{ServiceBuilder, ServiceExt, service_fn};
 
 /// The server: its third answer is that it has had enough.
 async fn answer(request: u32) -> Result<u16, Infallible> {
@@ -23,24 +25,34 @@ async fn answer(request: u32) -> Result<u16, Infallible> {
 async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let quota = "10/s burst 2".parse()?;
     let budget = Arc::new(AtomicTokenBucket::with_clock(quota, TokioClock::new())?);
-    let mut client = ServiceBuilder::new()
+    let client = ServiceBuilder::new()
         .layer(RateLimitLayer::new(budget.clone()))
         .service(service_fn(answer));
 
+    // Five requests at once, each in a task of its own. The last three wait for tokens.
     let start = Instant::now();
-    let mut sent = Vec::new();
+    let (done, mut answers) = unbounded_channel();
     for request in 1..=5 {
-        // Ready when there is a token.
-        let status = client.ready().await?.call(request).await?;
-        sent.push((start.elapsed().as_millis(), status));
-        if status == 429 {
-            let until = budget.now().saturating_add(Duration::from_secs(30));
-            budget.pause_until(until)?;
-        }
+        let (client, budget, done) = (client.clone(), budget.clone(), done.clone());
+        tokio::spawn(async move {
+            let status = client.oneshot(request).await?;
+            done.send((start.elapsed().as_millis(), status))?;
+            if status == 429 {
+                let retry_after = Duration::from_secs(30);
+                budget.pause_until(budget.now().saturating_add(retry_after))?;
+            }
+            Ok::<_, Box<dyn Error + Send + Sync>>(())
+        });
     }
+    drop(done);
+    let mut answered = Vec::new();
+    while let Some(answer) = answers.recv().await {
+        answered.push(answer);
+    }
+
     // The burst, a token after 100 ms, the pause, and a token after 100 ms more.
     let expected = [(0, 200), (0, 200), (100, 429), (30_100, 200), (30_200, 200)];
-    assert_eq!(sent, expected);
-    println!("requests at {sent:?} ms");
+    assert_eq!(answered, expected);
+    println!("answers at {answered:?} ms");
     Ok(())
 }

@@ -27,7 +27,8 @@ pub use clock::{Clock, ManualClock, MonotonicClock, SystemClock, Timestamp};
 pub use controller::{Action, Controller, ReconcileError, Reconciler, Request, Workers};
 pub use limiter::{
     AllOf, AtomicTokenBucket, CarryOver, Denied, KeyHandle, KeyedBuilder, KeyedError, KeyedLimiter,
-    KeyedStats, LockedTokenBucket, OnFull, RateLimiter, Reservation, TokenLease,
+    KeyedStats, Leasable, LockedTokenBucket, Meter, Metered, OnFull, OwnedKey, QuotaLimiter,
+    RateLimiter, Reservation, Saved, SavedError, Status, TokenLease,
 };
 pub use limiter::{ClientAddr, PrefixTooLong};
 pub use observe::{Observer, ReconcileResult};

@@ -75,6 +75,14 @@ mod locks {
             }
         }
 
+        pub(crate) fn get_mut(&mut self) -> &mut T {
+            self.0.get_mut()
+        }
+
+        pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+            self.0.try_lock()
+        }
+
         #[cold]
         fn lock_contended(&self) -> MutexGuard<'_, T> {
             let mut pauses = 1;
@@ -110,6 +118,14 @@ mod locks {
         pub(crate) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
             self.0.lock().expect("a model does not poison a lock")
         }
+
+        pub(crate) fn get_mut(&mut self) -> &mut T {
+            self.0.get_mut().expect("a model does not poison a lock")
+        }
+
+        pub(crate) fn try_lock(&self) -> Option<loom::sync::MutexGuard<'_, T>> {
+            self.0.try_lock().ok()
+        }
     }
 
     #[derive(Debug)]
@@ -138,6 +154,21 @@ mod locks {
         }
     }
 }
+
+/// Functions that are `const`, but in a model, whose words and locks cannot be made so.
+macro_rules! const_unless_modelled {
+    ($($(#[$attribute:meta])* $vis:vis fn $name:ident($($args:tt)*) -> $output:ty $body:block)+) => {$(
+        #[cfg(not(tollgate_loom))]
+        $(#[$attribute])*
+        $vis const fn $name($($args)*) -> $output $body
+
+        #[cfg(tollgate_loom)]
+        $(#[$attribute])*
+        $vis fn $name($($args)*) -> $output $body
+    )+};
+}
+
+pub(crate) use const_unless_modelled;
 
 /// Leaves a cache line, and the other thread of a core, to those who are at work. In a model it is
 /// nothing: there the executions in which somebody else goes on are explored anyway.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-pub(crate) use list::{Left, WaitId, WaitList};
+pub(crate) use list::{Left, Order, WaitId, WaitList};
 
 use crate::clock::{Clock, Sleep, Timestamp};
 use crate::sync::{AtomicU64, Ordering, thread};

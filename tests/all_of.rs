@@ -160,7 +160,7 @@ fn who_gives_up_waiting_gives_back_to_all() {
     let (one, two) = (bucket("1/h burst 3", &clock), bucket("1/h burst 2", &clock));
     let all = AllOf::new((&one, &two));
     assert!(all.try_acquire(2).is_ok());
-    let mut waiting = all.acquire(2, &clock).into_future();
+    let mut waiting = all.acquire(2).into_future();
     let mut context = Context::from_waker(Waker::noop());
     assert!(std::pin::pin!(&mut waiting).poll(&mut context).is_pending());
     let wait = |all: &AllOf<_>| all.try_acquire(1).unwrap_err().retry_after();

@@ -56,11 +56,11 @@ fn of_the_limiters() {
     let atomic = AtomicTokenBucket::with_clock(quota, clock.clone()).unwrap();
     says(&locked, "LockedTokenBucket", &[]);
     says(&atomic, "AtomicTokenBucket", &[]);
-    says(&locked.acquire(3), "Wait", &["LockedAcquire", "n: 3"]);
+    says(&locked.acquire(3), "Wait", &["Acquire", "n: 3"]);
     says(
         &atomic.acquire(3),
         "Wait",
-        &["Acquire", "n: 3", "waiting: false"],
+        &["Acquire", "n: 3", "in_line: false"],
     );
     says(
         &locked.lease(2).unwrap(),

@@ -8,8 +8,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tollgate::{
-    AtomicTokenBucket, CarryOver, Clock, Denied, KeyedLimiter, LockedTokenBucket, ManualClock,
-    Quota, QuotaError, RateLimiter, Timestamp,
+    AtomicTokenBucket, CarryOver, Clock, Denied, KeyedLimiter, Leasable, LockedTokenBucket,
+    ManualClock, Quota, QuotaError, QuotaLimiter, RateLimiter, Timestamp,
 };
 
 fn quota(text: &str) -> Quota {
@@ -22,7 +22,7 @@ fn all_cancelled_is_as_if_nothing_had_been_taken() {
         let clock = ManualClock::new();
         let atomic = AtomicTokenBucket::with_clock(quota("1/s burst 4"), clock.clone()).unwrap();
         let locked = LockedTokenBucket::with_clock(quota("1/s burst 4"), clock).unwrap();
-        for bucket in [&atomic as &dyn RateLimiter, &locked] {
+        for bucket in [&atomic as &dyn QuotaLimiter, &locked] {
             let mut open: Vec<_> = (0..4)
                 .map(|_| bucket.reserve(3, Duration::MAX).ok())
                 .collect();
@@ -36,7 +36,7 @@ fn all_cancelled_is_as_if_nothing_had_been_taken() {
 
 #[test]
 fn the_forms_without_a_time_read_the_clock() {
-    fn check(bucket: &impl RateLimiter, clock: &ManualClock) {
+    fn check(bucket: &impl Leasable, clock: &ManualClock) {
         // At the clock's origin it would still be full.
         clock.advance(Duration::from_secs(10));
         assert_eq!(bucket.now(), Timestamp::from_nanos(10_000_000_000));
@@ -58,10 +58,9 @@ fn the_forms_without_a_time_read_the_clock() {
         bucket.drain_at(before);
         assert_eq!(bucket.available_at(before), 0);
         let wait = Duration::from_secs(1);
-        assert_eq!(
-            bucket.reserve(1, wait).unwrap().ready_at(),
-            before.saturating_add(wait)
-        );
+        let reserved = bucket.reserve(1, wait).unwrap();
+        assert_eq!(reserved.ready_at(), before.saturating_add(wait));
+        reserved.commit();
         bucket.pause_until(before.saturating_add(wait * 9)).unwrap();
         assert_eq!(
             bucket.try_acquire(1).unwrap_err().retry_after(),
@@ -84,7 +83,7 @@ fn the_forms_without_a_time_read_the_clock() {
 }
 
 /// Both kinds of bucket, each with its clock.
-fn both(text: &str) -> [(Box<dyn RateLimiter>, ManualClock); 2] {
+fn both(text: &str) -> [(Box<dyn QuotaLimiter>, ManualClock); 2] {
     let (one, other) = (ManualClock::new(), ManualClock::new());
     let atomic = AtomicTokenBucket::with_clock(quota(text), one.clone()).unwrap();
     let locked = LockedTokenBucket::with_clock(quota(text), other.clone()).unwrap();
@@ -97,7 +96,7 @@ fn asking_for_nothing_changes_nothing_for_an_older_time() {
     for (bucket, _) in both("1/s burst 5") {
         assert_eq!(bucket.try_acquire_up_to_at(0, late), 0);
         assert!(bucket.try_acquire_at(0, late).is_ok());
-        drop(bucket.reserve_at(0, Duration::ZERO, late).unwrap());
+        bucket.reserve_at(0, Duration::ZERO, late).unwrap().commit();
         assert_eq!(bucket.available_at(early), 5);
     }
 }
@@ -108,7 +107,7 @@ fn asking_for_nothing_is_granted_in_debt_and_before_the_base() {
     for (bucket, _) in both("1/s burst 5") {
         // Far enough for the base of a word to move.
         bucket.try_acquire_at(5, late).unwrap();
-        drop(bucket.reserve_at(5, Duration::MAX, late).unwrap());
+        bucket.reserve_at(5, Duration::MAX, late).unwrap().commit();
         for now in [early, late] {
             assert!(bucket.try_acquire_at(1, now).is_err());
             assert!(bucket.try_acquire_at(0, now).is_ok());
@@ -126,12 +125,13 @@ fn debt_beyond_what_a_word_can_hold_is_refused_by_name() {
     let bucket = AtomicTokenBucket::with_clock(quota(&text), ManualClock::new()).unwrap();
     // A burst is a quarter of a word.
     for _ in 0..3 {
-        drop(bucket.reserve(largest, Duration::MAX).unwrap());
+        bucket.reserve(largest, Duration::MAX).unwrap().commit();
     }
-    let full = bucket
-        .reserve(largest, Duration::MAX)
-        .and(bucket.reserve(largest, Duration::MAX));
-    assert!(matches!(full, Err(Denied::TooLong { .. })), "{full:?}");
+    // More than that is kept beside it.
+    let one = bucket.reserve(largest, Duration::MAX).unwrap();
+    let two = bucket.reserve(largest, Duration::MAX).unwrap();
+    let burst = bucket.quota().max_burst();
+    assert!(two.wait_from(one.ready_at()) > Duration::from_secs(burst / 999_983));
 }
 
 #[test]
@@ -145,19 +145,35 @@ fn a_pause_that_ends_now_is_none() {
 }
 
 #[test]
-fn a_reservation_does_not_overtake_who_waits() {
-    let bucket = LockedTokenBucket::with_clock(quota("1/s burst 5"), ManualClock::new()).unwrap();
-    bucket.try_acquire(2).unwrap();
-    let mut waiting = Box::pin(bucket.acquire(5).into_future());
-    let context = &mut Context::from_waker(Waker::noop());
-    assert!(waiting.as_mut().poll(context).is_pending());
-    let reserved = bucket.reserve(1, Duration::MAX);
-    assert!(matches!(reserved, Err(Denied::TooLong { .. })));
-    let nothing = bucket.reserve(0, Duration::ZERO).unwrap();
-    assert_eq!(nothing.ready_at(), bucket.now());
-    drop(nothing);
-    drop(waiting);
-    bucket.reserve(1, Duration::ZERO).unwrap().cancel();
+fn a_reservation_behind_a_waiter_has_a_fixed_instant_and_delays_nobody() {
+    for (bucket, clock) in both("1/s burst 5") {
+        bucket.try_acquire(2).unwrap();
+        let mut waiting = Box::pin(bucket.acquire(5));
+        let context = &mut Context::from_waker(Waker::noop());
+        assert!(waiting.as_mut().poll(context).is_pending());
+        let nothing = bucket.reserve(0, Duration::ZERO).unwrap();
+        assert_eq!(nothing.ready_at(), bucket.now());
+        let late = bucket.reserve(1, Duration::from_millis(2_999));
+        assert!(matches!(late, Err(Denied::TooLong { .. })));
+        let cancelled = bucket.reserve(1, Duration::MAX).unwrap();
+        let reserved = bucket.reserve(1, Duration::MAX).unwrap();
+        let second = Duration::from_secs(1);
+        let instants = [&cancelled, &reserved].map(|one| one.wait_from(clock.now()));
+        assert_eq!(instants, [3 * second, 4 * second]);
+        drop(cancelled);
+        clock.advance(2 * second);
+        assert!(waiting.as_mut().poll(context).is_ready());
+        // What was given back is there for others, what is reserved is not.
+        clock.advance(second);
+        assert_eq!(
+            bucket.try_acquire(1).unwrap_err().retry_after(),
+            Some(second)
+        );
+        clock.advance(second);
+        assert_eq!(reserved.ready_at(), clock.now());
+        drop(reserved);
+        assert_eq!(bucket.available(), 1);
+    }
 }
 
 #[test]
@@ -183,7 +199,7 @@ fn who_was_served_waits_no_more() {
 
 #[test]
 fn a_lease_fetches_a_batch_or_half_of_what_there_is() {
-    fn check(bucket: &impl RateLimiter) {
+    fn check(bucket: &impl Leasable) {
         let mut lease = bucket.lease(8).unwrap();
         lease.try_acquire(7).unwrap();
         lease.try_acquire(3).unwrap();
@@ -288,7 +304,7 @@ fn what_gains_no_tokens_cannot_be_paused() {
 
 #[test]
 fn a_lease_is_denied_for_now_what_it_can_have_later() {
-    fn check(bucket: &impl RateLimiter, clock: &ManualClock) {
+    fn check(bucket: &impl Leasable, clock: &ManualClock) {
         let mut lease = bucket.lease(9).unwrap();
         lease.try_acquire(9).unwrap();
         // One token is left, and one is all that the burst beside the lease can hold.
@@ -313,7 +329,7 @@ fn a_lease_is_denied_for_now_what_it_can_have_later() {
 
 #[test]
 fn a_lease_takes_what_the_burst_beside_it_cannot_hold() {
-    fn check(bucket: &impl RateLimiter) {
+    fn check(bucket: &impl Leasable) {
         bucket.try_acquire(3).unwrap();
         let lease = bucket.lease(4).unwrap();
         assert_eq!(bucket.available(), 6);
@@ -395,7 +411,7 @@ fn a_server_can_only_tighten() {
     let clock = ManualClock::new();
     let atomic = AtomicTokenBucket::with_clock(quota("10/s burst 10"), clock.clone()).unwrap();
     let locked = LockedTokenBucket::with_clock(quota("10/s burst 10"), clock.clone()).unwrap();
-    for bucket in [&atomic as &dyn RateLimiter, &locked] {
+    for bucket in [&atomic as &dyn QuotaLimiter, &locked] {
         bucket.sync_remaining(u64::MAX);
         assert_eq!(bucket.available(), 10);
         bucket
@@ -412,11 +428,8 @@ fn a_server_can_only_tighten() {
         assert!(bucket.available() <= 10);
     }
     let fast = AtomicTokenBucket::new(quota("999983/s burst 1")).unwrap();
-    assert!(matches!(
-        fast.pause_until(Timestamp::MAX),
-        Err(Denied::TooLong { .. })
-    ));
-    assert!(fast.try_acquire(1).is_ok(), "nothing was changed");
+    assert_eq!(fast.pause_until(Timestamp::MAX), Ok(()));
+    assert!(fast.try_acquire(1).is_err(), "for centuries");
     let unlimited = LockedTokenBucket::new(Quota::unlimited()).unwrap();
     unlimited.drain();
     assert!(unlimited.try_acquire(u64::MAX).is_ok());
@@ -441,7 +454,7 @@ fn a_time_before_the_base_is_judged_by_itself() {
             LockedTokenBucket::with_clock(quota("999983/s burst 2"), ManualClock::new()).unwrap();
         let [mut from_atomic, mut from_locked] = [Vec::new(), Vec::new()];
         for (bucket, said) in [
-            (&atomic as &dyn RateLimiter, &mut from_atomic),
+            (&atomic as &dyn QuotaLimiter, &mut from_atomic),
             (&locked, &mut from_locked),
         ] {
             bucket.try_acquire_at(2, at(LATE)).unwrap();
@@ -477,7 +490,7 @@ fn a_cancellation_that_reaches_back_before_the_base_leaves_the_others_in_order()
     let quota = quota("999983/s burst 4000000");
     let atomic = AtomicTokenBucket::with_clock(quota, clock.clone()).unwrap();
     let locked = LockedTokenBucket::with_clock(quota, clock.clone()).unwrap();
-    for bucket in [&atomic as &dyn RateLimiter, &locked] {
+    for bucket in [&atomic as &dyn QuotaLimiter, &locked] {
         clock.set(Timestamp::ZERO);
         let first = bucket.reserve(1_000_000, Duration::ZERO).unwrap();
         let _used = bucket.reserve(1, Duration::ZERO).unwrap();

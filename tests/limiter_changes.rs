@@ -7,8 +7,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use tollgate::{
-    AllOf, AtomicTokenBucket, CarryOver, Clock, Denied, KeyedLimiter, LockedTokenBucket,
-    ManualClock, OnFull, Quota, QuotaError, RateLimiter, Timestamp,
+    AllOf, AtomicTokenBucket, CarryOver, Clock, Denied, KeyedLimiter, Leasable, LockedTokenBucket,
+    ManualClock, OnFull, Quota, QuotaLimiter, RateLimiter, Timestamp,
 };
 
 fn quota(text: &str) -> Quota {
@@ -20,7 +20,7 @@ fn secs(secs: u64) -> Timestamp {
 }
 
 /// A bucket of each type, on one clock.
-fn buckets(text: &str) -> ([Box<dyn RateLimiter>; 2], ManualClock) {
+fn buckets(text: &str) -> ([Box<dyn QuotaLimiter>; 2], ManualClock) {
     let clock = ManualClock::new();
     let atomic = AtomicTokenBucket::with_clock(quota(text), clock.clone()).unwrap();
     let locked = LockedTokenBucket::with_clock(quota(text), clock.clone()).unwrap();
@@ -159,7 +159,7 @@ fn a_key_that_was_not_retained_gives_nothing_back() {
 #[test]
 fn nothing_that_comes_back_ends_a_pause() {
     let (slow, fast) = ("1/s burst 100", "100/s burst 100");
-    type Back = fn(&dyn RateLimiter);
+    type Back = fn(&dyn QuotaLimiter);
     let backs: [Back; 4] = [
         |bucket| (0..200).for_each(|_| bucket.refund(1)),
         |bucket| drop(bucket.set_quota("100/s burst 100".parse().unwrap(), CarryOver::Tokens)),
@@ -200,7 +200,7 @@ fn nothing_that_comes_back_ends_a_pause() {
     assert!(bucket.try_acquire(1).is_ok() && locked.try_acquire(1).is_ok());
 }
 
-fn a_reservation_outlives_leases_of(bucket: &impl RateLimiter) {
+fn a_reservation_outlives_leases_of(bucket: &impl Leasable) {
     let reservation = bucket.reserve(50, Duration::ZERO).unwrap();
     let lease = bucket.lease(1).unwrap();
     assert_eq!((lease.held(), bucket.available()), (0, 50));
@@ -250,7 +250,7 @@ fn a_fraction_counts_what_leases_hold_as_taken() {
     a_fraction_counts_what_leases_of(&LockedTokenBucket::with_clock(quota(text), clock).unwrap());
 }
 
-fn a_fraction_counts_what_leases_of(bucket: &impl RateLimiter) {
+fn a_fraction_counts_what_leases_of(bucket: &impl Leasable) {
     assert!(bucket.try_acquire(50).is_ok());
     let lease = bucket.lease(50).unwrap();
     let there = lease.held() + bucket.available();
@@ -267,51 +267,43 @@ fn a_fraction_counts_what_leases_of(bucket: &impl RateLimiter) {
 }
 
 #[test]
-fn debt_is_refused_from_three_quarters_of_a_word_on() {
-    for (times, fits) in [(5, true), (6, false)] {
-        let (text, clock) = ("1000000/s burst 10000000", ManualClock::new());
-        let bucket = AtomicTokenBucket::with_clock(quota(text), clock).unwrap();
-        assert!(bucket.try_acquire(10_000_000).is_ok());
-        for _ in 0..times {
-            drop(bucket.reserve(10_000_000, Duration::MAX).unwrap());
-        }
-        // A token is 10^9 units now, and three quarters of a word are 5.4 * 10^16.
-        let changed = bucket.set_quota(quota("1/s burst 1"), CarryOver::Tokens);
-        assert_eq!(changed.is_ok(), fits, "{changed:?}");
-    }
-}
-
-#[test]
-fn a_word_is_used_to_its_last_unit() {
+fn what_a_word_cannot_hold_is_kept_beside_it_until_it_is_paid() {
     const LAST: u64 = (1 << 56) - 1;
     // A token is a nanosecond is a unit, and a burst is a quarter of the word.
-    let largest = quota("1000000000/s").burst(1 << 54).unwrap();
-    let with = |quota| AtomicTokenBucket::with_clock(quota, ManualClock::new()).unwrap();
-    let bucket = with(largest);
-    let reserve = |n| bucket.reserve(n, Duration::MAX).map(drop);
-    for _ in 0..3 {
-        assert_eq!(reserve(1 << 54), Ok(()));
-    }
-    assert!(matches!(reserve(1 << 54), Err(Denied::TooLong { .. })));
-    assert_eq!(reserve((1 << 54) - 1), Ok(()));
-    assert!(matches!(reserve(1), Err(Denied::TooLong { .. })));
-
-    let bucket = with(quota("1/s burst 1"));
-    assert_eq!(bucket.pause_until(Timestamp::from_nanos(LAST)), Ok(()));
-    let beyond = bucket.pause_until(Timestamp::from_nanos(LAST + 1));
-    assert!(matches!(beyond, Err(Denied::TooLong { .. })), "{beyond:?}");
-
-    // What may be missing after a change of the quota is three quarters of it.
-    for (missing, fits) in [(LAST - LAST / 4, true), (LAST - LAST / 4 + 1, false)] {
-        let bucket = with(largest);
-        for _ in 0..3 {
-            bucket.reserve(1 << 54, Duration::MAX).map(drop).unwrap();
+    let (buckets, clock) = buckets(&format!("1000000000/s burst {}", 1_u64 << 54));
+    for bucket in &buckets {
+        for _ in 0..4 {
+            bucket.reserve(1 << 54, Duration::MAX).unwrap().commit();
         }
-        let rest = missing - 3 * (1 << 54);
-        bucket.reserve(rest, Duration::MAX).map(drop).unwrap();
-        let changed = bucket.set_quota(largest, CarryOver::Tokens);
-        assert_eq!(changed.is_ok(), fits, "{missing}: {changed:?}");
+        // The last unit of the word, and the first beyond it.
+        for (n, wait) in [((1 << 54) - 1, LAST - (1 << 54) + 1), (1, LAST)] {
+            let denied = bucket.try_acquire(n).unwrap_err();
+            assert!(denied.retry_after().is_some(), "{wait}");
+            bucket.reserve(n, Duration::MAX).unwrap().commit();
+        }
     }
+    let [atomic, locked] = buckets.each_ref().map(|bucket| bucket.try_acquire(1));
+    assert_eq!(atomic, locked);
+    clock.advance(Duration::from_nanos(LAST));
+    let retry_after = Duration::from_nanos(2);
+    for bucket in &buckets {
+        assert_eq!(bucket.try_acquire(1), Err(Denied::NotYet { retry_after }));
+    }
+    clock.advance(retry_after);
+    assert!(buckets.iter().all(|bucket| bucket.try_acquire(1).is_ok()));
+
+    let (buckets, clock) = self::buckets("1/s burst 1");
+    for bucket in &buckets {
+        let until = Timestamp::from_nanos(LAST + 1);
+        assert_eq!(bucket.pause_until(until), Ok(()));
+    }
+    clock.set(Timestamp::from_nanos(LAST));
+    let retry_after = Duration::from_nanos(1);
+    for bucket in &buckets {
+        assert_eq!(bucket.try_acquire(1), Err(Denied::NotYet { retry_after }));
+    }
+    clock.advance(retry_after);
+    assert!(buckets.iter().all(|bucket| bucket.try_acquire(1).is_ok()));
 }
 
 #[test]
@@ -360,21 +352,31 @@ fn a_pause_outlives_a_change_to_a_rate_of_zero() {
 }
 
 #[test]
-fn debt_that_a_word_cannot_hold_is_not_forgotten() {
-    let bucket =
-        AtomicTokenBucket::with_clock(quota("100/s burst 100"), ManualClock::new()).unwrap();
-    for _ in 0..20 {
-        drop(bucket.reserve(100, Duration::MAX).unwrap());
-    }
-    let wait = bucket.try_acquire(1).unwrap_err();
-    let refused = bucket.set_quota(quota("1/d burst 1"), CarryOver::Tokens);
-    assert_eq!(refused, Err(QuotaError::DebtBeyondWord));
-    assert_eq!(bucket.try_acquire(1).unwrap_err(), wait, "as it was");
-    assert!(
+fn debt_that_a_word_cannot_hold_is_kept_beside_it() {
+    let (buckets, clock) = buckets("100/s burst 100");
+    let answers = buckets.map(|bucket| {
+        for _ in 0..20 {
+            bucket.reserve(100, Duration::MAX).unwrap().commit();
+        }
+        bucket
+            .set_quota(quota("1/d burst 1"), CarryOver::Tokens)
+            .unwrap();
+        let owing = bucket.try_acquire(1);
+        bucket
+            .set_quota(quota("100/s burst 100"), CarryOver::Tokens)
+            .unwrap();
+        let again = bucket.try_acquire(1);
         bucket
             .set_quota(quota("1/d burst 1"), CarryOver::Full)
-            .is_ok()
-    );
+            .unwrap();
+        (owing, again, bucket.try_acquire(1))
+    });
+    let [atomic, locked] = answers;
+    let day = Duration::from_secs(86_400);
+    let retry_after = day * 1_901;
+    assert_eq!(locked.0, Err(Denied::NotYet { retry_after }));
+    assert_eq!((atomic, locked.2), (locked, Ok(())));
+    drop(clock);
 }
 
 #[test]
@@ -413,8 +415,6 @@ fn a_lease_that_is_refused_takes_nothing() {
         .unwrap();
     assert!(keyed.key(&1).try_acquire(1).is_ok());
     let shared = keyed.key(&2);
-    assert_eq!(shared.available(), 100);
-    assert!(shared.lease(50).is_err());
     assert_eq!(shared.available(), 100);
     let bucket = AtomicTokenBucket::new(quota("1/h burst 100")).unwrap();
     assert!(matches!(

@@ -15,8 +15,8 @@ use std::time::Duration;
 use model::{AGE, Amount, Exact, Op, RATES, When, bound, buckets, exact_skew};
 use proptest::prelude::*;
 use tollgate::{
-    AtomicTokenBucket, CarryOver, Denied, LockedTokenBucket, ManualClock, Quota, RateLimiter,
-    Timestamp,
+    AtomicTokenBucket, CarryOver, Denied, LockedTokenBucket, ManualClock, Quota, QuotaLimiter,
+    RateLimiter, Timestamp,
 };
 
 const YEAR: u64 = AGE / 200;
@@ -94,7 +94,7 @@ fn at(nanos: u64) -> Timestamp {
 }
 
 /// Takes token by token until denied.
-fn take_all(bucket: &dyn RateLimiter, now: u64) -> u64 {
+fn take_all(bucket: &dyn QuotaLimiter, now: u64) -> u64 {
     (0..)
         .find(|_| bucket.try_acquire_at(1, at(now)).is_err())
         .expect("denied in the end")

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use tollgate::{
-    AtomicTokenBucket, CarryOver, Clock, Denied, LockedTokenBucket, ManualClock, Quota,
-    RateLimiter, Reservation, Timestamp,
+    AtomicTokenBucket, CarryOver, Clock, Denied, Leasable, LockedTokenBucket, ManualClock, Quota,
+    QuotaLimiter, RateLimiter, Reservation, Timestamp,
 };
 
 #[derive(Clone, Debug)]
@@ -64,7 +64,7 @@ struct Subject<'a, L> {
     open: Vec<Reservation<'a>>,
 }
 
-impl<L: RateLimiter> Subject<'_, L> {
+impl<L: QuotaLimiter> Subject<'_, L> {
     /// Does one thing and says, in words, what came of it.
     fn run(&mut self, op: &Op) -> String {
         let limiter = self.limiter;
@@ -86,7 +86,7 @@ impl<L: RateLimiter> Subject<'_, L> {
                 String::new()
             }
             Op::Use(which) => {
-                drop(self.open.remove(which.index(self.open.len())));
+                self.open.remove(which.index(self.open.len())).commit();
                 String::new()
             }
             Op::Refund(n) => format!("{:?}", limiter.refund(*n)),
@@ -169,7 +169,7 @@ proptest! {
         let clock = ManualClock::new();
         let atomic = AtomicTokenBucket::with_clock(first, clock.clone()).unwrap();
         let locked = LockedTokenBucket::with_clock(first, clock).unwrap();
-        for bucket in [&atomic as &dyn RateLimiter, &locked] {
+        for bucket in [&atomic as &dyn QuotaLimiter, &locked] {
             bucket.try_acquire_up_to(used);
             let before = bucket.available();
             for _ in 0..300 {
@@ -182,13 +182,13 @@ proptest! {
 }
 
 /// To lease from either bucket by one name.
-trait Leased: RateLimiter {
+trait Leased: QuotaLimiter {
     fn with_lease(&self, batch: u64, run: &mut Run<'_>);
 }
 
-type Run<'a> = dyn FnMut(&dyn RateLimiter, &mut dyn FnMut(u64) -> Result<(), Denied>) + 'a;
+type Run<'a> = dyn FnMut(&dyn QuotaLimiter, &mut dyn FnMut(u64) -> Result<(), Denied>) + 'a;
 
-impl<L: RateLimiter> Leased for L {
+impl<L: Leasable> Leased for L {
     fn with_lease(&self, batch: u64, run: &mut Run<'_>) {
         let mut lease = self.lease(batch).unwrap();
         run(self, &mut |n| lease.try_acquire(n));

@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use tollgate::{
-    AtomicTokenBucket, CarryOver, KeyedLimiter, LockedTokenBucket, Quota, RateLimiter, Timestamp,
+    AtomicTokenBucket, CarryOver, KeyedLimiter, LockedTokenBucket, Quota, QuotaLimiter,
+    RateLimiter, Timestamp,
 };
 
 fn quota(text: &str) -> Quota {
@@ -17,7 +18,7 @@ fn secs(secs: u64) -> Timestamp {
 }
 
 /// A bucket of each type.
-fn buckets(text: &str) -> [Box<dyn RateLimiter>; 2] {
+fn buckets(text: &str) -> [Box<dyn QuotaLimiter>; 2] {
     let atomic = AtomicTokenBucket::new(quota(text)).unwrap();
     let locked = LockedTokenBucket::new(quota(text)).unwrap();
     [Box::new(atomic), Box::new(locked)]
@@ -61,7 +62,7 @@ fn a_faster_quota_of_an_earlier_time_does_not_refill_what_was_taken_since() {
 
 #[test]
 fn what_a_stale_cancellation_gives_back_is_at_most_what_was_reserved() {
-    let cancelled = |bucket: &dyn RateLimiter| {
+    let cancelled = |bucket: &dyn QuotaLimiter| {
         let reservation = bucket.reserve_at(1, Duration::ZERO, secs(0)).unwrap();
         assert!(bucket.try_acquire_at(1, secs(1)).is_ok());
         reservation.cancel_at(secs(0));
@@ -92,7 +93,7 @@ fn a_stale_drain_takes_what_was_there_then() {
 
 #[test]
 fn who_takes_nothing_leaves_no_time_behind() {
-    let nothing: [fn(&dyn RateLimiter); 3] = [
+    let nothing: [fn(&dyn QuotaLimiter); 3] = [
         |bucket| assert_eq!(bucket.try_acquire_up_to_at(0, Timestamp::MAX), 0),
         |bucket| bucket.refund_at(1, Timestamp::MAX),
         |bucket| bucket.sync_remaining_at(5, Timestamp::MAX),

@@ -15,7 +15,7 @@ use std::thread;
 use exact::Exact;
 use tollgate::{
     AllOf, AtomicTokenBucket, CarryOver, Denied, KeyedLimiter, LockedTokenBucket, ManualClock,
-    Quota, RateLimiter, Timestamp, Work, WorkQueue,
+    Quota, QuotaLimiter, RateLimiter, Timestamp, Work, WorkQueue,
 };
 
 const THREADS: u64 = 3;
@@ -214,7 +214,7 @@ impl BucketOp {
     }
 
     /// The tokens there, or taken.
-    fn run(self, bucket: &dyn RateLimiter, now: Timestamp) -> Result<u64, Denied> {
+    fn run(self, bucket: &dyn QuotaLimiter, now: Timestamp) -> Result<u64, Denied> {
         match self {
             Self::Take(n) => bucket.try_acquire_at(n, now).map(|()| n),
             Self::TakeAbove(n, floor) => bucket.try_acquire_above_at(n, floor, now).map(|()| n),
@@ -262,7 +262,7 @@ fn any_op(bucket: &mut Exact, op: &BucketOp) -> Result<u64, Denied> {
     }
 }
 
-fn histories_of_all_operations(with: impl Fn(Quota) -> Box<dyn RateLimiter>) {
+fn histories_of_all_operations(with: impl Fn(Quota) -> Box<dyn QuotaLimiter>) {
     let quota: Quota = QUOTAS[0].parse().unwrap();
     let subject = || {
         let bucket = with(quota);
@@ -271,7 +271,7 @@ fn histories_of_all_operations(with: impl Fn(Quota) -> Box<dyn RateLimiter>) {
         (bucket, Recorder::default())
     };
     let now = Timestamp::from_nanos(INSTANT);
-    let part = |(bucket, recorder): &(Box<dyn RateLimiter>, Recorder), seed| {
+    let part = |(bucket, recorder): &(Box<dyn QuotaLimiter>, Recorder), seed| {
         let call = |i| {
             let op = BucketOp::of(scramble(seed * CALLS + i));
             recorder.call(op, |op| op.run(&**bucket, now))
@@ -346,7 +346,7 @@ fn limits_combined_in_any_order() {
     };
     let part = |(atomic, locked, keyed, recorder): &Limits, seed| {
         let key = keyed.key(&7);
-        let limiters: [&dyn RateLimiter; 3] = [atomic, locked, &key];
+        let limiters: [&dyn QuotaLimiter; 3] = [atomic, locked, &key];
         let call = |i| {
             let seed = scramble(seed * CALLS + i);
             let members = ORDERS[usize::try_from(seed % 6).unwrap()].to_vec();

@@ -20,7 +20,7 @@ use tasks::Polled;
 use tollgate::queue::QueueBuilder;
 use tollgate::{
     AddError, AddOptions, CarryOver, FixedBackoff, LockedTokenBucket, ManualClock, Merge, Observer,
-    Priority, QueueError, Quota, RateLimiter, Timestamp, WorkQueue,
+    Priority, QueueError, Quota, Timestamp, WorkQueue,
 };
 
 fn millis(millis: u64) -> Duration {

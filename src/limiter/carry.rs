@@ -46,20 +46,6 @@ pub enum CarryOver {
 }
 
 impl CarryOver {
-    /// For the atomic bucket, which keeps it in a word.
-    pub(super) const fn from_code(code: u64) -> Self {
-        match code {
-            0 => Self::Tokens,
-            1 => Self::Fraction,
-            2 => Self::Empty,
-            _ => Self::Full,
-        }
-    }
-
-    pub(super) const fn code(self) -> u64 {
-        self as u64
-    }
-
     /// What is missing to full after the change, in units of `new`, if `missing` units of `old`
     /// were missing before: rounded up, so that rounding never adds a token.
     fn missing(self, old: Units, new: Units, missing: u128) -> u128 {

@@ -1,114 +1,106 @@
 //! The word, and how it moves: the concurrent half of
 //! [`AtomicTokenBucket`](super::AtomicTokenBucket), without any policy.
 //!
-//! The word is judged by its generation: a base and a scale, from [`Generations`]. They may be read
-//! while they change, but then the generation has ended. A word that is read after them says so; if
-//! it was read before, its compare-and-swap fails, or, for a denial, `is_in_force` does. Whoever
-//! needs the next generation does what is left to do, so nobody waits for anybody.
+//! Any thread takes, by a compare-and-swap loop. The rest is for the holder of the bucket's lock,
+//! the *writer*: it begins generations ([`Configs`]), and it *holds* the word while waiters stand
+//! in line. The fill of a held word is kept behind the lock, where takers then go.
 
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
 use super::Denied;
-use super::carry::Change;
-use super::generations::Generations;
-use super::rate::{Instant, View};
-use super::word::{Anchor, Base, CONFIGS, Scale, TooEarly, Word};
+use super::configs::{Configs, Seen};
+use super::fill::Held;
+use super::rate::{Instant, Rate, View};
+use super::word::{Base, HELD, Scale, TooEarly, Word};
 use crate::clock::Timestamp;
-use crate::sync::{AtomicU64, Ordering, fence, pause};
+use crate::quota::Units;
+use crate::sync::{AtomicU64, Ordering, const_unless_modelled, fence, pause};
 
-/// Pauses of a taker who has met others, once it has what it came for: some hundred nanoseconds, in
-/// which they go on in their own caches. Nobody is waited for.
+/// Spin hints after a contended take: some hundred nanoseconds, in which the other threads take in
+/// their own caches.
 const PAUSES: u32 = 32;
 
-/// A denial for at least so many nanoseconds is kept. To do so takes some thirty, less than a
-/// hundredth of the time for which it serves. In models it is ten days, so that most of them end.
+/// A denial is cached if it lasts for so many nanoseconds: to cache it takes some thirty, less than
+/// a hundredth of the time for which it serves. In models it is ten days, so that most of them end.
 const LONG: u64 = if cfg!(tollgate_loom) {
     864_000_000_000_000
 } else {
     4_000
 };
 
+/// A word cannot hold that: its fill has to be held behind the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Beyond;
+
+/// Why a thread that is not the writer cannot decide by the word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NeedsWriter {
+    /// The fill is behind the lock.
+    Held,
+    /// The time is too far from the base.
+    Far,
+    /// The outcome does not fit the word.
+    Beyond,
+}
+
 #[derive(Debug)]
 pub(super) struct WordCell {
     word: CachePadded<AtomicU64>,
-    generations: Generations,
-}
-
-/// A bucket as its word had it, at one look.
-struct Seen {
-    word: Word,
-    base: Base,
-    view: View,
-}
-
-impl Seen {
-    fn new(word: Word, base: u64, scale: &Scale) -> Self {
-        let rate = scale.rate();
-        let base = Base::new(&rate, base);
-        let view = base.view(rate, word.time);
-        Self { word, base, view }
-    }
-
-    /// The word of a bucket that is full at another instant.
-    fn with(&self, full_at: Instant) -> u64 {
-        let time = self.base.time_of(full_at);
-        Word { time, ..self.word }.pack()
-    }
+    configs: Configs,
 }
 
 impl WordCell {
-    /// A full bucket.
-    pub(super) fn new(scale: &Scale) -> Self {
-        let word = Word {
-            generation: 0,
-            time: 0,
-        };
-        Self {
-            word: CachePadded::new(AtomicU64::new(word.pack())),
-            generations: Generations::new(scale),
+    const_unless_modelled! {
+        /// A full bucket.
+        pub(super) fn new(scale: &Scale) -> Self {
+            Self {
+                word: CachePadded::new(AtomicU64::new(0)),
+                configs: Configs::new(scale),
+            }
         }
     }
 
     /// Takes `n` tokens at `now` if `floor` remain: the hot path, to be inlined. `None`: nothing
-    /// was decided, and [`update`](Self::update) is to be asked.
+    /// was decided, and [`try_update`](Self::try_update) is to be asked.
     #[expect(clippy::inline_always, reason = "a call would cost a third of it")]
     #[inline(always)]
     pub(super) fn take(&self, n: u64, floor: u64, at: Timestamp) -> Option<Result<(), Denied>> {
         let now = at.as_nanos();
-        // Of one token, which nearly all ask for, it may be known already.
+        // Nearly all callers ask for one token, for which a denial may be cached.
         let one = n == 1 && floor == 0;
-        if one && let Some(wait) = self.generations.denial.wait(now, || self.load()) {
+        if one && let Some(wait) = self.configs.denial.wait(now, || self.load()) {
             return Some(Err(Denied::after(Some(Duration::from_nanos(wait)))));
         }
         let taken = match self.try_take(n, floor, now)? {
             Ok(true) => Ok(()),
-            Ok(false) => self.take_among_others(n, floor, now)?,
+            Ok(false) => self.take_contended(n, floor, now)?,
             Err(early) => Err(early),
         };
         Some(taken.map_err(|early| {
             if one && early.is_at_least(LONG) {
-                self.keep_denial(at);
+                self.cache_denial(at);
             }
             early.denied(at)
         }))
     }
 
-    /// Keeps until when there is no token.
+    /// Caches until when there is no token.
     #[cold]
-    fn keep_denial(&self, now: Timestamp) {
-        self.generations.denial.keep(|| {
-            let (word, taken) = self.look(|seen| (seen.word.pack(), seen.view.take(1, 0, now)));
+    fn cache_denial(&self, now: Timestamp) {
+        self.configs.denial.keep(|| {
+            let denied = |seen: &Seen| (seen.word.pack(), seen.view().take(1, 0, now));
+            let (word, taken) = self.look(denied)?;
             let wait = taken.err()?.retry_after()?;
             Some((word, now.saturating_add(wait).as_nanos()))
         });
     }
 
-    /// As [`take`](Self::take), for who has met others: tries at once again, since to fail has
-    /// brought the word here, and then leaves it to them for a moment.
+    /// Takes after another thread was faster: at once again, since the failure has brought the line
+    /// here, and then backs off.
     #[cold]
-    fn take_among_others(&self, n: u64, floor: u64, now: u64) -> Option<Result<(), TooEarly>> {
+    fn take_contended(&self, n: u64, floor: u64, now: u64) -> Option<Result<(), TooEarly>> {
         loop {
             match self.try_take(n, floor, now)? {
                 Ok(false) => {}
@@ -120,10 +112,10 @@ impl WordCell {
         }
     }
 
-    /// `Ok(false)`: another was faster.
+    /// `Ok(false)`: another thread was faster.
     #[inline]
     fn try_take(&self, n: u64, floor: u64, now: u64) -> Option<Result<bool, TooEarly>> {
-        let words = self.generations.words();
+        let words = self.configs.words();
         // The word last: if it is of that generation, so was what was read before. Pairs as in
         // `is_in_force`.
         fence(Ordering::Acquire);
@@ -134,37 +126,46 @@ impl WordCell {
         }
     }
 
-    /// Changes when the bucket is full to what `decide` makes of it, unless it denies.
-    pub(super) fn update<T, E>(
+    /// Changes when the bucket is full to what `decide` makes of it, unless it denies. The time is
+    /// read after the word, which is replaced only if it is still the same: so no taker in it has
+    /// used a later time.
+    pub(super) fn try_update<T, E>(
         &self,
-        now: u64,
-        decide: impl Fn(&View) -> Result<(Instant, T), E>,
-    ) -> Result<T, E> {
+        now: impl Fn() -> Timestamp,
+        reach: u64,
+        decide: impl Fn(&View, Timestamp) -> Result<(Instant, T), E>,
+    ) -> Result<Result<T, E>, NeedsWriter> {
         loop {
-            let seen = self.seen_at(now);
-            let word = seen.word.pack();
-            let decided = decide(&seen.view);
+            let Some(seen) = self.seen()? else { continue };
+            let now = now();
+            let elapsed = now.as_nanos().saturating_sub(seen.base.as_nanos());
+            let far = elapsed > seen.scale.horizon.saturating_mul(reach);
+            let view = seen.view();
             // What was read while it changed may have led anywhere, and then this fails.
-            let next = decided
+            let decided = decide(&view, now);
+            let full_at = decided
                 .as_ref()
-                .map_or(word, |(full_at, _)| seen.with(*full_at));
-            let stands = if next == word {
+                .map_or(view.full_at, |(full_at, _)| *full_at);
+            let next = Word {
+                time: seen.base.time_of(full_at),
+                ..seen.word
+            };
+            let stands = if far || full_at > view.most || next == seen.word {
                 // Nothing is written that would tell.
                 self.is_in_force(seen.word)
             } else {
-                self.swap_in_force(word, next)
+                // As in `is_in_force`.
+                fence(Ordering::Acquire);
+                self.swap(seen.word.pack(), next.pack())
             };
             if stands {
-                return decided.map(|(_, output)| output);
+                return match decided {
+                    _ if far => Err(NeedsWriter::Far),
+                    Ok(_) if full_at > view.most => Err(NeedsWriter::Beyond),
+                    decided => Ok(decided.map(|(_, output)| output)),
+                };
             }
         }
-    }
-
-    /// As [`swap`](Self::swap), where the rest was read after the word.
-    fn swap_in_force(&self, word: u64, next: u64) -> bool {
-        // As in `is_in_force`.
-        fence(Ordering::Acquire);
-        self.swap(word, next)
     }
 
     #[inline]
@@ -178,178 +179,159 @@ impl WordCell {
             .is_ok()
     }
 
-    /// What `read` makes of the bucket, at any time, however far from the base. Writes nothing.
-    pub(super) fn peek<T>(&self, read: impl Fn(&View) -> T) -> T {
-        self.look(|seen| read(&seen.view))
+    /// What `read` makes of the bucket, at any time, however far from the base; `None` if its fill
+    /// is behind the lock. Writes nothing.
+    pub(super) fn peek<T>(&self, read: impl Fn(&View) -> T) -> Option<T> {
+        self.look(|seen| read(&seen.view()))
     }
 
-    fn look<T>(&self, read: impl Fn(&Seen) -> T) -> T {
+    fn look<T>(&self, read: impl Fn(&Seen) -> T) -> Option<T> {
         loop {
-            let (word, anchor) = self.in_force();
-            let seen = Seen::new(word, anchor.base, &self.generations.scale(anchor));
+            let Some(seen) = self.seen().ok()? else {
+                continue;
+            };
             let output = read(&seen);
-            if self.is_in_force(word) {
-                return output;
+            if self.is_in_force(seen.word) {
+                return Some(output);
             }
         }
     }
 
-    /// The bucket, to be changed at `now`. Moves the base on first, if that is too far from it.
-    fn seen_at(&self, now: u64) -> Seen {
-        loop {
-            let (word, anchor) = self.in_force_as_hinted();
-            let scale = self.generations.scale(anchor);
-            if now.saturating_sub(anchor.base) <= scale.horizon {
-                return Seen::new(word, anchor.base, &scale);
-            }
-            let base = scale.base_at(now).max(anchor.base);
-            if let Some(next) = self.generations.propose(anchor, anchor.config, base) {
-                self.advance(word, anchor, next);
-            }
+    fn seen(&self) -> Result<Option<Seen>, NeedsWriter> {
+        let bits = self.load();
+        if bits & HELD != 0 {
+            return Err(NeedsWriter::Held);
         }
+        Ok(self.configs.seen(Word::unpack(bits)))
     }
 
     /// Whether the generation of `word` is in force after all that was read before.
     #[inline]
     fn is_in_force(&self, word: Word) -> bool {
-        // Pairs with the Release fences of those who write a scale: whoever read a part of what
-        // they wrote sees that its generation has ended.
+        // Pairs with the Release fence of the writer of a slot: a thread that has read a part of
+        // what it wrote sees that the generation has ended.
         fence(Ordering::Acquire);
-        Word::unpack(self.word.load(Ordering::Relaxed)).generation == word.generation
+        let bits = self.word.load(Ordering::Relaxed);
+        bits & HELD == 0 && Word::unpack(bits).generation == word.generation
     }
 
     #[inline]
     fn load(&self) -> u64 {
-        // Acquire pairs with the Release that began the generation: its anchor is visible.
+        // Acquire pairs with the Release that began the generation: its slot is visible.
         self.word.load(Ordering::Acquire)
-    }
-
-    /// The word, and the anchor of its generation.
-    fn in_force(&self) -> (Word, Anchor) {
-        loop {
-            let word = Word::unpack(self.load());
-            let anchor = self.generations.anchor(word.generation.into());
-            // Else the generation has ended, and its slot is used again.
-            if anchor.is_for(word) {
-                return (word, anchor);
-            }
-        }
-    }
-
-    /// As [`in_force`](Self::in_force), once takers go by that anchor, too.
-    fn in_force_as_hinted(&self) -> (Word, Anchor) {
-        loop {
-            let hint = self.generations.hint();
-            let (word, anchor) = self.in_force();
-            if self.generations.correct(hint, anchor) {
-                return (word, anchor);
-            }
-        }
-    }
-
-    /// Moves the word from the generation of `anchor`, to which the hint has come, to that of
-    /// `next`, unless somebody has moved it.
-    fn advance(&self, word: Word, anchor: Anchor, next: Anchor) {
-        let moved = Word {
-            generation: next.short_generation(),
-            time: self.generations.carried_over(word.time, anchor, next),
-        };
-        // Release publishes the anchor with the generation; the next reader's Acquire pairs with
-        // it, also if it was somebody else who began the generation.
-        let (success, failure) = (Ordering::AcqRel, Ordering::Relaxed);
-        let _ = self
-            .word
-            .compare_exchange(word.pack(), moved.pack(), success, failure);
-        // Whoever was faster does so too, and if it is held up, then whoever begins the next.
-        self.generations.denial.forget();
-    }
-
-    /// Begins a generation with another configuration, made from the one in force, at the time that
-    /// `now` says.
-    pub(super) fn configure<E>(
-        &self,
-        change: Change,
-        now: impl Fn() -> u64,
-        make: impl FnOnce(&Scale) -> Result<Scale, E>,
-    ) -> Result<(), E> {
-        let _writer = self.generations.writer.lock();
-        // Only a writer changes which configuration is in force, and there is only one.
-        let (_, before) = self.in_force();
-        let scale = make(&self.generations.scale(before))?;
-        let config = (before.config + 1) % CONFIGS;
-        // Pairs with the fence in `is_in_force`: the generations that this configuration was in
-        // force for have ended.
-        fence(Ordering::Release);
-        self.generations.configure(config, &scale, change);
-        loop {
-            let (word, anchor) = self.in_force_as_hinted();
-            if anchor.config == config {
-                return Ok(());
-            }
-            // Read after the word, which is replaced only if it is still the same: so whoever has
-            // taken before has not used a later time, at which less was to come.
-            let now = now();
-            self.generations.set_since(config, now);
-            let base = scale.base_at(now).max(anchor.base);
-            if let Some(next) = self.generations.propose(anchor, config, base) {
-                self.advance(word, anchor, next);
-            }
-        }
     }
 }
 
-#[cfg(all(test, not(tollgate_loom)))]
-mod tests {
-    use std::cell::Cell;
-    use std::convert::Infallible;
-
-    use super::*;
-    use crate::limiter::CarryOver;
-    use crate::quota::Units;
-
-    #[test]
-    fn what_costs_nothing_is_decided_anew_if_the_quota_changed_meanwhile() {
-        let units = Units {
-            per_nano: 1,
-            per_token: 1_000,
-            burst: 1,
-        };
-        let cell = WordCell::new(&Scale::new(units).unwrap());
-        let looks = Cell::new(0);
-        let decide = |view: &View| {
-            looks.set(looks.get() + 1);
-            if looks.get() == 1 {
-                let same = |scale: &Scale| Ok::<_, Infallible>(*scale);
-                let Ok(()) = cell.configure(Change::new(CarryOver::Tokens), || 0, same);
+/// For the writer.
+impl WordCell {
+    /// As [`try_update`](Self::try_update). Moves the base first, if the time is too far from it.
+    pub(super) fn update<T, E>(
+        &self,
+        now: impl Fn() -> Timestamp,
+        decide: impl Fn(&View, Timestamp) -> Result<(Instant, T), E>,
+    ) -> Result<Result<T, E>, Beyond> {
+        loop {
+            match self.try_update(&now, 1, &decide) {
+                Ok(decided) => return Ok(decided),
+                Err(NeedsWriter::Far) => self.move_base(now()),
+                Err(NeedsWriter::Beyond) => return Err(Beyond),
+                Err(NeedsWriter::Held) => unreachable!("only the writer holds the word"),
             }
-            Ok::<_, Infallible>((view.full_at, looks.get()))
-        };
-        assert_eq!(cell.update(0, decide), Ok(2));
-    }
-
-    #[test]
-    fn a_long_denial_of_one_token_is_kept_and_no_other() {
-        for (per_nano, per_token, n, floor, kept) in [
-            (1, LONG, 1, 0, Some(LONG)),
-            (3, 3 * LONG - 2, 1, 0, None),
-            (3, 3 * LONG, 1, 0, Some(LONG)),
-            (1, LONG - 1, 1, 0, None),
-            (1, LONG, 2, 0, None),
-            (1, LONG, 1, 1, None),
-            // Never.
-            (0, LONG, 1, 0, None),
-        ] {
-            let units = Units {
-                per_nano,
-                per_token,
-                burst: 2,
-            };
-            let cell = WordCell::new(&Scale::new(units).unwrap());
-            let now = Timestamp::ZERO;
-            assert_eq!(cell.take(2, 0, now), Some(Ok(())));
-            assert!(matches!(cell.take(n, floor, now), Some(Err(_))));
-            let wait = cell.generations.denial.wait(0, || cell.load());
-            assert_eq!(wait, kept, "{n} of {units:?}");
         }
     }
+
+    /// The generation in force, which only the writer ends.
+    fn in_force(&self, bits: u64) -> Seen {
+        let seen = self.configs.seen(Word::unpack(bits));
+        seen.expect("the word is of the generation that its writer began")
+    }
+
+    /// Moves the base nearer to `now`.
+    pub(super) fn move_base(&self, now: Timestamp) {
+        let units = self.in_force(self.load()).scale.units;
+        let moved = self.configure(units, || now, |view, _, _| view.full_at);
+        debug_assert!(moved.is_ok(), "less is left of it than before");
+    }
+
+    /// Begins a generation with another quota, in force from the time that is read for it; `full_at`
+    /// says how the fill carries over.
+    pub(super) fn configure(
+        &self,
+        units: Units,
+        now: impl Fn() -> Timestamp,
+        full_at: impl Fn(&View, &Rate, Timestamp) -> Instant,
+    ) -> Result<(), Beyond> {
+        let scale = Scale::new(units).map_err(|_| Beyond)?;
+        let (next, rate) = (self.configs.write_next(&scale), scale.rate());
+        loop {
+            let bits = self.load();
+            // Read after the word, which is replaced only if it is still the same: so no taker
+            // before has used a later time, at which less was to come.
+            let (seen, now) = (self.in_force(bits), now());
+            let base = scale.base_at(now.as_nanos()).max(seen.base.as_nanos());
+            self.configs.set_base(next, base);
+            let moved = packed(
+                next,
+                Base::new(&rate, base),
+                full_at(&seen.view(), &rate, now),
+            )?;
+            // Release publishes the slot with the generation.
+            let (success, failure) = (Ordering::Release, Ordering::Relaxed);
+            let swapped = self.word.compare_exchange(bits, moved, success, failure);
+            if swapped.is_ok() {
+                self.configs.set_current(next);
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sends takers to the lock, and hands its holder the fill.
+    pub(super) fn hold(&self) -> Held {
+        // Whatever a taker swaps in later fails: the word is another.
+        let bits = self.word.fetch_or(HELD, Ordering::AcqRel);
+        let seen = self.in_force(bits);
+        let View {
+            rate,
+            full_at,
+            known,
+            ..
+        } = seen.view();
+        Held {
+            rate,
+            full_at,
+            known,
+        }
+    }
+
+    /// Lets takers go by the word again, from `now` on.
+    ///
+    /// # Errors
+    /// [`Beyond`]: a word cannot hold that. It stays held.
+    pub(super) fn release(&self, held: &Held, now: Timestamp) -> Result<(), Beyond> {
+        let scale = Scale::new(held.rate.units).map_err(|_| Beyond)?;
+        let seen = self.in_force(self.load());
+        let elapsed = now.as_nanos().saturating_sub(seen.base.as_nanos());
+        if seen.scale.units == scale.units && elapsed <= scale.horizon {
+            let word = packed(self.configs.current(), seen.base, held.full_at)?;
+            self.word.store(word, Ordering::Release);
+            return Ok(());
+        }
+        let base = scale.base_at(now.as_nanos()).max(seen.base.as_nanos());
+        let next = self.configs.write_next(&scale);
+        self.configs.set_base(next, base);
+        let word = packed(next, Base::new(&held.rate, base), held.full_at)?;
+        // Release publishes the slot with the generation.
+        self.word.store(word, Ordering::Release);
+        self.configs.set_current(next);
+        Ok(())
+    }
+}
+
+/// The word of a bucket that is full at an instant.
+fn packed(generation: u64, base: Base, full_at: Instant) -> Result<u64, Beyond> {
+    if !base.holds(full_at) {
+        return Err(Beyond);
+    }
+    let time = base.time_of(full_at);
+    Ok(Word { generation, time }.pack())
 }

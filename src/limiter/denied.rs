@@ -29,8 +29,7 @@ pub enum Denied {
     },
     /// The quota's rate is zero, or so slow that the clock ends first: do not retry.
     Exhausted,
-    /// The tokens could be had, but not within the wait that was allowed, or further in the future
-    /// than the bucket can promise, or (a reservation) behind those who wait in line.
+    /// The tokens could be had, but not within the wait that was allowed.
     TooLong {
         /// When they could be had, from now.
         retry_after: Duration,
@@ -38,6 +37,11 @@ pub enum Denied {
     /// A [`KeyedLimiter`](super::KeyedLimiter) is full of keys that are in use, and this is a new one. Nobody can tell
     /// when one of them makes room.
     TooManyKeys,
+    /// As many callers wait as may: see
+    /// [`max_waiters`](super::AtomicTokenBucket::max_waiters).
+    TooManyWaiters,
+    /// The limiter was closed: see [`close`](super::AtomicTokenBucket::close).
+    Closed,
 }
 
 impl Denied {
@@ -48,7 +52,8 @@ impl Denied {
     }
 
     /// How long until a retry can succeed; `None` if none ever will, or, of
-    /// [`TooManyKeys`](Self::TooManyKeys), if nobody can tell.
+    /// [`TooManyKeys`](Self::TooManyKeys) and [`TooManyWaiters`](Self::TooManyWaiters), if nobody can
+    /// tell.
     ///
     /// ```
     /// use tollgate::{AtomicTokenBucket, Quota, RateLimiter};
@@ -60,7 +65,11 @@ impl Denied {
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::NotYet { retry_after } | Self::TooLong { retry_after } => Some(*retry_after),
-            Self::ExceedsBurst { .. } | Self::Exhausted | Self::TooManyKeys => None,
+            Self::ExceedsBurst { .. }
+            | Self::Exhausted
+            | Self::TooManyKeys
+            | Self::TooManyWaiters
+            | Self::Closed => None,
         }
     }
 
@@ -102,6 +111,8 @@ impl fmt::Display for Denied {
             Self::Exhausted => f.write_str("the quota is used up and gains no more tokens"),
             Self::TooLong { retry_after } => write!(f, "the wait of {retry_after:?} is too long"),
             Self::TooManyKeys => f.write_str("too many keys are in use"),
+            Self::TooManyWaiters => f.write_str("too many callers wait already"),
+            Self::Closed => f.write_str("the limiter is closed"),
         }
     }
 }

@@ -4,13 +4,16 @@ mod address;
 mod admit;
 mod builder;
 mod change;
-mod debts;
 mod generation;
 mod handle;
-mod own;
+mod in_line;
+mod lines;
+mod owned;
+mod place;
 mod seats;
 mod shard;
 mod table;
+mod to_key;
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -21,6 +24,8 @@ use crossbeam_utils::CachePadded;
 pub use address::{ClientAddr, PrefixTooLong};
 pub use builder::{KeyedBuilder, KeyedError, OnFull};
 pub use handle::KeyHandle;
+pub use owned::OwnedKey;
+pub use to_key::ToKey;
 
 use self::generation::{Generation, Generations};
 use self::seats::{Seats, layout};
@@ -173,7 +178,7 @@ impl<K, S, C> KeyedLimiter<K, S, C> {
         let guarded = |_| {
             CachePadded::new(Guarded {
                 whereabouts: Signpost::new(),
-                shard: RwLock::new(Shard::new(first, limit, 0)),
+                shard: RwLock::new(Shard::new(first, limit, builder.bounds)),
                 gate: Gate::new(),
             })
         };
@@ -183,7 +188,7 @@ impl<K, S, C> KeyedLimiter<K, S, C> {
             seats: CachePadded::new(Seats::new(capacity)),
             generations: Mutex::new(Generations::new(first)),
             writer: Mutex::new(0),
-            shared: RwLock::new(Shard::new(first, 1, 1)),
+            shared: RwLock::new(Shard::new(first, 1, builder.bounds)),
             on_full: builder.on_full,
             hasher: builder.hasher,
             clock: builder.clock,
@@ -324,8 +329,11 @@ impl<K, S, C: Clock> KeyedLimiter<K, S, C> {
     {
         let now = self.clock.now();
         for shard in 0..self.shards.len() {
-            let freed = self.lock(shard).retain(now, self.carry(), &mut keep);
-            self.seats.free(freed);
+            // Dropped once the lock is released.
+            let mut leaving = self.leaving();
+            let mut shard = self.lock(shard);
+            shard.retain(now, self.carry(), &mut keep, &mut leaving.seated);
+            shard.retain_lines(now, &mut keep, &mut leaving);
         }
     }
 
@@ -393,9 +401,12 @@ impl<K: Hash, S: BuildHasher, C> KeyedLimiter<K, S, C> {
         Q: Hash + Eq + ?Sized,
     {
         let hash = self.hasher.hash_one(key);
-        let (placed, there) = self.lock(self.shard_of(hash)).remove(Hashed { hash, key });
-        self.seats.free(placed.into());
-        there
+        // Dropped once the lock is released.
+        let mut leaving = self.leaving();
+        let mut shard = self.lock(self.shard_of(hash));
+        let was_there = shard.remove(Hashed { hash, key }, &mut leaving);
+        drop(shard);
+        was_there
     }
 }
 

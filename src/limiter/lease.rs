@@ -1,25 +1,50 @@
 use std::fmt;
 
-use super::{Denied, RateLimiter};
-use crate::quota::{Quota, QuotaError, Units};
+use super::{Denied, QuotaLimiter};
 
-/// What is left of a quota when `n` tokens are carved out of its burst.
-pub(super) fn carve(units: Units, n: u64) -> Result<Units, Denied> {
-    let left = units.burst.checked_sub(n).filter(|left| *left > 0);
-    let burst = left.ok_or(Denied::ExceedsBurst {
-        burst: units.burst.saturating_sub(1),
-    })?;
-    Ok(Units { burst, ..units })
+/// What is left of a burst when `n` tokens are carved out of it.
+pub(super) fn carved(burst: u64, n: u64) -> Result<u64, Denied> {
+    let left = burst.checked_sub(n).filter(|left| *left > 0);
+    left.ok_or(Denied::ExceedsBurst {
+        burst: burst.saturating_sub(1),
+    })
 }
 
-/// A new quota, with what leases have carved out of the old one's burst carved out of its own.
-pub(super) fn carve_as_before(
-    new: Quota,
-    old: Quota,
-    old_units: Units,
-) -> Result<Units, QuotaError> {
-    let carved = old.max_burst() - old_units.burst;
-    carve(new.units()?, carved).map_err(|_| QuotaError::ZeroBurst)
+/// A limiter that leases carve their tokens out of: a bucket, or what points to one.
+///
+/// The buckets have [`lease`](Self::lease) without the trait too; it is for code that is generic over
+/// them. How tokens are carved out is this crate's own business.
+pub trait Leasable: QuotaLimiter {
+    /// Carves `batch` tokens out of the burst, for a thread of its own: see [`TokenLease`].
+    ///
+    /// # Errors
+    /// [`Denied::ExceedsBurst`], with the largest batch, if nothing of the burst would be left.
+    ///
+    /// ```
+    /// use tollgate::{AtomicTokenBucket, Denied, Quota};
+    ///
+    /// let bucket = AtomicTokenBucket::new(Quota::per_hour(10)?)?;
+    /// assert_eq!(bucket.lease(10).unwrap_err(), Denied::ExceedsBurst { burst: 9 });
+    /// # Ok::<(), tollgate::QuotaError>(())
+    /// ```
+    fn lease(&self, batch: u64) -> Result<TokenLease<&Self>, Denied>
+    where
+        Self: Sized,
+    {
+        TokenLease::new(self, batch)
+    }
+
+    /// What is left of the burst beside what is carved out of it.
+    #[doc(hidden)]
+    fn uncarved(&self) -> u64;
+
+    /// Takes `n` tokens out of the burst, as long as something is left of it.
+    #[doc(hidden)]
+    fn carve(&self, n: u64) -> Result<(), Denied>;
+
+    /// Puts `n` carved tokens back into the burst.
+    #[doc(hidden)]
+    fn restore(&self, n: u64);
 }
 
 /// A handle that one thread owns, with tokens of its own: about a nanosecond each, without a clock
@@ -32,8 +57,8 @@ pub(super) fn carve_as_before(
 /// For many threads that take single tokens from one generous limiter. Not for small bursts: a
 /// batch that one lease holds is missing to everybody else, and the limiter admits no more at once
 /// than what is left of its burst. Nor for following a server's word: what a lease holds was taken
-/// before, and can be spent after a [`drain`](RateLimiter::drain) and during a
-/// [pause](RateLimiter::pause_until); drop the lease then.
+/// before, and can be spent after a [`drain`](super::QuotaLimiter::drain) and during a
+/// [pause](super::RateLimiter::pause_until); drop the lease then.
 ///
 /// # Examples
 /// ```
@@ -47,14 +72,14 @@ pub(super) fn carve_as_before(
 /// assert!(lease.try_acquire(1).is_err());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct TokenLease<'a, L: RateLimiter + ?Sized> {
-    limiter: &'a L,
+pub struct TokenLease<L: Leasable> {
+    limiter: L,
     batch: u64,
     held: u64,
 }
 
-impl<'a, L: RateLimiter + ?Sized> TokenLease<'a, L> {
-    pub(super) fn new(limiter: &'a L, batch: u64) -> Result<Self, Denied> {
+impl<L: Leasable> TokenLease<L> {
+    pub(super) fn new(limiter: L, batch: u64) -> Result<Self, Denied> {
         let burst = limiter.uncarved();
         if batch >= burst {
             // Before anything is taken.
@@ -150,14 +175,14 @@ impl<'a, L: RateLimiter + ?Sized> TokenLease<'a, L> {
     }
 }
 
-impl<L: RateLimiter + ?Sized> Drop for TokenLease<'_, L> {
+impl<L: Leasable> Drop for TokenLease<L> {
     fn drop(&mut self) {
         self.limiter.restore(self.batch);
         self.limiter.refund(self.held);
     }
 }
 
-impl<L: RateLimiter + ?Sized> fmt::Debug for TokenLease<'_, L> {
+impl<L: Leasable> fmt::Debug for TokenLease<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TokenLease")
             .field("batch", &self.batch)

@@ -1,74 +1,290 @@
-//! A [`Bucket`] with those who wait for its tokens, first come, first served: sequential, like the
-//! bucket itself.
+//! A bucket behind its lock, with the callers that wait for its tokens, ordered by reserve floor and
+//! then by arrival. Sequential.
 //!
-//! Who waits has taken nothing yet; what is wanted is only counted. So when one gives up, or the
-//! quota changes, everybody behind moves up, and nothing has to be undone.
+//! A waiter takes nothing before its turn; what it wants is only counted. So when one gives up, or
+//! the quota changes, every waiter behind moves up, and nothing has to be undone.
+
+mod lanes;
+mod waiter;
 
 use std::task::Waker;
 use std::time::Duration;
 
-use super::Denied;
-use super::bucket::Bucket;
+use smallvec::SmallVec;
+
+use self::lanes::Lanes;
+use self::waiter::Waiter;
+use super::account::Account;
+use super::bounds::Bounds;
+use super::cell::Beyond;
+use super::fill::{Fill, Held};
+use super::ledger::{DebtId, Ledger};
 use super::reservation::Taken;
+use super::turn::{Kind, Turn};
+use super::{Denied, Status};
 use crate::clock::Timestamp;
-use crate::wait::{Left, WaitId, WaitList};
+use crate::quota::Units;
+use crate::wait::{WaitId, WaitList};
 use crate::wake::Wakers;
+
+/// What the turn of a waiter brings.
+enum Given {
+    /// All that it wants: the debt that it can give back, if it took anything.
+    All(Option<DebtId>),
+    /// Of more than the burst, a part.
+    Part,
+}
+
+/// To find how much is ahead of a waiter, so many are counted one by one.
+const COUNTED: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Line {
-    pub(super) bucket: Bucket,
+    pub(super) held: Held,
+    pub(super) account: Account,
+    pub(super) bounds: Bounds,
     waiters: WaitList<Waiter>,
-    /// Tokens that those in line wait for.
-    wanted: u128,
-    /// Tokens that whoever has ever joined has waited for.
-    joined: u128,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Waiter {
-    n: u64,
-    /// `joined`, with this one.
-    joined: u128,
-    /// What its timer was set to.
-    armed: Timestamp,
-    /// Set when its tokens have been taken for it, or will never be.
-    outcome: Option<Result<Taken, Denied>>,
+    lanes: Lanes,
+    /// Reservations that were made behind waiters, by their instants.
+    booked: SmallVec<[(Timestamp, WaitId); 0]>,
+    closed: bool,
 }
 
 impl Line {
-    pub(super) const fn new(bucket: Bucket) -> Self {
+    pub(super) const fn new(units: Units) -> Self {
         Self {
-            bucket,
+            held: Held::new(units),
+            account: Account::new(Ledger::new()),
+            bounds: Bounds::NONE,
             waiters: WaitList::new(),
-            wanted: 0,
-            joined: 0,
+            lanes: Lanes::new(),
+            booked: SmallVec::new_const(),
+            closed: false,
         }
     }
 
-    /// Tokens that nobody waits for.
-    pub(super) fn free(&self, now: Timestamp) -> u64 {
-        let wanted = u64::try_from(self.wanted).unwrap_or(u64::MAX);
-        self.bucket.available(now).saturating_sub(wanted)
+    pub(super) fn units(&self) -> Units {
+        self.held.rate.units
     }
 
-    pub(super) const fn is_empty(&self) -> bool {
-        self.wanted == 0
+    /// Whether takes need not know of it: nobody stands in line.
+    #[inline]
+    pub(super) fn is_idle(&self) -> bool {
+        self.lanes.is_empty() && !self.closed
     }
 
-    /// How long after `now` `n` tokens, and `floor` more, can be had that nobody waits for.
+    /// Whether nobody will come back to it either.
+    pub(super) fn is_left(&self) -> bool {
+        self.waiters.len() == 0 && self.is_idle()
+    }
+
+    pub(super) const fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// How full the bucket is, as a newcomer that wants `n` tokens finds it.
+    pub(super) fn status(&self, n: u64, now: Timestamp) -> Status {
+        Status {
+            retry_after: self.wait_for(n, 0, now).ok(),
+            waiting: self.waiters.in_line_len(),
+            ..Status::of(&self.held.view(), 0, now)
+        }
+    }
+
+    fn check_open(&self) -> Result<(), Denied> {
+        if self.closed {
+            Err(Denied::Closed)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Tokens that a newcomer without a floor can have at once.
+    fn free(&self, now: Timestamp) -> u64 {
+        let ahead = u64::try_from(self.lanes.ahead(0)).unwrap_or(u64::MAX);
+        self.held.view().available(now).saturating_sub(ahead)
+    }
+
+    /// How long after `now` a newcomer can have `n` tokens while `floor` remain, if all who are
+    /// ahead of it stay.
     #[inline]
     pub(super) fn wait_for(&self, n: u64, floor: u64, now: Timestamp) -> Result<Duration, Denied> {
         if n == 0 {
             return Ok(Duration::ZERO);
         }
-        self.bucket.check_burst(n, floor)?;
-        self.bucket
-            .wait_for(self.wanted + u128::from(n) + u128::from(floor), now)
+        self.check_open()?;
+        self.held.rate.check_burst(n, floor)?;
+        self.wait_behind(self.lanes.ahead(floor), n, floor, now)
     }
 
-    /// Gives every waiter whose turn has come its tokens, and sends away who waits in vain, since the
-    /// quota has changed: nobody is to wait behind it. The one that is asking, if it is one of them,
-    /// need not be woken: its waker is stale.
+    /// As [`wait_for`](Self::wait_for), with so many tokens ahead of it.
+    #[inline]
+    fn wait_behind(
+        &self,
+        ahead: u128,
+        n: u64,
+        floor: u64,
+        now: Timestamp,
+    ) -> Result<Duration, Denied> {
+        let wanted = ahead + u128::from(n) + u128::from(floor);
+        self.held.view().wait_for(wanted, now)
+    }
+
+    /// Takes `n` tokens at once, or none.
+    #[inline]
+    pub(super) fn take(&mut self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
+        if self.is_idle() {
+            let (full_at, ()) = self.held.view().take(n, floor, now)?;
+            self.held.set(full_at, now);
+            return Ok(());
+        }
+        self.settle_booked(now);
+        match self.wait_for(n, floor, now)? {
+            Duration::ZERO => {
+                self.take_now(n, now);
+                Ok(())
+            }
+            retry_after => Err(Denied::NotYet { retry_after }),
+        }
+    }
+
+    /// Takes what there is for a newcomer, at most `n`.
+    pub(super) fn take_up_to(&mut self, n: u64, now: Timestamp) -> u64 {
+        self.settle_booked(now);
+        let free = if self.closed {
+            0
+        } else {
+            self.free(now).min(n)
+        };
+        self.take_now(free, now);
+        free
+    }
+
+    /// What [`take`](Self::take) would say.
+    pub(super) fn ask(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
+        match self.wait_for(n, floor, now)? {
+            Duration::ZERO => Ok(()),
+            retry_after => Err(Denied::NotYet { retry_after }),
+        }
+    }
+
+    /// Runs `op` on the fill.
+    pub(super) fn on_fill<T>(
+        &mut self,
+        op: impl FnOnce(&mut Account, &mut Fill<'_>) -> Result<T, Beyond>,
+    ) -> T {
+        let done = op(&mut self.account, &mut Fill::Held(&mut self.held));
+        done.unwrap_or_else(|Beyond| unreachable!("only a word is too small"))
+    }
+
+    #[inline]
+    fn take_now(&mut self, n: u64, now: Timestamp) {
+        self.held.set(self.held.view().taken(n, now), now);
+    }
+
+    /// Takes `n` tokens that may come back.
+    fn owe_now(&mut self, n: u64, now: Timestamp) -> DebtId {
+        self.take_now(n, now);
+        let cost = self.held.rate.cost(n);
+        self.account.ledger.open(cost, self.held.full_at)
+    }
+
+    /// Reserves `n` tokens: at once if nobody waits, else at a place in line with a fixed instant.
+    pub(super) fn reserve(
+        &mut self,
+        n: u64,
+        max_wait: Duration,
+        now: Timestamp,
+    ) -> Result<Taken, Denied> {
+        self.settle_booked(now);
+        let retry_after = self.wait_for(n, 0, now)?;
+        if retry_after > max_wait {
+            return Err(Denied::TooLong { retry_after });
+        }
+        let ready_at = now.saturating_add(retry_after);
+        if self.held.rate.cost(n) == 0 {
+            return Ok(Taken::nothing(now));
+        }
+        if retry_after.is_zero() || self.lanes.is_empty() {
+            let debt = self.owe_now(n, now);
+            return Ok(Taken::owed(ready_at, debt));
+        }
+        self.bounds.check_room(self.waiters.in_line_len())?;
+        let mut turn = Turn::new(n, 0, Kind::Take, max_wait);
+        // It stands where it arrived, among those without a floor.
+        let order = (0, turn.arrival());
+        let waiter = Waiter::new(&turn, self.lanes.book(n), Some(ready_at));
+        let place = self.waiters.join(order, Waker::noop().clone(), waiter);
+        let at = self.booked.partition_point(|(other, _)| *other <= ready_at);
+        self.booked.insert(at, (ready_at, place));
+        Ok(Taken::booked(ready_at, place))
+    }
+
+    /// Takes the tokens of reservations in line whose instants have come, as of these.
+    pub(super) fn settle_booked(&mut self, now: Timestamp) {
+        while let Some(&(ready_at, place)) = self.booked.first()
+            && ready_at <= now
+        {
+            self.debit(place, ready_at);
+        }
+    }
+
+    /// Takes the tokens of all reservations in line now, before what would move their turns back.
+    pub(super) fn settle_all_booked(&mut self, now: Timestamp) {
+        while let Some(&(_, place)) = self.booked.first() {
+            self.debit(place, now);
+        }
+    }
+
+    /// Takes the tokens of one, if they have not been taken.
+    fn settle(&mut self, place: WaitId, now: Timestamp) {
+        if self.waiters.wants(place).outcome.is_none() {
+            self.debit(place, now);
+        }
+    }
+
+    fn debit(&mut self, place: WaitId, now: Timestamp) {
+        self.booked.retain(|(_, other)| *other != place);
+        let waiter = *self.waiters.wants_mut(place);
+        let debt = self.owe_now(waiter.n, now);
+        self.lanes.remove(&waiter);
+        self.waiters.wants_mut(place).outcome = Some(Ok(Some(debt)));
+        // Nobody is to be woken: a reservation is not polled.
+        drop(self.waiters.wake(place));
+    }
+
+    /// Gives a reservation back.
+    pub(super) fn give_back(&mut self, taken: &Taken, now: Timestamp) {
+        let debt = taken.debt.or_else(|| self.unbook(taken.place?));
+        if let Some(debt) = debt {
+            self.on_fill(|account, fill| account.give_back(fill, debt, || now));
+        }
+    }
+
+    /// A reservation is used. If that is before its turn, its tokens are taken now.
+    pub(super) fn keep(&mut self, taken: &Taken, now: Timestamp) {
+        if let Some(place) = taken.place {
+            self.settle(place, now);
+        }
+        let debt = taken.debt.or_else(|| self.unbook(taken.place?));
+        if let Some(debt) = debt {
+            self.account.keep(debt);
+        }
+    }
+
+    /// Takes a reservation out of the line: its debt, if it has been debited.
+    fn unbook(&mut self, place: WaitId) -> Option<DebtId> {
+        let waiter = self.waiters.leave(place).wanted;
+        if waiter.outcome.is_none() {
+            self.booked.retain(|(_, other)| *other != place);
+            self.lanes.remove(&waiter);
+        }
+        waiter.outcome?.ok()?
+    }
+
+    /// Serves each waiter whose turn has come, and sends away those that wait in vain, since the
+    /// quota has changed: nobody is to wait behind them. The one that is asking, if it is among
+    /// them, need not be woken: its waker is stale.
     pub(super) fn grant(
         &mut self,
         asking: Option<WaitId>,
@@ -76,12 +292,30 @@ impl Line {
         wakers: &mut Wakers,
         stale: &mut Option<Waker>,
     ) {
-        while let Some(due) = self.first_due(now)
-            && !due.is_ok_and(|at| at > now)
-            && let Some((id, waiter)) = self.waiters.first_mut()
-        {
-            waiter.outcome = Some(due.map(|_| self.bucket.owe(waiter.n, now, now)));
-            self.wanted -= u128::from(waiter.n);
+        self.settle_booked(now);
+        while let Some((id, first)) = self.waiters.first().map(|(id, first)| (id, *first)) {
+            let due = self.first_due(&first, now);
+            match due {
+                _ if self.closed => {}
+                Ok(at) if at > now => break,
+                Ok(_) if first.ready_at.is_some() => {
+                    self.debit(id, now);
+                    continue;
+                }
+                _ => {}
+            }
+            let outcome = match due {
+                _ if self.closed => Err(Denied::Closed),
+                Err(denied) => Err(denied),
+                Ok(_) => match self.give(id, first, now) {
+                    Given::All(debt) => Ok(debt),
+                    Given::Part => continue,
+                },
+            };
+            let waiter = self.waiters.wants_mut(id);
+            waiter.outcome = Some(outcome);
+            let waiter = *waiter;
+            self.lanes.remove(&waiter);
             let waker = self.waiters.wake_first();
             if asking == Some(id) {
                 *stale = waker;
@@ -91,112 +325,225 @@ impl Line {
         }
     }
 
-    /// When the first in line gets its tokens; an error if it never will, since the quota has
-    /// changed.
-    fn first_due(&self, now: Timestamp) -> Option<Result<Timestamp, Denied>> {
-        let (_, waiter) = self.waiters.first()?;
-        let checked = self.bucket.check_burst(waiter.n, 0);
-        let wait = checked.and_then(|()| self.bucket.wait_for(waiter.n.into(), now));
-        Some(wait.map(|wait| now.saturating_add(wait)))
+    /// Serves those whose turn has come, and has the first of the others look at its timer.
+    pub(super) fn serve(&mut self, now: Timestamp, wakers: &mut Wakers) {
+        self.grant(None, now, wakers, &mut None);
+        wakers.extend(self.nudge_first(now));
+    }
+
+    /// Gives the first in line what its turn brings.
+    fn give(&mut self, id: WaitId, first: Waiter, now: Timestamp) -> Given {
+        match first.kind {
+            Kind::Call => Given::All(None),
+            Kind::Take | Kind::Claim => Given::All(Some(self.owe_now(first.n, now))),
+            Kind::TakeInParts => {
+                let part = first.next_part(self.units().burst);
+                let debt = Some(self.owe_now(part, now));
+                self.lanes.shrink(&first, part);
+                let waiter = self.waiters.wants_mut(id);
+                waiter.left -= part;
+                waiter.earlier = std::mem::replace(&mut waiter.later, debt);
+                if waiter.left > 0 {
+                    return Given::Part;
+                }
+                Given::All(debt)
+            }
+        }
+    }
+
+    /// When the first in line is served; an error if it never will be, since the quota has changed.
+    fn first_due(&self, first: &Waiter, now: Timestamp) -> Result<Timestamp, Denied> {
+        let n = match first.kind {
+            Kind::TakeInParts => first.next_part(self.units().burst),
+            Kind::Take | Kind::Claim | Kind::Call => first.n,
+        };
+        self.held.rate.check_burst(n, first.floor)?;
+        let wait = self.wait_behind(0, n, first.floor, now)?;
+        Ok(now.saturating_add(wait))
     }
 
     /// Has the first in line look again, if its timer is set too late.
     pub(super) fn nudge_first(&self, now: Timestamp) -> Option<Waker> {
         let (id, first) = self.waiters.first()?;
-        let due = self.first_due(now)?.ok()?;
-        if due < first.armed {
+        let due = self.first_due(first, now).ok()?;
+        if due < first.armed && first.ready_at.is_none() {
             self.waiters.nudge(id)
         } else {
             None
         }
     }
 
-    /// Takes `n` tokens if nobody is before us, or joins the line if they are there by `deadline`.
-    pub(super) fn join(
+    /// Polls a turn: joins the line if its tokens are not there, and says what has become of it.
+    /// What ends has left the line.
+    pub(super) fn poll(
         &mut self,
-        n: u64,
+        turn: &mut Turn,
+        now: Timestamp,
+        waker: &Waker,
+        wakers: &mut Wakers,
+        stale: &mut Option<Waker>,
+    ) -> Option<Result<(), Denied>> {
+        let deadline = turn.deadline(self.bounds.longest, now);
+        self.grant(turn.place, now, wakers, stale);
+        match turn.place {
+            Some(place) => self.look(turn, place, deadline, now, waker, stale),
+            None => self.join(turn, deadline, now, waker),
+        }
+    }
+
+    fn join(
+        &mut self,
+        turn: &mut Turn,
         deadline: Timestamp,
         now: Timestamp,
         waker: &Waker,
-    ) -> Result<Option<WaitId>, Denied> {
-        let retry_after = self.wait_for(n, 0, now)?;
-        if retry_after.is_zero() {
-            self.bucket.take(n, now);
-            return Ok(None);
+    ) -> Option<Result<(), Denied>> {
+        let (n, floor) = (turn.n, turn.floor);
+        if n == 0 {
+            return Some(Ok(()));
         }
-        if now.saturating_add(retry_after) > deadline {
-            return Err(Denied::TooLong { retry_after });
-        }
-        let waiter = Waiter {
-            n,
-            joined: self.joined + u128::from(n),
-            armed: Timestamp::MAX,
-            outcome: None,
+        let retry_after = match self.wait_of(turn, now) {
+            Ok(Duration::ZERO) => {
+                match turn.kind {
+                    Kind::Call => {}
+                    Kind::Claim => turn.claimed = Some(Taken::owed(now, self.owe_now(n, now))),
+                    Kind::Take | Kind::TakeInParts => self.take_now(n, now),
+                }
+                return Some(Ok(()));
+            }
+            Ok(retry_after) => retry_after,
+            Err(denied) => return Some(Err(denied)),
         };
-        let mut place = None;
-        let stale = self.waiters.wait(&mut place, waker, waiter);
-        debug_assert!(stale.is_none(), "it has just come");
-        self.joined = waiter.joined;
-        self.wanted += u128::from(n);
-        Ok(place)
+        if now.saturating_add(retry_after) > deadline {
+            return Some(Err(Denied::TooLong { retry_after }));
+        }
+        if let Err(full) = self.bounds.check_room(self.waiters.in_line_len()) {
+            return Some(Err(full));
+        }
+        let is_back = turn.order().is_some();
+        let order = (floor, turn.arrival());
+        let waiter = Waiter::new(turn, self.lanes.join(n, floor, is_back), None);
+        turn.place = Some(self.waiters.join(order, waker.clone(), waiter));
+        None
     }
 
-    /// What has become of a waiter: `None`, nothing yet; else it has left. A waker that is no longer
-    /// needed is dropped by the caller, once the lock is released.
-    pub(super) fn look(
+    /// How long a turn waits that is not in line: behind all who are there, or, if it comes back, behind
+    /// those who came before it.
+    fn wait_of(&self, turn: &Turn, now: Timestamp) -> Result<Duration, Denied> {
+        self.check_open()?;
+        let (n, floor) = (turn.n, turn.floor);
+        let ahead = match turn.order() {
+            None => self.lanes.ahead(floor),
+            Some(order) => {
+                let before = self
+                    .waiters
+                    .before(order)
+                    .filter(|other| other.ready_at.is_none());
+                before.map(|other| u128::from(other.left)).sum::<u128>() + self.lanes.booked()
+            }
+        };
+        let at_once = match turn.kind {
+            Kind::TakeInParts if n > self.units().burst => 1,
+            _ => n,
+        };
+        self.held.rate.check_burst(at_once, floor)?;
+        self.wait_behind(ahead, n, floor, now)
+    }
+
+    fn look(
         &mut self,
-        id: WaitId,
+        turn: &mut Turn,
+        place: WaitId,
         deadline: Timestamp,
         now: Timestamp,
         waker: &Waker,
         stale: &mut Option<Waker>,
     ) -> Option<Result<(), Denied>> {
-        if let Some(outcome) = self.waiters.wants_mut(id).outcome {
-            self.leave(id);
-            return Some(outcome.map(|taken| self.bucket.keep(&taken)));
+        let waiter = *self.waiters.wants_mut(place);
+        if let Some(outcome) = waiter.outcome {
+            turn.place = None;
+            *stale = self.waiters.leave(place).waker;
+            return Some(outcome.map(|debt| match (turn.kind, debt) {
+                (Kind::Claim, Some(debt)) => turn.claimed = Some(Taken::owed(now, debt)),
+                (_, debt) => waiter.keep(debt, &mut self.account),
+            }));
         }
         if now < deadline {
-            let waiter = *self.waiters.wants_mut(id);
-            *stale = self.waiters.wait(&mut Some(id), waker, waiter);
+            *stale = self.waiters.wait(&mut Some(place), waker, waiter);
             return None;
         }
-        *stale = self.leave(id).waker;
-        let retry_after = self.bucket.wait_for(self.wanted, now);
-        let retry_after = retry_after.unwrap_or(Duration::MAX);
+        let wait = self.wait_behind(self.ahead_of(place), waiter.left, waiter.floor, now);
+        let retry_after = wait.unwrap_or(Duration::MAX);
+        *stale = self.leave(turn, now).0;
         Some(Err(Denied::TooLong { retry_after }))
     }
 
-    /// When a waiter should look again: each when its own turn comes, so that one before it that
-    /// is not polled holds nobody up. Should others before it give up, it is told when it is first.
-    pub(super) fn arm(
-        &mut self,
-        id: WaitId,
-        deadline: Timestamp,
-        now: Timestamp,
-    ) -> Option<Timestamp> {
-        let due = self.due(id, now);
+    /// When a waiter looks again: each when its own turn comes, so that one before it that is not
+    /// polled holds up nobody.
+    pub(super) fn arm(&mut self, turn: &mut Turn, now: Timestamp) -> Option<Timestamp> {
+        let deadline = turn.deadline(self.bounds.longest, now);
+        let place = turn.place?;
+        let waiter = *self.waiters.wants_mut(place);
+        let is_first = self.waiters.first().is_some_and(|(id, _)| id == place);
+        let due = if is_first {
+            self.first_due(&waiter, now).ok()
+        } else {
+            let wait = self.wait_behind(self.ahead_of(place), waiter.left, waiter.floor, now);
+            wait.ok().map(|wait| now.saturating_add(wait))
+        };
         let deadline = Some(deadline).filter(|deadline| *deadline < Timestamp::MAX);
         let timer = due.into_iter().chain(deadline).min();
-        self.waiters.wants_mut(id).armed = timer.unwrap_or(Timestamp::MAX);
+        self.waiters.wants_mut(place).armed = timer.unwrap_or(Timestamp::MAX);
         timer
     }
 
-    /// When a waiter gets its tokens, if all before it stay; `None` if never.
-    fn due(&mut self, id: WaitId, now: Timestamp) -> Option<Timestamp> {
-        let (_, first) = self.waiters.first()?;
-        let gone = first.joined - u128::from(first.n);
-        let before = self.waiters.wants_mut(id).joined - gone;
-        let wait = self.bucket.wait_for(before, now).ok()?;
-        Some(now.saturating_add(wait))
+    /// Tokens that those ahead of a waiter want: exact for the first few, and at least so many for
+    /// those far behind, where it is an estimate that its next look corrects.
+    fn ahead_of(&self, place: WaitId) -> u128 {
+        let mut counted = 0;
+        let mut in_line = self.waiters.in_line();
+        for (id, other) in in_line.by_ref().take(COUNTED) {
+            if id == place {
+                return counted;
+            }
+            counted += u128::from(other.left);
+        }
+        match in_line.next() {
+            Some(_) => self.lanes.estimate(self.waiters.wants(place)).max(counted),
+            None => counted,
+        }
     }
 
-    /// Takes a waiter out, with its tokens if it has got them.
-    pub(super) fn leave(&mut self, id: WaitId) -> Left<Option<Taken>> {
-        let Left { wanted, waker } = self.waiters.leave(id);
-        if wanted.outcome.is_none() {
-            self.wanted -= u128::from(wanted.n);
+    /// Takes a turn out of the line, as if it had never been there: its waker, and that of the one
+    /// behind it if that is the second now, which looks at its timer should the first not be polled.
+    /// The first is told in any case.
+    pub(super) fn leave(
+        &mut self,
+        turn: &mut Turn,
+        now: Timestamp,
+    ) -> (Option<Waker>, Option<Waker>) {
+        let Some(place) = turn.place.take() else {
+            return (None, None);
+        };
+        let first = self.waiters.first().map(|(id, _)| id);
+        let is_second = first.and_then(|first| self.waiters.behind(first)) == Some(place);
+        let behind = self.waiters.behind(place).filter(|_| is_second);
+        let left = self.waiters.leave(place);
+        let waiter = left.wanted;
+        if waiter.outcome.is_none() {
+            self.lanes.remove(&waiter);
         }
-        let wanted = wanted.outcome.and_then(Result::ok);
-        Left { wanted, waker }
+        let got = waiter.outcome.and_then(Result::ok).flatten();
+        // The later first, which was built on the earlier.
+        for debt in got.or(waiter.later).into_iter().chain(waiter.earlier) {
+            self.on_fill(|account, fill| account.give_back(fill, debt, || now));
+        }
+        (left.waker, behind.and_then(|next| self.waiters.nudge(next)))
+    }
+
+    /// Ends all waits, and refuses all that comes later.
+    pub(super) fn close(&mut self, now: Timestamp) {
+        self.settle_all_booked(now);
+        self.closed = true;
     }
 }

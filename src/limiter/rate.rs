@@ -19,6 +19,9 @@ use crate::quota::{Units, nanos_for};
 /// product of units below 2^125.
 pub(super) type Instant = u128;
 
+/// The latest instant at which a bucket in debt can be full. Sums with it stay far from overflowing.
+const MOST_DEBT: Instant = 1 << 126;
+
 /// What a decision makes of a bucket: when it is full again, and what the caller gets.
 pub(super) type Decided<T> = Result<(Instant, T), Denied>;
 
@@ -29,7 +32,7 @@ pub(super) struct View {
     pub(super) full_at: Instant,
     /// Of who has taken since then nothing is known.
     pub(super) known: Timestamp,
-    /// The latest instant that can be kept.
+    /// The latest instant that the place where it is kept can hold.
     pub(super) most: Instant,
 }
 
@@ -42,7 +45,7 @@ pub(super) struct Rate {
 }
 
 impl Rate {
-    pub(super) fn new(units: Units) -> Self {
+    pub(super) const fn new(units: Units) -> Self {
         Self {
             units,
             depth: units.depth(),
@@ -145,6 +148,22 @@ impl View {
         Denied::after(self.rate.wait(wanted, now))
     }
 
+    /// How long after `now` `n` tokens can be had, if they are taken in parts no larger than the
+    /// burst.
+    #[inline]
+    pub(super) fn wait_for(&self, n: u128, now: Timestamp) -> Result<Duration, Denied> {
+        if n == 0 {
+            return Ok(Duration::ZERO);
+        }
+        // Multiplying words is several times faster.
+        let cost = match u64::try_from(n) {
+            Ok(n) => self.rate.cost(n),
+            Err(_) => n.saturating_mul(self.rate.units.per_token.into()),
+        };
+        let full_at = self.full_at.max(self.rate.at(now)).saturating_add(cost);
+        self.rate.wait(full_at, now).ok_or(Denied::Exhausted)
+    }
+
     /// Takes `n` tokens, whether they are there or not.
     #[inline]
     pub(super) fn taken(&self, n: u64, now: Timestamp) -> Instant {
@@ -152,6 +171,12 @@ impl View {
             0 => self.full_at,
             cost => self.full_at.max(self.rate.at(now)) + cost,
         }
+    }
+
+    /// Takes `n` tokens after their use was known, whether they are there or not. The debt saturates
+    /// at [`MOST_DEBT`].
+    pub(super) fn charged(&self, n: u64, now: Timestamp) -> Instant {
+        self.full_at.max(self.taken(n, now).min(MOST_DEBT))
     }
 
     /// Takes what there is, at most `n`.
@@ -175,7 +200,7 @@ impl View {
         }
         let next = self.taken(n, now);
         let retry_after = self.rate.wait(next, now).ok_or(Denied::Exhausted)?;
-        if retry_after > max_wait || next > self.most {
+        if retry_after > max_wait {
             return Err(Denied::TooLong { retry_after });
         }
         Ok((next, (cost, now.saturating_add(retry_after))))
@@ -213,7 +238,7 @@ impl View {
         match self.rate.depth.saturating_sub(keep) {
             // However full it is; it is not to look less full to a time before.
             0 => self.full_at,
-            missing => self.raise(self.rate.at(now) + missing),
+            missing => self.full_at.max(self.rate.at(now) + missing),
         }
     }
 
@@ -226,15 +251,17 @@ impl View {
             return Err(Denied::Exhausted);
         }
         let first = self.rate.first_after(until, now);
-        if first > self.most {
-            let retry_after = until.saturating_since(now);
-            return Err(Denied::TooLong { retry_after });
-        }
-        Ok((self.raise(first), ()))
+        Ok((self.full_at.max(first), ()))
     }
 
-    fn raise(&self, to: Instant) -> Instant {
-        self.full_at.max(to.min(self.most))
+    /// How long after `now` the bucket is full; `None` if never.
+    pub(super) fn full_after(&self, now: Timestamp) -> Option<Duration> {
+        let missing = self.full_at.saturating_sub(self.rate.at(now));
+        match u128::from(self.rate.units.per_nano) {
+            _ if missing == 0 => Some(Duration::ZERO),
+            0 => None,
+            per_nano => in_time(missing.div_ceil(per_nano).try_into().ok()?, now),
+        }
     }
 
     /// The whole tokens at `now`.

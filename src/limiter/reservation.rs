@@ -1,54 +1,91 @@
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::Denied;
-use super::gate::Gate;
+use super::RateLimiter;
 use super::ledger::DebtId;
 use crate::clock::Timestamp;
+use crate::wait::WaitId;
 
-/// Tokens that were taken ahead of their time.
+/// Tokens that were taken ahead of their time, or will be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taken {
     /// When they can be used.
     pub(crate) ready_at: Timestamp,
     /// To give them back.
-    pub(crate) debt: DebtId,
+    pub(super) debt: Option<DebtId>,
+    /// Where they stand in line, if they were not taken at once.
+    pub(super) place: Option<WaitId>,
+    /// Whether that is the line of the keys that share a bucket.
+    pub(super) is_shared: bool,
 }
 
-/// What only the limiters of this crate can do: it seals [`RateLimiter`](super::RateLimiter).
-pub trait Internal: Send + Sync {
-    /// What those who take from several limiters at once go through.
-    fn gate(&self) -> &Gate;
+impl Taken {
+    pub(super) const fn owed(ready_at: Timestamp, debt: DebtId) -> Self {
+        Self {
+            ready_at,
+            debt: Some(debt),
+            place: None,
+            is_shared: false,
+        }
+    }
 
-    /// What `try_acquire_above_at` would say. Writes nothing.
-    fn ask(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied>;
+    pub(super) const fn booked(ready_at: Timestamp, place: WaitId) -> Self {
+        Self {
+            ready_at,
+            debt: None,
+            place: Some(place),
+            is_shared: false,
+        }
+    }
 
-    /// Takes `n` tokens into debt, if they are there after at most `max_wait`.
-    fn owe(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Taken, Denied>;
+    pub(super) const fn nothing(now: Timestamp) -> Self {
+        Self {
+            ready_at: now,
+            debt: None,
+            place: None,
+            is_shared: false,
+        }
+    }
+}
 
-    /// Gives back what no later taker has built on, at `now`, or at what the clock says then.
-    fn give_back(&self, taken: &Taken, now: Option<Timestamp>);
+/// What was taken, of each member of a limiter: of most limiters that is one.
+pub(crate) type Parts = SmallVec<[Taken; 1]>;
 
-    /// The tokens will be used: they do not come back.
-    fn keep(&self, taken: &Taken);
+/// When the last of them can be used; of none, at any time.
+pub(super) fn ready_at(parts: &Parts, now: Timestamp) -> Timestamp {
+    let last = parts.iter().map(|taken| taken.ready_at).max();
+    last.unwrap_or(now).max(now)
+}
 
-    /// What is left of the burst beside what is carved out of it.
-    fn uncarved(&self) -> u64;
+/// Whose tokens they are.
+enum Limiter<'a> {
+    Borrowed(&'a dyn RateLimiter),
+    Owned(Arc<dyn RateLimiter + 'a>),
+}
 
-    /// Takes `n` tokens out of the burst, as long as something is left of it.
-    fn carve(&self, n: u64) -> Result<(), Denied>;
-
-    /// Puts `n` carved tokens back into the burst.
-    fn restore(&self, n: u64);
+impl Limiter<'_> {
+    fn get(&self) -> &dyn RateLimiter {
+        match self {
+            Self::Borrowed(limiter) => *limiter,
+            Self::Owned(limiter) => &**limiter,
+        }
+    }
 }
 
 /// Tokens that were taken ahead of their time: from
-/// [`RateLimiter::reserve`](super::RateLimiter::reserve).
+/// [`RateLimiter::reserve`](super::RateLimiter::reserve), or, to be kept without a borrow, from
+/// [`reserve_owned`](super::RateLimiter::reserve_owned).
 ///
-/// They may be used from [`ready_at`](Self::ready_at) on. Dropping a reservation uses it;
-/// [`cancel`](Self::cancel) gives it back.
+/// They may be used from [`ready_at`](Self::ready_at) on. Dropping a reservation before then gives
+/// it back, as [`cancel`](Self::cancel) does: a task that is cancelled while it sleeps costs nobody
+/// anything. From then on a drop counts as use. [`commit`](Self::commit) says earlier that the
+/// tokens will be used.
+///
+/// While others wait, a reservation stands in line with a fixed instant: making it delays none of
+/// them, and neither a pause, a lower quota nor a charge moves it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -62,82 +99,35 @@ pub trait Internal: Send + Sync {
 /// assert_eq!(reservation.ready_at().as_nanos(), 100_000_000);
 /// assert_eq!(bucket.try_acquire(1).unwrap_err().retry_after(), Some(Duration::from_millis(200)));
 ///
-/// reservation.cancel();
+/// drop(reservation);
 /// assert_eq!(bucket.try_acquire(1).unwrap_err().retry_after(), Some(Duration::from_millis(100)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[must_use = "dropping it uses its tokens"]
+#[must_use = "dropping it before its time gives its tokens back"]
 pub struct Reservation<'a> {
+    limiter: Limiter<'a>,
     ready_at: Timestamp,
-    parts: Parts<'a>,
-}
-
-/// What was taken, and from whom: of one limiter, or of several.
-#[derive(Default)]
-pub struct Parts<'a>(SmallVec<[(&'a dyn Internal, Taken); 2]>);
-
-impl fmt::Debug for Parts<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let taken = self.0.iter().map(|(_, taken)| taken);
-        f.debug_list().entries(taken).finish()
-    }
-}
-
-impl<'a> Parts<'a> {
-    pub(super) fn push(&mut self, limiter: &'a dyn Internal, taken: Taken) {
-        self.0.push((limiter, taken));
-    }
-
-    /// When the last of them can be used; of none, at any time.
-    pub(super) fn ready_at(&self) -> Timestamp {
-        let ready_at = self.0.iter().map(|(_, taken)| taken.ready_at).max();
-        ready_at.unwrap_or(Timestamp::ZERO)
-    }
-
-    /// They will be used.
-    pub(super) fn keep(&mut self) {
-        for (limiter, taken) in self.0.drain(..) {
-            limiter.keep(&taken);
-        }
-    }
-
-    /// They will not be.
-    pub(super) fn give_back(&mut self, now: Option<Timestamp>) {
-        for (limiter, taken) in self.0.drain(..).rev() {
-            limiter.give_back(&taken, now);
-        }
-    }
+    parts: Parts,
 }
 
 impl<'a> Reservation<'a> {
-    pub(super) fn new(limiter: &'a dyn Internal, taken: Taken) -> Self {
-        let mut parts = Parts::default();
-        parts.push(limiter, taken);
+    pub(super) fn new(limiter: &'a dyn RateLimiter, parts: Parts, now: Timestamp) -> Self {
         Self {
-            ready_at: taken.ready_at,
+            limiter: Limiter::Borrowed(limiter),
+            ready_at: ready_at(&parts, now),
             parts,
         }
     }
 
-    /// Of several limiters, taken at `now`: all of it can be used when the last part can.
-    pub(super) fn of_all(parts: Parts<'a>, now: Timestamp) -> Self {
+    pub(super) fn owned(limiter: Arc<dyn RateLimiter + 'a>, parts: Parts, now: Timestamp) -> Self {
         Self {
-            ready_at: parts.ready_at().max(now),
+            limiter: Limiter::Owned(limiter),
+            ready_at: ready_at(&parts, now),
             parts,
         }
     }
 
     /// When the tokens can be used.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::{LockedTokenBucket, Quota, RateLimiter, Timestamp};
-    ///
-    /// let bucket = LockedTokenBucket::new(Quota::per_second(1)?)?;
-    /// let now = Timestamp::from_nanos(5);
-    /// assert_eq!(bucket.reserve_at(1, Duration::ZERO, now)?.ready_at(), now);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub const fn ready_at(&self) -> Timestamp {
         self.ready_at
     }
@@ -150,13 +140,43 @@ impl<'a> Reservation<'a> {
     ///
     /// let bucket = LockedTokenBucket::new(Quota::per_second(1)?)?;
     /// let now = Timestamp::from_nanos(5);
-    /// let _used = bucket.reserve_at(1, Duration::ZERO, now)?;
+    /// bucket.reserve_at(1, Duration::ZERO, now)?.commit();
     /// let next = bucket.reserve_at(1, Duration::MAX, now)?;
     /// assert_eq!(next.wait_from(now), Duration::from_secs(1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub const fn wait_from(&self, now: Timestamp) -> Duration {
         self.ready_at.saturating_since(now)
+    }
+
+    /// Says that the tokens are used, or will be at [`ready_at`](Self::ready_at): for a start that is
+    /// scheduled ahead.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{LockedTokenBucket, Quota, RateLimiter};
+    ///
+    /// let bucket = LockedTokenBucket::new(Quota::per_hour(1)?)?;
+    /// bucket.reserve(1, Duration::ZERO)?.commit();
+    /// assert_eq!(bucket.available(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn commit(mut self) {
+        self.keep();
+    }
+
+    fn keep(&mut self) {
+        let parts = std::mem::take(&mut self.parts);
+        if !parts.is_empty() {
+            self.limiter.get().keep(&parts);
+        }
+    }
+
+    fn give_back(&mut self, now: Option<Timestamp>) {
+        let parts = std::mem::take(&mut self.parts);
+        if !parts.is_empty() {
+            self.limiter.get().give_back(&parts, now);
+        }
     }
 
     /// Gives the tokens back, before they are used, also after [`ready_at`](Self::ready_at):
@@ -169,7 +189,7 @@ impl<'a> Reservation<'a> {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use tollgate::{LockedTokenBucket, Quota, RateLimiter, Timestamp};
+    /// use tollgate::{LockedTokenBucket, Quota, RateLimiter};
     ///
     /// let bucket = LockedTokenBucket::new(Quota::per_second(1)?)?;
     /// bucket.reserve(1, Duration::ZERO)?.cancel();
@@ -177,8 +197,7 @@ impl<'a> Reservation<'a> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn cancel(mut self) {
-        // What is not there any more is not used as well.
-        self.parts.give_back(None);
+        self.give_back(None);
     }
 
     /// As [`cancel`](Self::cancel), at the caller's time, which must be no earlier than those of the
@@ -201,13 +220,20 @@ impl<'a> Reservation<'a> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn cancel_at(mut self, now: Timestamp) {
-        self.parts.give_back(Some(now));
+        self.give_back(Some(now));
     }
 }
 
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
-        self.parts.keep();
+        if self.parts.is_empty() {
+            return;
+        }
+        if self.limiter.get().now() < self.ready_at {
+            self.give_back(None);
+        } else {
+            self.keep();
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 //! whoever reads looks at the instant before and after the word. So what is read either belongs
 //! together, or was written in the meantime, by somebody who saw it in force in the meantime.
 
-use crate::sync::{AtomicU64, Ordering, fence};
+use crate::sync::{AtomicU64, Ordering, const_unless_modelled, fence};
 
 /// Instants are below; it is none, as are the next two.
 const NOTHING: u64 = 1 << 63;
@@ -26,10 +26,12 @@ pub(super) struct StandingDenial {
 }
 
 impl StandingDenial {
-    pub(super) fn new() -> Self {
-        Self {
-            until: AtomicU64::new(NOTHING),
-            word: AtomicU64::new(0),
+    const_unless_modelled! {
+        pub(super) fn new() -> Self {
+            Self {
+                until: AtomicU64::new(NOTHING),
+                word: AtomicU64::new(0),
+            }
         }
     }
 

@@ -1,10 +1,10 @@
 //! The word that a bucket is kept in, by an [`AtomicTokenBucket`](super::AtomicTokenBucket) and for each
 //! key: its layout, and the hot path's arithmetic, without the atomics.
 //!
-//! A word is `[generation: 8 | virtual time: 56]`. Virtual time is the instant at which the bucket
-//! is full again, in units since the *base* of the generation. The base stands in a slot, as an
-//! anchor `[base: 46 | configuration: 2 | generation: 16]`; it moves forward, with the generation,
-//! long before the units of a word run out.
+//! A word is `[generation: 7 | held: 1 | virtual time: 56]`. Virtual time is the instant at which the
+//! bucket is full again, in units since the *base* of the generation. The base moves forward, with
+//! the generation, long before the units of a word run out. While `held` is set, the fill is not
+//! here: it is behind the lock, where waiters stand in line.
 
 use super::Denied;
 use super::rate::{Instant, Rate, View, wait_for};
@@ -16,84 +16,41 @@ const TIME_BITS: u32 = 56;
 const TIME_MASK: u64 = (1 << TIME_BITS) - 1;
 /// The largest virtual time that a word can hold.
 pub(super) const TIME_MAX: u64 = TIME_MASK;
-/// The most that a change of the quota may leave missing: the base is less than a quarter of the word
-/// back.
-pub(super) const MISSING_MAX: u64 = TIME_MAX - TIME_MAX / 4;
+/// Set while the fill is kept behind the lock. No word of the hot path has it: each lies less than
+/// [`TIME_MAX`] beyond the word of its generation at the virtual time zero.
+pub(super) const HELD: u64 = 1 << TIME_BITS;
+const GENERATION_SHIFT: u32 = TIME_BITS + 1;
+/// Generations that a word tells apart.
+pub(super) const DISTINCT: u64 = 1 << (u64::BITS - GENERATION_SHIFT);
 /// Depth, elapsed time and debt each stay below a quarter of the word, so that their sum always
 /// fits.
 const QUARTER: u64 = 1 << (TIME_BITS - 2);
 
-/// A base is kept in steps of 2^18 ns, so that 46 bits reach as far as the clock does, and can be
-/// read without a shift.
+/// Bases are multiples of 2^18 ns.
 const BASE_SHIFT: u32 = 18;
-const CONFIG_BITS: u32 = BASE_SHIFT - u16::BITS;
-
-/// Configurations that an anchor can name.
-pub(super) const CONFIGS: u8 = 1 << CONFIG_BITS;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Word {
-    pub(super) generation: u8,
+    /// Its low bits count.
+    pub(super) generation: u64,
     pub(super) time: u64,
 }
 
 impl Word {
     pub(super) const fn unpack(bits: u64) -> Self {
         Self {
-            generation: (bits >> TIME_BITS) as u8,
+            generation: bits >> GENERATION_SHIFT,
             time: bits & TIME_MASK,
         }
     }
 
     pub(super) const fn pack(self) -> u64 {
-        self.zero() + (self.time & TIME_MASK)
+        (self.generation << GENERATION_SHIFT) + (self.time & TIME_MASK)
     }
 
-    const fn zero(self) -> u64 {
-        (self.generation as u64) << TIME_BITS
-    }
-}
-
-/// What a slot says of a generation: its full number, its configuration, and its base in
-/// nanoseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Anchor {
-    pub(super) generation: u16,
-    pub(super) config: u8,
-    pub(super) base: u64,
-}
-
-impl Anchor {
-    #[expect(clippy::cast_possible_truncation, reason = "the low bits are meant")]
-    pub(super) const fn unpack(bits: u64) -> Self {
-        Self {
-            generation: bits as u16,
-            config: (bits >> u16::BITS) as u8 % CONFIGS,
-            base: bits >> BASE_SHIFT << BASE_SHIFT,
-        }
-    }
-
-    pub(super) const fn pack(self) -> u64 {
-        (self.base >> BASE_SHIFT << BASE_SHIFT)
-            + ((self.config as u64) << u16::BITS)
-            + self.generation as u64
-    }
-
-    /// The generation as a word has it.
-    #[expect(clippy::cast_possible_truncation, reason = "the low bits are meant")]
-    pub(super) const fn short_generation(self) -> u8 {
-        self.generation as u8
-    }
-
-    /// The word of this generation at the virtual time zero.
-    #[inline]
-    pub(super) const fn zero(self) -> u64 {
-        (self.short_generation() as u64) << TIME_BITS
-    }
-
-    /// Whether a word of this generation may be read with this anchor.
-    pub(super) const fn is_for(self, word: Word) -> bool {
-        self.short_generation() == word.generation
+    /// Whether it is of the generation of that full number, or of one that a word cannot tell from it.
+    pub(super) const fn is_of(self, generation: u64) -> bool {
+        self.generation == generation % DISTINCT
     }
 }
 
@@ -134,8 +91,13 @@ impl Base {
         }
     }
 
+    /// Whether a word can hold a bucket that is full at an instant.
+    pub(super) fn holds(self, full_at: Instant) -> bool {
+        full_at.saturating_sub(self.units) <= Instant::from(TIME_MAX)
+    }
+
     /// The virtual time of a bucket. Before the base it is full; debt that a word cannot hold is
-    /// held as far as it can.
+    /// held as far as it can be.
     #[inline]
     pub(super) fn time_of(self, full_at: Instant) -> u64 {
         let time = full_at.saturating_sub(self.units);
@@ -156,21 +118,21 @@ pub(super) struct Scale {
 impl Scale {
     /// # Errors
     /// [`QuotaError::BeyondWord`] if burst or rate leave no room in a word.
-    pub(super) fn new(units: Units) -> Result<Self, QuotaError> {
-        let horizon = QUARTER.checked_div(units.per_nano).unwrap_or(u64::MAX);
+    pub(super) const fn new(units: Units) -> Result<Self, QuotaError> {
+        let horizon = match QUARTER.checked_div(units.per_nano) {
+            Some(horizon) => horizon,
+            None => u64::MAX,
+        };
         if horizon >> BASE_SHIFT < 8 {
             return Err(QuotaError::BeyondWord { max_burst: 0 });
         }
-        let depth = match units.per_token {
-            0 => 0,
-            per_token => {
-                let depth = units
-                    .burst
-                    .checked_mul(per_token)
-                    .filter(|depth| *depth <= QUARTER);
-                depth.ok_or(QuotaError::BeyondWord {
-                    max_burst: QUARTER / per_token,
-                })?
+        let depth = match units.burst.checked_mul(units.per_token) {
+            _ if units.per_token == 0 => 0,
+            Some(depth) if depth <= QUARTER => depth,
+            _ => {
+                return Err(QuotaError::BeyondWord {
+                    max_burst: QUARTER / units.per_token,
+                });
             }
         };
         Ok(Self {
@@ -194,19 +156,6 @@ impl Scale {
             per_token: self.units.per_token,
             depth: self.depth,
             horizon: self.horizon,
-        }
-    }
-
-    /// The same rate with another burst, no larger than one that fitted.
-    pub(super) fn with_burst(&self, burst: u64) -> Self {
-        let units = Units {
-            burst,
-            ..self.units
-        };
-        Self {
-            units,
-            depth: burst.wrapping_mul(self.units.per_token),
-            ..*self
         }
     }
 
@@ -240,7 +189,7 @@ pub(super) struct Words {
 }
 
 impl Words {
-    pub(super) const fn new(generation: u8, base: u64, pace: Pace) -> Self {
+    pub(super) const fn new(generation: u64, base: u64, pace: Pace) -> Self {
         let zero = Word {
             generation,
             time: 0,
@@ -319,30 +268,33 @@ mod tests {
     use crate::Quota;
 
     #[test]
-    fn words_and_anchors_survive_packing() {
-        for (generation, time) in [(0, 0), (255, TIME_MAX), (7, 1 << 40)] {
+    fn words_survive_packing_and_none_is_held() {
+        for (generation, time) in [(0, 0), (127, TIME_MAX), (7, 1 << 40)] {
             let word = Word { generation, time };
             assert_eq!(Word::unpack(word.pack()), word);
+            assert_eq!(Word::unpack(word.pack() | HELD), word);
+            assert_eq!(word.pack() & HELD, 0);
+            assert!(word.is_of(generation) && word.is_of(generation + DISTINCT));
+            assert!(!word.is_of(generation + 1));
         }
-        let anchor = Anchor {
-            generation: 0xabcd,
-            config: 3,
-            base: u64::MAX >> BASE_SHIFT << BASE_SHIFT,
-        };
-        assert_eq!(Anchor::unpack(anchor.pack()), anchor);
-        let empty = Word {
-            generation: 0xcd,
-            time: 0,
-        };
-        assert_eq!(anchor.zero(), empty.pack());
-        assert!(anchor.is_for(Word {
-            generation: 0xcd,
-            time: 0
-        }));
-        assert!(!anchor.is_for(Word {
-            generation: 0xce,
-            time: 0
-        }));
+    }
+
+    #[test]
+    fn a_take_leaves_a_held_word_alone() {
+        let scale = Scale::new(Units {
+            per_nano: 1,
+            per_token: 1,
+            burst: 5,
+        })
+        .unwrap();
+        for generation in [0, 1, 126, 127] {
+            let words = Words::new(generation, 0, scale.pace());
+            for time in [0, 1, TIME_MAX] {
+                let word = Word { generation, time }.pack();
+                assert!(words.take(word, 1, 0, QUARTER).is_some());
+                assert!(words.take(word | HELD, 1, 0, QUARTER).is_none());
+            }
+        }
     }
 
     #[test]
@@ -387,7 +339,7 @@ mod tests {
             horizon: QUARTER,
         };
         let words = Words::new(0, 0, torn);
-        for generation in 1..=255 {
+        for generation in 1..DISTINCT {
             let word = Word {
                 generation,
                 time: 1 << 50,
@@ -407,7 +359,7 @@ mod tests {
             burst: 1,
         })
         .unwrap();
-        for generation in [0, 1, 254, 255] {
+        for generation in [0, 1, 126, 127] {
             let words = Words::new(generation, 0, scale.pace());
             let take = |word| words.take(word, 1, 0, scale.horizon);
             let full = words.zero + QUARTER;
@@ -422,7 +374,7 @@ mod tests {
             }
             // Of the generations before and after.
             assert!(take(words.zero.wrapping_sub(1)).is_none());
-            assert!(take(words.zero.wrapping_add(TIME_MAX + 1)).is_none());
+            assert!(take(words.zero.wrapping_add(2 * (TIME_MAX + 1))).is_none());
         }
     }
 }

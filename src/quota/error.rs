@@ -39,9 +39,6 @@ pub enum QuotaError {
         /// The largest burst that fits at this rate; 0 if the rate itself is what does not fit.
         max_burst: u64,
     },
-    /// The debt or the pause of an `AtomicTokenBucket` does not fit its word under this quota; a
-    /// `LockedTokenBucket` keeps any.
-    DebtBeyondWord,
 }
 
 impl QuotaError {
@@ -60,9 +57,6 @@ impl QuotaError {
             Self::Syntax(error) => error.expected,
             Self::BeyondWord { .. } => {
                 "the rate does not fit the word of an AtomicTokenBucket; use a LockedTokenBucket"
-            }
-            Self::DebtBeyondWord => {
-                "what is owed under the quota in force does not fit the word of an atomic bucket under the new one"
             }
         }
     }

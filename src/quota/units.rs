@@ -49,8 +49,8 @@ pub(crate) const fn nanos_for(amount: u64, per_nano: u64) -> u64 {
 
 impl Units {
     /// The burst in units.
-    pub(crate) fn depth(self) -> u128 {
-        u128::from(self.burst) * u128::from(self.per_token)
+    pub(crate) const fn depth(self) -> u128 {
+        self.burst as u128 * self.per_token as u128
     }
 }
 

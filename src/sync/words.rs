@@ -44,6 +44,11 @@ impl AtomicU64 {
     }
 
     #[inline]
+    pub(crate) fn fetch_or(&self, value: u64, order: Ordering) -> u64 {
+        self.0.fetch_or(value, order)
+    }
+
+    #[inline]
     pub(crate) fn compare_exchange(
         &self,
         current: u64,
@@ -84,6 +89,14 @@ impl UnmodelledU64 {
     #[inline]
     pub(crate) fn store_relaxed(&self, value: u64) {
         self.0.store(value, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Sets it if it is 0, and says what it is then.
+    #[inline]
+    pub(crate) fn set_once_relaxed(&self, value: u64) -> u64 {
+        let (success, failure) = (Ordering::Relaxed, Ordering::Relaxed);
+        let set = self.0.compare_exchange(0, value, success, failure);
+        set.map_or_else(|other| other, |_| value)
     }
 
     #[inline]

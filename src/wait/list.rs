@@ -4,6 +4,7 @@
 //! own a task, whose end may run anything.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::task::Waker;
 
 use crate::arena::Arena;
@@ -14,16 +15,19 @@ use crate::list::{Index, Linked, Links};
 #[derive(Debug)]
 pub(crate) struct WaitList<T> {
     slots: Arena<Waiter<T>>,
-    /// Those who sleep, by their arrivals.
-    line: BTreeMap<u64, Index>,
+    /// Those who sleep, by their places.
+    line: BTreeMap<Order, Index>,
     arrivals: u64,
 }
+
+/// Where a waiter stands: by rank, lowest first, and among equals by arrival.
+pub(crate) type Order = (u64, u64);
 
 #[derive(Debug)]
 struct Waiter<T> {
     /// Those of the arena.
     links: Links,
-    arrival: u64,
+    order: Order,
     /// `None` once it is woken.
     waker: Option<Waker>,
     wants: T,
@@ -52,7 +56,8 @@ impl<T: Copy> WaitList<T> {
         }
     }
 
-    /// Joins at the end of the line; or if it is there already stays, or goes back to its place.
+    /// Joins at the end of the line of rank 0; or if it is there already stays, or goes back to its
+    /// place.
     #[must_use = "a waker is dropped once the lock is released"]
     pub(crate) fn wait(
         &mut self,
@@ -61,7 +66,9 @@ impl<T: Copy> WaitList<T> {
         wants: T,
     ) -> Option<Waker> {
         let Some(WaitId(index)) = *place else {
-            *place = Some(self.join(waker.clone(), wants));
+            let order = (0, self.arrivals);
+            self.arrivals += 1;
+            *place = Some(self.join(order, waker.clone(), wants));
             return None;
         };
         let slot = &mut self.slots[index];
@@ -70,23 +77,22 @@ impl<T: Copy> WaitList<T> {
             Some(current) => Some(std::mem::replace(current, waker.clone())),
             woken @ None => {
                 *woken = Some(waker.clone());
-                self.line.insert(slot.arrival, index);
+                self.line.insert(slot.order, index);
                 None
             }
         }
     }
 
-    fn join(&mut self, waker: Waker, wants: T) -> WaitId {
-        let arrival = self.arrivals;
-        self.arrivals += 1;
+    /// Joins at a place that nobody else has.
+    pub(crate) fn join(&mut self, order: Order, waker: Waker, wants: T) -> WaitId {
         let waiter = Waiter {
             links: Links::new(),
-            arrival,
+            order,
             waker: Some(waker),
             wants,
         };
         let index = self.slots.insert(waiter);
-        self.line.insert(arrival, index);
+        self.line.insert(order, index);
         WaitId(index)
     }
 
@@ -111,6 +117,11 @@ impl<T: Copy> WaitList<T> {
         &mut self.slots[id.0].wants
     }
 
+    /// As [`wants_mut`](Self::wants_mut), to be read.
+    pub(crate) fn wants(&self, id: WaitId) -> &T {
+        &self.slots[id.0].wants
+    }
+
     /// Takes the first out of the line, to be woken.
     pub(crate) fn wake_first(&mut self) -> Option<Waker> {
         let (_, head) = self.line.pop_first()?;
@@ -121,7 +132,7 @@ impl<T: Copy> WaitList<T> {
     pub(crate) fn wake(&mut self, id: WaitId) -> Option<Waker> {
         let slot = &mut self.slots[id.0];
         let waker = slot.waker.take()?;
-        self.line.remove(&slot.arrival);
+        self.line.remove(&slot.order);
         Some(waker)
     }
 
@@ -140,6 +151,31 @@ impl<T: Copy> WaitList<T> {
             }
             stays
         });
+    }
+
+    /// Those in line, from the first on.
+    pub(crate) fn in_line(&self) -> impl Iterator<Item = (WaitId, &T)> {
+        let wants = |index: &Index| (WaitId(*index), &self.slots[*index].wants);
+        self.line.values().map(wants)
+    }
+
+    /// How many are in line.
+    pub(crate) fn in_line_len(&self) -> usize {
+        self.line.len()
+    }
+
+    /// Those in line before a place.
+    pub(crate) fn before(&self, order: Order) -> impl Iterator<Item = &T> {
+        let wants = |(_, index): (&Order, &Index)| &self.slots[*index].wants;
+        self.line.range(..order).map(wants)
+    }
+
+    /// The one in line behind a waiter, whether that is in line or not.
+    pub(crate) fn behind(&self, id: WaitId) -> Option<WaitId> {
+        let order = self.slots[id.0].order;
+        let behind = (Bound::Excluded(order), Bound::Unbounded);
+        let next = self.line.range(behind).next();
+        next.map(|(_, index)| WaitId(*index))
     }
 
     /// A waiter's waker, to have it look although it stays in line.
@@ -164,7 +200,7 @@ impl<T: Copy> WaitList<T> {
         let waiter = &mut self.slots[id.0];
         let (waker, wanted) = (waiter.waker.take(), waiter.wants);
         if waker.is_some() {
-            self.line.remove(&waiter.arrival);
+            self.line.remove(&waiter.order);
         }
         self.slots.release(id.0);
         Left { wanted, waker }

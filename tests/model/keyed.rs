@@ -206,7 +206,7 @@ impl Run {
                     if cancel {
                         reserved.cancel();
                     } else {
-                        drop(reserved);
+                        reserved.commit();
                     }
                     Ok(cancel)
                 });

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tollgate::{
     AtomicTokenBucket, CarryOver, Denied, LockedTokenBucket, ManualClock, Quota, QuotaError,
-    RateLimiter, Reservation, Timestamp,
+    QuotaLimiter, Reservation, Timestamp,
 };
 
 mod exact_bucket;
@@ -150,9 +150,9 @@ impl Times {
 
 /// The buckets that take this quota: always the locked one; the atomic one unless it says that its
 /// word is too small.
-pub(crate) fn buckets(quota: Quota) -> Vec<Box<dyn RateLimiter>> {
+pub(crate) fn buckets(quota: Quota) -> Vec<Box<dyn QuotaLimiter>> {
     let locked = LockedTokenBucket::with_clock(quota, ManualClock::new()).expect("a burst");
-    let mut buckets: Vec<Box<dyn RateLimiter>> = vec![Box::new(locked)];
+    let mut buckets: Vec<Box<dyn QuotaLimiter>> = vec![Box::new(locked)];
     let atomic = |quota| AtomicTokenBucket::with_clock(quota, ManualClock::new());
     match atomic(quota) {
         Ok(bucket) => buckets.push(Box::new(bucket)),
@@ -206,7 +206,7 @@ pub(crate) fn run(quota: Quota, start: u64, ops: &[Op]) -> Vec<Result<(), Denied
 }
 
 struct Run<'a> {
-    buckets: Vec<&'a dyn RateLimiter>,
+    buckets: Vec<&'a dyn QuotaLimiter>,
     exact: Exact,
     times: Times,
     /// When, and how many.
@@ -227,7 +227,7 @@ impl<'a> Run<'a> {
     fn all<T: PartialEq + Debug>(
         &self,
         expected: &T,
-        answer: impl Fn(&'a dyn RateLimiter) -> T,
+        answer: impl Fn(&'a dyn QuotaLimiter) -> T,
         asked: impl Debug,
     ) {
         for bucket in &self.buckets {
@@ -263,14 +263,14 @@ impl<'a> Run<'a> {
             Op::TryAcquireAbove(_, floor, _) => {
                 let floor = floor.into();
                 let expected = self.exact.try_acquire_above(n, floor, at);
-                let answer = |bucket: &dyn RateLimiter| bucket.try_acquire_above_at(n, floor, now);
+                let answer = |bucket: &dyn QuotaLimiter| bucket.try_acquire_above_at(n, floor, now);
                 self.all(&expected, answer, asked);
                 return self.decided(n, at, expected);
             }
             Op::Reserve(_, wait, _) => return self.reserve(n, wait, at, asked),
             Op::TryAcquireUpTo(..) => {
                 let expected = self.exact.try_acquire_up_to(n, at);
-                let answer = |bucket: &dyn RateLimiter| bucket.try_acquire_up_to_at(n, now);
+                let answer = |bucket: &dyn QuotaLimiter| bucket.try_acquire_up_to_at(n, now);
                 self.all(&expected, answer, asked);
                 self.used.push((at, expected));
             }
@@ -283,7 +283,7 @@ impl<'a> Run<'a> {
             }
             Op::SyncRemaining(..) => {
                 self.exact.sync_remaining(n, at);
-                let sync = |bucket: &dyn RateLimiter| match n {
+                let sync = |bucket: &dyn QuotaLimiter| match n {
                     0 => bucket.drain_at(now),
                     _ => bucket.sync_remaining_at(n, now),
                 };
@@ -322,7 +322,7 @@ impl<'a> Run<'a> {
             versions: (before, self.exact.version),
             of: Vec::new(),
         };
-        for bucket in &self.buckets {
+        for bucket in self.buckets.iter().copied() {
             let got = bucket.reserve_at(n, wait, Timestamp::from_nanos(at));
             let ready_at = got.as_ref().map(|got| got.ready_at().as_nanos());
             let ready_at = ready_at.map_err(|denied| *denied);
@@ -339,7 +339,7 @@ impl<'a> Run<'a> {
     fn cancel(&mut self, at: u64) {
         let Some(last) = self.open.pop() else { return };
         if last.versions.1 != self.exact.version {
-            return;
+            return last.of.into_iter().for_each(Reservation::commit);
         }
         self.exact.refund(last.n, at);
         self.exact.version = last.versions.0;
@@ -354,16 +354,11 @@ impl<'a> Run<'a> {
             return;
         };
         let skew = exact_skew(quota);
-        let debt = Duration::from_nanos(skew / 2);
         self.buckets.retain(|bucket| {
             match bucket.set_quota_at(quota, rule, Timestamp::from_nanos(at)) {
                 Ok(()) => return true,
                 // No more is asked of the one whose word is too small.
                 Err(QuotaError::BeyondWord { .. }) => assert_eq!(buckets(quota).len(), 1),
-                Err(QuotaError::DebtBeyondWord) => {
-                    let denied = new.ask(1, at).expect_err("it has debts");
-                    assert!(denied.retry_after().is_none_or(|wait| wait > debt));
-                }
                 Err(error) => panic!("{quota}: {error}"),
             }
             false

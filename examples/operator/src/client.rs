@@ -9,10 +9,14 @@ use http::header::USER_AGENT;
 use kube::client::ClientBuilder;
 use kube::{Client, Config};
 use tollgate::AtomicTokenBucket;
-use tollgate::integrations::tower::RateLimitLayer;
+use tollgate::integrations::tower::{RateLimitError, RateLimitLayer};
+use tower::buffer::BufferLayer;
+use tower::util::MapErrLayer;
 
 /// How the operator names itself to the API server.
 pub const OPERATOR_AGENT: &str = "tollgate-operator";
+/// Requests that can be on their way to the connection at once.
+const MOST_REQUESTS: usize = 1_024;
 /// How the demo's users name themselves.
 pub const USER_AGENT_OF_LOAD: &str = "tollgate-load";
 
@@ -24,7 +28,11 @@ pub fn throttled(mut config: Config, budget: &Arc<AtomicTokenBucket>) -> Result<
     name(&mut config, OPERATOR_AGENT);
     let client = ClientBuilder::try_from(config).context("the client cannot be set up")?;
     Ok(client
+        // The client's own service cannot be cloned; a request that waits for a token needs one that
+        // can.
+        .with_layer(&BufferLayer::new(MOST_REQUESTS))
         .with_layer(&RateLimitLayer::new(Arc::clone(budget)))
+        .with_layer(&MapErrLayer::new(RateLimitError::boxed))
         .build())
 }
 

@@ -1,104 +1,34 @@
-//! What can be a member of an [`AllOf`].
+//! What can be the limits of an [`AllOf`](super::AllOf).
 
-use std::borrow::Borrow;
-use std::hash::{BuildHasher, Hash};
-use std::sync::Arc;
+use std::fmt::Debug;
 
-use super::AllOf;
-use crate::clock::Clock;
-use crate::limiter::{AtomicTokenBucket, KeyHandle, LockedTokenBucket, RateLimiter};
+use crate::limiter::RateLimiter;
 
-/// One limiter, or several: a tuple, an array, a slice, a `Vec`, an [`AllOf`], a reference or an
-/// [`Arc`] to any of these.
+/// Limits that an [`AllOf`](super::AllOf) can hold: a limiter, a pair or triple, an array, or a
+/// vector of them.
 ///
 /// ```
-/// use tollgate::limiter::Limits;
-/// use tollgate::{AtomicTokenBucket, Quota};
+/// use tollgate::{AllOf, AtomicTokenBucket, LockedTokenBucket, Quota, RateLimiter};
 ///
-/// let bucket = AtomicTokenBucket::new(Quota::per_second(5)?)?;
-/// let mut members = 0;
-/// (&bucket, [&bucket, &bucket]).visit(&mut |_| members += 1);
-/// assert_eq!(members, 3);
+/// let per_second = AtomicTokenBucket::new(Quota::per_second(10)?)?;
+/// let per_hour = LockedTokenBucket::new(Quota::per_hour(100)?)?;
+/// let both = AllOf::new((&per_second, vec![&per_hour]));
+/// assert!(both.try_acquire(4).is_ok());
+/// assert_eq!(both.available(), 6);
 /// # Ok::<(), tollgate::QuotaError>(())
 /// ```
-pub trait Limits {
-    /// Shows each limiter.
-    ///
-    /// ```
-    /// use tollgate::limiter::Limits;
-    /// use tollgate::{AllOf, AtomicTokenBucket, LockedTokenBucket, Quota, RateLimiter};
-    ///
-    /// struct Api {
-    ///     second: AtomicTokenBucket,
-    ///     month: LockedTokenBucket,
-    /// }
-    ///
-    /// impl Limits for Api {
-    ///     fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn RateLimiter)) {
-    ///         self.second.visit(visit);
-    ///         self.month.visit(visit);
-    ///     }
-    /// }
-    ///
-    /// let api = AllOf::new(Api {
-    ///     second: AtomicTokenBucket::new(Quota::per_second(10)?)?,
-    ///     month: LockedTokenBucket::new("3/30d".parse()?)?,
-    /// });
-    /// assert_eq!(api.try_acquire_up_to(10), 3);
-    /// # Ok::<(), tollgate::QuotaError>(())
-    /// ```
+pub trait Limits: Debug + Send + Sync {
+    /// Visits each single limiter.
     fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn RateLimiter));
 }
 
-impl<C: Clock> Limits for AtomicTokenBucket<C> {
+impl<L: RateLimiter> Limits for L {
     fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn RateLimiter)) {
-        visit(self);
+        self.each(visit);
     }
 }
 
-impl<C: Clock> Limits for LockedTokenBucket<C> {
-    fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn RateLimiter)) {
-        visit(self);
-    }
-}
-
-impl<K, Q, S, C> Limits for KeyHandle<'_, K, Q, S, C>
-where
-    K: Hash + Borrow<Q> + Send + Sync,
-    Q: Eq + ToOwned<Owned = K> + Sync + ?Sized,
-    S: BuildHasher + Send + Sync,
-    C: Clock,
-{
-    fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn RateLimiter)) {
-        visit(self);
-    }
-}
-
-impl Limits for dyn RateLimiter + '_ {
-    fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn RateLimiter)) {
-        visit(self);
-    }
-}
-
-impl<L: Limits> Limits for AllOf<L> {
-    fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn RateLimiter)) {
-        self.0.visit(visit);
-    }
-}
-
-impl<L: Limits + ?Sized> Limits for &L {
-    fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn RateLimiter)) {
-        (**self).visit(visit);
-    }
-}
-
-impl<L: Limits + ?Sized> Limits for Arc<L> {
-    fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn RateLimiter)) {
-        (**self).visit(visit);
-    }
-}
-
-impl<L: Limits> Limits for [L] {
+impl<L: Limits, const N: usize> Limits for [L; N] {
     fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn RateLimiter)) {
         for one in self {
             one.visit(visit);
@@ -106,15 +36,11 @@ impl<L: Limits> Limits for [L] {
     }
 }
 
-impl<L: Limits, const N: usize> Limits for [L; N] {
-    fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn RateLimiter)) {
-        self.as_slice().visit(visit);
-    }
-}
-
 impl<L: Limits> Limits for Vec<L> {
     fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn RateLimiter)) {
-        self.as_slice().visit(visit);
+        for one in self {
+            one.visit(visit);
+        }
     }
 }
 

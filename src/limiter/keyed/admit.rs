@@ -1,24 +1,35 @@
-//! How a bucket is changed: at once if its word is enough, else with a place, a base that reaches,
-//! or the shared bucket.
+//! How a take is decided: by a word if that is enough, else with a place, a base that reaches, a
+//! line, or the shared bucket.
 
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
 
-use super::shard::{Change, Hashed, Kept, Shard, Undecided};
+use super::KeyedLimiter;
+use super::place::Entered;
+use super::shard::{Hashed, Kept, Shard, Undecided};
 use super::table::{Bucket, Gone};
-use super::{KeyedLimiter, OnFull};
-use crate::clock::Timestamp;
+use super::to_key::ToKey;
+use crate::clock::{Clock, Timestamp};
 use crate::limiter::Denied;
-use crate::limiter::ledger::DebtId;
+use crate::limiter::line::Line;
 use crate::limiter::rate::{Decided, View};
 use crate::limiter::word::TooEarly;
 use crate::sync::{Ordering, RwLock, RwLockWriteGuard};
+use crate::wake::Wakers;
 
 /// The one key of the shared bucket.
 pub(super) const SHARED: Hashed<'_, ()> = Hashed { hash: 0, key: &() };
 
-impl<K: Hash, S: BuildHasher, C> KeyedLimiter<K, S, C> {
-    /// Takes `n` tokens of a key, at least one, if `floor` remain.
+/// What is decided of a key's bucket, by its word or by its line.
+pub(super) struct Decision<D, L> {
+    pub(super) now: Timestamp,
+    /// Whether a closed limiter refuses it.
+    pub(super) takes: bool,
+    pub(super) by_word: D,
+    pub(super) in_line: L,
+}
+
+impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
     #[inline]
     pub(super) fn take<Q>(
         &self,
@@ -29,7 +40,7 @@ impl<K: Hash, S: BuildHasher, C> KeyedLimiter<K, S, C> {
     ) -> Result<(), Denied>
     where
         K: Borrow<Q>,
-        Q: Eq + ToOwned<Owned = K> + ?Sized,
+        Q: Eq + ToKey<K> + ?Sized,
     {
         let lock = &self.shards[self.shard_of(key.hash)].shard;
         // Looked at first: where others are, to fail to lock it would take it from them.
@@ -51,13 +62,11 @@ impl<K: Hash, S: BuildHasher, C> KeyedLimiter<K, S, C> {
                 // How long to wait is worked out without the lock.
                 taken.map_err(|early| early.denied(now))
             }
-            Err(why) => self.take_further(shard, why, key, n, floor, now),
+            Err(_) => self.take_further(shard, key, n, floor, now),
         }
     }
 
-    /// As [`take`](Self::take), beside others who have the shard too: they share it, and each
-    /// bucket is replaced by itself. So a key that many threads take from at once makes them wait
-    /// for its word, and not for each other.
+    /// Takes where others are at it.
     #[inline(never)]
     fn take_beside<'a, Q>(
         &'a self,
@@ -69,14 +78,14 @@ impl<K: Hash, S: BuildHasher, C> KeyedLimiter<K, S, C> {
     ) -> Result<(), Denied>
     where
         K: Borrow<Q>,
-        Q: Eq + ToOwned<Owned = K> + ?Sized,
+        Q: Eq + ToKey<K> + ?Sized,
     {
         let shard = lock.read();
         let taken = self.take_by_word(&shard, key, n, floor, now, Bucket::replace);
         drop(shard);
         match taken {
             Ok(taken) => taken.map_err(|early| early.denied(now)),
-            Err(_) => self.take_further(lock.write(), Undecided::NeedsMore, key, n, floor, now),
+            Err(_) => self.take_further(lock.write(), key, n, floor, now),
         }
     }
 
@@ -102,12 +111,11 @@ impl<K: Hash, S: BuildHasher, C> KeyedLimiter<K, S, C> {
         }
     }
 
-    /// As [`take`](Self::take), where a word and 64 bits are not all it needs.
+    /// Takes where a word is not enough.
     #[inline(never)]
     fn take_further<'a, Q>(
         &'a self,
         shard: RwLockWriteGuard<'a, Shard<K>>,
-        why: Undecided,
         key: Hashed<'_, Q>,
         n: u64,
         floor: u64,
@@ -115,173 +123,133 @@ impl<K: Hash, S: BuildHasher, C> KeyedLimiter<K, S, C> {
     ) -> Result<(), Denied>
     where
         K: Borrow<Q>,
-        Q: Eq + ToOwned<Owned = K> + ?Sized,
+        Q: Eq + ToKey<K> + ?Sized,
     {
-        let decide = |view: &View| view.take(n, floor, now);
-        let mut shard = self.caught_up(shard);
+        let decision = Decision {
+            now,
+            takes: true,
+            by_word: |view: &View| view.take(n, floor, now),
+            in_line: |line: &mut Line| line.take(n, floor, now),
+        };
+        let shard = self.caught_up(shard);
         if !shard.generation().covers(now) {
             // Else every take would come here until a word overflows.
             drop(shard);
             self.move_base(now);
-            return self.update(key, now, decide, |(), _| ());
+            return self.decide(key, &decision);
         }
-        let change = match why {
-            Undecided::Absent => shard.update_absent(decide),
-            Undecided::NeedsMore => shard.update(key, self.carry(), decide),
-        }?;
-        self.settle(shard, change, key, now, decide, |(), _| ())
+        self.decide_in(shard, key, &decision)
     }
 
-    /// Changes the bucket of a key to what `decide` makes of it, unless it denies. `note` is told
-    /// what came of it, and how to open a debt for what it cost.
-    pub(super) fn update<Q, T, U>(
+    /// Changes the bucket of a key to what a decision makes of it, unless it denies.
+    pub(super) fn decide<Q, T, D, L>(
         &self,
         key: Hashed<'_, Q>,
-        now: Timestamp,
-        decide: impl Fn(&View) -> Decided<T>,
-        note: impl Fn(T, &mut dyn FnMut(u128) -> DebtId) -> U,
-    ) -> Result<U, Denied>
+        decision: &Decision<D, L>,
+    ) -> Result<T, Denied>
     where
         K: Borrow<Q>,
-        Q: Eq + ToOwned<Owned = K> + ?Sized,
+        Q: Eq + ToKey<K> + ?Sized,
+        D: Fn(&View) -> Decided<T>,
+        L: Fn(&mut Line) -> Result<T, Denied>,
     {
-        let mut shard = self.lock(self.shard_of(key.hash));
-        let change = shard.update(key, self.carry(), &decide)?;
-        self.settle(shard, change, key, now, decide, note)
+        let shard = self.lock(self.shard_of(key.hash));
+        self.decide_in(shard, key, decision)
     }
 
-    /// Ends what [`update`](Self::update) began: a change that was kept is noted, any other is made in
-    /// another way.
-    fn settle<'a, Q, T, U>(
-        &'a self,
-        mut shard: RwLockWriteGuard<'a, Shard<K>>,
-        change: Change<T>,
-        key: Hashed<'_, Q>,
-        now: Timestamp,
-        decide: impl Fn(&View) -> Decided<T>,
-        note: impl Fn(T, &mut dyn FnMut(u128) -> DebtId) -> U,
-    ) -> Result<U, Denied>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ToOwned<Owned = K> + ?Sized,
-    {
-        if change.kept != Kept::Yes {
-            return self.update_further(shard, change.kept, key, now, decide, note);
-        }
-        Ok(shard.noted(key, change, note))
-    }
-
-    /// As [`update`](Self::update), of a key that is not here, or a bucket beyond its word.
-    fn update_further<'a, Q, T, U>(
+    fn decide_in<'a, Q, T, D, L>(
         &'a self,
         shard: RwLockWriteGuard<'a, Shard<K>>,
-        kept: Kept,
         key: Hashed<'_, Q>,
-        now: Timestamp,
-        decide: impl Fn(&View) -> Decided<T>,
-        note: impl Fn(T, &mut dyn FnMut(u128) -> DebtId) -> U,
-    ) -> Result<U, Denied>
+        decision: &Decision<D, L>,
+    ) -> Result<T, Denied>
     where
         K: Borrow<Q>,
-        Q: Eq + ToOwned<Owned = K> + ?Sized,
+        Q: Eq + ToKey<K> + ?Sized,
+        D: Fn(&View) -> Decided<T>,
+        L: Fn(&mut Line) -> Result<T, Denied>,
     {
-        // Declared first, so dropped after the lock; a parameter would be dropped last.
-        let mut gone = Gone::new();
+        // Woken, and dropped, once the lock is released; a parameter would be dropped last.
+        let (mut wakers, gone);
+        wakers = Wakers::default();
         let mut shard = shard;
-        if kept == Kept::Beyond {
+        if let Some(line) = shard.lines.get_mut(key) {
+            line.line.serve(decision.now, &mut wakers);
+            let decided = (decision.in_line)(&mut line.line);
+            line.line.serve(decision.now, &mut wakers);
+            gone = self.tidy(&mut shard, key, decision.now);
             drop(shard);
-            self.move_base(now);
-            return self.update(key, now, decide, note);
+            drop(gone);
+            return decided;
         }
-        let has_seat = !shard.is_full() && self.seats.take()
-            || self.evict(&mut shard, Some(key.hash), now, &mut gone);
-        if !has_seat {
-            drop(shard);
-            if !self.evict_elsewhere(now, &mut gone) {
-                return self.update_shared(now, decide, note);
-            }
-            shard = self.lock(self.shard_of(key.hash));
-            if shard.is_full() {
-                drop(shard);
-                self.seats.free(1);
-                return self.update_shared(now, decide, note);
-            }
-        }
-        // Whoever gave up its place may have changed the bucket of absent keys, and somebody may
-        // have placed this one.
-        let decided = if has_seat {
-            shard.update_absent(&decide)
+        let (carry, by_word) = (self.carry(), &decision.by_word);
+        let change = if decision.takes {
+            shard.update_open(key, carry, by_word)
         } else {
-            shard.update(key, self.carry(), &decide)
-        };
-        let change = decided.inspect_err(|_| self.seats.free(1))?;
+            shard.update(key, carry, by_word)
+        }?;
+        let covers = shard.generation().covers(decision.now);
+        drop(shard);
         match change.kept {
-            Kept::Unplaced => {
-                let at = shard.place(key, change.full_at, |key| self.hasher.hash_one(key));
-                let guarded = &self.shards[self.shard_of(key.hash)];
-                guarded.whereabouts.point_to(at);
+            Kept::Yes => Ok(change.value),
+            Kept::Unplaced => self.decide_new(key, decision),
+            Kept::Beyond if covers => {
+                let in_line = |line: &mut Line, _: &mut Wakers| (decision.in_line)(line);
+                self.in_line(key, decision.now, &mut false, in_line)?
             }
-            Kept::Yes => self.seats.free(1),
             Kept::Beyond => {
-                self.seats.free(1);
-                drop(shard);
-                self.move_base(now);
-                return self.update(key, now, decide, note);
+                self.move_base(decision.now);
+                self.decide(key, decision)
             }
         }
-        Ok(shard.noted(key, change, note))
     }
 
-    /// Lets a bucket of another shard go: each in its turn.
-    fn evict_elsewhere(&self, now: Timestamp, gone: &mut Gone<K>) -> bool {
-        // Relaxed: a count.
-        let next = self.seats.next.fetch_add(1, Ordering::Relaxed);
-        let other = usize::try_from(next % self.shards.len() as u64).unwrap_or(0);
-        self.evict(&mut self.lock(other), None, now, gone)
-    }
-
-    /// Lets one bucket or more go, to make room for another: near where that will be, if it can.
-    fn evict(
+    /// Places a key that is not here.
+    #[inline(never)]
+    fn decide_new<Q, T, D, L>(
         &self,
-        shard: &mut Shard<K>,
-        near: Option<u64>,
-        now: Timestamp,
-        gone: &mut Gone<K>,
-    ) -> bool {
-        shard.sweep(near, now, self.carry(), gone);
-        if let Some(spare) = gone.len().checked_sub(1) {
-            self.seats.free(spare as u64);
-        }
-        !gone.is_empty()
-    }
-
-    /// The key found no place.
-    fn update_shared<T, U>(
-        &self,
-        now: Timestamp,
-        decide: impl Fn(&View) -> Decided<T>,
-        note: impl Fn(T, &mut dyn FnMut(u128) -> DebtId) -> U,
-    ) -> Result<U, Denied> {
-        // Relaxed: a count.
-        self.seats.overflowed.fetch_add(1, Ordering::Relaxed);
-        if self.on_full == OnFull::Deny {
-            return Err(Denied::TooManyKeys);
-        }
-        loop {
-            let mut shared = self.caught_up(self.shared.write());
-            let change = shared.update(SHARED, self.carry(), &decide)?;
+        key: Hashed<'_, Q>,
+        decision: &Decision<D, L>,
+    ) -> Result<T, Denied>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ToKey<K> + ?Sized,
+        D: Fn(&View) -> Decided<T>,
+        L: Fn(&mut Line) -> Result<T, Denied>,
+    {
+        // The caller's own code, so without the lock; and dropped after it is released.
+        let (owned, mut gone) = (key.key.to_key(), Gone::new());
+        let Some(Entered { mut shard, seat }) = self.enter(key, decision.now, &mut gone) else {
+            return self.decide_shared(decision);
+        };
+        if !shard.has(key) {
+            let change = shard.update_absent(&decision.by_word)?;
             match change.kept {
-                Kept::Yes => {}
+                Kept::Yes => return Ok(change.value),
                 Kept::Unplaced => {
-                    shared.place(SHARED, change.full_at, |()| SHARED.hash);
+                    let at = shard.place(key.hash, owned, change.full_at);
+                    self.shards[self.shard_of(key.hash)]
+                        .whereabouts
+                        .point_to(at);
+                    seat.keep();
+                    return Ok(change.value);
                 }
-                Kept::Beyond => {
-                    drop(shared);
-                    self.move_base(now);
-                    continue;
-                }
+                Kept::Beyond => {}
             }
-            return Ok(shared.noted(SHARED, change, note));
         }
+        // Another thread has placed it meanwhile, or a word is too small.
+        drop(shard);
+        drop(seat);
+        self.decide(key, decision)
+    }
+
+    /// Decides by the bucket that all keys without a place share, if that is what is configured.
+    fn decide_shared<T, D, L>(&self, decision: &Decision<D, L>) -> Result<T, Denied>
+    where
+        D: Fn(&View) -> Decided<T>,
+        L: Fn(&mut Line) -> Result<T, Denied>,
+    {
+        self.check_shared()?;
+        self.in_shared_line(decision.now, |line, _| (decision.in_line)(line))
     }
 }

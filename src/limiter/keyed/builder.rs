@@ -1,9 +1,11 @@
 use std::fmt;
 use std::hash::RandomState;
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use super::KeyedLimiter;
 use crate::clock::SystemClock;
+use crate::limiter::bounds::Bounds;
 use crate::quota::{Quota, QuotaError};
 
 /// What becomes of a new key when the limiter is full of keys that are in use.
@@ -47,6 +49,7 @@ pub struct KeyedBuilder<K, S = RandomState, C = SystemClock> {
     pub(super) quota: Quota,
     pub(super) capacity: usize,
     pub(super) on_full: OnFull,
+    pub(super) bounds: Bounds,
     pub(super) hasher: S,
     pub(super) clock: C,
     keys: PhantomData<fn(K)>,
@@ -58,6 +61,7 @@ impl<K> KeyedBuilder<K> {
             quota,
             capacity,
             on_full: OnFull::default(),
+            bounds: Bounds::NONE,
             hasher: RandomState::new(),
             clock: SystemClock::new(),
             keys: PhantomData,
@@ -80,6 +84,21 @@ impl<K, S, C> KeyedBuilder<K, S, C> {
         self
     }
 
+    /// The most callers that may wait for one key at once; any number unless set. The next is refused
+    /// with [`Denied::TooManyWaiters`](crate::Denied::TooManyWaiters).
+    pub fn max_waiters(mut self, most: usize) -> Self {
+        self.bounds.most = most;
+        self
+    }
+
+    /// The longest that a caller may wait for a key; any time unless set. One that would wait for
+    /// longer, as the line stands, is refused at once with
+    /// [`Denied::TooLong`](crate::Denied::TooLong).
+    pub fn max_wait(mut self, longest: Duration) -> Self {
+        self.bounds.longest = longest;
+        self
+    }
+
     /// How keys are hashed; [`RandomState`] unless set, so that nobody can craft keys that collide.
     /// All 64 bits of the hash are used.
     ///
@@ -98,6 +117,7 @@ impl<K, S, C> KeyedBuilder<K, S, C> {
             quota,
             capacity,
             on_full,
+            bounds,
             clock,
             keys,
             ..
@@ -106,6 +126,7 @@ impl<K, S, C> KeyedBuilder<K, S, C> {
             quota,
             capacity,
             on_full,
+            bounds,
             hasher,
             clock,
             keys,
@@ -131,6 +152,7 @@ impl<K, S, C> KeyedBuilder<K, S, C> {
             quota,
             capacity,
             on_full,
+            bounds,
             hasher,
             keys,
             ..
@@ -139,6 +161,7 @@ impl<K, S, C> KeyedBuilder<K, S, C> {
             quota,
             capacity,
             on_full,
+            bounds,
             hasher,
             clock,
             keys,

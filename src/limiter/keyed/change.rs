@@ -7,11 +7,22 @@ use std::hash::{BuildHasher, Hash};
 use super::KeyedLimiter;
 use super::generation::{Carry, Generation, Generations, TURN};
 use super::shard::{Hashed, Shard};
+use super::to_key::ToKey;
 use crate::clock::{Clock, Timestamp};
 use crate::limiter::CarryOver;
 use crate::limiter::rate::Instant;
 use crate::quota::{Quota, QuotaError};
-use crate::sync::{Mutex, Ordering, RwLockWriteGuard};
+use crate::sync::{AtomicU64, Mutex, Ordering, RwLockWriteGuard, fence};
+use crate::wake::Wakers;
+
+/// Takes the number of a generation back that has not begun, should the caller's clock panic.
+struct Undo<'a>(&'a AtomicU64, u64);
+
+impl Drop for Undo<'_> {
+    fn drop(&mut self) {
+        self.0.store(self.1, Ordering::Release);
+    }
+}
 
 impl<K, S, C> KeyedLimiter<K, S, C> {
     #[inline]
@@ -41,42 +52,78 @@ impl<K, S, C> KeyedLimiter<K, S, C> {
         |word, to| unpack(&self.generations, word, to)
     }
 
-    /// Begins a generation: `make` makes it of the one in force, if it is needed.
+    /// Begins a generation: `make` makes it of the one in force and a time, if it is needed.
     fn begin<E>(
         &self,
-        now: Timestamp,
-        make: impl FnOnce(&Generation) -> Result<Option<Generation>, E>,
-    ) -> Result<(), E> {
+        now: Option<Timestamp>,
+        make: impl Fn(&Generation, Timestamp) -> Result<Option<Generation>, E>,
+    ) -> Result<Timestamp, E>
+    where
+        C: Clock,
+    {
+        // Dropped once the locks are released.
+        let mut leaving = self.leaving();
         let mut turn = self.writer.lock();
         // Only a writer begins a generation, and there is only one.
-        let current = *self.generations.lock().current();
-        let Some(next) = make(&current)? else {
-            return Ok(());
+        let (current, before) = (*self.generations.lock().current(), self.clock.now());
+        let Some(next) = make(&current, now.unwrap_or(before))? else {
+            return Ok(before);
         };
         if Generations::is_due(next.number) {
             let some = (self.shards.len() as u64).div_ceil(TURN);
             for _ in 0..some {
                 *turn = (*turn + 1) % self.shards.len();
-                let gone = self.lock(*turn).refresh(now, self.carry());
-                self.seats.free(gone);
+                let mut shard = self.lock(*turn);
+                shard.refresh(before, self.carry(), &mut leaving.seated);
             }
-            self.caught_up(self.shared.write())
-                .refresh(now, self.carry());
         }
-        self.generations.lock().begin(next);
-        // Release pairs with the Acquire in `caught_up`.
+        let mut generations = self.generations.lock();
+        // Whoever finds the number comes for the generation, and waits until it is there. Release
+        // pairs with the Acquire in `caught_up`.
         self.current.store(next.number, Ordering::Release);
-        Ok(())
+        let undo = Undo(&self.current, current.number);
+        // The time is read once no take of the generation before can be at a later one: those that
+        // have not seen the number have read their clocks before it was there.
+        fence(Ordering::SeqCst);
+        let now = now.unwrap_or_else(|| self.clock.now());
+        generations.begin(make(&current, now)?.unwrap_or(next));
+        std::mem::forget(undo);
+        drop(generations);
+        drop(turn);
+        drop(leaving);
+        Ok(now)
     }
 
-    /// Moves the base of all words nearer to `now`, unless somebody has done so.
+    /// Moves the base of all words nearer to `now`, unless another thread has done so.
     #[cold]
-    pub(super) fn move_base(&self, now: Timestamp) {
-        let moved = self.begin(now, |current| {
-            let beyond = !current.covers(now);
+    pub(super) fn move_base(&self, now: Timestamp)
+    where
+        C: Clock,
+    {
+        let moved = self.begin(Some(now), |current, now| {
+            let beyond = !current.covers(now) && !current.is_closed;
             beyond.then(|| current.moved(now)).transpose()
         });
         debug_assert!(moved.is_ok(), "the quota in force fits");
+    }
+
+    /// Has the waiters of all keys look at a change: one step for each key that has any.
+    fn serve_all(&self, now: Timestamp) {
+        // Woken once each lock is released.
+        for shard in 0..self.shards.len() {
+            let mut wakers = Wakers::default();
+            let mut shard = self.lock(shard);
+            for line in shard.lines.iter_mut() {
+                line.line.serve(now, &mut wakers);
+            }
+            drop(shard);
+        }
+        let mut wakers = Wakers::default();
+        let mut shared = self.caught_up(self.shared.write());
+        for line in shared.lines.iter_mut() {
+            line.line.serve(now, &mut wakers);
+        }
+        drop(shared);
     }
 }
 
@@ -100,7 +147,7 @@ impl<K, S, C: Clock> KeyedLimiter<K, S, C> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn set_quota(&self, quota: Quota, carry: CarryOver) -> Result<(), QuotaError> {
-        self.set_quota_at(quota, carry, self.clock.now())
+        self.change_quota(quota, carry, None)
     }
 
     /// As [`set_quota`](Self::set_quota), with the new quota in force since `now`.
@@ -123,11 +170,53 @@ impl<K, S, C: Clock> KeyedLimiter<K, S, C> {
         carry: CarryOver,
         now: Timestamp,
     ) -> Result<(), QuotaError> {
-        self.begin(now, |current| current.changed(quota, carry, now).map(Some))
+        self.change_quota(quota, carry, Some(now))
+    }
+
+    fn change_quota(
+        &self,
+        quota: Quota,
+        carry: CarryOver,
+        now: Option<Timestamp>,
+    ) -> Result<(), QuotaError> {
+        let now = self.begin(now, |current, now| {
+            let next = current.changed(quota, carry, now)?;
+            let is_closed = current.is_closed;
+            Ok(Some(if is_closed { next.closed() } else { next }))
+        })?;
+        self.serve_all(now);
+        Ok(())
+    }
+
+    /// Ends all waits of all keys with [`Denied::Closed`](crate::Denied::Closed), which every take,
+    /// reservation and wait answers from now on. It cannot be undone.
+    ///
+    /// ```
+    /// use tollgate::{Denied, KeyedLimiter, Quota, RateLimiter};
+    ///
+    /// let limiter = KeyedLimiter::<u64>::new(Quota::per_hour(10)?, 100)?;
+    /// limiter.close();
+    /// assert_eq!(limiter.key(&1).try_acquire(1), Err(Denied::Closed));
+    /// assert!(limiter.is_closed());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn close(&self) {
+        let closed = self.begin(None, |current, now| {
+            let open = !current.is_closed;
+            Ok::<_, QuotaError>(open.then(|| current.next(now).closed()))
+        });
+        if let Ok(now) = closed {
+            self.serve_all(now);
+        }
+    }
+
+    /// Whether it was closed.
+    pub fn is_closed(&self) -> bool {
+        self.generations.lock().current().is_closed
     }
 }
 
-impl<K: Hash, S: BuildHasher, C> KeyedLimiter<K, S, C> {
+impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
     /// Gives a key a quota of its own, any quota, until it is [removed](Self::remove); how its fill
     /// carries over is `carry`'s choice.
     ///
@@ -151,10 +240,10 @@ impl<K: Hash, S: BuildHasher, C> KeyedLimiter<K, S, C> {
     ) -> Result<(), QuotaError>
     where
         K: Borrow<Q>,
-        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
-        C: Clock,
+        Q: Hash + Eq + ToKey<K> + ?Sized,
     {
-        self.set_quota_for_at(key, quota, carry, self.clock.now())
+        let hash = self.hasher.hash_one(key);
+        self.set_own(Hashed { hash, key }, (quota, carry), None)
     }
 
     /// As [`set_quota_for`](Self::set_quota_for), with the key's quota in force since `now`.
@@ -180,24 +269,9 @@ impl<K: Hash, S: BuildHasher, C> KeyedLimiter<K, S, C> {
     ) -> Result<(), QuotaError>
     where
         K: Borrow<Q>,
-        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+        Q: Hash + Eq + ToKey<K> + ?Sized,
     {
         let hash = self.hasher.hash_one(key);
-        self.set_own(Hashed { hash, key }, (quota, carry, now))
-    }
-
-    pub(super) fn set_own<Q>(
-        &self,
-        key: Hashed<'_, Q>,
-        change: (Quota, CarryOver, Timestamp),
-    ) -> Result<(), QuotaError>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ToOwned<Owned = K> + ?Sized,
-    {
-        let mut shard = self.lock(self.shard_of(key.hash));
-        let placed = shard.set_quota(key, change, self.carry())?;
-        self.seats.free(placed.into());
-        Ok(())
+        self.set_own(Hashed { hash, key }, (quota, carry), Some(now))
     }
 }

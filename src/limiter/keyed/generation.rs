@@ -11,17 +11,16 @@ use std::collections::VecDeque;
 use crate::clock::Timestamp;
 use crate::limiter::CarryOver;
 use crate::limiter::carry::Change;
+use crate::limiter::fill::Held;
 use crate::limiter::rate::{Instant, Rate, View};
-use crate::limiter::word::{Base, Scale, Word, Words};
+use crate::limiter::word::{Base, DISTINCT, Pace, Scale, Word, Words};
 use crate::quota::{Quota, QuotaError};
 
-/// Generations that a word of 8 bits tells apart.
-const DISTINCT: u64 = 256;
 /// From this generation on each change brings a part of the shards up to date, so that none ever
 /// holds a word from [`DISTINCT`] generations ago.
-const LAZY: u64 = 128;
+const LAZY: u64 = DISTINCT / 2;
 /// In so many changes every shard has had its turn.
-pub(super) const TURN: u64 = 64;
+pub(super) const TURN: u64 = DISTINCT / 4;
 
 /// A quota in force, with the base that words count from.
 #[derive(Clone, Copy, Debug)]
@@ -32,10 +31,12 @@ pub(super) struct Generation {
     /// Beyond this many nanoseconds after the base, the base has to move.
     horizon: u64,
     pub(super) words: Words,
-    /// How many changes of the quota there were: a move of the base is none.
-    pub(super) changes: u64,
     /// How the generation before carries over, and since when; `None` if only the base has moved.
-    carry: Option<(CarryOver, Timestamp)>,
+    pub(super) carry: Option<(CarryOver, Timestamp)>,
+    /// When it began.
+    pub(super) since: Timestamp,
+    /// Whether every take is refused.
+    pub(super) is_closed: bool,
     pub(super) quota: Quota,
 }
 
@@ -55,8 +56,9 @@ impl Generation {
             base: Base::new(&rate, 0),
             horizon: scale.horizon,
             words: Words::new(0, 0, scale.pace()),
-            changes: 0,
             carry: None,
+            since: Timestamp::ZERO,
+            is_closed: false,
             quota,
         })
     }
@@ -64,7 +66,7 @@ impl Generation {
     fn with_base(self, scale: Scale, base: u64) -> Self {
         Self {
             base: Base::new(&self.rate, base),
-            words: Words::new(self.short_number(), base, scale.pace()),
+            words: Words::new(self.number, base, scale.pace()),
             ..self
         }
     }
@@ -79,8 +81,8 @@ impl Generation {
         let scale = Scale::new(quota.units()?)?;
         Ok(Self {
             number: self.number + 1,
-            changes: self.changes + 1,
             carry: Some((carry, since)),
+            since,
             ..Self::first(quota)?
         }
         // Not before the base in force: words reach no further back.
@@ -101,6 +103,32 @@ impl Generation {
         .with_base(scale, scale.base_at(now.as_nanos())))
     }
 
+    /// The next, with the same quota and base.
+    pub(super) fn next(&self, since: Timestamp) -> Self {
+        Self {
+            number: self.number + 1,
+            carry: None,
+            since,
+            words: Words::new(self.number + 1, self.base.as_nanos(), self.words.pace),
+            ..*self
+        }
+    }
+
+    /// The same, but that it refuses every take: its words answer nothing.
+    pub(super) fn closed(self) -> Self {
+        let pace = Pace {
+            per_nano: 0,
+            per_token: 1,
+            depth: 0,
+            horizon: 0,
+        };
+        Self {
+            is_closed: true,
+            words: Words::new(self.number, self.base.as_nanos(), pace),
+            ..self
+        }
+    }
+
     /// Whether the words of this generation reach as far as `now`.
     #[inline]
     pub(super) fn covers(&self, now: Timestamp) -> bool {
@@ -117,7 +145,7 @@ impl Generation {
     #[inline]
     pub(super) fn pack(&self, full_at: Instant) -> u64 {
         Word {
-            generation: self.short_number(),
+            generation: self.number,
             time: self.base.time_of(full_at),
         }
         .pack()
@@ -132,7 +160,7 @@ impl Generation {
     #[inline]
     fn unpack(&self, word: u64) -> Option<Instant> {
         let word = Word::unpack(word);
-        (word.generation == self.short_number()).then(|| self.full_at(word))
+        word.is_of(self.number).then(|| self.full_at(word))
     }
 
     /// When a bucket is full, by its word of this generation or an older one.
@@ -150,9 +178,13 @@ impl Generation {
         self.base.view_of(self.rate, full_at)
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "the low bits are meant")]
-    const fn short_number(&self) -> u8 {
-        self.number as u8
+    /// A bucket of this generation behind a lock.
+    pub(super) fn held(&self, full_at: Instant) -> Held {
+        Held {
+            rate: self.rate,
+            full_at,
+            known: Timestamp::from_nanos(self.base.as_nanos()),
+        }
     }
 
     /// When a bucket of the generation `before` this one is full, in units of this one.
@@ -162,6 +194,7 @@ impl Generation {
         };
         let change = Change::new(carry);
         let full_at = change.full_at(&before.view(full_at), &self.rate, since);
+        // What a word cannot hold any more is debt of centuries.
         full_at.min(self.most())
     }
 }
@@ -203,14 +236,17 @@ impl Generations {
     /// When the bucket of a word is full, in units of the generation `to`.
     pub(super) fn unpack(&self, word: u64, to: u64) -> Instant {
         let word = Word::unpack(word);
-        let back = self.0[self.place(to)]
-            .short_number()
-            .wrapping_sub(word.generation);
-        let from = &self.0[self.place(to - u64::from(back))];
+        let back = to.wrapping_sub(word.generation) % DISTINCT;
+        let from = &self.0[self.place(to - back)];
         self.carry_over(from.number, to, from.full_at(word))
     }
 
+    /// Those that came after a generation.
+    pub(super) fn after(&self, number: u64) -> impl Iterator<Item = &Generation> {
+        self.0.range(self.place(number) + 1..)
+    }
+
     fn place(&self, number: u64) -> usize {
-        usize::try_from(number - self.0[0].number).expect("at most 256 generations are kept")
+        usize::try_from(number - self.0[0].number).expect("at most 128 generations are kept")
     }
 }

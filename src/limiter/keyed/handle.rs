@@ -1,35 +1,42 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
+use std::task::Waker;
 use std::time::Duration;
 
 use super::KeyedLimiter;
-use super::admit::SHARED;
+use super::admit::{Decision, SHARED};
 use super::shard::Hashed;
+use super::to_key::ToKey;
 use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::limiter::debt::{Acquire, Lender};
+use crate::limiter::account::Account;
+use crate::limiter::acquire::Acquire;
+use crate::limiter::bucket::quota_methods;
 use crate::limiter::gate::Gate;
-use crate::limiter::reservation::{Internal, Taken};
-use crate::limiter::{CarryOver, Denied, RateLimiter, Reservation};
+use crate::limiter::internal::Internal;
+use crate::limiter::line::Line;
+use crate::limiter::rate::View;
+use crate::limiter::reservation::{Parts, Taken};
+use crate::limiter::turn::Turn;
+use crate::limiter::{CarryOver, Denied, QuotaLimiter, RateLimiter, Status};
 use crate::quota::{Quota, QuotaError};
-use crate::wait::Wait;
+use crate::wait::{Progress, Wait};
+use crate::wake::Wakers;
 
-/// The bucket of one key of a [`KeyedLimiter`]: from [`KeyedLimiter::key`].
+/// The bucket of one key: from [`KeyedLimiter::key`].
 ///
-/// It is a [`RateLimiter`], so that it can be one of several limits in an
-/// [`AllOf`](crate::AllOf). [`set_quota`](RateLimiter::set_quota) gives this key a quota of its own.
-/// A [`lease`](RateLimiter::lease) of it is refused, with [`Denied::ExceedsBurst`]: eight bytes have
-/// no room for what is carved out. A refund goes to the bucket of the key, if that is kept; the
-/// bucket that keys without a place share gets nothing back by it.
+/// It is a [`RateLimiter`], and goes wherever one is asked for. A handle finds its key anew at each
+/// call. A key that callers wait for, or have reservations of, is kept apart from the others, with
+/// its line; the rest stay eight bytes.
 ///
 /// ```
 /// use tollgate::{KeyedLimiter, Quota, RateLimiter};
 ///
-/// let limiter: KeyedLimiter<String> = KeyedLimiter::new(Quota::per_hour(5)?, 100)?;
+/// let limiter: KeyedLimiter<String> = KeyedLimiter::new(Quota::per_hour(3)?, 1_000)?;
 /// let ada = limiter.key("ada");
-/// assert_eq!(ada.try_acquire_up_to(3), 3);
+/// assert!(ada.try_acquire(2).is_ok());
 /// ada.refund(1);
-/// assert_eq!(ada.available(), 3);
+/// assert_eq!(ada.available(), 2);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct KeyHandle<'a, K, Q: ?Sized, S = RandomState, C = SystemClock> {
@@ -59,32 +66,87 @@ impl<'a, K, Q: ?Sized, S, C> KeyHandle<'a, K, Q, S, C> {
 impl<K, Q, S, C> KeyHandle<'_, K, Q, S, C>
 where
     K: Hash + Borrow<Q>,
-    Q: Eq + ToOwned<Owned = K> + ?Sized,
+    Q: Eq + ToKey<K> + ?Sized,
     S: BuildHasher,
+    C: Clock,
 {
-    /// Has the words reach as far as `now` before what is decided by how far they reach.
-    fn reach(&self, now: Timestamp) {
-        let covers = self.limiter.lock(self.shard()).generation().covers(now);
-        if !covers {
+    /// What `read` makes of the bucket; takes nothing.
+    fn peek<T>(
+        &self,
+        now: Timestamp,
+        by_word: impl FnOnce(&View) -> T,
+        in_line: impl FnOnce(&Line) -> T,
+    ) -> T {
+        // Woken once the lock is released.
+        let mut wakers = Wakers::default();
+        let mut shard = self.limiter.lock(self.shard());
+        if let Some(line) = shard.lines.get_mut(self.key) {
+            line.line.serve(now, &mut wakers);
+            let output = in_line(&line.line);
+            drop(shard);
+            return output;
+        }
+        by_word(&shard.view(self.key, self.limiter.carry()))
+    }
+
+    /// Changes what a closed limiter changes too. A new key that finds no place is denied everything
+    /// anyway.
+    fn change(
+        &self,
+        now: Timestamp,
+        by_word: impl Fn(&View) -> Result<u128, Denied>,
+        in_line: impl Fn(&mut Line) -> Result<(), Denied>,
+    ) -> Result<(), Denied> {
+        if !self.limiter.lock(self.shard()).generation().covers(now) {
             self.limiter.move_base(now);
         }
+        let decision = Decision {
+            now,
+            takes: false,
+            by_word: |view: &View| by_word(view).map(|full_at| (full_at, ())),
+            in_line,
+        };
+        self.limiter.decide(self.key, &decision)
+    }
+
+    /// Runs `op` on the line in which a reservation or a turn stands, if that is still there.
+    fn in_its_line(&self, is_shared: bool, op: impl FnOnce(&mut Line, Timestamp, &mut Wakers)) {
+        let limiter = self.limiter;
+        // Woken, and dropped, once the lock is released.
+        let (mut wakers, mut gone) = (Wakers::default(), None);
+        if is_shared {
+            let mut shared = limiter.caught_up(limiter.shared.write());
+            let now = limiter.clock.now();
+            if let Some(line) = shared.lines.get_mut(SHARED) {
+                op(&mut line.line, now, &mut wakers);
+                line.line.serve(now, &mut wakers);
+            }
+            drop(shared);
+        } else {
+            let mut shard = limiter.lock(self.shard());
+            // Under the lock, so that no taker before has used a later time.
+            let now = limiter.clock.now();
+            if let Some(line) = shard.lines.get_mut(self.key) {
+                op(&mut line.line, now, &mut wakers);
+                line.line.serve(now, &mut wakers);
+                gone = limiter.tidy(&mut shard, self.key, now);
+            }
+            drop(shard);
+        }
+        drop(gone);
     }
 }
 
 impl<K, Q, S, C> RateLimiter for KeyHandle<'_, K, Q, S, C>
 where
     K: Hash + Borrow<Q> + Send + Sync,
-    Q: Eq + ToOwned<Owned = K> + Sync + ?Sized,
+    Q: Eq + ToKey<K> + Sync + ?Sized,
     S: BuildHasher + Send + Sync,
     C: Clock,
 {
     #[inline]
     fn now(&self) -> Timestamp {
         self.limiter.clock.now()
-    }
-
-    fn quota(&self) -> Quota {
-        self.limiter.lock(self.shard()).quota(self.key)
     }
 
     #[inline]
@@ -95,52 +157,199 @@ where
         self.limiter.take(self.key, n, floor, now)
     }
 
-    fn try_acquire_up_to_at(&self, n: u64, now: Timestamp) -> u64 {
-        self.limiter
-            .update(
-                self.key,
-                now,
-                |view| Ok(view.take_up_to(n, now)),
-                |taken, _| taken,
-            )
-            .unwrap_or(0)
+    fn try_acquire_with_status_at(&self, n: u64, now: Timestamp) -> (Result<(), Denied>, Status) {
+        let by_word = |view: &View| {
+            let (full_at, taken) = match view.take(n, 0, now) {
+                Ok((full_at, ())) => (full_at, Ok(())),
+                Err(denied) => (view.full_at, Err(denied)),
+            };
+            let status = Status::of(&View { full_at, ..*view }, n, now);
+            Ok((full_at, (taken, status)))
+        };
+        let in_line = |line: &mut Line| {
+            let taken = line.take(n, 0, now);
+            Ok((taken, line.status(n, now)))
+        };
+        let decision = Decision {
+            now,
+            takes: true,
+            by_word,
+            in_line,
+        };
+        let decided = self.limiter.decide(self.key, &decision);
+        decided.unwrap_or_else(|denied| (Err(denied), self.status_at(n, now)))
     }
 
-    fn reserve_at(
-        &self,
-        n: u64,
-        max_wait: Duration,
-        now: Timestamp,
-    ) -> Result<Reservation<'_>, Denied> {
-        self.owe(n, max_wait, now)
-            .map(|taken| Reservation::new(self, taken))
+    fn try_acquire_up_to_at(&self, n: u64, now: Timestamp) -> u64 {
+        let decision = Decision {
+            now,
+            takes: true,
+            by_word: |view: &View| Ok(view.take_up_to(n, now)),
+            in_line: |line: &mut Line| Ok(line.take_up_to(n, now)),
+        };
+        self.limiter.decide(self.key, &decision).unwrap_or(0)
     }
 
     fn refund_at(&self, n: u64, now: Timestamp) {
-        let limiter = self.limiter;
-        let mut shard = limiter.lock(self.shard());
-        shard.refund(self.key, n, now, limiter.carry());
+        // Those of keys that are not here are all there already.
+        if !self.limiter.lock(self.shard()).has(self.key) {
+            return;
+        }
+        let refunded = self.change(
+            now,
+            |view| Ok(view.refund(n, Timestamp::ZERO, now).0),
+            |line| {
+                line.on_fill(|account, fill| account.refund(fill, n, || now));
+                Ok(())
+            },
+        );
+        debug_assert!(refunded.is_ok(), "it has a place");
     }
 
-    fn sync_remaining_at(&self, remaining: u64, now: Timestamp) {
-        self.reach(now);
-        // A new key that finds no place is denied everything anyway.
-        let _: Result<(), Denied> = self.limiter.update(
-            self.key,
+    fn charge_at(&self, n: u64, now: Timestamp) {
+        // A new key that finds no place shares a bucket, or is denied everything anyway.
+        let _: Result<(), Denied> = self.change(
             now,
-            |view| Ok((view.tighten(remaining, now), ())),
-            |(), _| (),
+            |view| Ok(view.charged(n, now)),
+            |line| {
+                line.settle_all_booked(now);
+                line.on_fill(|_, fill| Account::charge(fill, n, now));
+                Ok(())
+            },
         );
     }
 
     fn pause_until_at(&self, until: Timestamp, now: Timestamp) -> Result<(), Denied> {
-        self.reach(now);
-        self.limiter.update(
-            self.key,
+        self.change(
             now,
-            |view| view.pause_until(until, now),
-            |(), _| (),
+            |view| view.pause_until(until, now).map(|(full_at, ())| full_at),
+            |line| {
+                line.settle_all_booked(now);
+                line.on_fill(|account, fill| account.pause_until(fill, until, now))
+            },
         )
+    }
+
+    fn available_at(&self, now: Timestamp) -> u64 {
+        self.peek(
+            now,
+            |view| view.available(now),
+            |line| line.held.view().available(now),
+        )
+    }
+
+    fn status_at(&self, n: u64, now: Timestamp) -> Status {
+        self.peek(
+            now,
+            |view| Status::of(view, n, now),
+            |line| line.status(n, now),
+        )
+    }
+}
+
+impl<K, Q, S, C> Internal for KeyHandle<'_, K, Q, S, C>
+where
+    K: Hash + Borrow<Q> + Send + Sync,
+    Q: Eq + ToKey<K> + Sync + ?Sized,
+    S: BuildHasher + Send + Sync,
+    C: Clock,
+{
+    fn as_dyn(&self) -> &dyn RateLimiter {
+        self
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        &self.limiter.clock
+    }
+
+    fn gate(&self) -> Option<&Gate> {
+        Some(&self.limiter.shards[self.shard()].gate)
+    }
+
+    fn ask(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
+        if n == 0 {
+            return Ok(());
+        }
+        self.limiter.lock(self.shard()).check_open()?;
+        self.peek(
+            now,
+            |view| view.take(n, floor, now).map(drop),
+            |line| line.ask(n, floor, now),
+        )
+    }
+
+    fn owe(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Parts, Denied> {
+        if n == 0 {
+            return Ok(Parts::new());
+        }
+        let mut is_shared = false;
+        let reserve = |line: &mut Line, _: &mut Wakers| line.reserve(n, max_wait, now);
+        let taken = self
+            .limiter
+            .in_line(self.key, now, &mut is_shared, reserve)??;
+        Ok(Parts::from_elem(Taken { is_shared, ..taken }, 1))
+    }
+
+    fn give_back(&self, parts: &Parts, now: Option<Timestamp>) {
+        for taken in parts {
+            self.in_its_line(taken.is_shared, |line, read, _| {
+                line.give_back(taken, now.unwrap_or(read));
+            });
+        }
+    }
+
+    fn keep(&self, parts: &Parts) {
+        for taken in parts {
+            self.in_its_line(taken.is_shared, |line, now, _| line.keep(taken, now));
+        }
+    }
+
+    fn poll_turn(
+        &self,
+        turn: &mut Turn,
+        now: Timestamp,
+        waker: &Waker,
+    ) -> Progress<Result<(), Denied>> {
+        if turn.n == 0 {
+            return Progress::Done(Ok(()));
+        }
+        // Dropped once the lock is released.
+        let (mut stale, mut is_shared) = (None, turn.is_shared);
+        let poll = |line: &mut Line, wakers: &mut Wakers| match line
+            .poll(turn, now, waker, wakers, &mut stale)
+        {
+            Some(decided) => Progress::Done(decided),
+            None => Progress::Waiting(line.arm(turn, now)),
+        };
+        let polled = self.limiter.in_line(self.key, now, &mut is_shared, poll);
+        turn.is_shared = is_shared;
+        polled.unwrap_or_else(|denied| Progress::Done(Err(denied)))
+    }
+
+    fn leave_turn(&self, turn: &mut Turn) {
+        let mut left = None;
+        self.in_its_line(turn.is_shared, |line, now, wakers| {
+            let behind;
+            (left, behind) = line.leave(turn, now);
+            wakers.extend(behind);
+        });
+        drop(left);
+    }
+}
+
+impl<K, Q, S, C> QuotaLimiter for KeyHandle<'_, K, Q, S, C>
+where
+    K: Hash + Borrow<Q> + Send + Sync,
+    Q: Eq + ToKey<K> + Sync + ?Sized,
+    S: BuildHasher + Send + Sync,
+    C: Clock,
+{
+    fn quota(&self) -> Quota {
+        self.limiter.lock(self.shard()).quota(self.key)
+    }
+
+    fn set_quota(&self, quota: Quota, carry: CarryOver) -> Result<(), QuotaError> {
+        self.limiter.set_own(self.key, (quota, carry), None)
     }
 
     fn set_quota_at(
@@ -149,173 +358,62 @@ where
         carry: CarryOver,
         now: Timestamp,
     ) -> Result<(), QuotaError> {
-        self.limiter.set_own(self.key, (quota, carry, now))
+        self.limiter.set_own(self.key, (quota, carry), Some(now))
     }
 
-    fn available_at(&self, now: Timestamp) -> u64 {
-        self.limiter
-            .lock(self.shard())
-            .update(self.key, self.limiter.carry(), |view| {
-                Ok((view.full_at, view.available(now)))
-            })
-            .map_or(0, |change| change.value)
-    }
-}
-
-impl<K, Q, S, C> Internal for KeyHandle<'_, K, Q, S, C>
-where
-    K: Hash + Borrow<Q> + Send + Sync,
-    Q: Eq + ToOwned<Owned = K> + Sync + ?Sized,
-    S: BuildHasher + Send + Sync,
-    C: Clock,
-{
-    fn gate(&self) -> &Gate {
-        &self.limiter.shards[self.shard()].gate
-    }
-
-    fn ask(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-        if n == 0 {
-            return Ok(());
-        }
-        self.limiter
-            .lock(self.shard())
-            .update(self.key, self.limiter.carry(), |view| {
-                view.take(n, floor, now).map(|_| (view.full_at, ()))
-            })
-            .map(|_| ())
-    }
-
-    fn owe(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Taken, Denied> {
-        self.reach(now);
-        self.limiter.update(
-            self.key,
+    fn sync_remaining_at(&self, remaining: u64, now: Timestamp) {
+        let _: Result<(), Denied> = self.change(
             now,
-            |view| view.owe(n, max_wait, now),
-            |(cost, ready_at), open| Taken {
-                ready_at,
-                debt: open(cost),
+            |view| Ok(view.tighten(remaining, now)),
+            |line| {
+                line.settle_all_booked(now);
+                line.on_fill(|_, fill| Account::tighten(fill, remaining, now));
+                Ok(())
             },
-        )
+        );
     }
-
-    fn give_back(&self, taken: &Taken, now: Option<Timestamp>) {
-        let (limiter, debt) = (self.limiter, taken.debt);
-        // The clock is read under the lock, so that no taker before has used a later time.
-        let now = || now.unwrap_or_else(|| limiter.clock.now());
-        let mut shard = limiter.lock(self.shard());
-        let found = shard.give_back(self.key, debt, now(), limiter.carry());
-        drop(shard);
-        if !found {
-            let mut all = limiter.caught_up(limiter.shared.write());
-            all.give_back(SHARED, debt, now(), limiter.carry());
-        }
-    }
-
-    fn keep(&self, taken: &Taken) {
-        let limiter = self.limiter;
-        let found = limiter.lock(self.shard()).keep(self.key, taken.debt);
-        if !found {
-            limiter
-                .caught_up(limiter.shared.write())
-                .keep(SHARED, taken.debt);
-        }
-    }
-
-    fn uncarved(&self) -> u64 {
-        0
-    }
-
-    fn carve(&self, _: u64) -> Result<(), Denied> {
-        Err(Denied::ExceedsBurst { burst: 0 })
-    }
-
-    fn restore(&self, _: u64) {}
 }
 
-impl<'a, K, Q, S, C> KeyHandle<'a, K, Q, S, C>
+/// As in [`QuotaLimiter`] and [`RateLimiter`], without importing them, or for as long as the limiter
+/// is borrowed.
+impl<K, Q, S, C> KeyHandle<'_, K, Q, S, C>
 where
     K: Hash + Borrow<Q> + Send + Sync,
-    Q: Eq + ToOwned<Owned = K> + Sync + ?Sized,
+    Q: Eq + ToKey<K> + Sync + ?Sized,
     S: BuildHasher + Send + Sync,
     C: Clock,
 {
-    /// Takes `n` tokens and waits until they are there: `.await` it, or `.wait()` for it on a
-    /// thread. First come, first served.
+    quota_methods!();
+
+    /// As [`RateLimiter::acquire`], of a handle that the future holds by value.
     ///
     /// # Errors
-    /// At once, with nothing taken: as [`reserve`](RateLimiter::reserve).
+    /// As there, and [`Denied::TooManyKeys`].
     ///
     /// # Cancel safety
-    /// Dropping the future gives back what no later taker has built on.
+    /// As there.
     ///
     /// ```
-    /// use std::time::Duration;
-    /// use tollgate::{KeyedLimiter, RateLimiter};
+    /// use tollgate::{KeyedLimiter, Quota, RateLimiter};
     ///
-    /// let limiter: KeyedLimiter<String> = KeyedLimiter::new("1000/s burst 1".parse()?, 100)?;
-    /// let ada = limiter.key("ada");
-    /// let start = ada.now();
-    /// for _ in 0..3 {
-    ///     ada.acquire(1).wait()?; // `ada.acquire(1).await?` in a task
-    /// }
-    /// assert!(ada.now().saturating_since(start) >= Duration::from_millis(2));
+    /// let limiter = KeyedLimiter::<u64>::new(Quota::per_hour(2)?, 100)?;
+    /// limiter.key(&7).acquire(2).wait()?; // `.await?` in a task
+    /// assert!(limiter.key(&7).try_acquire(1).is_err());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn acquire(self, n: u64) -> Wait<Acquire<Self>> {
-        self.acquire_timeout(n, Duration::MAX)
+        Acquire::of(self, n)
     }
 
-    /// As [`acquire`](Self::acquire), if the tokens are there within `timeout` from the first poll;
-    /// if they will not be, it fails at once.
+    /// As [`RateLimiter::acquire_timeout`], of a handle that the future holds by value.
     ///
     /// # Errors
-    /// As [`acquire`](Self::acquire), and [`Denied::TooLong`]; nothing was taken.
+    /// As there, and [`Denied::TooManyKeys`].
     ///
     /// # Cancel safety
-    /// As [`acquire`](Self::acquire).
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::{Denied, KeyedLimiter, Quota};
-    ///
-    /// let limiter: KeyedLimiter<u64> = KeyedLimiter::new(Quota::per_hour(1)?, 100)?;
-    /// assert!(limiter.key(&1).acquire_timeout(1, Duration::ZERO).wait().is_ok());
-    /// let denied = limiter.key(&1).acquire_timeout(1, Duration::from_secs(1)).wait();
-    /// assert!(matches!(denied, Err(Denied::TooLong { .. })));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// As there.
     pub fn acquire_timeout(self, n: u64, timeout: Duration) -> Wait<Acquire<Self>> {
-        Wait::new(Acquire::new(self, n, timeout))
-    }
-}
-
-impl<K, Q, S, C> Lender for KeyHandle<'_, K, Q, S, C>
-where
-    K: Hash + Borrow<Q> + Send + Sync,
-    Q: Eq + ToOwned<Owned = K> + Sync + ?Sized,
-    S: BuildHasher + Send + Sync,
-    C: Clock,
-{
-    type Debt = Taken;
-
-    fn clock(&self) -> &dyn Clock {
-        &self.limiter.clock
-    }
-
-    fn lend(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Taken, Denied> {
-        self.owe(n, max_wait, now)
-    }
-
-    fn ready_at(debt: &Taken) -> Timestamp {
-        debt.ready_at
-    }
-
-    fn settle(&self, debt: Taken) {
-        self.keep(&debt);
-    }
-
-    fn give_back(&self, debt: Taken) {
-        Internal::give_back(self, &debt, None);
+        Acquire::of_timeout(self, n, timeout)
     }
 }
 

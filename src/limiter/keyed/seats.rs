@@ -1,5 +1,6 @@
 //! The places of all keys together, and over how many shards they are spread.
 
+use super::lines::KeyLine;
 use crate::sync::{AtomicU64, Ordering};
 
 /// How many keys are placed, of how many; and the other counts.
@@ -60,10 +61,68 @@ impl Seats {
         false
     }
 
+    /// A seat for a key that is about to be placed, if there is one.
+    pub(super) fn reserve(&self) -> Option<Seat<'_>> {
+        self.take().then(|| Seat(self))
+    }
+
     pub(super) fn free(&self, seats: u64) {
         if seats > 0 {
             self.taken
                 .fetch_add(seats.wrapping_neg(), Ordering::Relaxed);
         }
+    }
+}
+
+/// A seat that no key has yet: free again when it is dropped, whatever panics until then.
+pub(super) struct Seat<'a>(&'a Seats);
+
+impl<'a> Seat<'a> {
+    /// That of a key that has gone.
+    pub(super) const fn vacated(seats: &'a Seats) -> Self {
+        Self(seats)
+    }
+
+    /// A key has it now.
+    pub(super) fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        self.0.free(1);
+    }
+}
+
+/// Keys that were taken out under a lock, to be dropped once it is released. The seats that they had
+/// are free then, whatever panics until then.
+pub(super) struct Leaving<'a, K> {
+    seats: &'a Seats,
+    pub(super) seated: Vec<K>,
+    others: Vec<K>,
+}
+
+impl<'a, K> Leaving<'a, K> {
+    pub(super) const fn new(seats: &'a Seats) -> Self {
+        Self {
+            seats,
+            seated: Vec::new(),
+            others: Vec::new(),
+        }
+    }
+
+    pub(super) fn push(&mut self, line: KeyLine<K>) {
+        if line.has_seat {
+            self.seated.push(line.key);
+        } else {
+            self.others.push(line.key);
+        }
+    }
+}
+
+impl<K> Drop for Leaving<'_, K> {
+    fn drop(&mut self) {
+        self.seats.free(self.seated.len() as u64);
     }
 }

@@ -1,6 +1,6 @@
 //! A part of the keys, as a sequential machine: `now` comes in, nothing is locked.
 //!
-//! Every possible key has a bucket, from the beginning. Those that nobody has taken from are all
+//! Every possible key has a bucket, from the beginning. Those that no caller has taken from are all
 //! alike, and one number, `absent`, stands for them. A bucket that is from now on the same as that
 //! one need not be kept, and this is all that eviction is.
 
@@ -8,30 +8,30 @@ mod evict;
 
 use std::borrow::Borrow;
 
-use super::debts::Debts;
 use super::generation::{Carry, Generation, Generations};
-use super::own::{Own, OwnQuotas};
+use super::lines::{KeyLine, Lines};
+use super::seats::Leaving;
 use super::table::{Bucket, Table};
 use crate::clock::Timestamp;
-use crate::limiter::ledger::DebtId;
-use crate::limiter::rate::{Decided, Instant, Rate, View};
+use crate::limiter::Denied;
+use crate::limiter::bounds::Bounds;
+use crate::limiter::rate::{Decided, Instant, View};
 use crate::limiter::word::TooEarly;
-use crate::limiter::{CarryOver, Denied, carry};
-use crate::quota::{Quota, QuotaError};
+use crate::quota::Quota;
 use crate::whereabouts::Whereabouts;
 
 #[derive(Debug)]
 pub(super) struct Shard<K> {
-    /// The generation in force when somebody last looked.
+    /// The generation in force when a caller last looked.
     generation: Generation,
     /// When the bucket of a key that is not here is full. A bucket that is evicted leaves its own
     /// instant here, if it is later: a thread with a time from before it finds no more than there
     /// was then.
     absent: Instant,
     table: Table<K>,
-    /// The keys with a quota of their own.
-    own: OwnQuotas<K>,
-    pub(super) debts: Debts<K>,
+    pub(super) lines: Lines<K>,
+    /// Of those who wait for a key.
+    bounds: Bounds,
     pub(super) evicted: u64,
 }
 
@@ -72,7 +72,7 @@ pub(super) enum Kept {
     Yes,
     /// The key is not here, and needs a place.
     Unplaced,
-    /// It does not fit the word: the base has to move first.
+    /// It does not fit the word: the base has to move first, or the key needs a line.
     Beyond,
 }
 
@@ -85,13 +85,13 @@ pub(super) enum Undecided {
 }
 
 impl<K> Shard<K> {
-    pub(super) fn new(generation: Generation, limit: usize, first_epoch: u64) -> Self {
+    pub(super) fn new(generation: Generation, limit: usize, bounds: Bounds) -> Self {
         Self {
             generation,
             absent: 0,
             table: Table::new(limit),
-            own: OwnQuotas::new(),
-            debts: Debts::new(first_epoch),
+            lines: Lines::new(),
+            bounds,
             evicted: 0,
         }
     }
@@ -103,8 +103,9 @@ impl<K> Shard<K> {
 
     /// Comes to the generation in force.
     pub(super) fn catch_up(&mut self, generations: &Generations) {
-        let current = *generations.current();
-        self.absent = generations.carry_over(self.generation.number, current.number, self.absent);
+        let (before, current) = (self.generation.number, *generations.current());
+        self.absent = generations.carry_over(before, current.number, self.absent);
+        self.lines.catch_up(generations, before);
         self.generation = current;
     }
 
@@ -124,8 +125,8 @@ impl<K> Shard<K> {
         Q: Eq + ?Sized,
     {
         let Some(bucket) = self.table.find(key.hash, |k| key.is(k)) else {
-            // A key with a quota of its own has no place in the table.
-            return Err(if self.own.is_empty() {
+            // A key with a line has no place in the table.
+            return Err(if self.lines.is_empty() {
                 Undecided::Absent
             } else {
                 Undecided::NeedsMore
@@ -144,7 +145,15 @@ impl<K> Shard<K> {
         }
     }
 
-    /// Changes a bucket to what `decide` makes of it, unless it denies.
+    pub(super) fn check_open(&self) -> Result<(), Denied> {
+        if self.generation.is_closed {
+            Err(Denied::Closed)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Changes the bucket of a key that has no line to what `decide` makes of it, unless it denies.
     pub(super) fn update<Q, T>(
         &mut self,
         key: Hashed<'_, Q>,
@@ -155,9 +164,6 @@ impl<K> Shard<K> {
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        if let Some(own) = self.own.get_mut(key) {
-            return own.update(decide);
-        }
         let generation = &self.generation;
         let Some(bucket) = self.table.find(key.hash, |k| key.is(k)) else {
             return self.update_absent(decide);
@@ -175,6 +181,21 @@ impl<K> Shard<K> {
             value,
             kept,
         })
+    }
+
+    /// As [`update`](Self::update), for what a closed limiter refuses.
+    pub(super) fn update_open<Q, T>(
+        &mut self,
+        key: Hashed<'_, Q>,
+        carry: impl Carry,
+        decide: impl FnOnce(&View) -> Decided<T>,
+    ) -> Result<Change<T>, Denied>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        self.check_open()?;
+        self.update(key, carry, decide)
     }
 
     /// As [`update`](Self::update), of a key that is known not to be here.
@@ -195,117 +216,16 @@ impl<K> Shard<K> {
         })
     }
 
-    /// Tells `note` what came of a change, and how to open a debt for what it cost.
-    #[inline]
-    pub(super) fn noted<Q, T, U>(
-        &mut self,
-        key: Hashed<'_, Q>,
-        change: Change<T>,
-        note: impl FnOnce(T, &mut dyn FnMut(u128) -> DebtId) -> U,
-    ) -> U
-    where
-        K: Borrow<Q>,
-        Q: Eq + ToOwned<Owned = K> + ?Sized,
-    {
-        note(change.value, &mut |cost| {
-            let changes = self.changes(key);
-            self.debts
-                .open(key.hash, key.key, changes, cost, change.full_at)
-        })
-    }
-
-    /// The bucket of a key that is here.
-    fn view<Q>(&mut self, key: Hashed<'_, Q>, carry: impl Carry) -> Option<View>
+    /// The bucket of a key that has no line.
+    pub(super) fn view<Q>(&self, key: Hashed<'_, Q>, carry: impl Carry) -> View
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        if let Some(own) = self.own.get_mut(key) {
-            return Some(own.view());
-        }
-        let bucket = self.table.find(key.hash, |k| key.is(k))?;
-        let full_at = self.generation.read(bucket.get(), carry);
-        Some(self.generation.view(full_at))
-    }
-
-    fn set<Q>(&mut self, key: Hashed<'_, Q>, full_at: Instant)
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        if let Some(own) = self.own.get_mut(key) {
-            own.full_at = full_at;
-        } else if let Some(bucket) = self.table.find(key.hash, |k| key.is(k)) {
-            bucket.set(self.generation.pack(full_at));
-        }
-    }
-
-    /// Returns `n` tokens to a key that is here. Those of others are all there already.
-    pub(super) fn refund<Q>(
-        &mut self,
-        key: Hashed<'_, Q>,
-        n: u64,
-        now: Timestamp,
-        carry: impl Carry,
-    ) where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        let Some(view) = self.view(key, carry) else {
-            return;
-        };
-        let (full_at, back) = view.refund(n, Timestamp::ZERO, now);
-        self.set(key, full_at);
-        let changes = self.changes(key);
-        if let Some(ledger) = self.debts.of(key.hash, key.key, changes) {
-            ledger.returned(back);
-        }
-    }
-
-    /// Gives back what no later taker has built on; whether the debt is one of this key's here.
-    pub(super) fn give_back<Q>(
-        &mut self,
-        key: Hashed<'_, Q>,
-        debt: DebtId,
-        now: Timestamp,
-        carry: impl Carry,
-    ) -> bool
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        let (view, changes) = (self.view(key, carry), self.changes(key));
-        let ledger = self.debts.of(key.hash, key.key, changes);
-        let Some(ledger) = ledger.filter(|ledger| ledger.is_of(debt)) else {
-            return false;
-        };
-        // If its bucket has gone it was full: there is nothing to give back.
-        let given = view.and_then(|view| view.give_back(ledger, debt, Timestamp::ZERO, now));
-        match given {
-            Some((full_at, refund)) => {
-                ledger.commit(debt, refund);
-                self.set(key, full_at);
-            }
-            None => ledger.close(debt),
-        }
-        true
-    }
-
-    /// The tokens will be used; whether the debt is one of this key's here.
-    pub(super) fn keep<Q>(&mut self, key: Hashed<'_, Q>, debt: DebtId) -> bool
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        let changes = self.changes(key);
-        let ledger = self.debts.of(key.hash, key.key, changes);
-        let Some(ledger) = ledger.filter(|ledger| ledger.is_of(debt)) else {
-            return false;
-        };
-        ledger.close(debt);
-        // Looked up again, one that is settled goes.
-        self.debts.of(key.hash, key.key, changes);
-        true
+        let generation = &self.generation;
+        let bucket = self.table.find(key.hash, |k| key.is(k));
+        let full_at = bucket.map_or(self.absent, |bucket| generation.read(bucket.get(), carry));
+        generation.view(full_at)
     }
 
     /// Whether no further key fits, however few there are elsewhere.
@@ -313,19 +233,71 @@ impl<K> Shard<K> {
         self.table.is_full()
     }
 
-    /// Places a key that is not here.
-    pub(super) fn place<Q>(
+    /// Whether a key is here, with a line or without.
+    pub(super) fn has<Q>(&self, key: Hashed<'_, Q>) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        self.lines.get(key).is_some() || self.table.find(key.hash, |k| key.is(k)).is_some()
+    }
+
+    /// Makes room for one more key. `Hash` of the caller runs here, and if it panics nothing has
+    /// changed.
+    pub(super) fn make_room(&mut self, hasher: impl Fn(&K) -> u64) {
+        self.table.make_room(hasher);
+    }
+
+    /// Places a key that is not here, for which room was made. It runs no code of the caller's.
+    pub(super) fn place(&mut self, hash: u64, key: K, full_at: Instant) -> Whereabouts {
+        let word = self.generation.pack(full_at);
+        self.table.insert(hash, key, word)
+    }
+
+    /// The line of a key, which is made if the key is in the table; `None`: it is not here.
+    pub(super) fn find_line<Q>(
         &mut self,
         key: Hashed<'_, Q>,
-        full_at: Instant,
-        hasher: impl Fn(&K) -> u64,
-    ) -> Whereabouts
+        carry: impl Carry,
+    ) -> Option<&mut KeyLine<K>>
     where
-        Q: ToOwned<Owned = K> + ?Sized,
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
     {
-        let word = self.generation.pack(full_at);
-        self.table
-            .insert(key.hash, key.key.to_owned(), word, hasher)
+        if self.lines.get(key).is_none() {
+            let (owned, word) = self.table.remove(key.hash, |k| key.is(k))?;
+            let full_at = self.generation.read(word, carry);
+            self.lines.insert(KeyLine::new(
+                owned,
+                key.hash,
+                &self.generation,
+                full_at,
+                self.bounds,
+            ));
+        }
+        self.lines.get_mut(key)
+    }
+
+    /// Gives a key that is not here a line, and a full bucket.
+    pub(super) fn new_line(&mut self, hash: u64, key: K) -> &mut KeyLine<K> {
+        let line = KeyLine::new(key, hash, &self.generation, self.absent, self.bounds);
+        self.lines.insert(line)
+    }
+
+    /// Whether one more key fits without making room.
+    pub(super) fn has_room(&self) -> bool {
+        !self.table.is_full() && self.table.has_room()
+    }
+
+    /// Whether a bucket is from `now` on the same as those of absent keys. If so it leaves its instant
+    /// behind.
+    pub(super) fn is_as_absent(&mut self, full_at: Instant, now: Timestamp) -> bool {
+        let at = self.generation.rate.at(now);
+        let is_same = full_at.max(at) == self.absent.max(at);
+        if is_same {
+            self.absent = self.absent.max(full_at);
+        }
+        is_same
     }
 
     /// The quota of a key.
@@ -334,97 +306,71 @@ impl<K> Shard<K> {
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let own = self.own.get(key);
-        own.map_or(self.generation.quota, |own| own.quota)
+        let own = self.lines.get(key).and_then(|line| line.own);
+        own.unwrap_or(self.generation.quota)
     }
 
-    /// For the ledger of a key: what it was opened under.
-    pub(super) fn changes<Q>(&self, key: Hashed<'_, Q>) -> u64
+    /// Forgets a key and its own quota, but for those that wait for it: whether it was here.
+    pub(super) fn remove<Q>(&mut self, key: Hashed<'_, Q>, leaving: &mut Leaving<'_, K>) -> bool
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        match self.own.get(key) {
-            Some(_) => u64::MAX,
-            None => self.generation.changes,
+        if let Some((key, _)) = self.table.remove(key.hash, |k| key.is(k)) {
+            leaving.seated.push(key);
+            return true;
         }
+        let (generation, absent) = (self.generation, self.absent);
+        let Some(line) = self.lines.get_mut(key) else {
+            return false;
+        };
+        line.forget(&generation, absent);
+        if line.is_idle()
+            && let Some(line) = self.lines.remove(key)
+        {
+            leaving.push(line);
+        }
+        true
     }
 
-    /// Gives a key a quota of its own; whether it had a place among those that have none.
-    pub(super) fn set_quota<Q>(
+    /// As [`retain`](Self::retain), of the keys with a line; those that are waited for stay, with a
+    /// full bucket.
+    pub(super) fn retain_lines(
         &mut self,
-        key: Hashed<'_, Q>,
-        (quota, carry_over, now): (Quota, CarryOver, Timestamp),
-        carry: impl Carry,
-    ) -> Result<bool, QuotaError>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ToOwned<Owned = K> + ?Sized,
-    {
-        let rate = Rate::new(quota.units()?);
-        let change = carry::Change::new(carry_over);
-        let carried = |view: &View| change.full_at(view, &rate, now);
-        self.debts.forget(key.hash, key.key);
-        if let Some(own) = self.own.get_mut(key) {
-            own.full_at = carried(&own.view());
-            (own.quota, own.rate) = (quota, rate);
-            return Ok(false);
+        now: Timestamp,
+        mut keep: impl FnMut(&K, u64) -> bool,
+        leaving: &mut Leaving<'_, K>,
+    ) {
+        let (generation, absent) = (self.generation, self.absent);
+        let goes = |line: &mut KeyLine<K>| {
+            if keep(&line.key, line.line.held.view().available(now)) {
+                return false;
+            }
+            line.forget(&generation, absent);
+            line.is_idle()
+        };
+        for line in self.lines.extract(goes) {
+            leaving.push(line);
         }
-        let placed = self.table.remove(key.hash, |k| key.is(k));
-        let was_placed = placed.is_some();
-        let (owned, before) = match placed {
-            Some((owned, word)) => (owned, self.generation.read(word, carry)),
-            None => (key.key.to_owned(), self.absent),
-        };
-        let own = Own {
-            key: owned,
-            hash: key.hash,
-            quota,
-            rate,
-            full_at: carried(&self.generation.view(before)),
-        };
-        self.own.insert(own);
-        Ok(was_placed)
     }
 
-    /// Forgets a key and its own quota: whether it had a place, and whether there was anything.
-    pub(super) fn remove<Q>(&mut self, key: Hashed<'_, Q>) -> (bool, bool)
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        self.debts.forget(key.hash, key.key);
-        if self.own.remove(key) {
-            return (false, true);
-        }
-        let placed = self.table.remove(key.hash, |k| key.is(k)).is_some();
-        (placed, placed)
-    }
-
-    /// Keeps only the keys that `keep` says, given what is there: how many places were freed.
+    /// Takes out the keys of the table that `keep` does not say, given what is there.
     pub(super) fn retain(
         &mut self,
         now: Timestamp,
         carry: impl Carry,
         mut keep: impl FnMut(&K, u64) -> bool,
-    ) -> u64
-    where
-        K: Eq,
-    {
-        let (before, generation) = (self.table.len(), &self.generation);
-        self.table.retain(|key, word| {
-            let full_at = generation.read(*word, &carry);
-            *word = generation.pack(full_at);
-            keep(key, generation.view(full_at).available(now))
-        });
-        self.own
-            .retain(|own| keep(&own.key, own.view().available(now)));
-        // What a key owes that is not there any more does not come back: it begins anew.
-        let (table, own) = (&self.table, &self.own);
-        self.debts.retain(|hash, key| {
-            table.find(hash, |k| k == key).is_some() || own.get(Hashed { hash, key }).is_some()
-        });
-        (before - self.table.len()) as u64
+        gone: &mut Vec<K>,
+    ) {
+        let generation = &self.generation;
+        self.table.retain(
+            |key, word| {
+                let full_at = generation.read(*word, &carry);
+                *word = generation.pack(full_at);
+                keep(key, generation.view(full_at).available(now))
+            },
+            gone,
+        );
     }
 
     /// Every key with what is there.
@@ -437,18 +383,18 @@ impl<K> Shard<K> {
             let view = generation.view(generation.read(word, &carry));
             (key.clone(), view.available(now))
         });
-        let own = self
-            .own
+        let in_line = self
+            .lines
             .iter()
-            .map(|own| (own.key.clone(), own.view().available(now)));
-        placed.chain(own).collect()
+            .map(|line| (line.key.clone(), line.line.held.view().available(now)));
+        placed.chain(in_line).collect()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.table.len() + self.own.len()
+        self.table.len() + self.lines.len()
     }
 
     pub(super) fn allocated(&self) -> usize {
-        self.table.allocated() + self.own.allocated()
+        self.table.allocated() + self.lines.allocated()
     }
 }

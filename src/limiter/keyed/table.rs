@@ -88,25 +88,40 @@ impl<K> Table<K> {
             .map(|(_, bucket)| bucket)
     }
 
-    /// Adds a key that is not there. The table may have moved.
-    pub(super) fn insert(
-        &mut self,
-        hash: u64,
-        key: K,
-        word: u64,
-        hasher: impl Fn(&K) -> u64,
-    ) -> Whereabouts {
-        // Without room to grow into, the table would double: what keys that are gone have left
-        // behind is cleared instead.
-        if self.slots.capacity() == self.len() && self.slots.num_buckets() >= self.most_buckets {
-            let mut fresh = HashTable::with_capacity(self.limit);
-            for slot in self.slots.drain() {
-                fresh.insert_unique(hasher(&slot.0), slot, |(key, _)| hasher(key));
-            }
-            self.slots = fresh;
+    /// Whether one more key fits as it is.
+    pub(super) fn has_room(&self) -> bool {
+        self.slots.capacity() > self.len()
+    }
+
+    /// Makes room for one more key; the table may move. All keys are hashed before anything is
+    /// changed, so that a `Hash` that panics loses none.
+    pub(super) fn make_room(&mut self, hash_of: impl Fn(&K) -> u64) {
+        if self.has_room() {
+            return;
         }
+        // Without room to grow into, or where most of it is tombstones, the table keeps its size.
+        let (buckets, wanted) = (self.slots.num_buckets(), self.len() + 1);
+        let capacity = if buckets >= self.most_buckets {
+            self.limit.max(wanted)
+        } else if wanted <= buckets / 2 {
+            buckets / 2
+        } else {
+            wanted
+        };
+        let hashes: Vec<u64> = self.slots.iter().map(|(key, _)| hash_of(key)).collect();
+        let mut fresh = HashTable::with_capacity(capacity);
+        for (slot, hash) in self.slots.drain().zip(hashes) {
+            fresh.insert_unique(hash, slot, |_| unreachable!("it has the capacity"));
+        }
+        self.slots = fresh;
+    }
+
+    /// Adds a key that is not there, for which there is room.
+    pub(super) fn insert(&mut self, hash: u64, key: K, word: u64) -> Whereabouts {
         let slot = (key, Bucket::new(word));
-        insert_unique(&mut self.slots, hash, slot, |(key, _)| hasher(key))
+        insert_unique(&mut self.slots, hash, slot, |_| {
+            unreachable!("there is room")
+        })
     }
 
     /// Takes a key out, with the word of its bucket.
@@ -191,13 +206,18 @@ impl<K> Table<K> {
         self.slots.iter().map(|(key, bucket)| (key, bucket.get()))
     }
 
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(&K, &mut u64) -> bool) {
-        self.slots.retain(|(key, bucket)| {
+    /// Takes out the keys that `keep` does not say. If it panics, those that were taken out by then
+    /// are in `gone`.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&K, &mut u64) -> bool, gone: &mut Vec<K>) {
+        let goes = |(key, bucket): &mut Slot<K>| {
             let mut word = bucket.get();
             let kept = keep(key, &mut word);
             bucket.set(word);
-            kept
-        });
+            !kept
+        };
+        for (key, _) in self.slots.extract_if(goes) {
+            gone.push(key);
+        }
     }
 }
 
@@ -219,7 +239,8 @@ mod tests {
                 gone.clear();
             }
             assert!(!table.is_full(), "every bucket may go");
-            table.insert(hash(key), key, 0, |key| hash(*key));
+            table.make_room(|key| hash(*key));
+            table.insert(hash(key), key, 0);
         }
         table
     }
@@ -252,7 +273,8 @@ mod tests {
     fn near_a_hash_one_goes_that_may_and_the_others_are_brought_up_to_date() {
         let mut table = Table::new(100);
         for key in 0..100 {
-            table.insert(7, key, 0, |_| 7);
+            table.make_room(|_| 7);
+            table.insert(7, key, 0);
         }
         // All of one hash, they are side by side from there on.
         let there = |place| table.slots.get_bucket(place).unwrap().0;
@@ -285,7 +307,8 @@ mod tests {
         for keys in [1, 7, 100, 5_000] {
             let mut table = Table::new(keys);
             for key in 0..keys as u64 {
-                table.insert(hash(key), key, 0, |key| hash(*key));
+                table.make_room(|key| hash(*key));
+                table.insert(hash(key), key, 0);
             }
             let places = table.slots.num_buckets();
             for _ in 0..places.div_ceil(LOOKS) {

@@ -77,7 +77,7 @@ impl Handle for WithTime<'_> {
 pub struct Leased(AtomicTokenBucket);
 
 impl Limiter for Leased {
-    type Handle<'a> = TokenLease<'a, AtomicTokenBucket>;
+    type Handle<'a> = TokenLease<&'a AtomicTokenBucket>;
 
     fn new(quota: Quota) -> Self {
         Self(Limiter::new(quota))
@@ -97,7 +97,7 @@ impl Limiter for Leased {
     }
 }
 
-impl Handle for TokenLease<'_, AtomicTokenBucket> {
+impl Handle for TokenLease<&AtomicTokenBucket> {
     #[inline(always)]
     fn try_acquire(&mut self, n: u32) -> bool {
         TokenLease::try_acquire(self, n.into()).is_ok()

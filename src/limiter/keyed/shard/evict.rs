@@ -28,15 +28,18 @@ impl<K> Shard<K> {
         self.evicted += (gone.len() - before) as u64;
     }
 
-    /// Brings every bucket to the generation in force, or lets it go: how many went.
-    pub(in super::super) fn refresh(&mut self, now: Timestamp, carry: impl Carry) -> u64 {
-        let before = self.table.len();
+    /// Brings every bucket to the generation in force, or lets it go.
+    pub(in super::super) fn refresh(
+        &mut self,
+        now: Timestamp,
+        carry: impl Carry,
+        gone: &mut Vec<K>,
+    ) {
+        let before = gone.len();
         let mut may_go = may_go(&self.generation, &mut self.absent, now, carry);
-        self.table.retain(|_, word| !may_go(word));
+        self.table.retain(|_, word| !may_go(word), gone);
         drop(may_go);
-        let gone = (before - self.table.len()) as u64;
-        self.evicted += gone;
-        gone
+        self.evicted += (gone.len() - before) as u64;
     }
 }
 

@@ -1,0 +1,102 @@
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use ::tower_service::Service;
+use futures_util::TryFutureExt;
+use futures_util::future::{MapErr, TryFlatten};
+
+use super::RateLimitError;
+use super::turns::Taking;
+use crate::limiter::RateLimiter;
+use crate::wait::Wait;
+
+/// The future of a [`RateLimit`](super::RateLimit): waits for a token, if another caller took the one
+/// that the service was told of, and then for the response.
+///
+/// # Cancel safety
+/// Dropping it while it waits leaves the line, and the inner service does not see the request; once
+/// that has been called its token is used.
+pub type ResponseFuture<S, R, L> = TryFlatten<Admission<S, R, L>, Inner<S, R>>;
+
+/// The inner service's future, with its error as one of the layer's.
+type Inner<S, R> = MapErr<
+    <S as Service<R>>::Future,
+    fn(<S as Service<R>>::Error) -> RateLimitError<<S as Service<R>>::Error>,
+>;
+
+/// The first half of a [`ResponseFuture`]: ends when the inner service has been called.
+pub struct Admission<S: Service<R>, R, L: RateLimiter>(State<S, R, L>);
+
+enum State<S: Service<R>, R, L: RateLimiter> {
+    Called(S::Future),
+    Refused(RateLimitError<S::Error>),
+    Waiting {
+        turn: Wait<Taking<L>>,
+        service: S,
+        request: R,
+    },
+    Ended,
+}
+
+impl<S: Service<R>, R, L: RateLimiter> Admission<S, R, L> {
+    pub(super) fn called(future: S::Future) -> ResponseFuture<S, R, L> {
+        Self(State::Called(future)).try_flatten()
+    }
+
+    pub(super) fn refused(error: RateLimitError<S::Error>) -> ResponseFuture<S, R, L> {
+        Self(State::Refused(error)).try_flatten()
+    }
+
+    /// Calls `service`, which is ready, when the turn has come.
+    pub(super) fn waiting(turn: Taking<L>, service: S, request: R) -> ResponseFuture<S, R, L> {
+        let turn = Wait::new(turn);
+        Self(State::Waiting {
+            turn,
+            service,
+            request,
+        })
+        .try_flatten()
+    }
+}
+
+// Nothing in it is pinned: a future that it holds has not been polled yet.
+impl<S: Service<R>, R, L: RateLimiter> Unpin for Admission<S, R, L> {}
+
+impl<S: Service<R>, R, L: RateLimiter> Future for Admission<S, R, L> {
+    type Output = Result<Inner<S, R>, RateLimitError<S::Error>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let taken = match &mut self.0 {
+            State::Waiting { turn, .. } => ready!(Pin::new(turn).poll(cx)),
+            _ => Ok(()),
+        };
+        let called = match std::mem::replace(&mut self.0, State::Ended) {
+            State::Called(future) => Ok(future),
+            State::Refused(error) => Err(error),
+            State::Waiting {
+                mut service,
+                request,
+                ..
+            } => match taken {
+                Ok(()) => Ok(service.call(request)),
+                Err(denied) => Err(RateLimitError::of(denied)),
+            },
+            State::Ended => panic!("polled after it has ended"),
+        };
+        Poll::Ready(called.map(|future| future.map_err(RateLimitError::Inner as fn(_) -> _)))
+    }
+}
+
+impl<S: Service<R>, R, L: RateLimiter> fmt::Debug for Admission<S, R, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Admission")
+            .field(&match self.0 {
+                State::Called(_) => "called",
+                State::Refused(_) => "refused",
+                State::Waiting { .. } => "waiting",
+                State::Ended => "ended",
+            })
+            .finish()
+    }
+}

@@ -1,0 +1,162 @@
+//! What a service waits for: to be told of its turn, and then, if another took the token, for a token.
+
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::clock::{Clock, Timestamp};
+use crate::limiter::{Denied, Kind, RateLimiter, Turn};
+use crate::wait::{Progress, Step};
+
+fn turn(kind: Kind, longest: Duration) -> Turn {
+    Turn::new(1, 0, kind, longest)
+}
+
+/// What a readiness leaves to the request.
+#[derive(Debug)]
+pub(super) struct Ready {
+    /// The place in line, if it had one.
+    place: Option<Turn>,
+    /// How long the request may wait.
+    left: Duration,
+}
+
+impl Ready {
+    /// Of a service that did not have to wait.
+    pub(super) const fn at_once(longest: Duration) -> Self {
+        Self {
+            place: None,
+            left: longest,
+        }
+    }
+}
+
+/// Stands in line until its turn comes, and takes nothing. Ends with an error only if no turn will
+/// ever come.
+pub(super) struct Calling<L: RateLimiter> {
+    limiter: L,
+    turn: Turn,
+    longest: Duration,
+    since: Option<Timestamp>,
+}
+
+impl<L: RateLimiter> Calling<L> {
+    pub(super) fn new(limiter: L, longest: Duration) -> Self {
+        Self {
+            limiter,
+            turn: turn(Kind::Call, longest),
+            longest,
+            since: None,
+        }
+    }
+}
+
+impl<L: RateLimiter> Step for Calling<L> {
+    type Output = Result<Ready, Denied>;
+
+    fn clock(&self) -> &dyn Clock {
+        self.limiter.clock()
+    }
+
+    fn now(&self) -> Timestamp {
+        self.limiter.now()
+    }
+
+    fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output> {
+        let called = match self.limiter.poll_turn(&mut self.turn, now, waker) {
+            Progress::Waiting(until) => {
+                self.since.get_or_insert(now);
+                return Progress::Waiting(until);
+            }
+            Progress::Done(called) => called,
+        };
+        let left = match (called, self.since) {
+            (Err(Denied::Closed), _) => return Progress::Done(Err(Denied::Closed)),
+            (Ok(()), Some(since)) => self.longest.saturating_sub(now.saturating_since(since)),
+            // It has waited for as long as it may.
+            (Err(_), Some(_)) => Duration::ZERO,
+            // The request finds out by itself whether it is still refused.
+            (_, None) => self.longest,
+        };
+        let waited = self.since.is_some();
+        let place = waited.then(|| self.turn.taking(Duration::MAX));
+        Progress::Done(Ok(Ready { place, left }))
+    }
+}
+
+impl<L: RateLimiter> Drop for Calling<L> {
+    fn drop(&mut self) {
+        if self.turn.is_in_line() {
+            self.limiter.leave_turn(&mut self.turn);
+        }
+    }
+}
+
+/// Waits in line for a token, at the place of a readiness.
+pub(super) struct Taking<L: RateLimiter> {
+    limiter: L,
+    turn: Turn,
+    deadline: Timestamp,
+}
+
+/// How a request begins.
+pub(super) enum Begun<L: RateLimiter> {
+    /// It has its token.
+    Taken,
+    Refused(Denied),
+    /// It stands in line, until about this instant.
+    Waiting(Taking<L>, Option<Timestamp>),
+}
+
+impl<L: RateLimiter> Taking<L> {
+    pub(super) fn begin(limiter: L, ready: Ready, now: Timestamp) -> Begun<L> {
+        let fresh = || turn(Kind::Take, Duration::MAX);
+        let mut taking = Self {
+            limiter,
+            turn: ready.place.unwrap_or_else(fresh),
+            deadline: now.saturating_add(ready.left),
+        };
+        // It joins now; the first poll of the future brings the waker.
+        let progress = taking.step(now, Waker::noop());
+        match progress {
+            Progress::Done(Ok(())) => Begun::Taken,
+            Progress::Done(Err(denied)) => Begun::Refused(denied),
+            Progress::Waiting(until) => Begun::Waiting(taking, until),
+        }
+    }
+}
+
+impl<L: RateLimiter> Step for Taking<L> {
+    type Output = Result<(), Denied>;
+
+    fn clock(&self) -> &dyn Clock {
+        self.limiter.clock()
+    }
+
+    fn now(&self) -> Timestamp {
+        self.limiter.now()
+    }
+
+    fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output> {
+        let progress = self.limiter.poll_turn(&mut self.turn, now, waker);
+        let Progress::Waiting(until) = progress else {
+            return progress;
+        };
+        let is_late = until.is_none_or(|until| until > self.deadline);
+        if self.deadline == Timestamp::MAX || !is_late {
+            return progress;
+        }
+        self.limiter.leave_turn(&mut self.turn);
+        Progress::Done(Err(until.map_or(Denied::Exhausted, |until| {
+            let retry_after = until.saturating_since(now);
+            Denied::TooLong { retry_after }
+        })))
+    }
+}
+
+impl<L: RateLimiter> Drop for Taking<L> {
+    fn drop(&mut self) {
+        if self.turn.is_in_line() {
+            self.limiter.leave_turn(&mut self.turn);
+        }
+    }
+}

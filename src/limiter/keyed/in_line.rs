@@ -1,0 +1,146 @@
+//! Keys that callers wait for, or have reservations of: what needs a line.
+
+use std::borrow::Borrow;
+use std::hash::{BuildHasher, Hash};
+
+use super::KeyedLimiter;
+use super::admit::SHARED;
+use super::lines::KeyLine;
+use super::place::Entered;
+use super::shard::{Hashed, Shard};
+use super::table::Gone;
+use super::to_key::ToKey;
+use crate::clock::{Clock, Timestamp};
+use crate::limiter::line::Line;
+use crate::limiter::{CarryOver, Denied};
+use crate::quota::{Quota, QuotaError};
+use crate::wake::Wakers;
+
+impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
+    /// Runs `op` with a key's bucket in a line, at the caller's time. Then serves the waiters whose
+    /// turn has come. A key that finds no place goes to the shared one, if that is what is
+    /// configured, which `is_shared` tells and is told.
+    ///
+    /// # Errors
+    /// [`Denied::TooManyKeys`].
+    pub(super) fn in_line<Q, T>(
+        &self,
+        key: Hashed<'_, Q>,
+        now: Timestamp,
+        is_shared: &mut bool,
+        op: impl FnOnce(&mut Line, &mut Wakers) -> T,
+    ) -> Result<T, Denied>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ToKey<K> + ?Sized,
+    {
+        if *is_shared {
+            return Ok(self.in_shared_line(now, op));
+        }
+        // Woken, and dropped, once the lock is released.
+        let (mut wakers, mut gone) = (Wakers::default(), None);
+        let mut shard = self.lock(self.shard_of(key.hash));
+        if shard.lines.get(key).is_none() {
+            shard.check_open()?;
+        }
+        if shard.find_line(key, self.carry()).is_none() {
+            drop(shard);
+            // The caller's own code, so without the lock; and dropped after it is released.
+            let (owned, mut evicted) = (key.key.to_key(), Gone::new());
+            let Some(entered) = self.enter(key, now, &mut evicted) else {
+                self.check_shared()?;
+                *is_shared = true;
+                return Ok(self.in_shared_line(now, op));
+            };
+            let Entered {
+                shard: mut locked,
+                seat,
+            } = entered;
+            if locked.find_line(key, self.carry()).is_none() {
+                locked.new_line(key.hash, owned);
+                seat.keep();
+            }
+            let output = self.serve(&mut locked, key, now, op, &mut wakers, &mut gone);
+            drop(locked);
+            return Ok(output);
+        }
+        let output = self.serve(&mut shard, key, now, op, &mut wakers, &mut gone);
+        drop(shard);
+        Ok(output)
+    }
+
+    fn serve<Q, T>(
+        &self,
+        shard: &mut Shard<K>,
+        key: Hashed<'_, Q>,
+        now: Timestamp,
+        op: impl FnOnce(&mut Line, &mut Wakers) -> T,
+        wakers: &mut Wakers,
+        gone: &mut Option<K>,
+    ) -> T
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let line = shard.lines.get_mut(key).expect("it was found, or made");
+        let output = op(&mut line.line, wakers);
+        line.line.serve(now, wakers);
+        *gone = self.tidy(shard, key, now);
+        output
+    }
+}
+
+impl<K, S, C> KeyedLimiter<K, S, C> {
+    /// As `in_line`, of the bucket that all keys without a place share.
+    pub(super) fn in_shared_line<T>(
+        &self,
+        now: Timestamp,
+        op: impl FnOnce(&mut Line, &mut Wakers) -> T,
+    ) -> T {
+        // Woken once the lock is released.
+        let mut wakers = Wakers::default();
+        let mut shared = self.caught_up(self.shared.write());
+        if shared.lines.is_empty() {
+            shared.new_line(SHARED.hash, ());
+        }
+        let line = shared.lines.get_mut(SHARED).expect("there is one");
+        let output = op(&mut line.line, &mut wakers);
+        line.line.serve(now, &mut wakers);
+        drop(shared);
+        output
+    }
+}
+
+impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
+    /// Gives a key a quota of its own, in force from `now` on, or from when nobody can take unseen.
+    pub(super) fn set_own<Q>(
+        &self,
+        key: Hashed<'_, Q>,
+        (quota, carry): (Quota, CarryOver),
+        now: Option<Timestamp>,
+    ) -> Result<(), QuotaError>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ToKey<K> + ?Sized,
+    {
+        let units = quota.units()?;
+        // The caller's own code, so without the lock; and dropped after it is released.
+        let mut owned = Some(key.key.to_key());
+        let mut wakers = Wakers::default();
+        let mut shard = self.lock(self.shard_of(key.hash));
+        if shard.find_line(key, self.carry()).is_none()
+            && let Some(owned) = owned.take()
+        {
+            shard.new_line(key.hash, owned).has_seat = false;
+        }
+        let now = now.unwrap_or_else(|| self.clock.now());
+        let line: &mut KeyLine<K> = shard.lines.get_mut(key).expect("it was found, or made");
+        line.configure(units, carry, now);
+        line.own = Some(quota);
+        self.seats.free(std::mem::take(&mut line.has_seat).into());
+        line.line.serve(now, &mut wakers);
+        drop(shard);
+        drop(owned);
+        Ok(())
+    }
+}

@@ -1,0 +1,172 @@
+//! The keys of a shard that have a [`Line`] of their own: those that callers wait for or have
+//! reservations of, those whose debt a word cannot hold, and those with a quota of their own.
+
+use std::borrow::Borrow;
+
+use hashbrown::HashTable;
+
+use super::generation::{Generation, Generations};
+use super::shard::Hashed;
+use crate::clock::Timestamp;
+use crate::limiter::CarryOver;
+use crate::limiter::account::Account;
+use crate::limiter::bounds::Bounds;
+use crate::limiter::ledger::Ledger;
+use crate::limiter::line::Line;
+use crate::limiter::rate::Instant;
+use crate::quota::{Quota, Units};
+
+#[derive(Debug)]
+pub(super) struct Lines<K>(HashTable<KeyLine<K>>);
+
+#[derive(Debug)]
+pub(super) struct KeyLine<K> {
+    pub(super) key: K,
+    hash: u64,
+    /// A quota of its own.
+    pub(super) own: Option<Quota>,
+    /// Whether it takes the seat of a key; a key with its own quota takes none.
+    pub(super) has_seat: bool,
+    pub(super) line: Line,
+}
+
+impl<K> KeyLine<K> {
+    /// Of a key of the quota of all, whose bucket is full at `full_at`.
+    pub(super) fn new(
+        key: K,
+        hash: u64,
+        generation: &Generation,
+        full_at: Instant,
+        bounds: Bounds,
+    ) -> Self {
+        let mut line = Line::new(generation.rate.units);
+        line.held = generation.held(full_at);
+        line.account = Account::new(Ledger::of_another_epoch());
+        line.bounds = bounds;
+        if generation.is_closed {
+            line.close(generation.since);
+        }
+        Self {
+            key,
+            hash,
+            own: None,
+            has_seat: true,
+            line,
+        }
+    }
+
+    /// Whether nobody waits, nothing can be given back, and its quota is that of all.
+    pub(super) fn is_idle(&self) -> bool {
+        self.own.is_none() && self.line.is_left() && self.line.account.ledger.is_settled()
+    }
+
+    /// Puts another quota in force.
+    pub(super) fn configure(&mut self, units: Units, carry: CarryOver, now: Timestamp) {
+        self.line.settle_all_booked(now);
+        self.line
+            .on_fill(|account, fill| account.configure(fill, units, (carry, 0), || now));
+    }
+
+    /// Forgets all but its waiters: a full bucket, of the quota of all.
+    pub(super) fn forget(&mut self, generation: &Generation, full_at: Instant) {
+        self.own = None;
+        self.line.held = generation.held(full_at);
+        self.line.account = Account::new(Ledger::of_another_epoch());
+    }
+
+    /// Carries over to the quotas of all that came after the generation `from`.
+    fn catch_up(&mut self, generations: &Generations, from: u64) {
+        if self.own.is_some() {
+            return;
+        }
+        for next in generations.after(from) {
+            if let Some((carry, since)) = next.carry {
+                self.configure(next.rate.units, carry, since);
+            }
+            if next.is_closed {
+                self.line.close(next.since);
+            }
+        }
+    }
+}
+
+impl<K> Lines<K> {
+    pub(super) const fn new() -> Self {
+        Self(HashTable::new())
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn get<Q>(&self, key: Hashed<'_, Q>) -> Option<&KeyLine<K>>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        if self.is_empty() {
+            return None;
+        }
+        self.0.find(key.hash, |line| key.is(&line.key))
+    }
+
+    #[inline]
+    pub(super) fn get_mut<Q>(&mut self, key: Hashed<'_, Q>) -> Option<&mut KeyLine<K>>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        // Of most limiters no key has one.
+        if self.is_empty() {
+            return None;
+        }
+        self.0.find_mut(key.hash, |line| key.is(&line.key))
+    }
+
+    /// Adds a key that is not here. It runs no code of the caller's.
+    pub(super) fn insert(&mut self, line: KeyLine<K>) -> &mut KeyLine<K> {
+        let entry = self.0.insert_unique(line.hash, line, |line| line.hash);
+        entry.into_mut()
+    }
+
+    pub(super) fn remove<Q>(&mut self, key: Hashed<'_, Q>) -> Option<KeyLine<K>>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let found = self.0.find_entry(key.hash, |line| key.is(&line.key));
+        found.ok().map(|line| line.remove().0)
+    }
+
+    pub(super) fn catch_up(&mut self, generations: &Generations, from: u64) {
+        for line in &mut self.0 {
+            line.catch_up(generations, from);
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &KeyLine<K>> {
+        self.0.iter()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut KeyLine<K>> {
+        self.0.iter_mut()
+    }
+
+    /// Takes out those that `goes` says.
+    pub(super) fn extract(
+        &mut self,
+        goes: impl FnMut(&mut KeyLine<K>) -> bool,
+    ) -> impl Iterator<Item = KeyLine<K>> {
+        self.0.extract_if(goes)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Heap memory, in bytes.
+    pub(super) fn allocated(&self) -> usize {
+        self.0.allocation_size()
+    }
+}

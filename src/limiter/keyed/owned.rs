@@ -1,0 +1,96 @@
+use std::fmt;
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use super::{KeyHandle, KeyedLimiter};
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::limiter::gate::Gate;
+use crate::limiter::internal::{Internal, forward_internal, forward_limiter};
+use crate::limiter::reservation::Parts;
+use crate::limiter::turn::Turn;
+use crate::limiter::{Denied, RateLimiter, Status};
+use crate::wait::Progress;
+
+/// The bucket of one key, with its share of the limiter: from [`KeyedLimiter::owned_key`]. It can be
+/// stored, sent to a task, and waited for without a borrow.
+///
+/// ```
+/// use std::sync::Arc;
+/// use tollgate::{KeyedLimiter, RateLimiter};
+///
+/// let limiter: Arc<KeyedLimiter<String>> = Arc::new(KeyedLimiter::new("2/h".parse()?, 100)?);
+/// let ada = limiter.owned_key("ada".to_owned());
+/// let thread = std::thread::spawn(move || ada.acquire(2).wait());
+/// thread.join().unwrap()?;
+/// assert_eq!(limiter.key("ada").available(), 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct OwnedKey<K, S = RandomState, C = SystemClock> {
+    limiter: Arc<KeyedLimiter<K, S, C>>,
+    key: K,
+}
+
+impl<K, S, C> KeyedLimiter<K, S, C> {
+    /// The bucket of a key, as a [`RateLimiter`] that owns a share of this limiter.
+    pub fn owned_key(self: &Arc<Self>, key: K) -> OwnedKey<K, S, C> {
+        OwnedKey {
+            limiter: Arc::clone(self),
+            key,
+        }
+    }
+}
+
+impl<K: Hash + Eq, S: BuildHasher, C> OwnedKey<K, S, C> {
+    /// The same bucket, for as long as this is borrowed.
+    pub fn handle(&self) -> KeyHandle<'_, K, K, S, C> {
+        self.limiter.key(&self.key)
+    }
+}
+
+impl<K, S, C> RateLimiter for OwnedKey<K, S, C>
+where
+    K: Hash + Eq + Clone + Send + Sync,
+    S: BuildHasher + Send + Sync,
+    C: Clock,
+{
+    forward_limiter!(|this| this.handle());
+}
+
+impl<K, S, C> Internal for OwnedKey<K, S, C>
+where
+    K: Hash + Eq + Clone + Send + Sync,
+    S: BuildHasher + Send + Sync,
+    C: Clock,
+{
+    fn as_dyn(&self) -> &dyn RateLimiter {
+        self
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        &self.limiter.clock
+    }
+
+    fn gate(&self) -> Option<&Gate> {
+        let hash = self.limiter.hasher.hash_one(&self.key);
+        Some(&self.limiter.shards[self.limiter.shard_of(hash)].gate)
+    }
+
+    forward_internal!(|this| this.handle());
+}
+
+impl<K: Clone, S, C> Clone for OwnedKey<K, S, C> {
+    fn clone(&self) -> Self {
+        self.limiter.owned_key(self.key.clone())
+    }
+}
+
+impl<K, S, C> fmt::Debug for OwnedKey<K, S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the key, which need not be printable.
+        f.debug_struct("OwnedKey")
+            .field("limiter", &self.limiter)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,60 @@
+//! One in line.
+
+use super::lanes::Place;
+use crate::clock::Timestamp;
+use crate::limiter::Denied;
+use crate::limiter::account::Account;
+use crate::limiter::ledger::DebtId;
+use crate::limiter::turn::{Kind, Turn};
+
+/// What has become of a waiter: the debt that it can give back, if it was given tokens.
+pub(super) type Outcome = Result<Option<DebtId>, Denied>;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiter {
+    pub(super) n: u64,
+    pub(super) floor: u64,
+    pub(super) kind: Kind,
+    /// What it has not been given yet.
+    pub(super) left: u64,
+    /// The latest part that it was given, and the one before: what came before those is more than a
+    /// burst ago, and nothing of it can come back.
+    pub(super) later: Option<DebtId>,
+    pub(super) earlier: Option<DebtId>,
+    pub(super) lane: Place,
+    /// Of a reservation: when it can be used.
+    pub(super) ready_at: Option<Timestamp>,
+    /// What its timer was set to.
+    pub(super) armed: Timestamp,
+    /// `None` while it stands in line.
+    pub(super) outcome: Option<Outcome>,
+}
+
+impl Waiter {
+    pub(super) fn new(turn: &Turn, lane: Place, ready_at: Option<Timestamp>) -> Self {
+        Self {
+            n: turn.n,
+            floor: turn.floor,
+            kind: turn.kind,
+            left: turn.n,
+            later: None,
+            earlier: None,
+            lane,
+            ready_at,
+            armed: Timestamp::MAX,
+            outcome: None,
+        }
+    }
+
+    /// The part that it takes next.
+    pub(super) fn next_part(&self, burst: u64) -> u64 {
+        self.left.min(burst.saturating_sub(self.floor)).max(1)
+    }
+
+    /// Its tokens are used.
+    pub(super) fn keep(&self, debt: Option<DebtId>, account: &mut Account) {
+        for debt in debt.or(self.later).into_iter().chain(self.earlier) {
+            account.keep(debt);
+        }
+    }
+}
