@@ -244,6 +244,16 @@ impl<C: Clock> Counter<'_, C> {
         if n == 0 {
             return Ok(());
         }
+        let mut state = self.desk.state.lock();
+        if state.line.is_idle() {
+            return state.line.take_idle(n, floor, now);
+        }
+        drop(state);
+        self.take_busy(n, floor, now)
+    }
+
+    #[cold]
+    fn take_busy(self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
         self.on_line(self.desk.state.lock(), now, |line| line.take(n, floor, now))
     }
 

@@ -70,7 +70,7 @@ impl Line {
     /// Whether takes need not know of it: nobody stands in line.
     #[inline]
     pub(super) fn is_idle(&self) -> bool {
-        self.lanes.is_empty() && !self.closed
+        self.waiters.in_line_len() == 0 && !self.closed
     }
 
     /// Whether nobody will come back to it either.
@@ -130,12 +130,22 @@ impl Line {
         self.held.view().wait_for(wanted, now)
     }
 
-    /// Takes `n` tokens at once, or none.
+    /// As [`take`](Self::take), where nobody stands in line.
     #[inline]
+    pub(super) fn take_idle(&mut self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
+        self.held.rate.check_burst(n, floor)?;
+        match self.wait_behind(0, n, floor, now)? {
+            Duration::ZERO => {
+                self.take_now(n, now);
+                Ok(())
+            }
+            retry_after => Err(Denied::NotYet { retry_after }),
+        }
+    }
+
+    /// Takes `n` tokens at once, or none.
     pub(super) fn take(&mut self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-        if self.is_idle() {
-            let (full_at, ()) = self.held.view().take(n, floor, now)?;
-            self.held.set(full_at, now);
+        if n == 0 {
             return Ok(());
         }
         self.settle_booked(now);

@@ -160,6 +160,7 @@ impl<T: Copy> WaitList<T> {
     }
 
     /// How many are in line.
+    #[inline]
     pub(crate) fn in_line_len(&self) -> usize {
         self.line.len()
     }

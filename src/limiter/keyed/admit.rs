@@ -174,7 +174,10 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
         wakers = Wakers::default();
         let mut shard = shard;
         if let Some(line) = shard.lines.get_mut(key) {
-            line.line.serve(decision.now, &mut wakers);
+            // Those whose turn has come are before a newcomer, but not before a pause.
+            if decision.takes {
+                line.line.serve(decision.now, &mut wakers);
+            }
             let decided = (decision.in_line)(&mut line.line);
             line.line.serve(decision.now, &mut wakers);
             gone = self.tidy(&mut shard, key, decision.now);
