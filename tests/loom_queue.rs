@@ -202,6 +202,44 @@ fn an_earlier_key_re_arms_the_leader() {
 }
 
 #[test]
+fn a_key_of_a_consumer_that_is_late_goes_to_one_of_the_two() {
+    explore("add, advance x poll of the first x get", None, || {
+        let (queue, clock) = queue(1);
+        let mut first = pin!(queue.get());
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(first.as_mut().poll(&mut context).is_pending());
+        let consumer = beside(&queue, move |queue| block_on(queue.get()).unwrap().done());
+        let adder = beside(&queue, move |queue| {
+            queue.try_add(1).unwrap();
+            clock.advance(Duration::from_millis(5));
+        });
+        if let Poll::Ready(Some(work)) = first.as_mut().poll(&mut context) {
+            work.requeue();
+        }
+        // While the first is there, and not polled any more.
+        consumer.join().unwrap();
+        adder.join().unwrap();
+    });
+    explore("advance, advance x poll of the leader x get", None, || {
+        let (queue, clock) = queue(1);
+        queue.try_add_after(1, Duration::from_millis(1)).unwrap();
+        let mut leader = pin!(queue.get());
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(leader.as_mut().poll(&mut context).is_pending());
+        let consumer = beside(&queue, move |queue| block_on(queue.get()).unwrap().done());
+        let time = thread::spawn(move || {
+            clock.advance(Duration::from_millis(1));
+            clock.advance(Duration::from_millis(5));
+        });
+        if let Poll::Ready(Some(work)) = leader.as_mut().poll(&mut context) {
+            work.requeue();
+        }
+        consumer.join().unwrap();
+        time.join().unwrap();
+    });
+}
+
+#[test]
 fn a_blocked_adder_gets_the_room_that_is_freed() {
     explore("finish x blocked add", None, || {
         let (queue, _) = queue(1);

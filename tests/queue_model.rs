@@ -71,6 +71,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => nanos().prop_map(Op::WaitDrain),
         10 => Just(Op::WaitResync),
         20 => any::<u8>().prop_map(Op::Cancel),
+        20 => any::<u8>().prop_map(Op::SetAside),
+        10 => Just(Op::TakeUp),
         2 => Just(Op::Pause),
         6 => Just(Op::Resume),
         80 => (any::<u8>(), outcome()).prop_map(|(pick, outcome)| Op::Finish(pick, outcome)),
@@ -80,6 +82,26 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Close),
         1 => Just(Op::Drain),
         1 => Just(Op::ShutdownNow),
+    ]
+}
+
+/// Consumers that wait, some of which are not polled, and a key now and then.
+fn waiting_op() -> impl Strategy<Value = Op> {
+    let key = 0..8u8;
+    let nanos = || 0..4_000_000u64;
+    prop_oneof![
+        6 => Just(Op::WaitGet),
+        2 => any::<u8>().prop_map(Op::WaitGetBatch),
+        4 => any::<u8>().prop_map(Op::SetAside),
+        1 => Just(Op::TakeUp),
+        1 => any::<u8>().prop_map(Op::Cancel),
+        4 => key.clone().prop_map(Op::Add),
+        4 => (key, nanos()).prop_map(|(key, delay)| Op::AddAfter(key, delay)),
+        2 => Just(Op::Get),
+        4 => (any::<u8>(), outcome()).prop_map(|(pick, outcome)| Op::Finish(pick, outcome)),
+        8 => nanos().prop_map(Op::Advance),
+        1 => Just(Op::Pause),
+        2 => Just(Op::Resume),
     ]
 }
 
@@ -125,6 +147,14 @@ proptest! {
         ops in prop::collection::vec(op(), 1..120),
     ) {
         model::run(config, &ops);
+    }
+
+    #[test]
+    fn consumers_that_are_not_polled_hold_up_the_others_by_5_ms_at_most(
+        rate_limited in any::<bool>(),
+        ops in prop::collection::vec(waiting_op(), 1..120),
+    ) {
+        model::run(Config { rate_limited, ..plain(8) }, &ops);
     }
 }
 

@@ -41,11 +41,13 @@ fn woken<F: Future>(waiting: &[Polled<F>]) -> Vec<usize> {
 fn one_added_key_wakes_one_consumer_the_first() {
     let (queue, _) = queue(1_000);
     let mut waiting: Vec<_> = (0..100).map(|_| Polled::pending(queue.get())).collect();
+    // Once, the last two are woken to look out for a consumer that is not polled.
+    let mut expected = vec![0; 100];
+    expected[98..].fill(1);
     for n in 0..100 {
         queue.try_add(n).unwrap();
-        let woken = woken(&waiting);
-        assert_eq!(woken.iter().sum::<usize>(), n as usize + 1);
-        assert_eq!(woken[n as usize], 1);
+        expected[n as usize] += 1;
+        assert_eq!(woken(&waiting), expected);
     }
     for (n, getter) in waiting.drain(..).enumerate() {
         getter.ready().expect("a key").done();
@@ -82,10 +84,12 @@ fn a_cancelled_consumer_passes_its_wake_up_on() {
         Polled::pending(queue.get()),
     );
     queue.try_add(1).unwrap();
-    assert_eq!((first.woken(), second.woken()), (1, 0));
+    // The others look out for the first.
+    assert_eq!((first.woken(), second.woken(), third.woken()), (1, 1, 1));
     drop(first);
-    assert_eq!((second.woken(), third.woken()), (1, 0));
+    assert_eq!((second.woken(), third.woken()), (2, 1));
     drop(second);
+    assert_eq!(third.woken(), 2);
     assert_eq!(*third.ready().unwrap(), 1);
 }
 
@@ -96,8 +100,9 @@ fn a_consumer_that_finds_its_key_taken_waits_at_the_head() {
     queue.try_add(1).unwrap();
     let barged = queue.try_get().unwrap();
     assert!(first.poll().is_pending());
+    assert_eq!(second.woken(), 1, "it looks out for the first");
     queue.try_add(2).unwrap();
-    assert_eq!((first.woken(), second.woken()), (2, 0));
+    assert_eq!((first.woken(), second.woken()), (2, 1));
     assert_eq!(*first.ready().unwrap(), 2);
     barged.done();
 }
@@ -105,7 +110,7 @@ fn a_consumer_that_finds_its_key_taken_waits_at_the_head() {
 #[test]
 fn consumers_that_find_their_keys_taken_go_back_to_their_places() {
     let (queue, _) = queue(8);
-    let mut waiting = [(); 3].map(|()| Polled::pending(queue.get()));
+    let mut waiting = [(); 5].map(|()| Polled::pending(queue.get()));
     queue.try_add(1).unwrap();
     queue.try_add(2).unwrap();
     queue.try_get_batch(2).unwrap().done();
@@ -113,12 +118,13 @@ fn consumers_that_find_their_keys_taken_go_back_to_their_places() {
     for n in [1, 0] {
         assert!(waiting[n].poll().is_pending());
     }
+    // The last two look out.
     queue.try_add(3).unwrap();
-    assert_eq!(woken(&waiting), [2, 1, 0]);
+    assert_eq!(woken(&waiting), [2, 1, 0, 1, 1]);
     queue.try_add(4).unwrap();
-    assert_eq!(woken(&waiting), [2, 2, 0]);
+    assert_eq!(woken(&waiting), [2, 2, 0, 1, 1]);
     queue.try_add(5).unwrap();
-    assert_eq!(woken(&waiting), [2, 2, 1]);
+    assert_eq!(woken(&waiting), [2, 2, 1, 1, 1]);
 }
 
 #[test]
@@ -155,7 +161,7 @@ fn the_leader_that_is_cancelled_hands_the_lead_on() {
         Some(Timestamp::from_nanos(5_000_000))
     );
     drop(leader);
-    assert_eq!((clock.next_deadline(), next.woken()), (None, 1));
+    assert_eq!(next.woken(), 1);
     assert!(next.poll().is_pending());
     clock.advance(millis(5));
     assert_eq!(*next.ready().unwrap(), 1);
@@ -167,8 +173,9 @@ fn the_leader_that_takes_a_key_hands_the_lead_on() {
     queue.try_add_after(1, millis(5)).unwrap();
     let (leader, mut next) = (Polled::pending(queue.get()), Polled::pending(queue.get()));
     queue.try_add(2).unwrap();
+    assert_eq!(next.woken(), 1, "it looks out for the leader");
     assert_eq!(*leader.ready().unwrap(), 2);
-    assert_eq!(next.woken(), 1);
+    assert_eq!(next.woken(), 2);
     assert!(next.poll().is_pending());
     clock.advance(millis(5));
     assert_eq!(*next.ready().unwrap(), 1);
@@ -181,7 +188,8 @@ fn the_leader_that_is_not_the_first_lets_the_first_go_before() {
     let waiting = [(); 2].map(|()| Polled::pending(queue.get()));
     queue.try_add_after(3, millis(1)).unwrap();
     assert!(queue.try_add_batch([1, 2], AddOptions::new()).is_empty());
-    assert_eq!(woken(&waiting), [1, 0], "the batch has the other");
+    // They look out too, for the leader.
+    assert_eq!(woken(&waiting), [2, 2], "the batch has the other");
     // It takes both keys, and leaves the lead to the only one that sleeps.
     assert!(batch.poll().is_ready());
     let [mut first, mut second] = waiting;
@@ -192,14 +200,19 @@ fn the_leader_that_is_not_the_first_lets_the_first_go_before() {
 }
 
 #[test]
-fn an_earlier_key_re_arms_the_leader_and_nobody_else() {
+fn an_earlier_key_re_arms_the_leader_and_its_lookouts_and_nobody_else() {
     let (queue, clock) = queue(8);
     let mut leader = Polled::pending(queue.get());
     let other = Polled::pending(queue.get());
+    let mut lookouts = [(); 2].map(|()| Polled::pending(queue.get()));
     for (i, delay) in [50, 20, 3].into_iter().enumerate() {
         queue.try_add_after(delay, millis(delay)).unwrap();
         assert_eq!((leader.woken(), other.woken()), (i + 1, 0));
+        assert_eq!(woken(&lookouts), [i + 1; 2]);
         assert!(leader.poll().is_pending());
+        for lookout in &mut lookouts {
+            assert!(lookout.poll().is_pending());
+        }
         assert_eq!(
             clock.next_deadline(),
             Some(Timestamp::ZERO.saturating_add(millis(delay)))
@@ -207,7 +220,7 @@ fn an_earlier_key_re_arms_the_leader_and_nobody_else() {
     }
     // A later one changes nothing.
     queue.try_add_after(60, millis(60)).unwrap();
-    assert_eq!(leader.woken(), 3);
+    assert_eq!((leader.woken(), woken(&lookouts)), (3, vec![3; 2]));
     clock.advance(millis(3));
     assert_eq!(*leader.ready().unwrap(), 3);
 }

@@ -87,7 +87,12 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
     pub fn resume(&self) {
-        self.0.with_state(|state| state.paused = false);
+        let now = self.0.clock.now();
+        self.0.with_state(|state| {
+            // Since when keys are kept for the consumers that are woken now.
+            state.pass_time(now);
+            state.paused = false;
+        });
     }
 
     /// Whether the queue is [paused](Self::pause).

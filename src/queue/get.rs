@@ -4,7 +4,7 @@ use std::task::Waker;
 
 use super::batch::Batch;
 use super::shared::Shared;
-use super::state::{Leader, State};
+use super::state::State;
 use super::work::Work;
 use super::{FastHash, WorkQueue};
 use crate::clock::{Clock, SystemClock, Timestamp};
@@ -145,7 +145,7 @@ impl<'a, K, C, S> Line<'a, K, C, S> {
         let mut stale = None;
         let shared = self.shared;
         let progress = shared.with_state(|state| {
-            let taken = if self.is_next(state, now) {
+            let taken = if state.may_take(self.place, now) {
                 take(state)
             } else {
                 None
@@ -155,7 +155,7 @@ impl<'a, K, C, S> Line<'a, K, C, S> {
                 return Progress::Done(taken);
             }
             let look;
-            (look, stale) = self.wait(state, waker);
+            (look, stale) = state.wait(&mut self.place, waker);
             Progress::Waiting(look)
         });
         // Without the lock, and before what was taken is returned: then it would not be dropped any
@@ -164,56 +164,17 @@ impl<'a, K, C, S> Line<'a, K, C, S> {
         progress
     }
 
-    /// Whether it may take a key. Who has just come may, who was woken for one, and the first of those
-    /// who sleep, if there is one that nobody was woken for. Whoever looks because it leads, or for no
-    /// reason, goes before nobody: the first is woken when the state settles.
-    fn is_next(&self, state: &mut State<K>, now: Timestamp) -> bool {
-        match self.place {
-            Some(place) if !state.getters.was_woken(place) => {
-                state.pass_time(now);
-                state.is_first(place) && state.woken < state.startable()
-            }
-            _ => true,
-        }
-    }
-
-    /// Leaves the line, and the lead to another; what it was woken for goes to another too, when
-    /// the state settles.
+    /// Leaves the line.
     fn leave(&mut self, state: &mut State<K>) -> Option<Waker> {
         let place = self.place.take()?;
-        if state.getters.was_woken(place) {
-            state.woken -= 1;
-        }
-        let left = state.getters.leave(place);
-        if state.leader.is_some_and(|leader| leader.id == place) {
-            state.leader = None;
-        }
-        left.waker
-    }
-
-    /// Joins the line or goes back to it; returns when to look again, if this is the one that
-    /// leads, and a waker to be dropped.
-    fn wait(&mut self, state: &mut State<K>, waker: &Waker) -> (Option<Timestamp>, Option<Waker>) {
-        let was_woken = |place| state.getters.was_woken(place);
-        let came_back = self.place.is_some_and(was_woken);
-        state.awaited = true;
-        let replaced = state.getters.wait(&mut self.place, waker, ());
-        state.woken -= usize::from(came_back);
-        // The first leads, who is the next to be served: also one that is back before the leader.
-        let Some(id) = self.place.filter(|place| state.is_first(*place)) else {
-            return (None, replaced);
-        };
-        let armed = state.next_look();
-        state.leader = Some(Leader { id, armed });
-        (armed, replaced)
+        state.leave(place)
     }
 }
 
 impl<K, C, S> Drop for Line<'_, K, C, S> {
     fn drop(&mut self) {
-        if self.place.is_some() {
-            let shared = self.shared;
-            drop(shared.with_state(|state| self.leave(state)));
+        if let Some(place) = self.place.take() {
+            drop(self.shared.with_state(|state| state.cancel(place)));
         }
     }
 }

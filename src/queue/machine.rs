@@ -158,6 +158,11 @@ impl<K> Machine<K> {
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
     }
 
+    /// The latest time that was read, or up to a tick before it.
+    pub(super) fn time(&self) -> Timestamp {
+        start_of(tick_at(self.next_tick).saturating_sub(1))
+    }
+
     /// Makes ready what is due at `now`.
     #[inline]
     pub(super) fn advance(&mut self, now: Timestamp) {

@@ -1,5 +1,7 @@
 //! The machine with those who wait for it, and who of them is to be woken.
 
+mod consumers;
+
 use std::task::Waker;
 use std::time::Duration;
 
@@ -13,17 +15,14 @@ use crate::clock::Timestamp;
 use crate::limiter::RateLimiter;
 use crate::list::Index;
 use crate::wait::{WaitId, WaitList};
-use crate::wake::Wakers;
+use crate::wake::{Wakers, thread_waker};
+use consumers::{Consumers, Kind};
 
 #[derive(Debug)]
 pub(super) struct State<K> {
     pub(super) machine: Machine<K>,
-    /// Consumers, in line for a key.
-    pub(super) getters: WaitList<()>,
-    /// Consumers that have been woken and have not looked yet.
-    pub(super) woken: usize,
-    /// The one waiting consumer that sleeps until the next key may be due.
-    pub(super) leader: Option<Leader>,
+    /// In line for a key.
+    consumers: Consumers,
     /// Nothing is handed out.
     pub(super) paused: bool,
     /// Each key that is handed out needs a token.
@@ -41,20 +40,11 @@ pub(super) struct State<K> {
     pub(super) awaited: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Leader {
-    pub(super) id: WaitId,
-    /// When it will look.
-    pub(super) armed: Option<Timestamp>,
-}
-
 impl<K> State<K> {
     pub(super) fn new(machine: Machine<K>, limited: bool) -> Self {
         Self {
             machine,
-            getters: WaitList::new(),
-            woken: 0,
-            leader: None,
+            consumers: Consumers::new(),
             paused: false,
             limited,
             throttled: None,
@@ -75,7 +65,7 @@ impl<K> State<K> {
     }
 
     fn waiters(&self) -> usize {
-        self.getters.len()
+        self.consumers.len()
             + self.adders.len()
             + self.drainers.len()
             + self.resyncers.len()
@@ -83,22 +73,18 @@ impl<K> State<K> {
     }
 
     /// Restores, after any change, what those who wait rely on:
-    /// - as many consumers are awake as there are keys to hand out, or all of them; where each
-    ///   needs a token one is, and wakes the next when it has one;
+    /// - as many consumers are awake and not late as there are keys to hand out, or all of them; where
+    ///   each needs a token one is, and wakes the next when it has one;
     /// - if keys are delayed or held back and a consumer waits, one is set to look in time;
+    /// - if a future is to look and another consumer waits, one is set to look when it is late;
     /// - if there is room, no adder waits, and then nobody who waits for a resync;
     /// - no adder waits for room for a key that has come in meanwhile;
     /// - who watches a key knows that it is dirty;
     /// - once the queue is closed no adder waits, and once it is over no consumer does.
     pub(super) fn settle(&mut self, wakers: &mut Wakers) {
         let (closed, over) = (self.machine.is_closed(), self.machine.is_over());
-        while over || self.woken < self.startable() {
-            let Some(waker) = self.getters.wake_first() else {
-                break;
-            };
-            self.woken += 1;
-            wakers.extend([waker]);
-        }
+        let (keys, next_look, now) = (self.startable(), self.next_look(), self.machine.time());
+        self.consumers.settle(keys, over, next_look, now, wakers);
         wakers.extend(self.adders.waking());
         while closed && let Some(waker) = self.adders.wake_first() {
             wakers.extend([waker]);
@@ -120,7 +106,6 @@ impl<K> State<K> {
             self.watchers
                 .wake_where(|&key| machine.is_dirty(key), wakers);
         }
-        wakers.extend(self.rearm());
         self.awaited = self.waiters() > 0;
     }
 
@@ -130,10 +115,39 @@ impl<K> State<K> {
         self.throttled = self.throttled.filter(|at| now < *at);
     }
 
-    /// Whether this consumer is the first of those who sleep.
-    pub(super) fn is_first(&self, place: WaitId) -> bool {
-        let first = self.getters.first();
-        first.is_some_and(|(first, ())| first == place)
+    /// Whether a consumer that looks may take a key, if there is one. A newcomer may.
+    pub(super) fn may_take(&mut self, place: Option<WaitId>, now: Timestamp) -> bool {
+        place.is_none_or(|place| {
+            self.pass_time(now);
+            self.consumers.may_take(place, self.startable())
+        })
+    }
+
+    /// Lets a consumer wait in line. Returns when to look again, if it is to set a timer, and a waker
+    /// to be dropped once the lock is released.
+    pub(super) fn wait(
+        &mut self,
+        place: &mut Option<WaitId>,
+        waker: &Waker,
+    ) -> (Option<Timestamp>, Option<Waker>) {
+        self.awaited = true;
+        let kind = if waker.will_wake(&thread_waker()) {
+            Kind::Thread
+        } else {
+            Kind::Future
+        };
+        let (next_look, now) = (self.next_look(), self.machine.time());
+        self.consumers.wait(place, waker, kind, next_look, now)
+    }
+
+    /// A consumer leaves the line. Returns a waker to be dropped once the lock is released.
+    pub(super) fn leave(&mut self, place: WaitId) -> Option<Waker> {
+        self.consumers.leave(place)
+    }
+
+    /// As [`leave`](Self::leave), if the consumer is dropped.
+    pub(super) fn cancel(&mut self, place: WaitId) -> Option<Waker> {
+        self.consumers.cancel(place)
     }
 
     /// How many consumers a key might be handed to now.
@@ -160,28 +174,6 @@ impl<K> State<K> {
         let throttled = self.throttled.filter(|at| *at < Timestamp::MAX);
         let throttled = throttled.filter(|_| self.machine.ready_len() > 0);
         self.machine.next_due().into_iter().chain(throttled).min()
-    }
-
-    /// Makes sure that somebody looks in time.
-    fn rearm(&mut self) -> Option<Waker> {
-        let at = self.next_look()?;
-        match &mut self.leader {
-            Some(Leader {
-                armed: Some(armed), ..
-            }) if *armed <= at => None,
-            Some(leader) => {
-                leader.armed = Some(at);
-                self.getters.nudge(leader.id)
-            }
-            None => {
-                let (id, ()) = self.getters.first()?;
-                self.leader = Some(Leader {
-                    id,
-                    armed: Some(at),
-                });
-                self.getters.nudge(id)
-            }
-        }
     }
 }
 

@@ -73,6 +73,11 @@ pub(crate) enum Op {
     WaitResync,
     /// Drops one of the tasks, before any that were woken have looked.
     Cancel(u8),
+    /// Polls one of the consumers no more, nor once for what it was woken for; if there are not too
+    /// many already.
+    SetAside(u8),
+    /// Polls one of those again.
+    TakeUp,
     Pause,
     Resume,
     /// Ends the work on one of the keys that are held.
@@ -339,9 +344,18 @@ impl Pair {
             self.waiters.cancel(usize::from(pick));
             return;
         }
+        if let Op::SetAside(pick) = op {
+            self.waiters.set_aside(usize::from(pick));
+            return;
+        }
         self.settle();
         // The next operation must find out by itself what has become due.
         self.is_late = matches!(op, Op::Advance(_));
+        self.waiters.is_out_of_order = match op {
+            Op::Advance(by) => by >= waiters::GRACE,
+            Op::TakeUp => true,
+            _ => false,
+        };
         let behind = std::mem::take(&mut self.behind);
         if op.may_be_late() {
             self.clock.be_behind(Duration::from_nanos(behind));
@@ -396,6 +410,7 @@ impl Pair {
             }
             Op::Resume => {
                 self.queue.resume();
+                self.model.pass_time(self.now());
                 self.model.paused = false;
             }
             Op::Get => drop(self.get()),
@@ -421,7 +436,11 @@ impl Pair {
             }
             Op::Advance(nanos) => self.clock.advance(Duration::from_nanos(nanos)),
             Op::Late(nanos) => self.behind = nanos,
-            Op::Cancel(_) => unreachable!("dealt with"),
+            Op::TakeUp => {
+                self.waiters.take_up();
+                self.note_ended();
+            }
+            Op::Cancel(_) | Op::SetAside(_) => unreachable!("dealt with"),
         }
     }
 

@@ -1,7 +1,7 @@
 //! A small executor on virtual time: it polls what was woken, in the order of the wake-ups, and
 //! counts them; when nothing is left to poll it moves the clock to the next deadline.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -91,6 +91,8 @@ struct Task<'a, T> {
 pub(crate) struct Tasks<'a, T> {
     clock: ManualClock,
     tasks: Vec<Option<Task<'a, T>>>,
+    /// Those that are not polled, whatever wakes them.
+    set_aside: BTreeSet<usize>,
     woken: Woken,
     wakes: Arc<AtomicUsize>,
     /// Which task ended when, with what.
@@ -102,6 +104,7 @@ impl<'a, T> Tasks<'a, T> {
         Self {
             clock: clock.clone(),
             tasks: Vec::new(),
+            set_aside: BTreeSet::new(),
             woken: Arc::default(),
             wakes: Arc::default(),
             ended: Vec::new(),
@@ -121,6 +124,17 @@ impl<'a, T> Tasks<'a, T> {
         task
     }
 
+    /// Polls a task no more.
+    pub(crate) fn set_aside(&mut self, task: usize) {
+        self.set_aside.insert(task);
+    }
+
+    /// Polls it again, woken or not.
+    pub(crate) fn take_up(&mut self, task: usize) {
+        self.set_aside.remove(&task);
+        self.poll(task);
+    }
+
     /// Drops a task that has not ended.
     pub(crate) fn cancel(&mut self, task: usize) -> bool {
         self.tasks[task].take().is_some()
@@ -132,6 +146,9 @@ impl<'a, T> Tasks<'a, T> {
     }
 
     fn poll(&mut self, index: usize) {
+        if self.set_aside.contains(&index) {
+            return;
+        }
         let Some(task) = &mut self.tasks[index] else {
             return;
         };

@@ -1,6 +1,6 @@
 //! Those who wait at a queue, and which of them may end, and how, by the model.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use tollgate::queue::Batch;
@@ -9,7 +9,7 @@ use tollgate::{AddError, Drained, ManualClock, Merge, Work};
 use super::late_clock::LateClock;
 use super::naive_queue::{Model, Room};
 use super::tasks::Tasks;
-use super::{Op, Pair, options};
+use super::{MILLI, Op, Pair, options};
 
 /// What a task waits for.
 #[derive(Clone, Copy, Debug)]
@@ -37,12 +37,32 @@ pub(super) enum Ended {
 pub(super) struct Waiters {
     pub(super) tasks: Tasks<'static, Ended>,
     line: BTreeMap<usize, Waiting>,
+    /// Consumers that are not polled.
+    set_aside: VecDeque<usize>,
+    /// Whether consumers may look late, and so in another order: much time has passed at once, or one
+    /// is polled that was set aside.
+    pub(super) is_out_of_order: bool,
+    /// Since when a consumer that is polled waits for a key that is there.
+    held_up_since: Option<u64>,
+    /// The consumer that came last of those that have been served since the last check.
+    last_served: Option<usize>,
 }
+
+/// For how long a consumer that is not polled may hold up others.
+pub(super) const GRACE: u64 = 5 * MILLI;
+/// How many that are not polled may hold up others by no more than that, wherever they stand.
+const MOST_SET_ASIDE: usize = 2;
 
 impl Waiters {
     pub(super) fn new(clock: &ManualClock) -> Self {
-        let (tasks, line) = (Tasks::new(clock), BTreeMap::new());
-        Self { tasks, line }
+        Self {
+            tasks: Tasks::new(clock),
+            line: BTreeMap::new(),
+            set_aside: VecDeque::new(),
+            is_out_of_order: false,
+            held_up_since: None,
+            last_served: None,
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -61,7 +81,34 @@ impl Waiters {
         }
         let task = *self.line.keys().nth(pick % self.line.len()).expect("one");
         self.line.remove(&task);
+        self.set_aside.retain(|aside| *aside != task);
         assert!(self.tasks.cancel(task), "it has not ended");
+    }
+
+    /// Polls one of the consumers no more.
+    pub(super) fn set_aside(&mut self, pick: usize) {
+        let consumers = self
+            .line
+            .iter()
+            .filter(|(_, waiting)| waiting.is_consumer());
+        let tasks: Vec<_> = consumers.map(|(task, _)| *task).collect();
+        let picked = tasks.get(pick % tasks.len().max(1));
+        let Some(&task) = picked.filter(|task| !self.set_aside.contains(task)) else {
+            return;
+        };
+        if self.set_aside.len() < MOST_SET_ASIDE {
+            self.set_aside.push_back(task);
+            self.tasks.set_aside(task);
+        }
+    }
+
+    /// Polls the one again that has not been polled for the longest.
+    pub(super) fn take_up(&mut self) {
+        if let Some(task) = self.set_aside.pop_front() {
+            // Another may be set aside in its place: from now on these hold up the others.
+            self.held_up_since = None;
+            self.tasks.take_up(task);
+        }
     }
 
     /// Drops a task that waits for a key; `false` if none does.
@@ -70,13 +117,24 @@ impl Waiters {
         found.map(|consumer| self.cancel(consumer)).is_some()
     }
 
-    /// Of consumers and of those who wait for room the first come is the first served.
+    /// Of those who wait for room the first come is the first served.
     pub(super) fn ended(&mut self, task: usize, ended: &Ended, model: &Model) -> Waiting {
         let waiting = self.line.remove(&task).expect("it waits");
         let mut before = self.line.range(..task).map(|(_, waiting)| waiting);
         let first = match waiting {
             _ if matches!(ended, Ended::Got(None) | Ended::Added(Err(_))) => true,
-            Waiting::Get | Waiting::GetBatch(_) => before.all(|other| !other.is_consumer()),
+            // It may take the keys too that those before it were woken for.
+            Waiting::GetBatch(_) => {
+                self.is_out_of_order = true;
+                true
+            }
+            Waiting::Get => {
+                // A key may be taken that is kept for one that is not polled.
+                if self.set_aside.is_empty() {
+                    self.last_served = self.last_served.max(Some(task));
+                }
+                true
+            }
             Waiting::Add(key, ..) if !model.is_live(key) => before.all(|other| !other.is_adder()),
             _ => true,
         };
@@ -84,10 +142,27 @@ impl Waiters {
         waiting
     }
 
+    /// Of consumers too, once all have looked that were woken: in what order is the executor's choice.
+    fn check_order(&mut self) {
+        let last_served = self.last_served.take();
+        if self.is_out_of_order {
+            return;
+        }
+        for (task, waiting) in &self.line {
+            let went_before = waiting.is_consumer() && last_served > Some(*task);
+            assert!(!went_before, "one that came later went before {waiting:?}");
+        }
+    }
+
     /// # Panics
     /// If somebody waits for what is there.
-    pub(super) fn check(&self, model: &mut Model, now: u64) {
-        for waiting in self.line.values() {
+    pub(super) fn check(&mut self, model: &mut Model, now: u64) {
+        self.check_order();
+        let mut is_held_up = false;
+        for (task, waiting) in &self.line {
+            if self.set_aside.contains(task) {
+                continue;
+            }
             let done = match *waiting {
                 Waiting::Get | Waiting::GetBatch(_) => model.can_start(now) || model.is_over(),
                 Waiting::Add(key, _, deadline) => {
@@ -100,8 +175,16 @@ impl Waiters {
                 Waiting::Drain(deadline) => deadline <= now || model.is_idle(),
                 Waiting::Resync => model.is_closed() || model.resync_due(),
             };
-            assert!(!done, "{waiting:?} in vain");
+            let may_be_held_up = waiting.is_consumer() && !self.set_aside.is_empty();
+            is_held_up |= done && may_be_held_up;
+            assert!(
+                !done || may_be_held_up && !model.is_over(),
+                "{waiting:?} in vain"
+            );
         }
+        let since = is_held_up.then(|| *self.held_up_since.get_or_insert(now));
+        self.held_up_since = since;
+        assert!(since.is_none_or(|since| now < since + GRACE), "held up");
     }
 }
 
@@ -185,7 +268,7 @@ impl Pair {
         }
     }
 
-    fn note_ended(&mut self) {
+    pub(super) fn note_ended(&mut self) {
         for (task, _, ended) in std::mem::take(&mut self.waiters.tasks.ended) {
             self.ended(task, ended);
         }
