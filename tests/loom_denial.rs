@@ -17,7 +17,9 @@ use contend::{explained, in_turns};
 use exact::Exact;
 use explore::explore;
 use loom::thread;
-use tollgate::{AtomicTokenBucket, CarryOver, Denied, ManualClock, Quota, RateLimiter, Timestamp};
+use tollgate::{
+    AtomicTokenBucket, CarryOver, Denied, ManualClock, Quota, RateLimiter, Reservation, Timestamp,
+};
 
 /// A hundred days for a token: models keep only denials for ten days or more.
 const QUOTA: &str = "1/2400h burst 2";
@@ -50,7 +52,7 @@ impl Op {
             Self::Pair => bucket.try_acquire_at(2, Timestamp::ZERO),
             Self::Owe => {
                 let reserved = bucket.reserve_at(1, Duration::MAX, Timestamp::ZERO);
-                reserved.map(drop)
+                reserved.map(Reservation::commit)
             }
             Self::Refund => {
                 bucket.refund_at(1, Timestamp::ZERO);
