@@ -3,16 +3,19 @@
 #![cfg(tollgate_loom)]
 
 #[path = "model/explore.rs"]
-#[allow(dead_code, reason = "these models do not wait")]
+#[allow(dead_code, reason = "these models are polled by hand")]
 mod explore;
 
 use std::hash::{BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
+use std::time::Duration;
 
-use explore::explore;
+use explore::{TestClock, Waiter, explore, explore_in_turns};
 use loom::thread;
+use tollgate::limiter::Acquire;
 use tollgate::{
-    AllOf, AtomicTokenBucket, KeyedLimiter, ManualClock, OnFull, Quota, RateLimiter, Timestamp,
+    AllOf, AtomicTokenBucket, CarryOver, KeyedLimiter, ManualClock, OnFull, Quota, RateLimiter,
+    Timestamp,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -75,7 +78,7 @@ fn a_change_of_the_quota_beside_a_take_mints_nothing() {
             let limiter = Arc::clone(&limiter);
             thread::spawn(move || {
                 let quota = Quota::per_second(1).unwrap().burst(9).unwrap();
-                let carry = tollgate::CarryOver::Tokens;
+                let carry = CarryOver::Tokens;
                 limiter.set_quota_at(quota, carry, at(0)).unwrap();
             })
         };
@@ -104,4 +107,216 @@ fn combined_limits_in_opposite_orders_do_not_make_each_other_fail() {
         assert_ne!(mine, other.join().unwrap());
         assert_eq!((one.available_at(at(0)), two.available_at(at(0))), (0, 0));
     });
+}
+
+type Keyed = KeyedLimiter<u64, Hasher, TestClock>;
+
+/// One place, on a clock that reads the latest time; key 1 has no token at zero.
+fn spent(quota: &str) -> (Arc<Keyed>, TestClock) {
+    let (quota, clock): (Quota, _) = (quota.parse().unwrap(), TestClock::default());
+    let builder = KeyedLimiter::builder(quota, 1).on_full(OnFull::Deny);
+    let builder = builder.hasher(Hasher::default()).clock(clock.clone());
+    let limiter: Arc<Keyed> = Arc::new(builder.build().unwrap());
+    let all = limiter.key(&1).try_acquire_at(quota.max_burst(), at(0));
+    assert!(all.is_ok());
+    (limiter, clock)
+}
+
+/// Runs on another thread.
+fn beside<L: Send + Sync + 'static, T: 'static>(
+    limiter: &Arc<L>,
+    run: impl FnOnce(&L) -> T + 'static,
+) -> thread::JoinHandle<T> {
+    let limiter = Arc::clone(limiter);
+    thread::spawn(move || run(&limiter))
+}
+
+fn take(limiter: &Keyed, times: &[u64]) -> u64 {
+    let take = |nanos: &&u64| limiter.key(&1).try_acquire_at(1, at(**nanos)).is_ok();
+    times.iter().filter(take).count() as u64
+}
+
+/// All of it on key 1.
+macro_rules! wait_for {
+    ($limiter:expr, $n:expr) => {
+        Waiter::new($limiter.key(&1).acquire($n))
+    };
+}
+
+#[test]
+fn a_faster_quota_of_all_keys_mints_nothing_by_an_older_time() {
+    // The clock is late: the change may have read it long before the take did.
+    explore_in_turns("faster set_quota x acquire", None, |spawned| {
+        let (limiter, clock) = spent("1/s burst 1");
+        let taker = {
+            let clock = clock.clone();
+            beside(&limiter, move |limiter| {
+                clock.pass(10 * SECOND);
+                take(limiter, &[10 * SECOND, 0])
+            })
+        };
+        let quota = "10/s burst 1".parse().unwrap();
+        spawned();
+        limiter.set_quota(quota, CarryOver::Tokens).unwrap();
+        assert_eq!(taker.join().unwrap(), 1);
+        assert_eq!(limiter.key(&1).available_at(at(10 * SECOND)), 0);
+        let next = at(10 * SECOND + SECOND);
+        assert_eq!(limiter.key(&1).available_at(next), 1);
+    });
+}
+
+#[test]
+fn waiters_of_a_key_are_told_of_the_quota_of_all() {
+    explore_in_turns("wait for a key x set_quota", None, |spawned| {
+        let (limiter, clock) = spent("1/h burst 1");
+        let changer = beside(&limiter, |limiter| {
+            let quota = "1/s burst 1".parse().unwrap();
+            limiter.set_quota(quota, CarryOver::Tokens).unwrap();
+        });
+        let mut waiting = wait_for!(limiter, 1);
+        spawned();
+        assert!(waiting.poll().is_pending());
+        changer.join().unwrap();
+        assert_eq!(waiting.finish(&clock), (SECOND, Ok(())));
+        assert_eq!(limiter.key(&1).available_at(at(SECOND)), 0);
+    });
+}
+
+#[test]
+fn a_key_that_is_waited_for_keeps_its_line() {
+    const S: u64 = SECOND;
+    explore_in_turns("wait for a key x acquire", None, |spawned| {
+        let (limiter, clock) = spent("1/s burst 2");
+        clock.pass(S);
+        let taker = beside(&limiter, |limiter| take(limiter, &[S, 0, S]));
+        let mut waiting = wait_for!(limiter, 2);
+        spawned();
+        assert!(waiting.poll().is_pending());
+        assert_eq!(take(&limiter, &[S]), 0, "it passes the waiter");
+        let taken = taker.join().unwrap();
+        assert!(taken <= 1);
+        assert_eq!(waiting.finish(&clock), ((2 + taken) * S, Ok(())));
+        let served = at((2 + taken) * S);
+        assert_eq!(
+            (limiter.key(&1).available_at(served), limiter.len()),
+            (0, 1)
+        );
+    });
+    explore_in_turns("cancel of a wait for a key x acquire", None, |spawned| {
+        let (limiter, clock) = spent("1/s burst 2");
+        let mut waiting = wait_for!(limiter, 2);
+        assert!(waiting.poll().is_pending());
+        clock.pass(S);
+        let taker = beside(&limiter, |limiter| take(limiter, &[S, 0]));
+        spawned();
+        drop(waiting);
+        let taken = taker.join().unwrap();
+        assert_eq!(taken + limiter.key(&1).available_at(at(S)), 1);
+        assert_eq!(limiter.len(), 1);
+    });
+    explore_in_turns("cancel of a wait for a key x wait", None, |spawned| {
+        let (limiter, clock) = spent("1/s burst 1");
+        let canceller = beside(&limiter, |limiter| {
+            let mut waiting = wait_for!(limiter, 1);
+            assert!(waiting.poll().is_pending());
+        });
+        let mut waiting = wait_for!(limiter, 1);
+        spawned();
+        assert!(waiting.poll().is_pending());
+        canceller.join().unwrap();
+        assert_eq!(waiting.finish(&clock), (S, Ok(())));
+        assert_eq!(limiter.key(&1).available_at(at(S)), 0);
+    });
+}
+
+#[test]
+fn a_key_that_is_denied_leaves_its_place() {
+    // Key 1 is full again after two seconds, and goes for key 2.
+    explore_in_turns(
+        "denial of a new key x reserve of another",
+        None,
+        |spawned| {
+            let (limiter, clock) = spent("1/s burst 2");
+            clock.pass(2 * SECOND);
+            let now = at(2 * SECOND);
+            // More than there is of a key that was never used, at a time from before key 1 was full.
+            let denied = beside(&limiter, move |limiter| {
+                assert!(limiter.key(&2).try_acquire_at(3, now).is_err());
+                assert!(limiter.key(&2).try_acquire_at(2, at(SECOND)).is_err());
+            });
+            spawned();
+            let third = limiter.key(&3);
+            let reserved = third.reserve_at(2, Duration::ZERO, now);
+            if let Ok(reservation) = reserved {
+                reservation.cancel();
+            }
+            denied.join().unwrap();
+            let last = limiter.key(&4).try_acquire_at(2, at(5 * SECOND));
+            assert_eq!(last, Ok(()), "all that had a place is full again");
+            assert_eq!(limiter.len(), 1);
+        },
+    );
+}
+
+#[test]
+fn a_waiter_on_several_limits_takes_of_all_or_of_none() {
+    const S: u64 = SECOND;
+    let spent = || {
+        let clock = TestClock::default();
+        let bucket = || {
+            let quota = "1/s burst 1".parse().unwrap();
+            let bucket = AtomicTokenBucket::with_clock(quota, clock.clone()).unwrap();
+            bucket.try_acquire_at(1, at(0)).unwrap();
+            Arc::new(bucket)
+        };
+        (bucket(), bucket(), clock.clone())
+    };
+    explore_in_turns("AllOf: join x acquire of a member", None, move |spawned| {
+        let (one, two, clock) = spent();
+        clock.pass(S);
+        // Of one it has the token; of the other there is none.
+        two.try_acquire_at(1, at(S)).unwrap();
+        let taker = beside(&one, |one| one.try_acquire_at(1, at(S)).is_ok());
+        let pair = AllOf::new([Arc::clone(&one), Arc::clone(&two)]);
+        let mut waiting = Waiter::new(Acquire::of(pair, 1));
+        spawned();
+        assert!(waiting.poll().is_pending());
+        let taken = u64::from(taker.join().unwrap());
+        assert_eq!(one.available_at(at(S)), 1 - taken);
+        assert_eq!(waiting.finish(&clock), (2 * S, Ok(())));
+        let there = (one.available_at(at(2 * S)), two.available_at(at(2 * S)));
+        assert_eq!(there, (0, 0));
+    });
+    // Bounded: the waiter goes to and fro between the lines.
+    explore_in_turns(
+        "AllOf: turn x acquire of a member",
+        Some(4),
+        move |spawned| {
+            let (one, two, clock) = spent();
+            let pair = AllOf::new([Arc::clone(&one), Arc::clone(&two)]);
+            let mut waiting = Waiter::pending(Acquire::of(pair, 1));
+            clock.pass(S);
+            let takers = [&one, &two].map(|member| {
+                beside(member, |member| {
+                    u64::from(member.try_acquire_at(1, at(S)).is_ok())
+                })
+            });
+            spawned();
+            let polled = waiting.poll();
+            let [first, second] = takers.map(|taker| taker.join().unwrap());
+            let there = (one.available_at(at(S)), two.available_at(at(S)));
+            let served = if polled.is_ready() {
+                assert_eq!((first, second), (0, 0));
+                assert_eq!(there, (0, 0));
+                S
+            } else {
+                assert_eq!(there, (1 - first, 1 - second), "it holds a token of one");
+                let (served, outcome) = waiting.finish(&clock);
+                assert_eq!((served, outcome), ((1 + first.max(second)) * S, Ok(())));
+                served
+            };
+            assert_eq!(one.available_at(at(served)), 0);
+            assert_eq!(two.available_at(at(served)), 0);
+        },
+    );
 }

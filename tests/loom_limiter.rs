@@ -16,14 +16,19 @@ mod explore;
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use contend::{explained, in_turns};
 use exact::{Exact, bound, exact_skew};
-use explore::{block_on, explore};
+use explore::{TestClock, Waiter, block_on, explore, explore_in_turns};
 use loom::thread;
-use tollgate::{AtomicTokenBucket, LockedTokenBucket, ManualClock, Quota, RateLimiter, Timestamp};
+use tollgate::limiter::Acquire;
+use tollgate::{
+    AtomicTokenBucket, CarryOver, Denied, LockedTokenBucket, ManualClock, Quota, RateLimiter,
+    Timestamp, Wait,
+};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -319,4 +324,280 @@ fn whoever_is_behind_a_cancelled_waiter_is_woken() {
         assert!(waiter.join().unwrap().is_ok());
         canceller.join().unwrap();
     });
+}
+
+type Waited = Arc<AtomicTokenBucket<TestClock>>;
+type Waiting = Waiter<Wait<Acquire<Waited>>>;
+
+/// A bucket without a token at `spent`, and its clock, which reads that.
+fn spent(quota: &str, spent: u64) -> (Waited, TestClock) {
+    let (quota, clock): (Quota, _) = (quota.parse().unwrap(), TestClock::default());
+    clock.pass(spent);
+    let bucket = AtomicTokenBucket::with_clock(quota, clock.clone()).unwrap();
+    bucket.try_acquire_at(quota.max_burst(), at(spent)).unwrap();
+    (Arc::new(bucket), clock)
+}
+
+fn waiter(bucket: &Waited, n: u64) -> Waiting {
+    Waiter::new(Acquire::of(Arc::clone(bucket), n))
+}
+
+fn joined(bucket: &Waited, n: u64) -> Waiting {
+    Waiter::pending(Acquire::of(Arc::clone(bucket), n))
+}
+
+/// Takes of single tokens at these times on another thread: how many are admitted.
+fn taker(bucket: &Waited, times: &'static [u64]) -> thread::JoinHandle<u64> {
+    let bucket = Arc::clone(bucket);
+    let take = move |nanos: &&u64| bucket.try_acquire_at(1, at(**nanos)).is_ok();
+    thread::spawn(move || times.iter().filter(take).count() as u64)
+}
+
+/// Runs on another thread.
+fn beside<T: 'static>(
+    bucket: &Waited,
+    run: impl FnOnce(&AtomicTokenBucket<TestClock>) -> T + 'static,
+) -> thread::JoinHandle<T> {
+    let bucket = Arc::clone(bucket);
+    thread::spawn(move || run(&bucket))
+}
+
+#[test]
+fn a_waiter_that_joins_is_passed_by_no_later_taker() {
+    const S: u64 = SECOND;
+    explore_in_turns("join x acquire, stale clocks", None, |spawned| {
+        let (bucket, clock) = spent("1/s burst 2", 0);
+        clock.pass(S);
+        let has_joined = Arc::new(AtomicBool::new(false));
+        let taker = {
+            let (bucket, has_joined) = (Arc::clone(&bucket), Arc::clone(&has_joined));
+            thread::spawn(move || {
+                let take = |now| {
+                    let is_late = has_joined.load(Ordering::SeqCst);
+                    let taken = bucket.try_acquire_at(1, at(now)).is_ok();
+                    assert!(!taken || !is_late, "it overtakes the waiter");
+                    u64::from(taken)
+                };
+                take(S) + take(0) + take(S)
+            })
+        };
+        spawned();
+        let waiting = joined(&bucket, 2);
+        has_joined.store(true, Ordering::SeqCst);
+        let taken = taker.join().unwrap();
+        assert!(taken <= 1, "one token has come by then");
+        assert!(bucket.try_acquire_at(1, at(S)).is_err());
+        let (served, outcome) = waiting.finish(&clock);
+        assert_eq!((served, outcome), ((2 + taken) * S, Ok(())));
+        assert_eq!(bucket.available_at(at(served)), 0);
+    });
+}
+
+#[test]
+fn a_waiter_that_leaves_hands_the_word_back_as_it_was() {
+    const S: u64 = SECOND;
+    explore_in_turns("leave x acquire, stale clocks", None, |spawned| {
+        let (bucket, clock) = spent("1/s burst 2", 0);
+        let waiting = joined(&bucket, 2);
+        clock.pass(S);
+        let taker = taker(&bucket, &[S, 0, S]);
+        spawned();
+        drop(waiting);
+        let taken = taker.join().unwrap();
+        assert_eq!(taken + bucket.available_at(at(S)), 1);
+    });
+    // Its turn has come: the newcomers find nothing.
+    explore_in_turns("serve x acquire, stale clocks", None, |spawned| {
+        let (bucket, clock) = spent("1/s burst 2", 0);
+        let mut waiting = joined(&bucket, 2);
+        clock.pass(2 * S);
+        let taker = taker(&bucket, &[2 * S, S]);
+        spawned();
+        assert_eq!(waiting.poll(), Poll::Ready(Ok(())));
+        assert_eq!(taker.join().unwrap(), 0);
+        assert_eq!(bucket.available_at(at(2 * S)), 0);
+    });
+}
+
+#[test]
+fn a_word_that_is_handed_back_with_another_base_or_quota_is_read_whole() {
+    // The base has to move when the line ends, and a taker still counts by the old one.
+    explore_in_turns("serve x re-anchor x acquire", None, |spawned| {
+        let (bucket, clock) = spent("999983/s burst 2", HORIZON - 100);
+        let mut waiting = joined(&bucket, 2);
+        clock.pass(HORIZON + 3_000);
+        let taker = taker(&bucket, &[HORIZON + 3_000, HORIZON - 1]);
+        spawned();
+        assert_eq!(waiting.poll(), Poll::Ready(Ok(())));
+        assert_eq!(taker.join().unwrap(), 0);
+        assert_eq!(bucket.available_at(at(HORIZON + 3_000)), 0);
+    });
+    // The word is held for the change only, or for the waiter too.
+    explore_in_turns("serve x set_quota x acquire", Some(3), |spawned| {
+        let (bucket, clock) = spent("1/h burst 2", 0);
+        let mut waiting = joined(&bucket, 1);
+        let changer = beside(&bucket, |bucket| {
+            let quota = "1/s burst 3".parse().unwrap();
+            bucket.set_quota(quota, CarryOver::Tokens).unwrap();
+            bucket.try_acquire_at(1, at(SECOND)).is_ok()
+        });
+        let taker = taker(&bucket, &[SECOND, 0]);
+        spawned();
+        let polled = waiting.poll();
+        let more = u64::from(changer.join().unwrap());
+        let taken = taker.join().unwrap() + more;
+        // By then there is one token, which is the waiter's.
+        assert!(polled.is_pending() && taken == 0, "{polled:?}, {taken}");
+        assert_eq!(waiting.finish(&clock), (SECOND, Ok(())));
+        assert_eq!(bucket.available_at(at(SECOND)), 0);
+    });
+}
+
+#[test]
+fn a_cancelled_waiter_is_stepped_over() {
+    const S: u64 = SECOND;
+    // Bounded: three threads, one of which is the timer's.
+    explore_in_turns("wait x cancel x acquire", Some(3), |spawned| {
+        let (bucket, clock) = spent("1/s burst 1", 0);
+        let (first, second) = (joined(&bucket, 1), joined(&bucket, 1));
+        let taker = taker(&bucket, &[S, 0, S]);
+        let canceller = {
+            let clock = clock.clone();
+            thread::spawn(move || {
+                clock.pass(S);
+                drop(first);
+            })
+        };
+        spawned();
+        assert_eq!(taker.join().unwrap(), 0, "newcomers pass the second");
+        canceller.join().unwrap();
+        assert_eq!(second.finish(&clock), (S, Ok(())));
+        assert_eq!(bucket.available_at(at(S)), 0);
+    });
+    explore_in_turns("cancel x poll of the next", None, |spawned| {
+        let (bucket, clock) = spent("1/s burst 1", 0);
+        let (first, mut second) = (joined(&bucket, 1), joined(&bucket, 1));
+        let canceller = thread::spawn(move || drop(first));
+        spawned();
+        assert!(second.poll().is_pending());
+        canceller.join().unwrap();
+        assert_eq!(second.finish(&clock), (S, Ok(())));
+    });
+    // The first was granted its token, by whoever polls the second, and is cancelled.
+    explore_in_turns(
+        "cancel of a granted waiter x poll of the next",
+        None,
+        |spawned| {
+            let (bucket, clock) = spent("1/s burst 1", 0);
+            let (first, mut second) = (joined(&bucket, 1), joined(&bucket, 1));
+            clock.pass(S);
+            let canceller = thread::spawn(move || drop(first));
+            spawned();
+            let polled = second.poll();
+            canceller.join().unwrap();
+            if polled.is_pending() {
+                assert_eq!(second.finish(&clock), (S, Ok(())));
+            }
+            assert_eq!(bucket.available_at(at(S)), 0);
+        },
+    );
+}
+
+#[test]
+fn a_waiter_is_told_of_what_changes_its_turn() {
+    const S: u64 = SECOND;
+    explore_in_turns("wait x set_quota", None, |spawned| {
+        let (bucket, clock) = spent("1/h burst 1", 0);
+        let changer = beside(&bucket, |bucket| {
+            let quota = "1/s burst 1".parse().unwrap();
+            bucket.set_quota(quota, CarryOver::Tokens).unwrap();
+        });
+        let mut waiting = waiter(&bucket, 1);
+        spawned();
+        assert!(waiting.poll().is_pending());
+        changer.join().unwrap();
+        assert_eq!(waiting.finish(&clock), (S, Ok(())));
+    });
+    // Bounded: three threads.
+    explore_in_turns("wait x refund x acquire", Some(4), |spawned| {
+        let (bucket, clock) = spent("1/h burst 1", 0);
+        let refunder = beside(&bucket, |bucket| bucket.refund_at(1, at(0)));
+        let taker = taker(&bucket, &[0, 0]);
+        let mut waiting = waiter(&bucket, 1);
+        spawned();
+        let polled = waiting.poll();
+        refunder.join().unwrap();
+        let taken = taker.join().unwrap();
+        assert!(taken <= 1);
+        if polled.is_ready() {
+            assert_eq!(taken, 0);
+        } else {
+            // The token is the waiter's at once, or a newcomer had it before the waiter came.
+            assert_eq!(waiting.finish(&clock), (taken * 3_600 * S, Ok(())));
+        }
+    });
+    explore_in_turns("wait x pause", None, |spawned| {
+        let (bucket, clock) = spent("1/s burst 1", 0);
+        let pauser = beside(&bucket, |bucket| {
+            bucket.pause_until_at(at(5 * S), at(0)).unwrap();
+            bucket.try_acquire_at(1, at(4 * S)).is_ok()
+        });
+        let mut waiting = waiter(&bucket, 1);
+        spawned();
+        assert!(waiting.poll().is_pending());
+        assert!(!pauser.join().unwrap());
+        assert_eq!(waiting.finish(&clock), (5 * S, Ok(())));
+    });
+    explore_in_turns("wait x close x acquire", None, |spawned| {
+        let (bucket, clock) = spent("1/s burst 1", 0);
+        let closer = beside(&bucket, AtomicTokenBucket::close);
+        let mut waiting = waiter(&bucket, 1);
+        spawned();
+        let polled = waiting.poll();
+        let newcomer = bucket.try_acquire_at(1, at(S));
+        closer.join().unwrap();
+        match polled {
+            Poll::Ready(outcome) => assert_eq!(outcome, Err(Denied::Closed)),
+            Poll::Pending => assert_eq!(waiting.finish(&clock), (0, Err(Denied::Closed))),
+        }
+        assert!(newcomer.is_err(), "it passes the waiter");
+        assert_eq!(bucket.try_acquire_at(1, at(S)), Err(Denied::Closed));
+    });
+}
+
+#[test]
+fn a_reservation_behind_a_waiter_delays_nobody_and_comes_back() {
+    const S: u64 = SECOND;
+    explore_in_turns("wait x cancel of a reservation behind", None, |spawned| {
+        let (bucket, clock) = spent("1/s burst 1", 0);
+        let mut waiting = joined(&bucket, 1);
+        let reservation = Arc::clone(&bucket).reserve_owned(1, Duration::MAX).unwrap();
+        assert_eq!(reservation.ready_at(), at(2 * S));
+        clock.pass(S);
+        let canceller = thread::spawn(move || reservation.cancel());
+        spawned();
+        assert_eq!(waiting.poll(), Poll::Ready(Ok(())));
+        canceller.join().unwrap();
+        assert_eq!(bucket.available_at(at(S)), 0);
+        assert_eq!(bucket.available_at(at(2 * S)), 1);
+    });
+    // Bounded: three threads.
+    explore_in_turns(
+        "cancel x commit of a reservation behind x acquire",
+        Some(3),
+        |spawned| {
+            let (bucket, _) = spent("1/s burst 1", 0);
+            let waiting = joined(&bucket, 1);
+            let reservation = Arc::clone(&bucket).reserve_owned(1, Duration::MAX).unwrap();
+            let leaver = thread::spawn(move || drop(waiting));
+            let taker = taker(&bucket, &[S, 0]);
+            spawned();
+            reservation.commit();
+            leaver.join().unwrap();
+            // One token a second, and one of the first two is reserved.
+            let taken = taker.join().unwrap();
+            let there = bucket.available_at(at(2 * S));
+            assert_eq!(taken + there, 1, "{taken} + {there}");
+        },
+    );
 }

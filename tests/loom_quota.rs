@@ -5,11 +5,12 @@
 #![cfg(tollgate_loom)]
 
 #[path = "model/explore.rs"]
+#[allow(dead_code, reason = "these models do not wait")]
 mod explore;
 
 use std::sync::Arc;
 
-use explore::explore;
+use explore::{TestClock, explore, explore_in_turns};
 use loom::thread;
 use tollgate::{AtomicTokenBucket, CarryOver, ManualClock, Quota, RateLimiter, Timestamp};
 
@@ -22,7 +23,7 @@ fn quota(text: &str) -> Quota {
 }
 
 /// Takes single tokens, at times that may be stale, and counts them.
-fn take(bucket: &AtomicTokenBucket<ManualClock>, times: &[u64]) -> u64 {
+fn take(bucket: &impl RateLimiter, times: &[u64]) -> u64 {
     let taken = times.iter().filter(|nanos| {
         bucket
             .try_acquire_at(1, Timestamp::from_nanos(**nanos))
@@ -133,4 +134,59 @@ fn a_lease_and_a_taker_share_what_there_is() {
         assert!(leased + taken + there <= 3, "{leased} + {taken} + {there}");
         assert!(leased + taken >= 1);
     });
+}
+
+/// Sets a faster quota at the time that it reads, while another thread takes at a later time than
+/// the clock shows at first. By an older time than that of a take the bucket would be deep in debt,
+/// which the faster quota pays in no time.
+fn faster_beside(
+    name: &'static str,
+    preemptions: Option<usize>,
+    start: u64,
+    stale: &'static [u64],
+) {
+    const LATER: u64 = 30_000;
+    explore_in_turns(name, preemptions, move |spawned| {
+        let clock = TestClock::default();
+        clock.pass(start);
+        let quota_before = quota("999983/s burst 1");
+        let bucket = AtomicTokenBucket::with_clock(quota_before, clock.clone()).unwrap();
+        let bucket = Arc::new(bucket);
+        assert!(
+            bucket
+                .try_acquire_at(1, Timestamp::from_nanos(start))
+                .is_ok()
+        );
+        let taker = {
+            let (bucket, clock) = (Arc::clone(&bucket), clock.clone());
+            thread::spawn(move || {
+                clock.pass(start + LATER);
+                let taken = take(&bucket, &[start + LATER]);
+                let stale = stale.iter().map(|before| start - before);
+                taken + take(&bucket, &stale.collect::<Vec<_>>())
+            })
+        };
+        spawned();
+        bucket
+            .set_quota(quota("9999830/s burst 1"), CarryOver::Tokens)
+            .unwrap();
+        assert_eq!(taker.join().unwrap(), 1);
+        let there = bucket.available_at(Timestamp::from_nanos(start + LATER));
+        assert_eq!(there, 0, "a token is there twice");
+        let next = Timestamp::from_nanos(start + LATER + 1_001);
+        assert_eq!(bucket.available_at(next), 1, "a token is lost");
+    });
+}
+
+#[test]
+fn a_faster_quota_mints_nothing_by_an_older_time() {
+    faster_beside("acquire x faster set_quota", None, 5_000, &[0, 4_000]);
+    // The take moves the base too: bounded, since two threads write a generation each.
+    const HORIZON: u64 = (1 << 54) / 999_983;
+    faster_beside(
+        "re-anchor x faster set_quota",
+        Some(4),
+        HORIZON - 10_000,
+        &[0],
+    );
 }
