@@ -16,6 +16,7 @@ mod observe;
 pub mod queue;
 mod quota;
 mod sync;
+mod unwind;
 pub mod wait;
 mod wake;
 mod whereabouts;

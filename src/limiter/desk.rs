@@ -25,6 +25,7 @@ use super::{CarryOver, Denied};
 use crate::clock::{Clock, Timestamp};
 use crate::quota::{Quota, QuotaError, Units};
 use crate::sync::{Mutex, MutexGuard, const_unless_modelled};
+use crate::unwind::Panics;
 use crate::wait::Progress;
 use crate::wake::Wakers;
 
@@ -98,12 +99,36 @@ impl<C: Clock> Counter<'_, C> {
         now: Option<Timestamp>,
         op: impl FnOnce(&mut State, Timestamp, &mut Wakers) -> T,
     ) -> T {
+        self.in_line_at(|_| now.unwrap_or_else(|| self.desk.clock.now()), op)
+    }
+
+    /// As [`in_line`](Self::in_line), for what leaves the line: it goes also if the caller's clock
+    /// panics, by the latest time that is known there. Else it would stand there for ever.
+    fn leave_line<T>(
+        self,
+        now: Option<Timestamp>,
+        op: impl FnOnce(&mut State, Timestamp, &mut Wakers) -> T,
+    ) -> T {
+        // Goes on once all is done.
+        let mut panics = Panics::default();
+        let read = |state: &State| {
+            let now = now.or_else(|| panics.catch(|| self.desk.clock.now()));
+            now.unwrap_or(state.line.held.known)
+        };
+        self.in_line_at(read, op)
+    }
+
+    fn in_line_at<T>(
+        self,
+        now: impl FnOnce(&State) -> Timestamp,
+        op: impl FnOnce(&mut State, Timestamp, &mut Wakers) -> T,
+    ) -> T {
         // Woken when the lock is released.
         let mut wakers = Wakers::default();
         let output = {
             let mut state = self.desk.state.lock();
             self.hold(&mut state);
-            let now = now.unwrap_or_else(|| self.desk.clock.now());
+            let now = now(&state);
             let output = op(&mut state, now, &mut wakers);
             state.line.serve(now, &mut wakers);
             self.release(&mut state, now);
@@ -364,24 +389,42 @@ impl<C: Clock> Counter<'_, C> {
                 }
             }
         }
-        self.in_line(Some(now), |state, now, _| {
-            state.line.reserve(n, max_wait, now)
-        })
+        let (mut panics, mut reserved) = (Panics::default(), None);
+        panics.catch(|| {
+            self.in_line(Some(now), |state, now, _| {
+                reserved = Some(state.line.reserve(n, max_wait, now));
+            });
+        });
+        // Another's waker has panicked, and nobody will know of it.
+        if !panics.is_empty()
+            && let Some(Ok(taken)) = &reserved
+        {
+            self.give_back(taken, Some(now));
+        }
+        drop(panics);
+        reserved.expect("it ran to its end")
     }
 
     pub(super) fn give_back(self, taken: &Taken, now: Option<Timestamp>) {
         match taken.debt {
             Some(debt) => {
-                self.on_fill(now, |account, fill, now| account.give_back(fill, debt, now));
+                let mut panics = Panics::default();
+                panics.catch(|| {
+                    self.on_fill(now, |account, fill, now| account.give_back(fill, debt, now));
+                });
+                if !panics.is_empty() {
+                    // Without a time nothing can come back: it counts as used.
+                    self.desk.state.lock().line.account.keep(debt);
+                }
             }
-            None => self.in_line(now, |state, now, _| state.line.give_back(taken, now)),
+            None => self.leave_line(now, |state, now, _| state.line.give_back(taken, now)),
         }
     }
 
     pub(super) fn keep(self, taken: &Taken) {
         match taken.debt {
             Some(debt) => self.desk.state.lock().line.account.keep(debt),
-            None => self.in_line(None, |state, now, _| state.line.keep(taken, now)),
+            None => self.leave_line(None, |state, now, _| state.line.keep(taken, now)),
         }
     }
 
@@ -542,7 +585,7 @@ impl<C: Clock> Counter<'_, C> {
     }
 
     pub(super) fn leave(self, turn: &mut Turn) {
-        let left = self.in_line(None, |state, now, wakers| {
+        let left = self.leave_line(None, |state, now, wakers| {
             let (left, behind) = state.line.leave(turn, now);
             wakers.extend(behind);
             left

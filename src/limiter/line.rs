@@ -432,8 +432,10 @@ impl Line {
         }
         let is_back = turn.order().is_some();
         let order = (floor, turn.arrival());
+        // The caller's own code, so before anything is changed.
+        let waker = waker.clone();
         let waiter = Waiter::new(turn, self.lanes.join(n, floor, is_back), None);
-        turn.place = Some(self.waiters.join(order, waker.clone(), waiter));
+        turn.place = Some(self.waiters.join(order, waker, waiter));
         None
     }
 
@@ -472,7 +474,8 @@ impl Line {
         let waiter = *self.waiters.wants_mut(place);
         if let Some(outcome) = waiter.outcome {
             turn.place = None;
-            *stale = self.waiters.leave(place).waker;
+            let left = self.waiters.leave(place);
+            debug_assert!(left.waker.is_none(), "it was taken with the outcome");
             return Some(outcome.map(|debt| match (turn.kind, debt) {
                 (Kind::Claim, Some(debt)) => turn.claimed = Some(Taken::owed(now, debt)),
                 (_, debt) => waiter.keep(debt, &mut self.account),

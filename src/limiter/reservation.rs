@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use super::RateLimiter;
 use super::ledger::DebtId;
 use crate::clock::Timestamp;
+use crate::unwind::Panics;
 use crate::wait::WaitId;
 
 /// Tokens that were taken ahead of their time, or will be.
@@ -229,7 +230,10 @@ impl Drop for Reservation<'_> {
         if self.parts.is_empty() {
             return;
         }
-        if self.limiter.get().now() < self.ready_at {
+        // Should the caller's clock panic, they count as used.
+        let mut panics = Panics::default();
+        let now = panics.catch(|| self.limiter.get().now());
+        if now.is_some_and(|now| now < self.ready_at) {
             self.give_back(None);
         } else {
             self.keep();
