@@ -353,7 +353,12 @@ impl<K, S, C: Clock> KeyedLimiter<K, S, C> {
         K: Clone,
     {
         let now = self.clock.now();
-        (0..self.shards.len()).flat_map(move |shard| self.lock(shard).snapshot(now, self.carry()))
+        (0..self.shards.len()).flat_map(move |shard| {
+            // Outside the lock, so that the keys are dropped there too if a `Clone` panics.
+            let mut all = Vec::new();
+            self.lock(shard).snapshot(now, self.carry(), &mut all);
+            all
+        })
     }
 }
 

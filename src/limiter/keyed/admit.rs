@@ -2,6 +2,7 @@
 //! line, or the shared bucket.
 
 use std::borrow::Borrow;
+use std::cell::Cell;
 use std::hash::{BuildHasher, Hash};
 
 use super::KeyedLimiter;
@@ -173,14 +174,15 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
         let (mut wakers, gone);
         wakers = Wakers::default();
         let mut shard = shard;
-        if let Some(line) = shard.lines.get_mut(key) {
+        if let Some(at) = shard.lines.find(key) {
+            let line = &mut shard.lines.at_mut(at).line;
             // Those whose turn has come are before a newcomer, but not before a pause.
             if decision.takes {
-                line.line.serve(decision.now, &mut wakers);
+                line.serve(decision.now, &mut wakers);
             }
-            let decided = (decision.in_line)(&mut line.line);
-            line.line.serve(decision.now, &mut wakers);
-            gone = self.tidy(&mut shard, key, decision.now);
+            let decided = (decision.in_line)(line);
+            line.serve(decision.now, &mut wakers);
+            gone = self.tidy(&mut shard, at, decision.now);
             drop(shard);
             drop(gone);
             return decided;
@@ -198,7 +200,7 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
             Kept::Unplaced => self.decide_new(key, decision),
             Kept::Beyond if covers => {
                 let in_line = |line: &mut Line, _: &mut Wakers| (decision.in_line)(line);
-                self.in_line(key, decision.now, &mut false, in_line)?
+                self.in_line(key, decision.now, &Cell::new(false), in_line)?
             }
             Kept::Beyond => {
                 self.move_base(decision.now);

@@ -1,4 +1,5 @@
 use std::borrow::Borrow;
+use std::cell::Cell;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::task::Waker;
@@ -20,6 +21,7 @@ use crate::limiter::reservation::{Parts, Taken};
 use crate::limiter::turn::Turn;
 use crate::limiter::{CarryOver, Denied, QuotaLimiter, RateLimiter, Status};
 use crate::quota::{Quota, QuotaError};
+use crate::unwind::Panics;
 use crate::wait::{Progress, Wait};
 use crate::wake::Wakers;
 
@@ -109,27 +111,35 @@ where
         self.limiter.decide(self.key, &decision)
     }
 
-    /// Runs `op` on the line in which a reservation or a turn stands, if that is still there.
+    /// Runs `op` on the line in which a reservation or a turn stands, if that is still there. What
+    /// leaves goes also if the caller's `Eq` or clock panics: else it would stand there for ever.
     fn in_its_line(&self, is_shared: bool, op: impl FnOnce(&mut Line, Timestamp, &mut Wakers)) {
         let limiter = self.limiter;
+        // Goes on once all is done.
+        let mut panics = Panics::default();
         // Woken, and dropped, once the lock is released.
         let (mut wakers, mut gone) = (Wakers::default(), None);
+        let run = |line: &mut Line, panics: &mut Panics| {
+            // Under the lock, so that no taker before has used a later time.
+            let now = panics.catch(|| limiter.clock.now());
+            let now = now.unwrap_or(line.held.known);
+            op(line, now, &mut wakers);
+            line.serve(now, &mut wakers);
+            now
+        };
         if is_shared {
             let mut shared = limiter.caught_up(limiter.shared.write());
-            let now = limiter.clock.now();
             if let Some(line) = shared.lines.get_mut(SHARED) {
-                op(&mut line.line, now, &mut wakers);
-                line.line.serve(now, &mut wakers);
+                run(&mut line.line, &mut panics);
             }
             drop(shared);
         } else {
             let mut shard = limiter.lock(self.shard());
-            // Under the lock, so that no taker before has used a later time.
-            let now = limiter.clock.now();
-            if let Some(line) = shard.lines.get_mut(self.key) {
-                op(&mut line.line, now, &mut wakers);
-                line.line.serve(now, &mut wakers);
-                gone = limiter.tidy(&mut shard, self.key, now);
+            let found = panics.catch(|| shard.lines.find(self.key));
+            let found = found.unwrap_or_else(|| shard.lines.find_by_hash(self.key.hash));
+            if let Some(at) = found {
+                let now = run(&mut shard.lines.at_mut(at).line, &mut panics);
+                gone = limiter.tidy(&mut shard, at, now);
             }
             drop(shard);
         }
@@ -282,12 +292,25 @@ where
         if n == 0 {
             return Ok(Parts::new());
         }
-        let mut is_shared = false;
-        let reserve = |line: &mut Line, _: &mut Wakers| line.reserve(n, max_wait, now);
-        let taken = self
-            .limiter
-            .in_line(self.key, now, &mut is_shared, reserve)??;
-        Ok(Parts::from_elem(Taken { is_shared, ..taken }, 1))
+        let (mut panics, mut reserved, is_shared) = (Panics::default(), None, Cell::new(false));
+        let reserve = |line: &mut Line, _: &mut Wakers| {
+            let is_shared = is_shared.get();
+            let taken = line.reserve(n, max_wait, now);
+            reserved = Some(taken.map(|taken| Parts::from_elem(Taken { is_shared, ..taken }, 1)));
+        };
+        let found = panics.catch(|| self.limiter.in_line(self.key, now, &is_shared, reserve));
+        // Another's waker or key has panicked, and nobody will know of it.
+        if !panics.is_empty()
+            && let Some(Ok(taken)) = &reserved
+        {
+            self.give_back(taken, Some(now));
+        }
+        drop(panics);
+        match (found, reserved) {
+            (Some(Err(denied)), _) => Err(denied),
+            (_, Some(reserved)) => reserved,
+            (_, None) => unreachable!("it ran to its end"),
+        }
     }
 
     fn give_back(&self, parts: &Parts, now: Option<Timestamp>) {
@@ -314,15 +337,17 @@ where
             return Progress::Done(Ok(()));
         }
         // Dropped once the lock is released.
-        let (mut stale, mut is_shared) = (None, turn.is_shared);
-        let poll = |line: &mut Line, wakers: &mut Wakers| match line
-            .poll(turn, now, waker, wakers, &mut stale)
-        {
-            Some(decided) => Progress::Done(decided),
-            None => Progress::Waiting(line.arm(turn, now)),
+        let (mut stale, in_line) = (None, turn.is_in_line());
+        let is_shared = Cell::new(in_line && turn.is_shared);
+        let poll = |line: &mut Line, wakers: &mut Wakers| {
+            // First, so that it is known where to leave from if a waker panics.
+            turn.is_shared = is_shared.get();
+            match line.poll(turn, now, waker, wakers, &mut stale) {
+                Some(decided) => Progress::Done(decided),
+                None => Progress::Waiting(line.arm(turn, now)),
+            }
         };
-        let polled = self.limiter.in_line(self.key, now, &mut is_shared, poll);
-        turn.is_shared = is_shared;
+        let polled = self.limiter.in_line(self.key, now, &is_shared, poll);
         polled.unwrap_or_else(|denied| Progress::Done(Err(denied)))
     }
 

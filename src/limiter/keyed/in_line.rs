@@ -1,11 +1,12 @@
 //! Keys that callers wait for, or have reservations of: what needs a line.
 
 use std::borrow::Borrow;
+use std::cell::Cell;
 use std::hash::{BuildHasher, Hash};
 
 use super::KeyedLimiter;
 use super::admit::SHARED;
-use super::lines::KeyLine;
+use super::lines::LineAt;
 use super::place::Entered;
 use super::shard::{Hashed, Shard};
 use super::table::Gone;
@@ -27,65 +28,64 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
         &self,
         key: Hashed<'_, Q>,
         now: Timestamp,
-        is_shared: &mut bool,
+        is_shared: &Cell<bool>,
         op: impl FnOnce(&mut Line, &mut Wakers) -> T,
     ) -> Result<T, Denied>
     where
         K: Borrow<Q>,
         Q: Eq + ToKey<K> + ?Sized,
     {
-        if *is_shared {
+        if is_shared.get() {
             return Ok(self.in_shared_line(now, op));
         }
         // Woken, and dropped, once the lock is released.
         let (mut wakers, mut gone) = (Wakers::default(), None);
         let mut shard = self.lock(self.shard_of(key.hash));
-        if shard.lines.get(key).is_none() {
-            shard.check_open()?;
+        if shard.generation().is_closed && shard.lines.get(key).is_none() {
+            return Err(Denied::Closed);
         }
-        if shard.find_line(key, self.carry()).is_none() {
+        let Some(at) = shard.find_line(key, self.carry()) else {
             drop(shard);
             // The caller's own code, so without the lock; and dropped after it is released.
             let (owned, mut evicted) = (key.key.to_key(), Gone::new());
             let Some(entered) = self.enter(key, now, &mut evicted) else {
                 self.check_shared()?;
-                *is_shared = true;
+                is_shared.set(true);
                 return Ok(self.in_shared_line(now, op));
             };
             let Entered {
                 shard: mut locked,
                 seat,
             } = entered;
-            if locked.find_line(key, self.carry()).is_none() {
-                locked.new_line(key.hash, owned);
-                seat.keep();
-            }
-            let output = self.serve(&mut locked, key, now, op, &mut wakers, &mut gone);
+            let at = match locked.find_line(key, self.carry()) {
+                Some(at) => at,
+                None => {
+                    seat.keep();
+                    locked.new_line(key.hash, owned)
+                }
+            };
+            let output = self.serve(&mut locked, at, now, op, &mut wakers, &mut gone);
             drop(locked);
             return Ok(output);
-        }
-        let output = self.serve(&mut shard, key, now, op, &mut wakers, &mut gone);
+        };
+        let output = self.serve(&mut shard, at, now, op, &mut wakers, &mut gone);
         drop(shard);
         Ok(output)
     }
 
-    fn serve<Q, T>(
+    fn serve<T>(
         &self,
         shard: &mut Shard<K>,
-        key: Hashed<'_, Q>,
+        at: LineAt,
         now: Timestamp,
         op: impl FnOnce(&mut Line, &mut Wakers) -> T,
         wakers: &mut Wakers,
         gone: &mut Option<K>,
-    ) -> T
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        let line = shard.lines.get_mut(key).expect("it was found, or made");
-        let output = op(&mut line.line, wakers);
-        line.line.serve(now, wakers);
-        *gone = self.tidy(shard, key, now);
+    ) -> T {
+        let line = &mut shard.lines.at_mut(at).line;
+        let output = op(line, wakers);
+        line.serve(now, wakers);
+        *gone = self.tidy(shard, at, now);
         output
     }
 }
@@ -100,12 +100,13 @@ impl<K, S, C> KeyedLimiter<K, S, C> {
         // Woken once the lock is released.
         let mut wakers = Wakers::default();
         let mut shared = self.caught_up(self.shared.write());
-        if shared.lines.is_empty() {
-            shared.new_line(SHARED.hash, ());
-        }
-        let line = shared.lines.get_mut(SHARED).expect("there is one");
-        let output = op(&mut line.line, &mut wakers);
-        line.line.serve(now, &mut wakers);
+        let at = match shared.lines.find(SHARED) {
+            Some(at) => at,
+            None => shared.new_line(SHARED.hash, ()),
+        };
+        let line = &mut shared.lines.at_mut(at).line;
+        let output = op(line, &mut wakers);
+        line.serve(now, &mut wakers);
         drop(shared);
         output
     }
@@ -128,13 +129,22 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
         let mut owned = Some(key.key.to_key());
         let mut wakers = Wakers::default();
         let mut shard = self.lock(self.shard_of(key.hash));
-        if shard.find_line(key, self.carry()).is_none()
-            && let Some(owned) = owned.take()
-        {
-            shard.new_line(key.hash, owned).has_seat = false;
-        }
+        // The caller's clock and `Eq` before anything is changed.
         let now = now.unwrap_or_else(|| self.clock.now());
-        let line: &mut KeyLine<K> = shard.lines.get_mut(key).expect("it was found, or made");
+        let found = shard.find_line(key, self.carry());
+        let at = match (found, owned.take()) {
+            (Some(at), unused) => {
+                owned = unused;
+                at
+            }
+            (None, Some(owned)) => {
+                let at = shard.new_line(key.hash, owned);
+                shard.lines.at_mut(at).has_seat = false;
+                at
+            }
+            (None, None) => unreachable!("it was not taken before"),
+        };
+        let line = shard.lines.at_mut(at);
         line.configure(units, carry, now);
         line.own = Some(quota);
         self.seats.free(std::mem::take(&mut line.has_seat).into());

@@ -22,13 +22,19 @@ pub(super) struct Lines<K>(HashTable<KeyLine<K>>);
 #[derive(Debug)]
 pub(super) struct KeyLine<K> {
     pub(super) key: K,
-    hash: u64,
+    pub(super) hash: u64,
     /// A quota of its own.
     pub(super) own: Option<Quota>,
     /// Whether it takes the seat of a key; a key with its own quota takes none.
     pub(super) has_seat: bool,
     pub(super) line: Line,
 }
+
+/// Where a line was found, so that the caller's `Eq` is not asked again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LineAt(usize);
+
+const FOUND: &str = "it was found, or made";
 
 impl<K> KeyLine<K> {
     /// Of a key of the quota of all, whose bucket is full at `full_at`.
@@ -124,19 +130,48 @@ impl<K> Lines<K> {
         self.0.find_mut(key.hash, |line| key.is(&line.key))
     }
 
-    /// Adds a key that is not here. It runs no code of the caller's.
-    pub(super) fn insert(&mut self, line: KeyLine<K>) -> &mut KeyLine<K> {
-        let entry = self.0.insert_unique(line.hash, line, |line| line.hash);
-        entry.into_mut()
-    }
-
-    pub(super) fn remove<Q>(&mut self, key: Hashed<'_, Q>) -> Option<KeyLine<K>>
+    /// Where the line of a key is: until one is added or taken out.
+    pub(super) fn find<Q>(&self, key: Hashed<'_, Q>) -> Option<LineAt>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let found = self.0.find_entry(key.hash, |line| key.is(&line.key));
-        found.ok().map(|line| line.remove().0)
+        if self.is_empty() {
+            return None;
+        }
+        let at = self.0.find_bucket_index(key.hash, |line| key.is(&line.key));
+        at.map(LineAt)
+    }
+
+    /// Where the line of that hash is, if there is but one. It runs no code of the caller's.
+    pub(super) fn find_by_hash(&self, hash: u64) -> Option<LineAt> {
+        let mut same = self.0.iter_hash(hash).filter(|line| line.hash == hash);
+        if same.next().is_none() || same.next().is_some() {
+            return None;
+        }
+        let at = self.0.find_bucket_index(hash, |line| line.hash == hash);
+        at.map(LineAt)
+    }
+
+    pub(super) fn at(&self, at: LineAt) -> &KeyLine<K> {
+        self.0.get_bucket(at.0).expect(FOUND)
+    }
+
+    pub(super) fn at_mut(&mut self, at: LineAt) -> &mut KeyLine<K> {
+        self.0.get_bucket_mut(at.0).expect(FOUND)
+    }
+
+    /// Adds a key that is not here. It runs no code of the caller's.
+    pub(super) fn insert(&mut self, line: KeyLine<K>) -> LineAt {
+        let entry = self.0.insert_unique(line.hash, line, |line| line.hash);
+        LineAt(entry.bucket_index())
+    }
+
+    pub(super) fn take(&mut self, at: LineAt) -> KeyLine<K> {
+        let Ok(line) = self.0.get_bucket_entry(at.0) else {
+            unreachable!("{FOUND}")
+        };
+        line.remove().0
     }
 
     pub(super) fn catch_up(&mut self, generations: &Generations, from: u64) {

@@ -3,6 +3,7 @@
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
 
+use super::lines::LineAt;
 use super::seats::{Leaving, Seat};
 use super::shard::{Hashed, Shard};
 use super::table::Gone;
@@ -91,33 +92,23 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
 
     /// Ends the line of a key that needs none any more: moves it back to the table, or forgets it
     /// if it is as one that was never used. What goes is for the caller to drop once the lock is
-    /// released.
-    pub(super) fn tidy<Q>(
-        &self,
-        shard: &mut Shard<K>,
-        key: Hashed<'_, Q>,
-        now: Timestamp,
-    ) -> Option<K>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        let line = shard.lines.get(key)?;
+    /// released. It runs no code of the caller's.
+    pub(super) fn tidy(&self, shard: &mut Shard<K>, at: LineAt, now: Timestamp) -> Option<K> {
+        let line = shard.lines.at(at);
         if !line.is_idle() {
             return None;
         }
         let (has_seat, full_at) = (line.has_seat, line.line.held.full_at);
         if shard.is_as_absent(full_at, now) {
-            let line = shard.lines.remove(key)?;
             self.seats.free(has_seat.into());
-            return Some(line.key);
+            return Some(shard.lines.take(at).key);
         }
         if full_at <= shard.generation().most()
             && shard.has_room()
             && (has_seat || self.seats.take())
         {
-            let line = shard.lines.remove(key)?;
-            shard.place(key.hash, line.key, full_at);
+            let line = shard.lines.take(at);
+            shard.place(line.hash, line.key, full_at);
         }
         None
     }

@@ -9,7 +9,7 @@ mod evict;
 use std::borrow::Borrow;
 
 use super::generation::{Carry, Generation, Generations};
-use super::lines::{KeyLine, Lines};
+use super::lines::{KeyLine, LineAt, Lines};
 use super::seats::Leaving;
 use super::table::{Bucket, Table};
 use crate::clock::Timestamp;
@@ -254,32 +254,25 @@ impl<K> Shard<K> {
         self.table.insert(hash, key, word)
     }
 
-    /// The line of a key, which is made if the key is in the table; `None`: it is not here.
-    pub(super) fn find_line<Q>(
-        &mut self,
-        key: Hashed<'_, Q>,
-        carry: impl Carry,
-    ) -> Option<&mut KeyLine<K>>
+    /// Where the line of a key is, which is made if the key is in the table; `None`: it is not here.
+    pub(super) fn find_line<Q>(&mut self, key: Hashed<'_, Q>, carry: impl Carry) -> Option<LineAt>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        if self.lines.get(key).is_none() {
-            let (owned, word) = self.table.remove(key.hash, |k| key.is(k))?;
-            let full_at = self.generation.read(word, carry);
-            self.lines.insert(KeyLine::new(
-                owned,
-                key.hash,
-                &self.generation,
-                full_at,
-                self.bounds,
-            ));
+        let found = self.lines.find(key);
+        if found.is_some() {
+            return found;
         }
-        self.lines.get_mut(key)
+        let (owned, word) = self.table.remove(key.hash, |k| key.is(k))?;
+        let full_at = self.generation.read(word, carry);
+        let (hash, generation) = (key.hash, &self.generation);
+        let line = KeyLine::new(owned, hash, generation, full_at, self.bounds);
+        Some(self.lines.insert(line))
     }
 
     /// Gives a key that is not here a line, and a full bucket.
-    pub(super) fn new_line(&mut self, hash: u64, key: K) -> &mut KeyLine<K> {
+    pub(super) fn new_line(&mut self, hash: u64, key: K) -> LineAt {
         let line = KeyLine::new(key, hash, &self.generation, self.absent, self.bounds);
         self.lines.insert(line)
     }
@@ -321,14 +314,13 @@ impl<K> Shard<K> {
             return true;
         }
         let (generation, absent) = (self.generation, self.absent);
-        let Some(line) = self.lines.get_mut(key) else {
+        let Some(at) = self.lines.find(key) else {
             return false;
         };
+        let line = self.lines.at_mut(at);
         line.forget(&generation, absent);
-        if line.is_idle()
-            && let Some(line) = self.lines.remove(key)
-        {
-            leaving.push(line);
+        if line.is_idle() {
+            leaving.push(self.lines.take(at));
         }
         true
     }
@@ -373,8 +365,8 @@ impl<K> Shard<K> {
         );
     }
 
-    /// Every key with what is there.
-    pub(super) fn snapshot(&self, now: Timestamp, carry: impl Carry) -> Vec<(K, u64)>
+    /// Every key with what is there. If a `Clone` panics, those before it are in `all`.
+    pub(super) fn snapshot(&self, now: Timestamp, carry: impl Carry, all: &mut Vec<(K, u64)>)
     where
         K: Clone,
     {
@@ -387,7 +379,7 @@ impl<K> Shard<K> {
             .lines
             .iter()
             .map(|line| (line.key.clone(), line.line.held.view().available(now)));
-        placed.chain(in_line).collect()
+        all.extend(placed.chain(in_line));
     }
 
     pub(super) fn len(&self) -> usize {
