@@ -246,7 +246,7 @@ fn done(s: &Subject<'_>, n: usize, calls: &'static [Call], reenters: bool, op: u
 }
 
 fn every_call(calls: &'static [Call], reenters: bool) {
-    for limiter in [atomic, locked, a_key, shared] {
+    for limiter in [atomic, locked, a_key, shared, all_of] {
         for op in 0..OPS.len() {
             let mut fired = true;
             for n in 1.. {

@@ -12,6 +12,7 @@ use crate::limiter::reservation::{Parts, Taken};
 use crate::limiter::turn::{Kind, Turn};
 use crate::limiter::{Denied, RateLimiter, Status};
 use crate::sync::MutexGuard;
+use crate::unwind::Panics;
 use crate::wait::Progress;
 
 /// The members, in the order in which they were named.
@@ -22,6 +23,100 @@ pub(super) type Held<'a> = SmallVec<[MutexGuard<'a, ()>; 4]>;
 
 fn one(taken: Taken) -> Parts {
     Parts::from_elem(taken, 1)
+}
+
+/// What was taken of some members: given back when it is dropped, should the code of a caller panic
+/// at another one.
+struct Owed<'a> {
+    members: SmallVec<[&'a dyn RateLimiter; 4]>,
+    taken: Parts,
+}
+
+impl<'a> Owed<'a> {
+    const fn new() -> Self {
+        Self {
+            members: SmallVec::new_const(),
+            taken: Parts::new_const(),
+        }
+    }
+
+    fn push(&mut self, member: &'a dyn RateLimiter, taken: Parts) {
+        self.members.push(member);
+        self.taken.extend(taken);
+    }
+
+    /// Takes `n` tokens of each of these, if they are there now.
+    fn take(
+        &mut self,
+        members: impl Iterator<Item = &'a dyn RateLimiter>,
+        n: u64,
+        floor: u64,
+        now: Timestamp,
+    ) -> Result<(), Denied> {
+        for member in members {
+            self.push(member, member.owe(n, Duration::ZERO, now)?);
+            if floor > 0 {
+                // What remains is what could be taken now.
+                member.ask(floor, 0, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps what was taken, or gives it back.
+    fn settle(mut self, decided: Result<(), Denied>) -> Result<(), Denied> {
+        if decided.is_ok() {
+            self.end(|member, taken| member.keep(taken));
+        }
+        decided
+    }
+
+    fn end(&mut self, mut end: impl FnMut(&dyn RateLimiter, &Parts)) {
+        let taken = std::mem::take(&mut self.taken);
+        each(&self.members, &taken, |member, taken| end(member, taken));
+    }
+}
+
+impl Drop for Owed<'_> {
+    fn drop(&mut self) {
+        if !self.taken.is_empty() {
+            self.end(|member, taken| member.give_back(taken, None));
+        }
+    }
+}
+
+/// Ends what was taken of each member, the latest first; the others', too, if one panics.
+fn each(
+    members: &[&dyn RateLimiter],
+    parts: &Parts,
+    mut end: impl FnMut(&dyn RateLimiter, &Parts),
+) {
+    let mut panics = Panics::default();
+    for (member, taken) in members.iter().zip(parts).rev() {
+        panics.catch(|| end(*member, &one(*taken)));
+    }
+}
+
+/// A turn at one member: until this is dropped, what it is given can go back.
+struct Claiming<'a> {
+    turn: &'a mut Turn,
+    kind: Kind,
+}
+
+impl<'a> Claiming<'a> {
+    fn new(turn: &'a mut Turn) -> Self {
+        let kind = turn.kind;
+        if kind != Kind::Call {
+            turn.kind = Kind::Claim;
+        }
+        Self { turn, kind }
+    }
+}
+
+impl Drop for Claiming<'_> {
+    fn drop(&mut self) {
+        self.turn.kind = self.kind;
+    }
 }
 
 impl<'a> Members<'a> {
@@ -92,9 +187,13 @@ impl<'a> Members<'a> {
         // The one that is taken from last needs no way back: the first member, since the most
         // particular limit is mostly named first, and a debt of a key costs more than one of a
         // bucket.
-        self.take_last(0, n, floor, now, |last| {
-            last.try_acquire_above_at(n, floor, now)
-        })
+        let Some((last, others)) = self.0.split_first() else {
+            return Ok(());
+        };
+        let mut owed = Owed::new();
+        let decided = owed.take(others.iter().copied(), n, floor, now);
+        let decided = decided.and_then(|()| last.try_acquire_above_at(n, floor, now));
+        owed.settle(decided.map_err(as_not_yet))
     }
 
     /// As [`take`](Self::take), with what one member has given already.
@@ -105,45 +204,11 @@ impl<'a> Members<'a> {
         floor: u64,
         now: Timestamp,
     ) -> Result<(), Denied> {
-        let decided = self.take_last(claimed, n, floor, now, |_| Ok(()));
-        match decided {
-            Ok(()) => self.0[claimed].keep(&one(taken)),
-            Err(_) => self.0[claimed].give_back(&one(taken), None),
-        }
-        decided
-    }
-
-    /// Takes from all members but one, and from that one by `take`; or gives all back.
-    fn take_last(
-        &self,
-        last: usize,
-        n: u64,
-        floor: u64,
-        now: Timestamp,
-        take: impl FnOnce(&dyn RateLimiter) -> Result<(), Denied>,
-    ) -> Result<(), Denied> {
-        let mut taken: SmallVec<[(&dyn RateLimiter, Parts); 4]> = SmallVec::new();
-        let take_each = || {
-            for (at, member) in self.0.iter().enumerate() {
-                if at == last {
-                    continue;
-                }
-                taken.push((*member, member.owe(n, Duration::ZERO, now)?));
-                if floor > 0 {
-                    // What remains is what could be taken now.
-                    member.ask(floor, 0, now)?;
-                }
-            }
-            self.0.get(last).map_or(Ok(()), |last| take(*last))
-        };
-        let decided = take_each().map_err(as_not_yet);
-        for (member, parts) in taken.iter().rev() {
-            match decided {
-                Ok(()) => member.keep(parts),
-                Err(_) => member.give_back(parts, None),
-            }
-        }
-        decided
+        let mut owed = Owed::new();
+        owed.push(self.0[claimed], one(taken));
+        let others = self.0.iter().enumerate().filter(|(at, _)| *at != claimed);
+        let decided = owed.take(others.map(|(_, member)| *member), n, floor, now);
+        owed.settle(decided.map_err(as_not_yet))
     }
 
     pub(super) fn take_up_to(&self, n: u64, now: Timestamp) -> u64 {
@@ -164,9 +229,8 @@ impl<'a> Members<'a> {
     }
 
     pub(super) fn owe(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Parts, Denied> {
-        let mut taken = Parts::new();
         if n == 0 {
-            return Ok(taken);
+            return Ok(Parts::new());
         }
         match self.ask(n, 0, now) {
             Err(Denied::NotYet { retry_after }) if retry_after > max_wait => {
@@ -175,28 +239,19 @@ impl<'a> Members<'a> {
             Ok(()) | Err(Denied::NotYet { .. }) => {}
             Err(denied) => return Err(denied),
         }
+        let mut owed = Owed::new();
         for member in &self.0 {
-            match member.owe(n, max_wait, now) {
-                Ok(one) => taken.extend(one),
-                Err(denied) => {
-                    self.give_back(&taken, None);
-                    return Err(denied);
-                }
-            }
+            owed.push(*member, member.owe(n, max_wait, now)?);
         }
-        Ok(taken)
+        Ok(std::mem::take(&mut owed.taken))
     }
 
     pub(super) fn give_back(&self, parts: &Parts, now: Option<Timestamp>) {
-        for (member, taken) in self.0.iter().zip(parts).rev() {
-            member.give_back(&one(*taken), now);
-        }
+        each(&self.0, parts, |member, taken| member.give_back(taken, now));
     }
 
     pub(super) fn keep(&self, parts: &Parts) {
-        for (member, taken) in self.0.iter().zip(parts) {
-            member.keep(&one(*taken));
-        }
+        each(&self.0, parts, |member, taken| member.keep(taken));
     }
 
     /// Polls a turn: see [`AllOf`](super::AllOf).
@@ -256,13 +311,8 @@ impl<'a> Members<'a> {
         now: Timestamp,
         waker: &Waker,
     ) -> Progress<Result<(), Denied>> {
-        let kind = turn.kind;
-        if kind != Kind::Call {
-            turn.kind = Kind::Claim;
-        }
-        let progress = self.0[turn.member].poll_turn(turn, now, waker);
-        turn.kind = kind;
-        progress
+        let claiming = Claiming::new(turn);
+        self.0[claiming.turn.member].poll_turn(claiming.turn, now, waker)
     }
 
     pub(super) fn leave_turn(&self, turn: &mut Turn) {
