@@ -35,6 +35,7 @@ use super::gate::Gate;
 use crate::clock::{Clock, SystemClock};
 use crate::quota::{Quota, QuotaError};
 use crate::sync::{AtomicU64, Mutex, Ordering, RwLock, RwLockWriteGuard};
+use crate::wake::Wakers;
 use crate::whereabouts::Signpost;
 
 /// An exact token bucket for each key, in bounded memory.
@@ -329,11 +330,11 @@ impl<K, S, C: Clock> KeyedLimiter<K, S, C> {
     {
         let now = self.clock.now();
         for shard in 0..self.shards.len() {
-            // Dropped once the lock is released.
-            let mut leaving = self.leaving();
+            // Woken, and dropped, once the lock is released.
+            let (mut wakers, mut leaving) = (Wakers::default(), self.leaving());
             let mut shard = self.lock(shard);
             shard.retain(now, self.carry(), &mut keep, &mut leaving.seated);
-            shard.retain_lines(now, &mut keep, &mut leaving);
+            shard.retain_lines(now, &mut keep, &mut wakers, &mut leaving);
         }
     }
 
@@ -404,12 +405,14 @@ impl<K: Hash, S: BuildHasher, C> KeyedLimiter<K, S, C> {
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
+        C: Clock,
     {
         let hash = self.hasher.hash_one(key);
-        // Dropped once the lock is released.
-        let mut leaving = self.leaving();
+        // Woken, and dropped, once the lock is released.
+        let (mut wakers, mut leaving) = (Wakers::default(), self.leaving());
+        let (key, now) = (Hashed { hash, key }, || self.clock.now());
         let mut shard = self.lock(self.shard_of(hash));
-        let was_there = shard.remove(Hashed { hash, key }, &mut leaving);
+        let was_there = shard.remove(key, now, &mut wakers, &mut leaving);
         drop(shard);
         was_there
     }

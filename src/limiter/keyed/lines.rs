@@ -17,7 +17,14 @@ use crate::limiter::rate::Instant;
 use crate::quota::{Quota, Units};
 
 #[derive(Debug)]
-pub(super) struct Lines<K>(HashTable<KeyLine<K>>);
+pub(super) struct Lines<K> {
+    table: HashTable<KeyLine<K>>,
+    /// Where the clock hand stands that looks for lines which need not be kept.
+    hand: usize,
+}
+
+/// Places that one sweep looks at.
+const LOOKS: usize = 16;
 
 #[derive(Debug)]
 pub(super) struct KeyLine<K> {
@@ -98,12 +105,15 @@ impl<K> KeyLine<K> {
 
 impl<K> Lines<K> {
     pub(super) const fn new() -> Self {
-        Self(HashTable::new())
+        Self {
+            table: HashTable::new(),
+            hand: 0,
+        }
     }
 
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.table.is_empty()
     }
 
     pub(super) fn get<Q>(&self, key: Hashed<'_, Q>) -> Option<&KeyLine<K>>
@@ -114,7 +124,7 @@ impl<K> Lines<K> {
         if self.is_empty() {
             return None;
         }
-        self.0.find(key.hash, |line| key.is(&line.key))
+        self.table.find(key.hash, |line| key.is(&line.key))
     }
 
     #[inline]
@@ -127,7 +137,7 @@ impl<K> Lines<K> {
         if self.is_empty() {
             return None;
         }
-        self.0.find_mut(key.hash, |line| key.is(&line.key))
+        self.table.find_mut(key.hash, |line| key.is(&line.key))
     }
 
     /// Where the line of a key is: until one is added or taken out.
@@ -139,53 +149,70 @@ impl<K> Lines<K> {
         if self.is_empty() {
             return None;
         }
-        let at = self.0.find_bucket_index(key.hash, |line| key.is(&line.key));
+        let at = self
+            .table
+            .find_bucket_index(key.hash, |line| key.is(&line.key));
         at.map(LineAt)
     }
 
     /// Where the line of that hash is, if there is but one. It runs no code of the caller's.
     pub(super) fn find_by_hash(&self, hash: u64) -> Option<LineAt> {
-        let mut same = self.0.iter_hash(hash).filter(|line| line.hash == hash);
+        let mut same = self.table.iter_hash(hash).filter(|line| line.hash == hash);
         if same.next().is_none() || same.next().is_some() {
             return None;
         }
-        let at = self.0.find_bucket_index(hash, |line| line.hash == hash);
+        let at = self.table.find_bucket_index(hash, |line| line.hash == hash);
         at.map(LineAt)
     }
 
     pub(super) fn at(&self, at: LineAt) -> &KeyLine<K> {
-        self.0.get_bucket(at.0).expect(FOUND)
+        self.table.get_bucket(at.0).expect(FOUND)
     }
 
     pub(super) fn at_mut(&mut self, at: LineAt) -> &mut KeyLine<K> {
-        self.0.get_bucket_mut(at.0).expect(FOUND)
+        self.table.get_bucket_mut(at.0).expect(FOUND)
     }
 
     /// Adds a key that is not here. It runs no code of the caller's.
     pub(super) fn insert(&mut self, line: KeyLine<K>) -> LineAt {
-        let entry = self.0.insert_unique(line.hash, line, |line| line.hash);
+        let entry = self.table.insert_unique(line.hash, line, |line| line.hash);
         LineAt(entry.bucket_index())
     }
 
+    /// Moves the clock hand over a few places, and takes the first line out that `may_go` says.
+    pub(super) fn sweep(
+        &mut self,
+        mut may_go: impl FnMut(&KeyLine<K>) -> bool,
+    ) -> Option<KeyLine<K>> {
+        let places = self.table.num_buckets();
+        for _ in 0..LOOKS.min(places) {
+            self.hand = (self.hand + 1) % places;
+            if self.table.get_bucket(self.hand).is_some_and(&mut may_go) {
+                return Some(self.take(LineAt(self.hand)));
+            }
+        }
+        None
+    }
+
     pub(super) fn take(&mut self, at: LineAt) -> KeyLine<K> {
-        let Ok(line) = self.0.get_bucket_entry(at.0) else {
+        let Ok(line) = self.table.get_bucket_entry(at.0) else {
             unreachable!("{FOUND}")
         };
         line.remove().0
     }
 
     pub(super) fn catch_up(&mut self, generations: &Generations, from: u64) {
-        for line in &mut self.0 {
+        for line in &mut self.table {
             line.catch_up(generations, from);
         }
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &KeyLine<K>> {
-        self.0.iter()
+        self.table.iter()
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut KeyLine<K>> {
-        self.0.iter_mut()
+        self.table.iter_mut()
     }
 
     /// Takes out those that `goes` says.
@@ -193,15 +220,15 @@ impl<K> Lines<K> {
         &mut self,
         goes: impl FnMut(&mut KeyLine<K>) -> bool,
     ) -> impl Iterator<Item = KeyLine<K>> {
-        self.0.extract_if(goes)
+        self.table.extract_if(goes)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.table.len()
     }
 
     /// Heap memory, in bytes.
     pub(super) fn allocated(&self) -> usize {
-        self.0.allocation_size()
+        self.table.allocation_size()
     }
 }

@@ -18,6 +18,7 @@ use crate::limiter::bounds::Bounds;
 use crate::limiter::rate::{Decided, Instant, View};
 use crate::limiter::word::TooEarly;
 use crate::quota::Quota;
+use crate::wake::Wakers;
 use crate::whereabouts::Whereabouts;
 
 #[derive(Debug)]
@@ -303,8 +304,15 @@ impl<K> Shard<K> {
         own.unwrap_or(self.generation.quota)
     }
 
-    /// Forgets a key and its own quota, but for those that wait for it: whether it was here.
-    pub(super) fn remove<Q>(&mut self, key: Hashed<'_, Q>, leaving: &mut Leaving<'_, K>) -> bool
+    /// Forgets a key and its own quota, but for those that wait for it, which are served: whether it
+    /// was here.
+    pub(super) fn remove<Q>(
+        &mut self,
+        key: Hashed<'_, Q>,
+        now: impl FnOnce() -> Timestamp,
+        wakers: &mut Wakers,
+        leaving: &mut Leaving<'_, K>,
+    ) -> bool
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
@@ -317,8 +325,10 @@ impl<K> Shard<K> {
         let Some(at) = self.lines.find(key) else {
             return false;
         };
-        let line = self.lines.at_mut(at);
+        // The caller's clock before anything is changed.
+        let (now, line) = (now(), self.lines.at_mut(at));
         line.forget(&generation, absent);
+        line.line.serve(now, wakers);
         if line.is_idle() {
             leaving.push(self.lines.take(at));
         }
@@ -326,11 +336,12 @@ impl<K> Shard<K> {
     }
 
     /// As [`retain`](Self::retain), of the keys with a line; those that are waited for stay, with a
-    /// full bucket.
+    /// full bucket, of which the waiters are served.
     pub(super) fn retain_lines(
         &mut self,
         now: Timestamp,
         mut keep: impl FnMut(&K, u64) -> bool,
+        wakers: &mut Wakers,
         leaving: &mut Leaving<'_, K>,
     ) {
         let (generation, absent) = (self.generation, self.absent);
@@ -339,6 +350,7 @@ impl<K> Shard<K> {
                 return false;
             }
             line.forget(&generation, absent);
+            line.line.serve(now, wakers);
             line.is_idle()
         };
         for line in self.lines.extract(goes) {

@@ -25,7 +25,22 @@ impl<K> Shard<K> {
             self.table.sweep(|word| may_go(word), gone);
         }
         drop(may_go);
+        if gone.len() == before {
+            gone.extend(self.sweep_lines(now));
+        }
         self.evicted += (gone.len() - before) as u64;
+    }
+
+    /// As [`sweep`](Self::sweep), of the keys with a line: one that needs none any more is there
+    /// still if the table had no room for its key.
+    fn sweep_lines(&mut self, now: Timestamp) -> Option<K> {
+        let (at, absent) = (self.generation.rate.at(now), self.absent);
+        let line = self.lines.sweep(|line| {
+            let full_at = line.line.held.full_at;
+            line.has_seat && line.is_idle() && full_at.max(at) == absent.max(at)
+        })?;
+        self.absent = absent.max(line.line.held.full_at);
+        Some(line.key)
     }
 
     /// Brings every bucket to the generation in force, or lets it go.
