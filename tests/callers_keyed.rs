@@ -203,3 +203,41 @@ fn a_panic_at_any_call_costs_no_place_and_no_debt() {
 fn keys_and_wakers_may_call_the_limiter() {
     without_deadlock(|| every_call(OUTSIDE, true));
 }
+
+/// Over many shards, where each change of the quota also evicts a part of the keys.
+fn changed(n: usize, calls: &'static [Call], closes: bool) -> bool {
+    let watch = Watch::default();
+    let limiter = limiter(&watch, 400);
+    let change = |text| limiter.set_quota(quota(text), CarryOver::Tokens).unwrap();
+    (0..40).for_each(|_| ["2/day", "2/h"].into_iter().for_each(change));
+    assert!((0..300).all(|name| drain(&limiter, name)));
+    watch.0.advance(DAY);
+    let names: [Name; 20] = std::array::from_fn(|name| Name(500 + name as u64));
+    assert!(names.iter().all(|name| drain(&limiter, name.0)));
+    let wait = |name| Waiter::pending(limiter.key(name).acquire(1));
+    let mut waiters: Vec<_> = names.iter().map(wait).collect();
+    let (fired, panicked) = trapped(n, calls, None, || {
+        if closes {
+            limiter.close();
+        } else {
+            let full = limiter.set_quota(quota("4/h"), CarryOver::Full);
+            assert_eq!(full, Ok(()));
+        }
+    });
+    let is_changed = limiter.is_closed() || limiter.quota() == quota("4/h");
+    for (name, waiter) in names.iter().zip(&mut waiters) {
+        let woken = waiter.woken() > 0;
+        assert_eq!(woken, is_changed, "{name:?}, call {n}: {panicked:?}");
+        assert_eq!(waiter.poll().is_some(), is_changed, "{name:?}");
+    }
+    fired
+}
+
+#[test]
+fn a_panic_keeps_no_change_from_those_who_wait() {
+    without_deadlock(|| {
+        for closes in [false, true] {
+            (1..).find(|n| !changed(*n, ALL, closes));
+        }
+    });
+}

@@ -6,6 +6,7 @@ use std::hash::{BuildHasher, Hash};
 
 use super::KeyedLimiter;
 use super::generation::{Carry, Generation, Generations, TURN};
+use super::seats::Leaving;
 use super::shard::{Hashed, Shard};
 use super::to_key::ToKey;
 use crate::clock::{Clock, Timestamp};
@@ -57,12 +58,11 @@ impl<K, S, C> KeyedLimiter<K, S, C> {
         &self,
         now: Option<Timestamp>,
         make: impl Fn(&Generation, Timestamp) -> Result<Option<Generation>, E>,
+        leaving: &mut Leaving<'_, K>,
     ) -> Result<Timestamp, E>
     where
         C: Clock,
     {
-        // Dropped once the locks are released.
-        let mut leaving = self.leaving();
         let mut turn = self.writer.lock();
         // Only a writer begins a generation, and there is only one.
         let (current, before) = (*self.generations.lock().current(), self.clock.now());
@@ -90,7 +90,6 @@ impl<K, S, C> KeyedLimiter<K, S, C> {
         std::mem::forget(undo);
         drop(generations);
         drop(turn);
-        drop(leaving);
         Ok(now)
     }
 
@@ -100,25 +99,25 @@ impl<K, S, C> KeyedLimiter<K, S, C> {
     where
         C: Clock,
     {
-        let moved = self.begin(Some(now), |current, now| {
+        let moved = |current: &Generation, now| {
             let beyond = !current.covers(now) && !current.is_closed;
             beyond.then(|| current.moved(now)).transpose()
-        });
+        };
+        let moved = self.begin(Some(now), moved, &mut self.leaving());
         debug_assert!(moved.is_ok(), "the quota in force fits");
     }
 
     /// Has the waiters of all keys look at a change: one step for each key that has any.
     fn serve_all(&self, now: Timestamp) {
-        // Woken once each lock is released.
+        // Woken once all have been served: one that panics is not to keep others from it.
+        let mut wakers = Wakers::default();
         for shard in 0..self.shards.len() {
-            let mut wakers = Wakers::default();
             let mut shard = self.lock(shard);
             for line in shard.lines.iter_mut() {
                 line.line.serve(now, &mut wakers);
             }
             drop(shard);
         }
-        let mut wakers = Wakers::default();
         let mut shared = self.caught_up(self.shared.write());
         for line in shared.lines.iter_mut() {
             line.line.serve(now, &mut wakers);
@@ -179,11 +178,14 @@ impl<K, S, C: Clock> KeyedLimiter<K, S, C> {
         carry: CarryOver,
         now: Option<Timestamp>,
     ) -> Result<(), QuotaError> {
-        let now = self.begin(now, |current, now| {
+        let next = |current: &Generation, now| {
             let next = current.changed(quota, carry, now)?;
             let is_closed = current.is_closed;
             Ok(Some(if is_closed { next.closed() } else { next }))
-        })?;
+        };
+        // Dropped once the waiters have been served.
+        let mut leaving = self.leaving();
+        let now = self.begin(now, next, &mut leaving)?;
         self.serve_all(now);
         Ok(())
     }
@@ -201,10 +203,13 @@ impl<K, S, C: Clock> KeyedLimiter<K, S, C> {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn close(&self) {
-        let closed = self.begin(None, |current, now| {
+        let closed = |current: &Generation, now| {
             let open = !current.is_closed;
             Ok::<_, QuotaError>(open.then(|| current.next(now).closed()))
-        });
+        };
+        // Dropped once the waiters have been served.
+        let mut leaving = self.leaving();
+        let closed = self.begin(None, closed, &mut leaving);
         if let Ok(now) = closed {
             self.serve_all(now);
         }
