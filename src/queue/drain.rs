@@ -28,10 +28,8 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
     /// ```
     pub fn close(&self) -> Vec<K> {
         let now = self.0.clock.now();
-        self.0.with_state(|state| {
-            state.machine.close(now);
-            state.machine.take_left()
-        })
+        self.0.with_state(|state| state.machine.close(now));
+        self.0.take_left()
     }
 
     /// Closes the queue and returns every key that was not handed out, ready or delayed. Consumers
@@ -45,10 +43,8 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
     pub fn shutdown_now(&self) -> Vec<K> {
-        self.0.with_state(|state| {
-            state.machine.shut_down();
-            state.machine.take_left()
-        })
+        self.0.with_state(|state| state.machine.shut_down());
+        self.0.take_left()
     }
 
     /// Whether the queue was closed.
@@ -239,15 +235,15 @@ impl<K, C: Clock, S> Step for Drain<'_, K, C, S> {
                 return Progress::Waiting(Some(deadline));
             }
             stale = self.leave(state);
-            Progress::Done(Drained {
-                returned: state.machine.take_left(),
-                ready: state.machine.ready_len(),
-                processing: state.machine.processing_len(),
-            })
+            Progress::Done((state.machine.ready_len(), state.machine.processing_len()))
         });
         // Without the lock, and before the keys are returned, as in `Line::step`.
         drop(stale);
-        progress
+        progress.map(|(ready, processing)| Drained {
+            returned: shared.take_left(),
+            ready,
+            processing,
+        })
     }
 }
 

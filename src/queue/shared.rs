@@ -107,6 +107,12 @@ impl<K, C, S> Shared<K, C, S> {
         Change(Some(self.state.lock()))
     }
 
+    /// The keys that a closed queue gives back. It wakes nobody, so that no waker that panics can
+    /// take them along: until then the next call gives them back.
+    pub(super) fn take_left(&self) -> Vec<K> {
+        self.state.lock().machine.take_left()
+    }
+
     #[inline]
     pub(super) fn limiter(&self) -> Option<&dyn RateLimiter> {
         self.limiter.as_deref()

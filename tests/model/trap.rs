@@ -259,12 +259,17 @@ impl<'a, T> Waiter<'a, T> {
     pub(crate) fn poll(&mut self) -> Option<T> {
         let mut future = self.future.take()?;
         let waker = Waker::from(Arc::new(Bell(Arc::clone(&self.woken))));
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+        let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
+        // Before the output is returned: then it would not be dropped any more, should this panic.
+        drop(waker);
+        if polled.is_pending() {
+            self.future = Some(future);
+            return None;
+        }
+        drop(future);
+        match polled {
             Poll::Ready(output) => Some(output),
-            Poll::Pending => {
-                self.future = Some(future);
-                None
-            }
+            Poll::Pending => None,
         }
     }
 

@@ -1,0 +1,270 @@
+//! The caller's own code in a queue: whatever of it panics, at whichever call, no key and no room is
+//! lost, and every waiter has its turn; and what runs without the lock may call the queue.
+#![cfg(not(tollgate_loom))]
+
+#[allow(dead_code, reason = "shared with other tests")]
+#[path = "model/trap.rs"]
+mod trap;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tollgate::{AddError, AddOptions, Priority, Work, WorkQueue};
+use trap::{ALL, Call, Ears, Hashers, Key, Name, OUTSIDE, Waiter, Watch, trapped, without_deadlock};
+
+type Queue = WorkQueue<Key, Watch, Hashers>;
+
+const DAY: Duration = Duration::from_hours(24);
+const CAPACITY: usize = 4;
+const MS: Duration = Duration::from_millis(1);
+
+/// What an operation works with: the key 1 is held, 2 and 4 are ready, 3 is delayed.
+struct Subject<'a> {
+    queue: &'a Queue,
+    work: RefCell<Option<Work<Key, Watch, Hashers>>>,
+    /// The keys that have left the queue in good order.
+    out: RefCell<Vec<u64>>,
+}
+
+impl Subject<'_> {
+    fn work(&self) -> Work<Key, Watch, Hashers> {
+        self.work.borrow_mut().take().unwrap()
+    }
+
+    fn out(&self, key: &Key) {
+        self.out.borrow_mut().push(key.0.0);
+    }
+
+    fn all_out(&self, keys: Vec<Key>) {
+        keys.iter().for_each(|key| self.out(key));
+    }
+}
+
+fn key(name: u64) -> Key {
+    Key(Name(name))
+}
+
+type Op = fn(&Subject<'_>);
+
+/// Each with the keys that it may end.
+const OPS: &[(&str, &[u64], Op)] = &[
+    ("add", &[], |s| {
+        for name in 1..6 {
+            let _ = s.queue.try_add(key(name));
+        }
+    }),
+    ("add after", &[], |s| {
+        for name in 1..6 {
+            let _ = s.queue.try_add_after(key(name), MS);
+        }
+    }),
+    ("add with", &[], |s| {
+        for name in 1..6 {
+            let _ = s.queue.try_add_with(key(name), Priority::HIGH);
+        }
+    }),
+    ("add or evict", &[3], |s| {
+        let evicted = s.queue.try_add_or_evict(key(7), AddOptions::new());
+        if let Ok(Some(key)) = evicted {
+            s.out(&key);
+        }
+    }),
+    ("add a batch", &[], |s| {
+        let refused = s.queue.try_add_batch((1..8).map(key), AddOptions::new());
+        drop(refused);
+    }),
+    ("add or resync", &[], |s| {
+        drop(s.queue.try_add_or_resync(key(7), AddOptions::new()));
+        s.queue.try_resync();
+        Waiter::new(s.queue.resync()).poll();
+    }),
+    ("wait to add", &[], |s| {
+        let mut waiter = Waiter::new(s.queue.add(key(7)));
+        waiter.poll();
+        waiter.poll();
+        drop(s.queue.add_timeout(key(8), Duration::ZERO).wait());
+    }),
+    ("get", &[2], |s| {
+        if let Some(work) = s.queue.try_get() {
+            s.out(&work);
+            work.done();
+        }
+    }),
+    ("get, drop", &[], |s| drop(s.queue.try_get())),
+    ("wait to get", &[], |s| {
+        let mut waiters = [(); 4].map(|()| Waiter::new(s.queue.get()));
+        for waiter in &mut waiters {
+            drop(waiter.poll());
+            drop(waiter.poll());
+        }
+    }),
+    ("batch", &[2, 4], |s| {
+        if let Some(batch) = s.queue.try_get_batch(9) {
+            batch.keys().for_each(|key| s.out(key));
+            batch.done();
+        }
+    }),
+    ("batch, drop", &[], |s| drop(s.queue.try_get_batch(9))),
+    ("wait for a batch", &[], |s| {
+        let mut waiters = [(); 2].map(|()| Waiter::new(s.queue.get_batch(9)));
+        for waiter in &mut waiters {
+            drop(waiter.poll());
+        }
+    }),
+    ("done", &[1], |s| s.work().done()),
+    ("done while dirty", &[], |s| {
+        drop(s.queue.try_add(key(1)));
+        s.work().done();
+    }),
+    ("fail", &[1], |s| s.work().fail()),
+    ("retry", &[], |s| drop(s.work().retry())),
+    ("requeue", &[], |s| s.work().requeue()),
+    ("requeue after", &[], |s| s.work().requeue_after(MS)),
+    ("drop", &[], |s| drop(s.work())),
+    ("done and get", &[1], |s| drop(s.work().done_and_get())),
+    ("dirtied", &[], |s| {
+        let work = s.work();
+        let mut waiter = Waiter::new(work.dirtied());
+        waiter.poll();
+        drop(s.queue.try_add(key(1)));
+        waiter.poll();
+        work.is_dirty();
+        drop(work.add_related(key(7)));
+    }),
+    ("remove", &[1, 2, 3, 4], |s| {
+        for name in [Name(1), Name(2), Name(3), Name(9)] {
+            s.queue.remove(&name);
+        }
+        s.queue.remove(&key(4));
+    }),
+    ("snapshot", &[], |s| drop(s.queue.snapshot())),
+    ("reads", &[], |s| {
+        s.queue.stats();
+        s.queue.pause();
+        s.queue.resume();
+    }),
+    ("close", &[], |s| s.all_out(s.queue.close())),
+    ("shutdown", &[], |s| s.all_out(s.queue.shutdown_now())),
+    ("drain", &[], |s| {
+        let mut waiter = Waiter::new(s.queue.drain(MS));
+        if let Some(drained) = waiter.poll() {
+            s.all_out(drained.returned);
+        }
+    }),
+    // A waker that panics after the poll takes along what that has returned.
+    ("drain in time", &[1, 2, 3, 4], |s| {
+        let mut waiter = Waiter::new(s.queue.drain(MS));
+        waiter.poll();
+        s.work().done();
+        while let Some(work) = s.queue.try_get() {
+            s.out(&work);
+            work.done();
+        }
+        if let Some(drained) = waiter.poll() {
+            s.all_out(drained.returned);
+        }
+    }),
+];
+
+/// Does an operation with the n-th call trapped: whether there were so many.
+fn done(n: usize, calls: &'static [Call], reenters: bool, capacity: usize, op: usize) -> bool {
+    let (name, ends, op) = OPS[op];
+    let watch = Watch::default();
+    let builder = WorkQueue::builder(capacity).clock(watch.clone());
+    let builder = builder.hasher(Hashers).backoff(Ears).observer(Arc::new(Ears));
+    let queue: Queue = builder.build().unwrap();
+    let mut getter = Waiter::pending(queue.get());
+    assert!((1..3).all(|name| queue.try_add(key(name)).is_ok()));
+    let held = getter.poll().unwrap().unwrap();
+    assert_eq!(held.0.0, 1);
+    queue.try_add_after(key(3), MS).unwrap();
+    queue.try_add(key(4)).unwrap();
+    let mut adder = Waiter::new(queue.add(key(5)));
+    let added = adder.poll();
+    // Where there is room, others wait for keys instead, in vain while the queue is paused.
+    let mut getters = Vec::new();
+    if added.is_some() {
+        queue.pause();
+        getters.extend((0..2).map(|_| Waiter::pending(queue.get())));
+        queue.resume();
+    }
+    let subject = Subject {
+        queue: &queue,
+        work: RefCell::new(Some(held)),
+        out: RefCell::default(),
+    };
+    let again = queue.clone();
+    let action: Rc<dyn Fn()> = Rc::new(move || {
+        again.stats();
+        let _ = again.try_add(key(300));
+        again.remove(&Name(300));
+    });
+    let action = reenters.then_some(action);
+    let (fired, panicked) = trapped(n, calls, action, || op(&subject));
+    let context = format!("{name}, call {n}: {panicked:?}, capacity {capacity}");
+    assert_eq!(panicked.is_some(), fired && !reenters, "{context}");
+    let Subject { work, out, .. } = subject;
+    drop(work.into_inner());
+    let mut out = out.into_inner();
+    out.extend(ends);
+    // Those who wait for keys get theirs, and drop them.
+    for getter in &mut getters {
+        drop(getter.poll());
+    }
+    drop(getters);
+    let mut ended = 0;
+    for _ in 0..40 {
+        watch.0.advance(DAY);
+        while let Some(work) = queue.try_get() {
+            assert!(work.0.0 != 300, "{context}: it was removed");
+            out.push(work.0.0);
+            work.done();
+        }
+        let over = adder.poll();
+        ended += usize::from(over.is_some());
+        if let Some(Err(AddError::Closed(key) | AddError::Full(key))) = over {
+            out.push(key.0.0);
+        }
+    }
+    assert!(!adder.is_alive(), "{context}: who adds is lost");
+    assert!(added.is_some() || ended == 1, "{context}");
+    drop(adder);
+    let (stats, is_closed) = (queue.stats(), queue.is_closed());
+    assert_eq!((stats.ready, stats.delayed, stats.processing), (0, 0, 0), "{context}");
+    if !is_closed {
+        for name in 0..capacity as u64 {
+            let room = queue.try_add(key(1_000 + name));
+            assert_eq!(room, Ok(()), "{context}: room is lost");
+        }
+        assert!(queue.try_add(key(2_000)).is_err(), "{context}");
+    }
+    out.extend(queue.shutdown_now().iter().map(|key| key.0.0));
+    for name in 1..6 {
+        assert!(out.contains(&name), "{context}: {name} is lost");
+    }
+    fired
+}
+
+fn every_call(calls: &'static [Call], reenters: bool) {
+    for capacity in [CAPACITY, 9] {
+        for (op, (name, ..)) in OPS.iter().enumerate() {
+            if reenters && *name == "snapshot" {
+                // It clones keys under the lock.
+                continue;
+            }
+            (1..).find(|n| !done(*n, calls, reenters, capacity, op));
+        }
+    }
+}
+
+#[test]
+fn a_panic_at_any_call_loses_no_key_and_no_room() {
+    without_deadlock(|| every_call(ALL, false));
+}
+
+#[test]
+fn keys_wakers_and_observers_may_call_the_queue() {
+    without_deadlock(|| every_call(OUTSIDE, true));
+}
