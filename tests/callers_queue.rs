@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tollgate::{AddError, AddOptions, Priority, Work, WorkQueue};
-use trap::{ALL, Call, Ears, Hashers, Key, Name, OUTSIDE, Waiter, Watch, trapped, without_deadlock};
+use trap::{
+    ALL, Call, Ears, Hashers, Key, Name, OUTSIDE, Waiter, Watch, trapped, without_deadlock,
+};
 
 type Queue = WorkQueue<Key, Watch, Hashers>;
 
@@ -173,7 +175,10 @@ fn done(n: usize, calls: &'static [Call], reenters: bool, capacity: usize, op: u
     let (name, ends, op) = OPS[op];
     let watch = Watch::default();
     let builder = WorkQueue::builder(capacity).clock(watch.clone());
-    let builder = builder.hasher(Hashers).backoff(Ears).observer(Arc::new(Ears));
+    let builder = builder
+        .hasher(Hashers)
+        .backoff(Ears)
+        .observer(Arc::new(Ears));
     let queue: Queue = builder.build().unwrap();
     let mut getter = Waiter::pending(queue.get());
     assert!((1..3).all(|name| queue.try_add(key(name)).is_ok()));
@@ -232,7 +237,11 @@ fn done(n: usize, calls: &'static [Call], reenters: bool, capacity: usize, op: u
     assert!(added.is_some() || ended == 1, "{context}");
     drop(adder);
     let (stats, is_closed) = (queue.stats(), queue.is_closed());
-    assert_eq!((stats.ready, stats.delayed, stats.processing), (0, 0, 0), "{context}");
+    assert_eq!(
+        (stats.ready, stats.delayed, stats.processing),
+        (0, 0, 0),
+        "{context}"
+    );
     if !is_closed {
         for name in 0..capacity as u64 {
             let room = queue.try_add(key(1_000 + name));
@@ -267,4 +276,20 @@ fn a_panic_at_any_call_loses_no_key_and_no_room() {
 #[test]
 fn keys_wakers_and_observers_may_call_the_queue() {
     without_deadlock(|| every_call(OUTSIDE, true));
+}
+
+#[test]
+fn a_leader_that_could_not_be_told_is_told_next_time() {
+    let watch = Watch::default();
+    let builder = WorkQueue::builder(CAPACITY).clock(watch.clone());
+    let queue: Queue = builder.hasher(Hashers).build().unwrap();
+    let mut leader = Waiter::pending(queue.get());
+    let (_, panicked) = trapped(1, &[Call::CloneWaker], None, || {
+        queue.try_add_after(key(1), MS).unwrap();
+    });
+    assert_eq!(panicked, Some(Call::CloneWaker));
+    queue.try_add_after(key(2), 2 * MS).unwrap();
+    assert_eq!(leader.woken(), 1, "its timer is not set");
+    watch.0.advance(MS);
+    assert!(leader.poll().is_some());
 }

@@ -1,5 +1,6 @@
 //! Code of the caller in one place: every call of it is counted, and the n-th one panics or runs
 //! an action of the test. Each thread counts by itself.
+#![allow(unsafe_code, reason = "there is no safe waker whose clone can panic")]
 
 use std::borrow::Borrow;
 use std::cell::{Cell, RefCell};
@@ -10,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ pub(crate) enum Call {
     ToKey,
     Drop,
     Wake,
+    CloneWaker,
     DropWaker,
     Clock,
     Closure,
@@ -42,6 +44,7 @@ pub(crate) const ALL: &[Call] = &[
     Call::ToKey,
     Call::Drop,
     Call::Wake,
+    Call::CloneWaker,
     Call::DropWaker,
     Call::Clock,
     Call::Closure,
@@ -217,16 +220,31 @@ impl Clock for Watch {
 #[derive(Debug)]
 struct Bell(Arc<AtomicUsize>);
 
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
+impl Bell {
+    fn waker(woken: &Arc<AtomicUsize>) -> Waker {
+        let bell = Arc::new(Self(Arc::clone(woken)));
+        // SAFETY: the table's functions take what `Arc::into_raw` gives, as `Waker` asks for.
+        unsafe { Waker::from_raw(RawWaker::new(Arc::into_raw(bell).cast(), &BELL)) }
     }
 
-    fn wake_by_ref(self: &Arc<Self>) {
+    fn wake(&self) {
         self.0.fetch_add(1, Ordering::SeqCst);
         call(Call::Wake);
     }
 }
+
+/// As std makes it of a `Wake`, but that a clone is a call, too.
+// SAFETY: each is called with a pointer of `Bell::waker`, whose count it is that it changes.
+static BELL: RawWakerVTable = RawWakerVTable::new(
+    |bell| {
+        call(Call::CloneWaker);
+        unsafe { Arc::increment_strong_count(bell.cast::<Bell>()) };
+        RawWaker::new(bell, &BELL)
+    },
+    |bell| unsafe { Arc::from_raw(bell.cast::<Bell>()) }.wake(),
+    |bell| unsafe { &*bell.cast::<Bell>() }.wake(),
+    |bell| drop(unsafe { Arc::from_raw(bell.cast::<Bell>()) }),
+);
 
 impl Drop for Bell {
     fn drop(&mut self) {
@@ -258,7 +276,7 @@ impl<'a, T> Waiter<'a, T> {
     /// Polls it; one that panics or ends is gone.
     pub(crate) fn poll(&mut self) -> Option<T> {
         let mut future = self.future.take()?;
-        let waker = Waker::from(Arc::new(Bell(Arc::clone(&self.woken))));
+        let waker = Bell::waker(&self.woken);
         let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
         // Before the output is returned: then it would not be dropped any more, should this panic.
         drop(waker);
