@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollgate::{CarryOver, Clock, Denied, KeyedLimiter, Quota, RateLimiter};
+use tollgate::{CarryOver, Denied, KeyedLimiter, Quota, RateLimiter};
 use trap::{ALL, Call, Hashers, Key, Name, OUTSIDE, Waiter, Watch, trapped, without_deadlock};
 
 type Keyed = KeyedLimiter<Key, Hashers, Watch>;

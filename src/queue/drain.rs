@@ -7,6 +7,7 @@ use super::shared::Shared;
 use super::state::State;
 use super::{FastHash, WorkQueue};
 use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::unwind::Panics;
 use crate::wait::{Progress, Step, Wait, WaitId};
 
 impl<K, C: Clock, S> WorkQueue<K, C, S> {
@@ -83,10 +84,14 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
     pub fn resume(&self) {
-        let now = self.0.clock.now();
+        // Goes on once the queue has.
+        let mut panics = Panics::default();
+        let now = panics.catch(|| self.0.clock.now());
         self.0.with_state(|state| {
             // Since when keys are kept for the consumers that are woken now.
-            state.pass_time(now);
+            if let Some(now) = now {
+                state.pass_time(now);
+            }
             state.paused = false;
         });
     }

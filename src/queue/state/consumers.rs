@@ -320,8 +320,10 @@ impl Consumers {
         if leader.armed.is_some_and(|armed| armed <= at) {
             return None;
         }
+        // Its waker first: should a clone panic, the next look tells the leader.
+        let waker = self.line.nudge(leader.id);
         leader.armed = Some(at);
-        self.line.nudge(leader.id)
+        waker
     }
 
     /// Makes sure that the lookouts look in time.
@@ -339,9 +341,11 @@ impl Consumers {
             if good.is_some_and(|good| good.id == id && good.at <= at) {
                 continue;
             }
+            // As in `lead`.
+            let waker = self.line.nudge(id);
             let asked = Some(now);
             self.lookouts[slot] = Some(Lookout { id, at, asked });
-            wakers.extend(self.line.nudge(id));
+            wakers.extend(waker);
         }
     }
 
