@@ -424,7 +424,7 @@ impl<C: Clock> Counter<'_, C> {
     pub(super) fn keep(self, taken: &Taken) {
         match taken.debt {
             Some(debt) => self.desk.state.lock().line.account.keep(debt),
-            None => self.leave_line(None, |state, now, _| state.line.keep(taken, now)),
+            None => self.leave_line(None, |state, _, _| state.line.keep(taken)),
         }
     }
 

@@ -246,13 +246,6 @@ impl Line {
         }
     }
 
-    /// Takes the tokens of one, if they have not been taken.
-    fn settle(&mut self, place: WaitId, now: Timestamp) {
-        if self.waiters.wants(place).outcome.is_none() {
-            self.debit(place, now);
-        }
-    }
-
     fn debit(&mut self, place: WaitId, now: Timestamp) {
         self.booked.retain(|(_, other)| *other != place);
         let waiter = *self.waiters.wants_mut(place);
@@ -261,6 +254,10 @@ impl Line {
         self.waiters.wants_mut(place).outcome = Some(Ok(Some(debt)));
         // Nobody is to be woken: a reservation is not polled.
         drop(self.waiters.wake(place));
+        if waiter.is_committed {
+            drop(self.waiters.leave(place));
+            self.account.keep(debt);
+        }
     }
 
     /// Gives a reservation back.
@@ -271,10 +268,14 @@ impl Line {
         }
     }
 
-    /// A reservation is used. If that is before its turn, its tokens are taken now.
-    pub(super) fn keep(&mut self, taken: &Taken, now: Timestamp) {
-        if let Some(place) = taken.place {
-            self.settle(place, now);
+    /// A reservation is used. While waiters are before it, it stays in line: its tokens, taken now,
+    /// would delay them.
+    pub(super) fn keep(&mut self, taken: &Taken) {
+        if let Some(place) = taken.place
+            && self.waiters.wants(place).outcome.is_none()
+        {
+            self.waiters.wants_mut(place).is_committed = true;
+            return;
         }
         let debt = taken.debt.or_else(|| self.unbook(taken.place?));
         if let Some(debt) = debt {
@@ -307,7 +308,8 @@ impl Line {
             let due = self.first_due(&first, now);
             match due {
                 _ if self.closed => {}
-                Ok(at) if at > now => break,
+                // Before a reservation that will be used no waiter is left to be delayed.
+                Ok(at) if at > now && !first.is_committed => break,
                 Ok(_) if first.ready_at.is_some() => {
                     self.debit(id, now);
                     continue;

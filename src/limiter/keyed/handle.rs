@@ -323,7 +323,7 @@ where
 
     fn keep(&self, parts: &Parts) {
         for taken in parts {
-            self.in_its_line(taken.is_shared, |line, now, _| line.keep(taken, now));
+            self.in_its_line(taken.is_shared, |line, _, _| line.keep(taken));
         }
     }
 

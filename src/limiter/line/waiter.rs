@@ -24,6 +24,8 @@ pub(super) struct Waiter {
     pub(super) lane: Place,
     /// Of a reservation: when it can be used.
     pub(super) ready_at: Option<Timestamp>,
+    /// Of a reservation: whether it leaves the line once its tokens are taken.
+    pub(super) is_committed: bool,
     /// What its timer was set to.
     pub(super) armed: Timestamp,
     /// `None` while it stands in line.
@@ -41,6 +43,7 @@ impl Waiter {
             earlier: None,
             lane,
             ready_at,
+            is_committed: false,
             armed: Timestamp::MAX,
             outcome: None,
         }
