@@ -35,6 +35,12 @@ use std::time::Duration;
 
 use crate::sync::thread;
 
+/// The wall clock, for what outlives the process.
+#[allow(clippy::disallowed_methods, reason = "this is where it comes in")]
+pub(crate) fn wall_clock() -> std::time::SystemTime {
+    std::time::SystemTime::now()
+}
+
 /// A source of time, and how to wait for a later one.
 ///
 /// Only [`now`](Self::now) is required. A clock that brings no timer of its own is waited for in

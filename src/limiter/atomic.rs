@@ -15,7 +15,7 @@ use super::reservation::Parts;
 use super::turn::Turn;
 use super::word::Scale;
 use super::{CarryOver, Denied, Leasable, QuotaLimiter, RateLimiter, Saved, Status, TokenLease};
-use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::clock::{Clock, SystemClock, Timestamp, wall_clock};
 use crate::quota::{Quota, QuotaError};
 use crate::wait::{Progress, Wait};
 
@@ -102,13 +102,11 @@ impl AtomicTokenBucket {
     /// assert_eq!(API.try_acquire_up_to(50), 20);
     /// ```
     pub const fn from_quota(quota: Quota) -> Self {
-        let units = match quota.units() {
-            Ok(units) => units,
-            Err(_) => panic!("the burst of a quota must be at least 1"),
+        let Ok(units) = quota.units() else {
+            panic!("the burst of a quota must be at least 1")
         };
-        let scale = match Scale::new(units) {
-            Ok(scale) => scale,
-            Err(_) => panic!("the quota does not fit the word of an AtomicTokenBucket"),
+        let Ok(scale) = Scale::new(units) else {
+            panic!("the quota does not fit the word of an AtomicTokenBucket")
         };
         Self {
             cell: WordCell::new(&scale),

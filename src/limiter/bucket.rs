@@ -199,7 +199,7 @@ macro_rules! bucket {
             /// How full it is, by the wall clock, to be [restored](Self::restore) after a restart.
             /// What leases hold counts as taken; waiters and reservations in line are not saved.
             pub fn save(&self) -> Saved {
-                self.counter().save(SystemTime::now())
+                self.counter().save(wall_clock())
             }
 
             /// As [`save`](Self::save), at a time of the wall clock that the caller gives.
@@ -228,7 +228,7 @@ macro_rules! bucket {
             /// # Ok::<(), Box<dyn std::error::Error>>(())
             /// ```
             pub fn restore(&self, saved: &Saved) {
-                self.counter().restore(saved, SystemTime::now());
+                self.counter().restore(saved, wall_clock());
             }
 
             /// As [`restore`](Self::restore), at a time of the wall clock that the caller gives.

@@ -13,7 +13,7 @@ use super::lease::carved;
 use super::reservation::Parts;
 use super::turn::Turn;
 use super::{CarryOver, Denied, Leasable, QuotaLimiter, RateLimiter, Saved, Status, TokenLease};
-use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::clock::{Clock, SystemClock, Timestamp, wall_clock};
 use crate::quota::{Quota, QuotaError};
 use crate::wait::{Progress, Wait};
 
@@ -70,9 +70,8 @@ impl LockedTokenBucket {
     /// Where [`new`](Self::new) returns an error; in a `static` or `const`, that is when it is
     /// compiled.
     pub const fn from_quota(quota: Quota) -> Self {
-        let units = match quota.units() {
-            Ok(units) => units,
-            Err(_) => panic!("the burst of a quota must be at least 1"),
+        let Ok(units) = quota.units() else {
+            panic!("the burst of a quota must be at least 1")
         };
         Self {
             desk: Desk::new((quota, units), SystemClock::new(), false),

@@ -57,13 +57,11 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
                 shard: mut locked,
                 seat,
             } = entered;
-            let at = match locked.find_line(key, self.carry()) {
-                Some(at) => at,
-                None => {
-                    seat.keep();
-                    locked.new_line(key.hash, owned)
-                }
-            };
+            let found = locked.find_line(key, self.carry());
+            let at = found.unwrap_or_else(|| {
+                seat.keep();
+                locked.new_line(key.hash, owned)
+            });
             let output = self.serve(&mut locked, at, now, op, &mut wakers, &mut gone);
             drop(locked);
             return Ok(output);

@@ -310,13 +310,11 @@ impl Consumers {
     /// Makes sure that the leader looks in time.
     fn lead(&mut self, next_look: Option<Timestamp>) -> Option<Waker> {
         let at = next_look?;
-        let leader = match &mut self.leader {
-            Some(leader) => leader,
-            None => {
-                let (id, _) = self.line.first()?;
-                self.leader.insert(Leader { id, armed: None })
-            }
-        };
+        if self.leader.is_none() {
+            let (id, _) = self.line.first()?;
+            self.leader = Some(Leader { id, armed: None });
+        }
+        let leader = self.leader.as_mut()?;
         if leader.armed.is_some_and(|armed| armed <= at) {
             return None;
         }
