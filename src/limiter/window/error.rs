@@ -1,0 +1,41 @@
+use std::fmt;
+
+/// The largest limit: its log takes 24 MiB.
+pub(in crate::limiter) const MAX_LIMIT: u64 = 1 << 20;
+
+/// Why a limit was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub(in crate::limiter) enum WindowError {
+    /// The limit is zero: nothing could ever pass.
+    ZeroLimit,
+    /// The limit is over [`MAX_LIMIT`].
+    LimitTooLarge,
+    /// The period is zero.
+    ZeroPeriod,
+}
+
+impl fmt::Display for WindowError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ZeroLimit => f.write_str("the limit of a window must be at least 1"),
+            Self::LimitTooLarge => write!(f, "the limit of a window must be at most {MAX_LIMIT}"),
+            Self::ZeroPeriod => f.write_str("the period of a window must be at least 1 ns"),
+        }
+    }
+}
+
+impl std::error::Error for WindowError {}
+
+/// Checks the bounds of a limit.
+pub(super) const fn check_limit(limit: u64, period: u64) -> Result<(), WindowError> {
+    if limit == 0 {
+        Err(WindowError::ZeroLimit)
+    } else if limit > MAX_LIMIT {
+        Err(WindowError::LimitTooLarge)
+    } else if period == 0 {
+        Err(WindowError::ZeroPeriod)
+    } else {
+        Ok(())
+    }
+}
