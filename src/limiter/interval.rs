@@ -7,9 +7,9 @@
 //! drifts. Admitted from s to e is at most B + N for each boundary in (s, e].
 //!
 //! Reservations still to come are kept as they are, each debited at its `ready_at`. A take is
-//! admitted if what is left covers each of them. Backwards from the last, each has a need: the
-//! level at which it and those behind it are covered by what accrues. An instant then needs to look
-//! only at the first ahead.
+//! admitted if what is left covers each of them. Each reservation has a need: the level at its
+//! instant that covers it and, with what accrues, those behind it. The needs are computed from the
+//! last reservation to the first, and a take compares what it leaves with the first.
 //!
 //! # Cost
 //! Constant while nothing is reserved ahead, and linear in the reservations ahead otherwise, of

@@ -10,10 +10,12 @@
 //! them the load grows only at an entry, and so only x itself and the entries ahead are looked at.
 //!
 //! # Cost
-//! An entry is 24 bytes. The log holds at most N + 1 entries up to the latest take, where N is the
-//! largest limit since the history was last forgotten, and at most [`MAX_AHEAD`] after it. While
-//! nothing lies ahead, an operation is a few binary searches; otherwise it is one for each entry
-//! ahead within P, and an insertion moves the entries ahead.
+//! An entry is 24 bytes. The log holds at most N entries up to the latest take, where N is the
+//! largest limit since the history was last forgotten, and at most [`MAX_AHEAD`] after it. Its buffer
+//! grows by doubling, so it takes up to twice as many bytes.
+//!
+//! While nothing lies ahead, an operation is a few binary searches. Otherwise it is one for each
+//! entry ahead that it passes, and an insertion moves the entries ahead of it.
 
 mod error;
 mod log;
@@ -186,8 +188,8 @@ impl Window {
         Ok(at)
     }
 
-    /// Reserves `n` tokens at `ready_at`, an instant that the caller has computed: behind those who
-    /// wait, from [`wait_behind`](Self::wait_behind). A `ready_at` that has passed counts as `now`.
+    /// Reserves `n` tokens at `ready_at`, an instant that the caller has computed: behind waiters,
+    /// from [`wait_behind`](Self::wait_behind). A `ready_at` that has passed counts as `now`.
     ///
     /// # Errors
     /// [`Denied::TooLong`] if [`MAX_AHEAD`] entries lie ahead; nothing was changed.
@@ -214,8 +216,8 @@ impl Window {
         at == start || self.log.len_after(start) < MAX_AHEAD || self.log.find(at).is_some()
     }
 
-    /// Gives back `n` tokens that were reserved for `ready_at`: all that the log still knows of, as
-    /// taking an admission out of the log breaks no promise.
+    /// Gives back `n` tokens that were reserved for `ready_at`, as far as the log still holds them. An
+    /// admission less breaks no promise, so all of them come back.
     pub(super) fn cancel(&mut self, ready_at: Timestamp, n: u64) {
         let Some(index) = self.log.find(ready_at) else {
             return;
@@ -256,8 +258,8 @@ impl Window {
         self.full_until = self.full_until.min(Timestamp::from_nanos(first));
     }
 
-    /// Takes `n` tokens whether they are there or not: now as many as can be had, and the rest as
-    /// early as can be. Cannot be refused; a pause does not matter. What is left when [`MAX_AHEAD`]
+    /// Takes `n` tokens whether they are there or not: as many as there are now, and the rest at the
+    /// first instants that have room. Cannot be refused; a pause does not matter. What is left when [`MAX_AHEAD`]
     /// entries lie ahead, or the clock ends, is dropped.
     pub(super) fn charge(&mut self, n: u64, now: Timestamp) {
         if n == 0 {

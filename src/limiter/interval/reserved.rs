@@ -109,8 +109,8 @@ impl Interval {
         Ok(at)
     }
 
-    /// Reserves `n` tokens at `ready_at`, an instant that the caller has computed: behind those who
-    /// wait, from [`wait_behind`](Self::wait_behind). A `ready_at` that has passed counts as `now`.
+    /// Reserves `n` tokens at `ready_at`, an instant that the caller has computed: behind waiters,
+    /// from [`wait_behind`](Self::wait_behind). A `ready_at` that has passed counts as `now`.
     ///
     /// # Errors
     /// [`Denied::TooLong`] if there are reservations for [`MAX_AHEAD`] instants; nothing was changed.
@@ -148,9 +148,8 @@ impl Interval {
         Ok(())
     }
 
-    /// Gives back `n` tokens that were reserved for `ready_at`: all, if they were not yet debited,
-    /// and otherwise what the bucket would still hold of them, with those that can also be cancelled
-    /// counted as if they were.
+    /// Gives back `n` tokens that were reserved for `ready_at`: before they are debited, all of them;
+    /// after, what the bucket would still hold of them if all debited reservations were cancelled.
     pub(in crate::limiter) fn cancel(&mut self, ready_at: Timestamp, n: u64) {
         if let Some(reserved) = find(&mut self.ahead, ready_at) {
             let back = reserved.open.min(n);

@@ -34,6 +34,7 @@ fn tokens_come_at_boundaries_only() {
     assert_eq!(interval.available(at(12)), 0);
     assert_eq!(interval.available(at(13)), 2);
     assert_eq!(interval.available(at(32)), 4);
+    assert_eq!(interval.take(4, 0, at(13)), not_yet(10));
     assert_eq!(interval.take(5, 0, at(13)), not_yet(20));
     assert_eq!(interval.full_at(at(13)), Some(at(33)));
     assert_eq!(interval.available(at(1_000)), 5);

@@ -34,12 +34,12 @@ impl Interval {
         Ok(self.wait_until(at.ok_or(Denied::Exhausted)?, now))
     }
 
-    /// How long after `now` `n` tokens can be had above `floor`, once those that wait `ahead`, each
-    /// for so many tokens above so large a floor, have theirs, first come, first served. One that
+    /// How long after `now` `n` tokens can be had above `floor`, once the waiters `ahead` have
+    /// theirs, first come, first served. A waiter is its number of tokens and its floor; one that
     /// asks for more than it can ever have is passed over.
     ///
-    /// [`wait_for`](Self::wait_for) their sum is too short: what a full bucket cannot hold is lost
-    /// while the first of them waits.
+    /// [`wait_for`](Self::wait_for) their sum is too short: while the first waiter waits for its last
+    /// tokens, a bucket that becomes full loses some.
     ///
     /// # Errors
     /// [`Denied::ExceedsBurst`], or [`Denied::Exhausted`] if nothing accrues, or the clock ends
