@@ -23,7 +23,7 @@ pub(super) struct Reserved {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ready {
     /// In the order of their instants, which differ. Each has an open part.
-    reserved: VecDeque<Reserved>,
+    pub(super) reserved: VecDeque<Reserved>,
     /// The open parts of all.
     open: i128,
 }

@@ -121,6 +121,21 @@ fn a_take_leaves_what_reservations_ahead_need() {
 }
 
 #[test]
+fn a_reservation_above_a_smaller_burst_needs_no_more_than_a_full_bucket() {
+    let mut interval = interval(1, 10, 6, 0);
+    assert_eq!(interval.take(6, 0, at(0)), Ok(()));
+    assert_eq!(interval.reserve(6, WAIT, at(0)), Ok(at(60)));
+    let smaller = refill(1, 10, 3, 0);
+    interval
+        .set_refill(smaller, History::Forgotten, at(20))
+        .unwrap();
+    // Whatever is taken until 30, the bucket is full at 60.
+    assert_eq!(interval.available(at(30)), 3);
+    assert_eq!(interval.available(at(40)), 2);
+    assert_eq!(interval.available(at(60)), 0);
+}
+
+#[test]
 fn a_cancellation_ahead_is_as_if_nothing_had_been_reserved() {
     let mut interval = interval(1, 10, 2, 0);
     assert_eq!(interval.take(2, 0, at(0)), Ok(()));
@@ -199,6 +214,7 @@ fn reservations_ahead_are_bounded() {
         interval.reserve_at(1, at(0), at(ready_at)).unwrap();
     }
     assert!(interval.ahead.is_empty());
+    assert_eq!(interval.ready.reserved.len(), MAX_AHEAD);
 }
 
 #[test]
@@ -469,7 +485,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..12_u64).prop_map(Op::Charge),
         1 => (0..5_u64).prop_map(Op::Tighten),
         1 => (0..20_u64).prop_map(Op::Pause),
-        1 => (any_refill(), any::<bool>()).prop_map(|(r, k)| Op::Set(r, k)),
+        2 => (any_refill(), any::<bool>()).prop_map(|(r, k)| Op::Set(r, k)),
     ]
 }
 
