@@ -10,6 +10,7 @@ use super::fill::Fill;
 use super::ledger::{DebtId, Ledger};
 use super::rate::{Rate, View};
 use super::reservation::Taken;
+use super::tokens::Debit;
 use super::{CarryOver, Denied};
 use crate::clock::Timestamp;
 use crate::quota::Units;
@@ -51,7 +52,10 @@ impl Account {
         )?;
         Ok(owed.map(|(cost, ready_at, full_at)| match cost {
             0 => Taken::nothing(ready_at),
-            cost => Taken::owed(ready_at, self.ledger.open(cost, full_at)),
+            cost => {
+                let debt = self.ledger.open(cost, full_at);
+                Taken::owed(ready_at, Debit::Entry(debt))
+            }
         }))
     }
 

@@ -10,10 +10,10 @@ pub use limits::Limits;
 
 use self::members::Members;
 use super::acquire::Acquire;
-use super::bucket::acquire_methods;
 use super::gate::Gate;
 use super::internal::Internal;
 use super::reservation::Parts;
+use super::single::acquire_methods;
 use super::turn::Turn;
 use super::{Denied, RateLimiter, Status};
 use crate::clock::{Clock, SystemClock, Timestamp};

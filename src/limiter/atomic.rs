@@ -5,13 +5,14 @@ use std::task::Waker;
 use std::time::{Duration, SystemTime};
 
 use super::acquire::Acquire;
-use super::bucket::{acquire_methods, bucket, quota_methods};
+use super::bucket::{bucket, quota_methods};
 use super::cell::WordCell;
 use super::desk::{Counter, Desk};
 use super::gate::Gate;
 use super::internal::Internal;
 use super::lease::carved;
 use super::reservation::Parts;
+use super::single::{acquire_methods, limiter};
 use super::turn::Turn;
 use super::word::Scale;
 use super::{CarryOver, Denied, Leasable, QuotaLimiter, RateLimiter, Saved, Status, TokenLease};

@@ -19,6 +19,7 @@ use super::rate::View;
 use super::reservation::Taken;
 use super::saved::Saved;
 use super::status::Status;
+use super::tokens::{Debit, Tokens};
 use super::turn::Turn;
 use super::word::Scale;
 use super::{CarryOver, Denied};
@@ -72,7 +73,7 @@ impl<C> Desk<C> {
     /// Whether nothing can be given back any more.
     #[cfg(all(test, not(tollgate_loom)))]
     pub(super) fn has_settled(&self) -> bool {
-        self.state.lock().line.account.ledger.is_settled()
+        self.state.lock().line.tokens.account.ledger.is_settled()
     }
 }
 
@@ -113,7 +114,7 @@ impl<C: Clock> Counter<'_, C> {
         let mut panics = Panics::default();
         let read = |state: &State| {
             let now = now.or_else(|| panics.catch(|| self.desk.clock.now()));
-            now.unwrap_or(state.line.held.known)
+            now.unwrap_or(state.line.tokens.held.known)
         };
         self.in_line_at(read, op)
     }
@@ -176,7 +177,7 @@ impl<C: Clock> Counter<'_, C> {
         if let Some(word) = self.word
             && !state.is_held
         {
-            state.line.held = word.hold();
+            state.line.tokens.held = word.hold();
             state.is_held = true;
         }
     }
@@ -187,7 +188,7 @@ impl<C: Clock> Counter<'_, C> {
             && state.is_held
             && state.line.is_idle()
         {
-            state.is_held = word.release(&state.line.held, now).is_err();
+            state.is_held = word.release(&state.line.tokens.held, now).is_err();
         }
     }
 
@@ -201,7 +202,7 @@ impl<C: Clock> Counter<'_, C> {
             let mut state = self.desk.state.lock();
             if !state.is_held {
                 let now = || now.unwrap_or_else(|| self.desk.clock.now());
-                let done = op(&mut state.line.account, &mut Fill::Word(word), &now);
+                let done = op(&mut state.line.tokens.account, &mut Fill::Word(word), &now);
                 if let Ok(output) = done {
                     return output;
                 }
@@ -330,7 +331,7 @@ impl<C: Clock> Counter<'_, C> {
         self.peek(
             now,
             |view| view.available(now),
-            |line| line.held.view().available(now),
+            |line| line.tokens.held.view().available(now),
         )
     }
 
@@ -383,7 +384,7 @@ impl<C: Clock> Counter<'_, C> {
         if let Some(word) = self.word {
             let mut state = self.desk.state.lock();
             if !state.is_held {
-                let account = &mut state.line.account;
+                let account = &mut state.line.tokens.account;
                 if let Ok(owed) = account.owe(&mut Fill::Word(word), n, max_wait, now) {
                     return owed;
                 }
@@ -407,23 +408,23 @@ impl<C: Clock> Counter<'_, C> {
 
     pub(super) fn give_back(self, taken: &Taken, now: Option<Timestamp>) {
         match taken.debt {
-            Some(debt) => {
+            Some(Debit::Entry(debt)) => {
                 let mut panics = Panics::default();
                 panics.catch(|| {
                     self.on_fill(now, |account, fill, now| account.give_back(fill, debt, now));
                 });
                 if !panics.is_empty() {
                     // Without a time nothing can come back: it counts as used.
-                    self.desk.state.lock().line.account.keep(debt);
+                    self.desk.state.lock().line.tokens.keep(Debit::Entry(debt));
                 }
             }
-            None => self.leave_line(now, |state, now, _| state.line.give_back(taken, now)),
+            _ => self.leave_line(now, |state, now, _| state.line.give_back(taken, now)),
         }
     }
 
     pub(super) fn keep(self, taken: &Taken) {
         match taken.debt {
-            Some(debt) => self.desk.state.lock().line.account.keep(debt),
+            Some(debt) => self.desk.state.lock().line.tokens.keep(debt),
             None => self.leave_line(None, |state, _, _| state.line.keep(taken)),
         }
     }
@@ -475,7 +476,7 @@ impl<C: Clock> Counter<'_, C> {
             let leased = state.quota.max_burst() - fill.read(|view| view.rate.units.burst);
             let burst = carved(whole.burst, leased).map_err(|_| QuotaError::ZeroBurst)?;
             let units = Units { burst, ..whole };
-            let account = &mut state.line.account;
+            let account = &mut state.line.tokens.account;
             let changed = account.configure(fill, units, (carry, leased), now);
             Ok(changed.map(|()| state.quota = quota))
         })
@@ -486,7 +487,7 @@ impl<C: Clock> Counter<'_, C> {
         self.configure(None, |state, fill, now| {
             let mut units = fill.read(|view| view.rate.units);
             units.burst = burst(units.burst)?;
-            Ok(state.line.account.resize(fill, units, now))
+            Ok(state.line.tokens.account.resize(fill, units, now))
         })
     }
 
@@ -511,10 +512,10 @@ impl<C: Clock> Counter<'_, C> {
         }
         self.in_line(now, |state, now, _| {
             state.line.settle_all_booked(now);
-            let mut held = state.line.held;
+            let mut held = state.line.tokens.held;
             let changed = change(state, &mut Fill::Held(&mut held), &|| now)?;
             debug_assert!(changed.is_ok(), "only a word is too small");
-            state.line.held = held;
+            state.line.tokens.held = held;
             Ok(())
         })
     }
@@ -522,7 +523,7 @@ impl<C: Clock> Counter<'_, C> {
     pub(super) fn save(self, wall: SystemTime) -> Saved {
         let now = self.desk.clock.now();
         let state = self.desk.state.lock();
-        let (quota, paused) = (state.quota, state.line.account.paused);
+        let (quota, paused) = (state.quota, state.line.tokens.account.paused);
         let read = |view: &View| {
             let carved = quota.max_burst() - view.rate.units.burst;
             let missing = view.full_at.saturating_sub(view.rate.at(now));
@@ -530,7 +531,7 @@ impl<C: Clock> Counter<'_, C> {
         };
         let missing = match self.word {
             Some(word) if !state.is_held => Fill::Word(word).read(read),
-            _ => read(&state.line.held.view()),
+            _ => read(&state.line.tokens.held.view()),
         };
         Saved::new(quota, missing, paused.saturating_since(now), wall)
     }

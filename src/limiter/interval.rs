@@ -19,6 +19,7 @@ mod plan;
 mod reserved;
 #[cfg(all(test, not(tollgate_loom)))]
 mod tests;
+mod tokens;
 mod wait;
 
 use std::collections::VecDeque;

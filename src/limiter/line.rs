@@ -1,5 +1,5 @@
-//! A bucket behind its lock, with the callers that wait for its tokens, ordered by reserve floor and
-//! then by arrival. Sequential.
+//! The tokens of a limiter behind its lock, with the callers that wait for them, ordered by reserve
+//! floor and then by arrival. Sequential. What the tokens are is the limiter's: see [`Tokens`].
 //!
 //! A waiter takes nothing before its turn; what it wants is only counted. So when one gives up, or
 //! the quota changes, every waiter behind moves up, and nothing has to be undone.
@@ -17,9 +17,9 @@ use self::waiter::Waiter;
 use super::account::Account;
 use super::bounds::Bounds;
 use super::cell::Beyond;
-use super::fill::{Fill, Held};
-use super::ledger::{DebtId, Ledger};
+use super::fill::Fill;
 use super::reservation::Taken;
+use super::tokens::{BucketTokens, Debit, Tokens};
 use super::turn::{Kind, Turn};
 use super::{Denied, Status};
 use crate::clock::Timestamp;
@@ -29,8 +29,8 @@ use crate::wake::Wakers;
 
 /// What the turn of a waiter brings.
 enum Given {
-    /// All that it wants: the debt that it can give back, if it took anything.
-    All(Option<DebtId>),
+    /// All that it wants: the debit that it can give back, if it took anything.
+    All(Option<Debit>),
     /// Of more than the burst, a part.
     Part,
 }
@@ -39,9 +39,8 @@ enum Given {
 const COUNTED: usize = 64;
 
 #[derive(Debug)]
-pub(super) struct Line {
-    pub(super) held: Held,
-    pub(super) account: Account,
+pub(super) struct Line<T = BucketTokens> {
+    pub(super) tokens: T,
     pub(super) bounds: Bounds,
     waiters: WaitList<Waiter>,
     lanes: Lanes,
@@ -51,20 +50,36 @@ pub(super) struct Line {
 }
 
 impl Line {
+    /// The line of a full bucket.
     pub(super) const fn new(units: Units) -> Self {
+        Self::of(BucketTokens::new(units))
+    }
+
+    pub(super) fn units(&self) -> Units {
+        self.tokens.held.rate.units
+    }
+
+    /// Runs `op` on the fill.
+    pub(super) fn on_fill<T>(
+        &mut self,
+        op: impl FnOnce(&mut Account, &mut Fill<'_>) -> Result<T, Beyond>,
+    ) -> T {
+        let tokens = &mut self.tokens;
+        let done = op(&mut tokens.account, &mut Fill::Held(&mut tokens.held));
+        done.unwrap_or_else(|Beyond| unreachable!("only a word is too small"))
+    }
+}
+
+impl<T> Line<T> {
+    pub(super) const fn of(tokens: T) -> Self {
         Self {
-            held: Held::new(units),
-            account: Account::new(Ledger::new()),
+            tokens,
             bounds: Bounds::NONE,
             waiters: WaitList::new(),
             lanes: Lanes::new(),
             booked: SmallVec::new_const(),
             closed: false,
         }
-    }
-
-    pub(super) fn units(&self) -> Units {
-        self.held.rate.units
     }
 
     /// Whether takes need not know of it: nobody stands in line.
@@ -81,13 +96,15 @@ impl Line {
     pub(super) const fn is_closed(&self) -> bool {
         self.closed
     }
+}
 
-    /// How full the bucket is, as a newcomer that wants `n` tokens finds it.
+impl<T: Tokens> Line<T> {
+    /// How full the limiter is, as a newcomer that wants `n` tokens finds it.
     pub(super) fn status(&self, n: u64, now: Timestamp) -> Status {
         Status {
             retry_after: self.wait_for(n, 0, now).ok(),
             waiting: self.waiters.in_line_len(),
-            ..Status::of(&self.held.view(), 0, now)
+            ..self.tokens.status(now)
         }
     }
 
@@ -102,7 +119,7 @@ impl Line {
     /// Tokens that a newcomer without a floor can have at once.
     fn free(&self, now: Timestamp) -> u64 {
         let ahead = u64::try_from(self.lanes.ahead(0)).unwrap_or(u64::MAX);
-        self.held.view().available(now).saturating_sub(ahead)
+        self.tokens.available(now).saturating_sub(ahead)
     }
 
     /// How long after `now` a newcomer can have `n` tokens while `floor` remain, if all who are
@@ -113,34 +130,34 @@ impl Line {
             return Ok(Duration::ZERO);
         }
         self.check_open()?;
-        self.held.rate.check_burst(n, floor)?;
-        self.wait_behind(self.lanes.ahead(floor), n, floor, now)
+        self.tokens.check_burst(n, floor)?;
+        self.wait_at_the_end(n, floor, now)
     }
 
-    /// As [`wait_for`](Self::wait_for), with so many tokens ahead of it.
+    /// How long after `now` a newcomer can have `n` tokens, if it ever can.
     #[inline]
-    fn wait_behind(
-        &self,
-        ahead: u128,
-        n: u64,
-        floor: u64,
-        now: Timestamp,
-    ) -> Result<Duration, Denied> {
-        let wanted = ahead + u128::from(n) + u128::from(floor);
-        self.held.view().wait_for(wanted, now)
+    fn wait_at_the_end(&self, n: u64, floor: u64, now: Timestamp) -> Result<Duration, Denied> {
+        let ahead = self.waiters.in_line().map(|(_, other)| other);
+        let ahead = ahead.take_while(|other| other.floor <= floor);
+        let sum = || self.lanes.ahead(floor);
+        self.tokens
+            .wait_behind(sum, ahead.map(Waiter::wanted), n, floor, now)
+    }
+
+    /// How long after `now` one in line has its tokens.
+    fn wait_at(&self, place: WaitId, now: Timestamp) -> Result<Duration, Denied> {
+        let waiter = self.waiters.wants(place);
+        let ahead = self.waiters.in_line().take_while(|(id, _)| *id != place);
+        let each = ahead.map(|(_, other)| other.wanted());
+        let sum = || self.ahead_of(place);
+        self.tokens
+            .wait_behind(sum, each, waiter.left, waiter.floor, now)
     }
 
     /// As [`take`](Self::take), where nobody stands in line.
     #[inline]
     pub(super) fn take_idle(&mut self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-        self.held.rate.check_burst(n, floor)?;
-        match self.wait_behind(0, n, floor, now)? {
-            Duration::ZERO => {
-                self.take_now(n, now);
-                Ok(())
-            }
-            retry_after => Err(Denied::NotYet { retry_after }),
-        }
+        self.tokens.take(n, floor, now)
     }
 
     /// Takes `n` tokens at once, or none.
@@ -148,10 +165,13 @@ impl Line {
         if n == 0 {
             return Ok(());
         }
+        if self.is_idle() {
+            return self.take_idle(n, floor, now);
+        }
         self.settle_booked(now);
         match self.wait_for(n, floor, now)? {
             Duration::ZERO => {
-                self.take_now(n, now);
+                self.tokens.take_now(n, now);
                 Ok(())
             }
             retry_after => Err(Denied::NotYet { retry_after }),
@@ -166,7 +186,7 @@ impl Line {
         } else {
             self.free(now).min(n)
         };
-        self.take_now(free, now);
+        self.tokens.take_now(free, now);
         free
     }
 
@@ -178,28 +198,8 @@ impl Line {
         }
     }
 
-    /// Runs `op` on the fill.
-    pub(super) fn on_fill<T>(
-        &mut self,
-        op: impl FnOnce(&mut Account, &mut Fill<'_>) -> Result<T, Beyond>,
-    ) -> T {
-        let done = op(&mut self.account, &mut Fill::Held(&mut self.held));
-        done.unwrap_or_else(|Beyond| unreachable!("only a word is too small"))
-    }
-
-    #[inline]
-    fn take_now(&mut self, n: u64, now: Timestamp) {
-        self.held.set(self.held.view().taken(n, now), now);
-    }
-
-    /// Takes `n` tokens that may come back.
-    fn owe_now(&mut self, n: u64, now: Timestamp) -> DebtId {
-        self.take_now(n, now);
-        let cost = self.held.rate.cost(n);
-        self.account.ledger.open(cost, self.held.full_at)
-    }
-
-    /// Reserves `n` tokens: at once if nobody waits, else at a place in line with a fixed instant.
+    /// Reserves `n` tokens: at once if nobody waits, or the tokens keep it by its instant; else at a
+    /// place in line with a fixed instant.
     pub(super) fn reserve(
         &mut self,
         n: u64,
@@ -212,12 +212,12 @@ impl Line {
             return Err(Denied::TooLong { retry_after });
         }
         let ready_at = now.saturating_add(retry_after);
-        if self.held.rate.cost(n) == 0 {
+        if self.tokens.is_free(n) {
             return Ok(Taken::nothing(now));
         }
-        if retry_after.is_zero() || self.lanes.is_empty() {
-            let debt = self.owe_now(n, now);
-            return Ok(Taken::owed(ready_at, debt));
+        if T::DATED || retry_after.is_zero() || self.lanes.is_empty() {
+            let debit = self.tokens.owe_at(n, ready_at, now)?;
+            return Ok(Taken::owed(ready_at, debit));
         }
         self.bounds.check_room(self.waiters.in_line_len())?;
         let mut turn = Turn::new(n, 0, Kind::Take, max_wait);
@@ -249,14 +249,14 @@ impl Line {
     fn debit(&mut self, place: WaitId, now: Timestamp) {
         self.booked.retain(|(_, other)| *other != place);
         let waiter = *self.waiters.wants_mut(place);
-        let debt = self.owe_now(waiter.n, now);
+        let debt = self.tokens.owe_now(waiter.n, now);
         self.lanes.remove(&waiter);
         self.waiters.wants_mut(place).outcome = Some(Ok(Some(debt)));
         // Nobody is to be woken: a reservation is not polled.
         drop(self.waiters.wake(place));
         if waiter.is_committed {
             drop(self.waiters.leave(place));
-            self.account.keep(debt);
+            self.tokens.keep(debt);
         }
     }
 
@@ -264,7 +264,7 @@ impl Line {
     pub(super) fn give_back(&mut self, taken: &Taken, now: Timestamp) {
         let debt = taken.debt.or_else(|| self.unbook(taken.place?));
         if let Some(debt) = debt {
-            self.on_fill(|account, fill| account.give_back(fill, debt, || now));
+            self.tokens.give_back(debt, now);
         }
     }
 
@@ -279,12 +279,12 @@ impl Line {
         }
         let debt = taken.debt.or_else(|| self.unbook(taken.place?));
         if let Some(debt) = debt {
-            self.account.keep(debt);
+            self.tokens.keep(debt);
         }
     }
 
     /// Takes a reservation out of the line: its debt, if it has been debited.
-    fn unbook(&mut self, place: WaitId) -> Option<DebtId> {
+    fn unbook(&mut self, place: WaitId) -> Option<Debit> {
         let waiter = self.waiters.leave(place).wanted;
         if waiter.outcome.is_none() {
             self.booked.retain(|(_, other)| *other != place);
@@ -347,10 +347,10 @@ impl Line {
     fn give(&mut self, id: WaitId, first: Waiter, now: Timestamp) -> Given {
         match first.kind {
             Kind::Call => Given::All(None),
-            Kind::Take | Kind::Claim => Given::All(Some(self.owe_now(first.n, now))),
+            Kind::Take | Kind::Claim => Given::All(Some(self.tokens.owe_now(first.n, now))),
             Kind::TakeInParts => {
-                let part = first.next_part(self.units().burst);
-                let debt = Some(self.owe_now(part, now));
+                let part = first.next_part(self.tokens.burst());
+                let debt = Some(self.tokens.owe_now(part, now));
                 self.lanes.shrink(&first, part);
                 let waiter = self.waiters.wants_mut(id);
                 waiter.left -= part;
@@ -366,11 +366,12 @@ impl Line {
     /// When the first in line is served; an error if it never will be, since the quota has changed.
     fn first_due(&self, first: &Waiter, now: Timestamp) -> Result<Timestamp, Denied> {
         let n = match first.kind {
-            Kind::TakeInParts => first.next_part(self.units().burst),
-            Kind::Take | Kind::Claim | Kind::Call => first.n,
+            Kind::TakeInParts if T::IN_PARTS => first.next_part(self.tokens.burst()),
+            _ => first.n,
         };
-        self.held.rate.check_burst(n, first.floor)?;
-        let wait = self.wait_behind(0, n, first.floor, now)?;
+        self.tokens.check_burst(n, first.floor)?;
+        let nobody = std::iter::empty();
+        let wait = self.tokens.wait_behind(|| 0, nobody, n, first.floor, now)?;
         Ok(now.saturating_add(wait))
     }
 
@@ -418,8 +419,11 @@ impl Line {
             Ok(Duration::ZERO) => {
                 match turn.kind {
                     Kind::Call => {}
-                    Kind::Claim => turn.claimed = Some(Taken::owed(now, self.owe_now(n, now))),
-                    Kind::Take | Kind::TakeInParts => self.take_now(n, now),
+                    Kind::Claim => {
+                        let debit = self.tokens.owe_now(n, now);
+                        turn.claimed = Some(Taken::owed(now, debit));
+                    }
+                    Kind::Take | Kind::TakeInParts => self.tokens.take_now(n, now),
                 }
                 return Some(Ok(()));
             }
@@ -446,22 +450,22 @@ impl Line {
     fn wait_of(&self, turn: &Turn, now: Timestamp) -> Result<Duration, Denied> {
         self.check_open()?;
         let (n, floor) = (turn.n, turn.floor);
-        let ahead = match turn.order() {
-            None => self.lanes.ahead(floor),
-            Some(order) => {
-                let before = self
-                    .waiters
-                    .before(order)
-                    .filter(|other| other.ready_at.is_none());
-                before.map(|other| u128::from(other.left)).sum::<u128>() + self.lanes.booked()
-            }
-        };
         let at_once = match turn.kind {
-            Kind::TakeInParts if n > self.units().burst => 1,
+            Kind::TakeInParts if T::IN_PARTS && n > self.tokens.burst() => 1,
             _ => n,
         };
-        self.held.rate.check_burst(at_once, floor)?;
-        self.wait_behind(ahead, n, floor, now)
+        self.tokens.check_burst(at_once, floor)?;
+        let Some(order) = turn.order() else {
+            return self.wait_at_the_end(n, floor, now);
+        };
+        let before = || {
+            let before = self.waiters.before(order);
+            before.filter(|other| other.ready_at.is_none())
+        };
+        let sum = || before().map(|other| u128::from(other.left)).sum::<u128>();
+        let sum = || sum() + self.lanes.booked();
+        let each = before().map(Waiter::wanted);
+        self.tokens.wait_behind(sum, each, n, floor, now)
     }
 
     fn look(
@@ -480,15 +484,14 @@ impl Line {
             debug_assert!(left.waker.is_none(), "it was taken with the outcome");
             return Some(outcome.map(|debt| match (turn.kind, debt) {
                 (Kind::Claim, Some(debt)) => turn.claimed = Some(Taken::owed(now, debt)),
-                (_, debt) => waiter.keep(debt, &mut self.account),
+                (_, debt) => waiter.keep(debt, &mut self.tokens),
             }));
         }
         if now < deadline {
             *stale = self.waiters.wait(&mut Some(place), waker, waiter);
             return None;
         }
-        let wait = self.wait_behind(self.ahead_of(place), waiter.left, waiter.floor, now);
-        let retry_after = wait.unwrap_or(Duration::MAX);
+        let retry_after = self.wait_at(place, now).unwrap_or(Duration::MAX);
         *stale = self.leave(turn, now).0;
         Some(Err(Denied::TooLong { retry_after }))
     }
@@ -503,7 +506,7 @@ impl Line {
         let due = if is_first {
             self.first_due(&waiter, now).ok()
         } else {
-            let wait = self.wait_behind(self.ahead_of(place), waiter.left, waiter.floor, now);
+            let wait = self.wait_at(place, now);
             wait.ok().map(|wait| now.saturating_add(wait))
         };
         let deadline = Some(deadline).filter(|deadline| *deadline < Timestamp::MAX);
@@ -551,7 +554,7 @@ impl Line {
         let got = waiter.outcome.and_then(Result::ok).flatten();
         // The later first, which was built on the earlier.
         for debt in got.or(waiter.later).into_iter().chain(waiter.earlier) {
-            self.on_fill(|account, fill| account.give_back(fill, debt, || now));
+            self.tokens.give_back(debt, now);
         }
         (left.waker, behind.and_then(|next| self.waiters.nudge(next)))
     }

@@ -5,12 +5,13 @@ use std::task::Waker;
 use std::time::{Duration, SystemTime};
 
 use super::acquire::Acquire;
-use super::bucket::{acquire_methods, bucket, quota_methods};
+use super::bucket::{bucket, quota_methods};
 use super::desk::{Counter, Desk};
 use super::gate::Gate;
 use super::internal::Internal;
 use super::lease::carved;
 use super::reservation::Parts;
+use super::single::{acquire_methods, limiter};
 use super::turn::Turn;
 use super::{CarryOver, Denied, Leasable, QuotaLimiter, RateLimiter, Saved, Status, TokenLease};
 use crate::clock::{Clock, SystemClock, Timestamp, wall_clock};

@@ -12,7 +12,9 @@ use crate::wait::Wait;
 /// `Box` of a limiter is a limiter too.
 ///
 /// # Promises
-/// - Never over: what is admitted in any window of length T is at most B + floor(T * N / P).
+/// - Never over: what is admitted in any window of length T is at most B + floor(T * N / P). (A
+///   [`SlidingWindow`](super::SlidingWindow) admits at most N in any window of P, an
+///   [`IntervalTokenBucket`](super::IntervalTokenBucket) at most B + N for each boundary.)
 /// - Never under: while the bucket is not full, tokens accrue exactly, however often it is asked.
 /// - Honest wait: denied with `retry_after` w at `now` means denied until 1 ns before `now + w` and
 ///   admitted then, if no other caller took, and of the waiters ahead, which are counted, none left.

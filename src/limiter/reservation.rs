@@ -5,7 +5,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::RateLimiter;
-use super::ledger::DebtId;
+use super::tokens::Debit;
 use crate::clock::Timestamp;
 use crate::unwind::Panics;
 use crate::wait::WaitId;
@@ -16,7 +16,7 @@ pub struct Taken {
     /// When they can be used.
     pub(crate) ready_at: Timestamp,
     /// To give them back.
-    pub(super) debt: Option<DebtId>,
+    pub(super) debt: Option<Debit>,
     /// Where they stand in line, if they were not taken at once.
     pub(super) place: Option<WaitId>,
     /// Whether that is the line of the keys that share a bucket.
@@ -24,7 +24,7 @@ pub struct Taken {
 }
 
 impl Taken {
-    pub(super) const fn owed(ready_at: Timestamp, debt: DebtId) -> Self {
+    pub(super) const fn owed(ready_at: Timestamp, debt: Debit) -> Self {
         Self {
             ready_at,
             debt: Some(debt),

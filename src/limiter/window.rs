@@ -21,12 +21,14 @@ mod error;
 mod log;
 #[cfg(all(test, not(tollgate_loom)))]
 mod tests;
+mod tokens;
 mod view;
 mod wait;
 
 use std::time::Duration;
 
-pub(super) use self::error::WindowError;
+pub(super) use self::error::MAX_LIMIT;
+pub use self::error::WindowError;
 use self::error::check_limit;
 use self::log::Log;
 use self::view::{Windows, has_passed};
@@ -37,10 +39,12 @@ use crate::clock::Timestamp;
 /// no less than this many tokens, and up to N times as many.
 pub(super) const MAX_AHEAD: usize = 1 << 16;
 
-/// What becomes of past admissions when the limit changes. Reservations still to come stay.
+/// What becomes of past admissions when a [`SlidingWindow`](crate::SlidingWindow) or an
+/// [`IntervalTokenBucket`](crate::IntervalTokenBucket) changes its limit. Reservations still to come
+/// stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum History {
-    /// Past admissions count in the new windows, charges still to come included.
+pub enum History {
+    /// Past admissions count under the new limit, charges still to come included.
     Kept,
     /// Past admissions, charges and a pause are forgotten: a grant.
     Forgotten,

@@ -122,7 +122,7 @@ where
         let run = |line: &mut Line, panics: &mut Panics| {
             // Under the lock, so that no taker before has used a later time.
             let now = panics.catch(|| limiter.clock.now());
-            let now = now.unwrap_or(line.held.known);
+            let now = now.unwrap_or(line.tokens.held.known);
             op(line, now, &mut wakers);
             line.serve(now, &mut wakers);
             now
@@ -244,7 +244,7 @@ where
         self.peek(
             now,
             |view| view.available(now),
-            |line| line.held.view().available(now),
+            |line| line.tokens.held.view().available(now),
         )
     }
 

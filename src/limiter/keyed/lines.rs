@@ -53,8 +53,8 @@ impl<K> KeyLine<K> {
         bounds: Bounds,
     ) -> Self {
         let mut line = Line::new(generation.rate.units);
-        line.held = generation.held(full_at);
-        line.account = Account::new(Ledger::of_another_epoch());
+        line.tokens.held = generation.held(full_at);
+        line.tokens.account = Account::new(Ledger::of_another_epoch());
         line.bounds = bounds;
         if generation.is_closed {
             line.close(generation.since);
@@ -70,7 +70,7 @@ impl<K> KeyLine<K> {
 
     /// Whether nobody waits, nothing can be given back, and its quota is that of all.
     pub(super) fn is_idle(&self) -> bool {
-        self.own.is_none() && self.line.is_left() && self.line.account.ledger.is_settled()
+        self.own.is_none() && self.line.is_left() && self.line.tokens.account.ledger.is_settled()
     }
 
     /// Puts another quota in force.
@@ -83,8 +83,8 @@ impl<K> KeyLine<K> {
     /// Forgets all but its waiters: a full bucket, of the quota of all.
     pub(super) fn forget(&mut self, generation: &Generation, full_at: Instant) {
         self.own = None;
-        self.line.held = generation.held(full_at);
-        self.line.account = Account::new(Ledger::of_another_epoch());
+        self.line.tokens.held = generation.held(full_at);
+        self.line.tokens.account = Account::new(Ledger::of_another_epoch());
     }
 
     /// Carries over to the quotas of all that came after the generation `from`.

@@ -98,7 +98,7 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
         if !line.is_idle() {
             return None;
         }
-        let (has_seat, full_at) = (line.has_seat, line.line.held.full_at);
+        let (has_seat, full_at) = (line.has_seat, line.line.tokens.held.full_at);
         if shard.is_as_absent(full_at, now) {
             self.seats.free(has_seat.into());
             return Some(shard.lines.take(at).key);

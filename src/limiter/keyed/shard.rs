@@ -346,7 +346,7 @@ impl<K> Shard<K> {
     ) {
         let (generation, absent) = (self.generation, self.absent);
         let goes = |line: &mut KeyLine<K>| {
-            if keep(&line.key, line.line.held.view().available(now)) {
+            if keep(&line.key, line.line.tokens.held.view().available(now)) {
                 return false;
             }
             line.forget(&generation, absent);
@@ -387,10 +387,10 @@ impl<K> Shard<K> {
             let view = generation.view(generation.read(word, &carry));
             (key.clone(), view.available(now))
         });
-        let in_line = self
-            .lines
-            .iter()
-            .map(|line| (line.key.clone(), line.line.held.view().available(now)));
+        let in_line = self.lines.iter().map(|line| {
+            let there = line.line.tokens.held.view().available(now);
+            (line.key.clone(), there)
+        });
         all.extend(placed.chain(in_line));
     }
 

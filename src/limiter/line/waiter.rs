@@ -3,12 +3,11 @@
 use super::lanes::Place;
 use crate::clock::Timestamp;
 use crate::limiter::Denied;
-use crate::limiter::account::Account;
-use crate::limiter::ledger::DebtId;
+use crate::limiter::tokens::{Debit, Tokens};
 use crate::limiter::turn::{Kind, Turn};
 
-/// What has become of a waiter: the debt that it can give back, if it was given tokens.
-pub(super) type Outcome = Result<Option<DebtId>, Denied>;
+/// What has become of a waiter: the debit that it can give back, if it was given tokens.
+pub(super) type Outcome = Result<Option<Debit>, Denied>;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waiter {
@@ -19,8 +18,8 @@ pub(super) struct Waiter {
     pub(super) left: u64,
     /// The latest part that it was given, and the one before: what came before those is more than a
     /// burst ago, and nothing of it can come back.
-    pub(super) later: Option<DebtId>,
-    pub(super) earlier: Option<DebtId>,
+    pub(super) later: Option<Debit>,
+    pub(super) earlier: Option<Debit>,
     pub(super) lane: Place,
     /// Of a reservation: when it can be used.
     pub(super) ready_at: Option<Timestamp>,
@@ -49,15 +48,20 @@ impl Waiter {
         }
     }
 
+    /// What it still wants, and above which floor.
+    pub(super) fn wanted(&self) -> (u64, u64) {
+        (self.left, self.floor)
+    }
+
     /// The part that it takes next.
     pub(super) fn next_part(&self, burst: u64) -> u64 {
         self.left.min(burst.saturating_sub(self.floor)).max(1)
     }
 
     /// Its tokens are used.
-    pub(super) fn keep(&self, debt: Option<DebtId>, account: &mut Account) {
+    pub(super) fn keep(&self, debt: Option<Debit>, tokens: &mut impl Tokens) {
         for debt in debt.or(self.later).into_iter().chain(self.earlier) {
-            account.keep(debt);
+            tokens.keep(debt);
         }
     }
 }

@@ -3,13 +3,23 @@ use std::fmt;
 /// The largest limit: its log takes 24 MiB.
 pub(in crate::limiter) const MAX_LIMIT: u64 = 1 << 20;
 
-/// Why a limit was refused.
+/// Why a [`SlidingWindow`](crate::SlidingWindow) cannot have a limit.
+///
+/// ```
+/// use std::time::Duration;
+/// use tollgate::{SlidingWindow, WindowError};
+///
+/// let limit = SlidingWindow::<()>::MAX_LIMIT + 1;
+/// let refused = SlidingWindow::new(limit, Duration::from_secs(60)).unwrap_err();
+/// assert_eq!(refused, WindowError::LimitTooLarge);
+/// assert_eq!(refused.to_string(), "the limit of a window must be at most 1048576");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub(in crate::limiter) enum WindowError {
+pub enum WindowError {
     /// The limit is zero: nothing could ever pass.
     ZeroLimit,
-    /// The limit is over [`MAX_LIMIT`].
+    /// The limit is over [`SlidingWindow::MAX_LIMIT`](crate::SlidingWindow::MAX_LIMIT).
     LimitTooLarge,
     /// The period is zero.
     ZeroPeriod,

@@ -1,0 +1,183 @@
+//! A [`Line`] behind a lock: what a limiter is whose every operation takes the lock.
+
+use std::task::Waker;
+use std::time::Duration;
+
+use super::bounds::Bounds;
+use super::gate::Gate;
+use super::line::Line;
+use super::reservation::Taken;
+use super::tokens::DatedTokens;
+use super::turn::Turn;
+use super::{Denied, Status};
+use crate::clock::{Clock, Timestamp};
+use crate::sync::Mutex;
+use crate::wait::Progress;
+use crate::wake::Wakers;
+
+pub(super) struct LockedLine<T, C> {
+    line: Mutex<Line<T>>,
+    pub(super) clock: C,
+    pub(super) gate: Gate,
+}
+
+impl<T, C> LockedLine<T, C> {
+    pub(super) fn new(tokens: T, clock: C) -> Self {
+        Self {
+            line: Mutex::new(Line::of(tokens)),
+            clock,
+            gate: Gate::new(),
+        }
+    }
+
+    pub(super) fn bounds_mut(&mut self) -> &mut Bounds {
+        &mut self.line.get_mut().bounds
+    }
+}
+
+impl<T: DatedTokens, C: Clock> LockedLine<T, C> {
+    /// Runs `op`, at the caller's time or at one that is read under the lock, so that no taker before
+    /// has used a later one. Then serves those whose turn has come, and has the first of the others
+    /// look at its timer.
+    fn change<O>(
+        &self,
+        now: Option<Timestamp>,
+        op: impl FnOnce(&mut Line<T>, Timestamp, &mut Wakers) -> O,
+    ) -> O {
+        // Woken when the lock is released.
+        let mut wakers = Wakers::default();
+        let mut line = self.line.lock();
+        let now = now.unwrap_or_else(|| self.clock.now());
+        let output = op(&mut line, now, &mut wakers);
+        line.serve(now, &mut wakers);
+        drop(line);
+        drop(wakers);
+        output
+    }
+
+    /// Runs `op` once those whose turn has come have been served.
+    #[inline]
+    fn on_line<O>(&self, now: Timestamp, op: impl FnOnce(&mut Line<T>) -> O) -> O {
+        let mut wakers = Wakers::default();
+        let mut line = self.line.lock();
+        if !line.is_idle() {
+            line.serve(now, &mut wakers);
+        }
+        let output = op(&mut line);
+        drop(line);
+        drop(wakers);
+        output
+    }
+
+    pub(super) fn take(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
+        if n == 0 {
+            return Ok(());
+        }
+        self.on_line(now, |line| line.take(n, floor, now))
+    }
+
+    pub(super) fn take_up_to(&self, n: u64, now: Timestamp) -> u64 {
+        self.on_line(now, |line| line.take_up_to(n, now))
+    }
+
+    pub(super) fn take_with_status(&self, n: u64, now: Timestamp) -> (Result<(), Denied>, Status) {
+        self.on_line(now, |line| (line.take(n, 0, now), line.status(n, now)))
+    }
+
+    pub(super) fn ask(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
+        self.on_line(now, |line| line.ask(n, floor, now))
+    }
+
+    pub(super) fn available(&self, now: Timestamp) -> u64 {
+        self.on_line(now, |line| line.tokens.available(now))
+    }
+
+    pub(super) fn status(&self, n: u64, now: Timestamp) -> Status {
+        self.on_line(now, |line| line.status(n, now))
+    }
+
+    pub(super) fn reserve(
+        &self,
+        n: u64,
+        max_wait: Duration,
+        now: Timestamp,
+    ) -> Result<Taken, Denied> {
+        self.on_line(now, |line| line.reserve(n, max_wait, now))
+    }
+
+    pub(super) fn give_back(&self, taken: &Taken, now: Option<Timestamp>) {
+        self.change(now, |line, now, _| line.give_back(taken, now));
+    }
+
+    pub(super) fn keep(&self, taken: &Taken) {
+        match taken.debt {
+            Some(debit) => self.line.lock().tokens.keep(debit),
+            None => self.change(None, |line, _, _| line.keep(taken)),
+        }
+    }
+
+    pub(super) fn refund(&self, n: u64, now: Timestamp) {
+        self.change_tokens(Some(now), |tokens, now| tokens.refund(n, now));
+    }
+
+    pub(super) fn charge(&self, n: u64, now: Timestamp) {
+        self.change_tokens(Some(now), |tokens, now| tokens.charge(n, now));
+    }
+
+    pub(super) fn tighten(&self, keep: u64, now: Timestamp) {
+        self.change_tokens(Some(now), |tokens, now| tokens.tighten(keep, now));
+    }
+
+    /// Never refused: tokens come back once the pause is over, at any rate.
+    #[expect(clippy::unnecessary_wraps, reason = "a bucket can refuse")]
+    pub(super) fn pause_until(&self, until: Timestamp, now: Timestamp) -> Result<(), Denied> {
+        self.change_tokens(Some(now), |tokens, _| tokens.pause_until(until));
+        Ok(())
+    }
+
+    /// Changes the tokens themselves; those who wait are served and timed by what they are then.
+    pub(super) fn change_tokens<O>(
+        &self,
+        now: Option<Timestamp>,
+        op: impl FnOnce(&mut T, Timestamp) -> O,
+    ) -> O {
+        self.change(now, |line, now, _| op(&mut line.tokens, now))
+    }
+
+    pub(super) fn close(&self) {
+        self.change(None, |line, now, _| line.close(now));
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.line.lock().is_closed()
+    }
+
+    pub(super) fn poll_turn(
+        &self,
+        turn: &mut Turn,
+        now: Timestamp,
+        waker: &Waker,
+    ) -> Progress<Result<(), Denied>> {
+        // Woken, and dropped, once the lock is released.
+        let (mut wakers, mut replaced) = (Wakers::default(), None);
+        let mut line = self.line.lock();
+        let progress = match line.poll(turn, now, waker, &mut wakers, &mut replaced) {
+            Some(decided) => Progress::Done(decided),
+            None => Progress::Waiting(line.arm(turn, now)),
+        };
+        wakers.extend(line.nudge_first(now));
+        drop(line);
+        drop(wakers);
+        drop(replaced);
+        progress
+    }
+
+    pub(super) fn leave(&self, turn: &mut Turn) {
+        let left = self.change(None, |line, now, wakers| {
+            let (left, behind) = line.leave(turn, now);
+            wakers.extend(behind);
+            left
+        });
+        drop(left);
+    }
+}
