@@ -242,6 +242,8 @@ fn done(s: &Subject<'_>, n: usize, calls: &'static [Call], reenters: bool, op: u
     let status = s.limiter.status(1);
     assert_eq!(status.waiting, 0, "{context}: a ghost waits");
     assert!(status.remaining >= 2, "{context}: tokens are lost");
+    let wait = s.limiter.status(2).retry_after.unwrap_or_default();
+    assert!(wait.is_zero(), "{context}: tokens are kept for a ghost");
     fired
 }
 
