@@ -1,6 +1,11 @@
 //! The caller's own code in a keyed limiter: whatever of it panics, at whichever call, every place
 //! can be had again, no debt is forgotten, and every waiter has its turn.
 #![cfg(not(tollgate_loom))]
+#![allow(
+    dropping_copy_types,
+    clippy::unnecessary_operation,
+    reason = "each row is one expression without an output"
+)]
 
 #[allow(dead_code, reason = "shared with other tests")]
 #[path = "model/trap.rs"]

@@ -104,6 +104,15 @@ impl Account {
         sure(fill.update(|| now, |view, now| Ok((view.tighten(keep, now), ()))))
     }
 
+    /// As [`pause_until`](Self::pause_until), as debt, which refunds pay off.
+    pub(super) fn owe_until(
+        fill: &mut Fill<'_>,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<Result<(), Denied>, Beyond> {
+        fill.update(|| now, |view, now| view.pause_until(until, now))
+    }
+
     /// Lets the first token be there at `until`, not before.
     pub(super) fn pause_until(
         &mut self,
@@ -111,7 +120,7 @@ impl Account {
         until: Timestamp,
         now: Timestamp,
     ) -> Result<Result<(), Denied>, Beyond> {
-        let paused = fill.update(|| now, |view, now| view.pause_until(until, now))?;
+        let paused = Self::owe_until(fill, until, now)?;
         if paused.is_ok() {
             self.paused = self.paused.max(until);
         }

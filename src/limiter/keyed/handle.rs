@@ -235,7 +235,8 @@ where
             |view| view.pause_until(until, now).map(|(full_at, ())| full_at),
             |line| {
                 line.settle_all_booked(now);
-                line.on_fill(|account, fill| account.pause_until(fill, until, now))
+                // A word has only debt for it, and a key may be moved back to one.
+                line.on_fill(|_, fill| Account::owe_until(fill, until, now))
             },
         )
     }
