@@ -381,6 +381,9 @@ fn an_older_now_counts_as_the_latest() {
         let denied = bucket.try_acquire_at(1, at(earlier)).unwrap_err();
         assert_eq!(denied.retry_after(), Some(secs(20 - earlier)));
     }
+    let (bucket, _) = interval(2, 10, 2);
+    bucket.try_acquire_at(1, at(15)).unwrap();
+    bucket.try_acquire_at(1, at(5)).unwrap();
     // Given back at an older time: where it was taken.
     let (window, clock) = self::window(1, 10);
     let reservation = window.reserve_at(1, Duration::ZERO, at(10)).unwrap();
@@ -394,11 +397,16 @@ fn another_limit_reaches_those_who_wait() {
     let (window, clock) = window(10, 10);
     window.try_acquire(10).unwrap();
     let large = Polled::pending(window.acquire(8));
-    let small = Polled::pending(window.acquire(2));
+    let many = Polled::pending(window.acquire_many(7));
+    let mut small = Polled::pending(window.acquire(2));
     window.set_limit(5, secs(10), History::Kept).unwrap();
     assert_eq!(large.ready(), Err(Denied::ExceedsBurst { burst: 5 }));
+    assert_eq!(many.ready(), Err(Denied::ExceedsBurst { burst: 5 }));
+    // Its turn is at 10 s now, not at 20 s: it sets its timer.
+    assert_eq!(small.poll(), Poll::Pending);
+    let woken = small.woken();
     window.set_limit(12, secs(10), History::Kept).unwrap();
-    assert_eq!(small.woken(), 1);
+    assert_eq!(small.woken(), woken + 1);
     small.ready().unwrap();
     let again = Polled::pending(window.acquire(12));
     window.set_limit(12, secs(10), History::Forgotten).unwrap();
