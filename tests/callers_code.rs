@@ -1,6 +1,11 @@
 //! The caller's own code in limiters: whatever of it panics, at whichever call, leaves a limiter
 //! that is as good as before; and what runs without a lock may call the limiter.
 #![cfg(not(tollgate_loom))]
+#![allow(
+    dropping_copy_types,
+    clippy::unnecessary_operation,
+    reason = "each row is one expression without an output"
+)]
 
 #[allow(dead_code, reason = "shared with other tests")]
 #[path = "model/trap.rs"]
@@ -173,7 +178,7 @@ const OPS: &[(&str, bool, Op)] = &[
         waiter.poll();
         waiter.poll();
     }),
-    ("leave", false, |s, waiters| {
+    ("leave", false, |_, waiters| {
         waiters[0].leave();
     }),
     ("a turn", true, |s, waiters| {

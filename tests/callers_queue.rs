@@ -1,6 +1,11 @@
 //! The caller's own code in a queue: whatever of it panics, at whichever call, no key and no room is
 //! lost, and every waiter has its turn; and what runs without the lock may call the queue.
 #![cfg(not(tollgate_loom))]
+#![allow(
+    dropping_copy_types,
+    clippy::unnecessary_operation,
+    reason = "each row is one expression without an output"
+)]
 
 #[allow(dead_code, reason = "shared with other tests")]
 #[path = "model/trap.rs"]

@@ -322,7 +322,7 @@ impl<'a> Run<'a> {
             versions: (before, self.exact.version),
             of: Vec::new(),
         };
-        for bucket in self.buckets.iter().copied() {
+        for &bucket in &self.buckets {
             let got = bucket.reserve_at(n, wait, Timestamp::from_nanos(at));
             let ready_at = got.as_ref().map(|got| got.ready_at().as_nanos());
             let ready_at = ready_at.map_err(|denied| *denied);
