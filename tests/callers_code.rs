@@ -162,7 +162,7 @@ const OPS: &[(&str, bool, Op)] = &[
         drop(s.limiter.try_acquire_above(1, 1));
     }),
     ("with status", false, |s, _| {
-        s.limiter.try_acquire_with_status(1);
+        let _ = s.limiter.try_acquire_with_status(1);
     }),
     ("reserve, drop", false, |s, _| {
         drop(s.limiter.reserve(1, DAY));

@@ -2,7 +2,7 @@
 //!
 //! Who is denied again and again until then need not work it out again. It is a memory of what the
 //! word says, and holds for that word only, so nobody who changes the word has to know of it; only
-//! whoever begins a generation, after 256 of which the same word says something else.
+//! whoever begins a generation, after 128 of which the same word says something else.
 //!
 //! It is two words that cannot be written at once. Whoever writes first takes the instant away, and
 //! whoever reads looks at the instant before and after the word. So what is read either belongs

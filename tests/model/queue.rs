@@ -40,6 +40,7 @@ pub(crate) struct Config {
 }
 
 #[derive(Clone, Copy, Debug)]
+#[allow(dead_code, reason = "the fuzzer makes no consumer that is not polled")]
 pub(crate) enum Op {
     Add(u8),
     /// Nanoseconds.
