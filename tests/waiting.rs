@@ -122,7 +122,7 @@ fn a_task_that_asks_anew_at_each_heartbeat_gets_every_token() {
                 if poll(wait).is_ready() {
                     served += 1;
                     *wait = limiter.acquire(1);
-                } else if (ms + task as u64 * 350) % 700 == 0 {
+                } else if (ms + task as u64 * 350).is_multiple_of(700) {
                     *wait = limiter.acquire(1);
                 }
             }
