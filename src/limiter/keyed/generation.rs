@@ -178,6 +178,13 @@ impl Generation {
         self.base.view_of(self.rate, full_at)
     }
 
+    /// Brings a word to this generation, if one can hold what it owes.
+    pub(super) fn renew(&self, word: &mut u64, full_at: Instant) {
+        if full_at <= self.most() {
+            *word = self.pack(full_at);
+        }
+    }
+
     /// A bucket of this generation behind a lock.
     pub(super) fn held(&self, full_at: Instant) -> Held {
         Held {
@@ -193,9 +200,7 @@ impl Generation {
             return full_at;
         };
         let change = Change::new(carry);
-        let full_at = change.full_at(&before.view(full_at), &self.rate, since);
-        // What a word cannot hold any more is debt of centuries.
-        full_at.min(self.most())
+        change.full_at(&before.view(full_at), &self.rate, since)
     }
 }
 

@@ -370,7 +370,7 @@ impl<K> Shard<K> {
         self.table.retain(
             |key, word| {
                 let full_at = generation.read(*word, &carry);
-                *word = generation.pack(full_at);
+                generation.renew(word, full_at);
                 keep(key, generation.view(full_at).available(now))
             },
             gone,

@@ -17,7 +17,8 @@ impl<K> Shard<K> {
         gone: &mut Gone<K>,
     ) {
         let before = gone.len();
-        let mut may_go = may_go(&self.generation, &mut self.absent, now, carry);
+        let renew = Generation::renew;
+        let mut may_go = may_go(&self.generation, &mut self.absent, now, carry, renew);
         if let Some(hash) = near {
             self.table.sweep_near(hash, |word| may_go(word), gone);
         }
@@ -51,7 +52,12 @@ impl<K> Shard<K> {
         gone: &mut Vec<K>,
     ) {
         let before = gone.len();
-        let mut may_go = may_go(&self.generation, &mut self.absent, now, carry);
+        // A debt of more than a word can hold, which is years, is cut to that: no word may stay
+        // behind for 128 generations.
+        let renew = |generation: &Generation, word: &mut u64, full_at: Instant| {
+            *word = generation.pack(full_at);
+        };
+        let mut may_go = may_go(&self.generation, &mut self.absent, now, carry, renew);
         self.table.retain(|_, word| !may_go(word), gone);
         drop(may_go);
         self.evicted += (gone.len() - before) as u64;
@@ -65,6 +71,7 @@ fn may_go(
     absent: &mut Instant,
     now: Timestamp,
     carry: impl Carry,
+    renew: impl Fn(&Generation, &mut u64, Instant),
 ) -> impl FnMut(&mut u64) -> bool {
     let at = generation.rate.at(now);
     move |word| {
@@ -73,7 +80,7 @@ fn may_go(
             *absent = full_at.max(*absent);
             return true;
         }
-        *word = generation.pack(full_at);
+        renew(generation, word, full_at);
         false
     }
 }
