@@ -132,7 +132,7 @@ fn a_waiting_consumer_gets_what_is_added() {
         queue.try_add(7).unwrap();
         assert_eq!(consumer.join().unwrap(), 7);
     });
-    explore("add, add x get x get", None, || {
+    explore("add, add x get x get", Some(3), || {
         let (queue, _) = queue(2);
         let consumers = [(); 2].map(|()| {
             let queue = queue.clone();
@@ -203,7 +203,7 @@ fn an_earlier_key_re_arms_the_leader() {
 
 #[test]
 fn a_key_of_a_consumer_that_is_late_goes_to_one_of_the_two() {
-    explore("add, advance x poll of the first x get", None, || {
+    explore("add, advance x poll of the first x get", Some(3), || {
         let (queue, clock) = queue(1);
         let mut first = pin!(queue.get());
         let mut context = Context::from_waker(Waker::noop());
@@ -220,7 +220,7 @@ fn a_key_of_a_consumer_that_is_late_goes_to_one_of_the_two() {
         consumer.join().unwrap();
         adder.join().unwrap();
     });
-    explore("advance, advance x poll of the leader x get", None, || {
+    explore("advance, advance x poll of the leader x get", Some(3), || {
         let (queue, clock) = queue(1);
         queue.try_add_after(1, Duration::from_millis(1)).unwrap();
         let mut leader = pin!(queue.get());
