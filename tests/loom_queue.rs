@@ -220,7 +220,7 @@ fn a_key_of_a_consumer_that_is_late_goes_to_one_of_the_two() {
         consumer.join().unwrap();
         adder.join().unwrap();
     });
-    explore("advance, advance x poll of the leader x get", Some(3), || {
+    explore("advances x poll of the leader x get", Some(3), || {
         let (queue, clock) = queue(1);
         queue.try_add_after(1, Duration::from_millis(1)).unwrap();
         let mut leader = pin!(queue.get());
