@@ -242,3 +242,46 @@ fn who_came_later_does_not_lead_and_look_first() {
     ];
     model::run(plain(3), &ops);
 }
+
+/// Of two consumers that are not polled the second has no more time for what the first was woken for,
+/// if that is dropped.
+#[test]
+fn two_that_are_not_polled_hold_up_the_others_no_longer_than_one() {
+    // Where a key needs a token one consumer is woken at a time.
+    let limited = [
+        Op::WaitGet,
+        Op::WaitGet,
+        Op::WaitGet,
+        Op::WaitGet,
+        Op::SetAside(0),
+        Op::Add(1),
+        Op::SetAside(2),
+        Op::Advance(2_500_000),
+        Op::Add(2),
+        Op::Advance(2_400_000),
+        Op::Cancel(0),
+        Op::Advance(2_700_000),
+    ];
+    let config = Config {
+        rate_limited: true,
+        ..plain(8)
+    };
+    model::run(config, &limited);
+    // Nobody looks when key 2 is due, and key 1 is there before that.
+    let due = [
+        Op::WaitGet,
+        Op::WaitGet,
+        Op::WaitGet,
+        Op::WaitGet,
+        Op::SetAside(0),
+        Op::Add(1),
+        Op::AddAfter(2, 1_000_000),
+        Op::SetAside(1),
+        Op::Advance(2_500_000),
+        Op::AddAfter(3, 3_000_000_000),
+        Op::Advance(2_400_000),
+        Op::Cancel(0),
+        Op::Advance(1_100_000),
+    ];
+    model::run(plain(8), &due);
+}

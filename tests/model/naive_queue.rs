@@ -130,6 +130,15 @@ impl Model {
         self.ready.values().map(VecDeque::len).sum()
     }
 
+    /// Since when the one has been ready that has been for the longest.
+    pub(super) fn oldest_ready(&self) -> Option<u64> {
+        let ready = |entry: &Entry| match entry.state {
+            State::Ready { since } => Some(since),
+            _ => None,
+        };
+        self.entries.values().filter_map(ready).min()
+    }
+
     /// Of 16 that pass over another priority, one is of that which was passed over longest.
     pub(super) fn next(&mut self) -> Option<u8> {
         let (&top, line) = self.ready.last_key_value()?;

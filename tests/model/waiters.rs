@@ -40,7 +40,7 @@ pub(super) struct Waiters {
     /// Consumers that are not polled.
     set_aside: VecDeque<usize>,
     /// Whether consumers may look late, and so in another order: much time has passed at once, or one
-    /// is polled that was set aside.
+    /// is polled or dropped that was set aside.
     pub(super) is_out_of_order: bool,
     /// Since when a consumer that is polled waits for a key that is there.
     held_up_since: Option<u64>,
@@ -81,7 +81,11 @@ impl Waiters {
         }
         let task = *self.line.keys().nth(pick % self.line.len()).expect("one");
         self.line.remove(&task);
-        self.set_aside.retain(|aside| *aside != task);
+        if let Some(aside) = self.set_aside.iter().position(|aside| *aside == task) {
+            self.set_aside.remove(aside);
+            // The next has no more time than this one had left, and may be late when it is woken.
+            self.is_out_of_order = true;
+        }
         assert!(self.tasks.cancel(task), "it has not ended");
     }
 
@@ -182,7 +186,8 @@ impl Waiters {
                 "{waiting:?} in vain"
             );
         }
-        let since = is_held_up.then(|| *self.held_up_since.get_or_insert(now));
+        let oldest = model.oldest_ready().unwrap_or(0);
+        let since = is_held_up.then(|| self.held_up_since.unwrap_or(now).max(oldest));
         self.held_up_since = since;
         assert!(since.is_none_or(|since| now < since + GRACE), "held up");
     }

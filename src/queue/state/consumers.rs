@@ -37,7 +37,7 @@ pub(super) struct Consumers {
     kept: Option<Timestamp>,
     /// When the next key was to be due, as of the last change.
     expected: Option<Timestamp>,
-    /// Since when the one that was dropped had been woken: the next one has no more time than that.
+    /// Since when the next one counts as woken: the one before it has had a part of its time.
     passed_on: Option<Timestamp>,
     leader: Option<Leader>,
     lookouts: [Option<Lookout>; 2],
@@ -54,6 +54,8 @@ pub(super) enum Kind {
 struct Call {
     id: WaitId,
     since: Timestamp,
+    /// Others have had a part of its time.
+    shared: bool,
 }
 
 /// The waiting consumer that sleeps until the next key may be due.
@@ -221,21 +223,31 @@ impl Consumers {
         }
     }
 
-    /// Ends a consumer. What it was to look at goes to others when the state settles.
+    /// Ends a consumer that has looked. What it was to look at goes to others when the state settles.
     pub(super) fn leave(&mut self, id: WaitId) -> Option<Waker> {
+        // Where each key needs a token, the next key has waited for this consumer too.
+        let shared = self.call_of(id).filter(|call| call.shared);
+        self.passed_on = shared.map(|call| call.since);
+        self.end(id)
+    }
+
+    /// As [`leave`](Self::leave), of one that is dropped. What it was woken for goes to others too.
+    pub(super) fn cancel(&mut self, id: WaitId) -> Option<Waker> {
+        self.passed_on = self.call_of(id).map(|call| call.since);
+        self.end(id)
+    }
+
+    fn call_of(&self, id: WaitId) -> Option<Call> {
+        self.called.iter().find(|call| call.id == id).copied()
+    }
+
+    fn end(&mut self, id: WaitId) -> Option<Waker> {
         self.came(id);
         self.leader = self.leader.filter(|leader| leader.id != id);
         for lookout in &mut self.lookouts {
             *lookout = lookout.filter(|lookout| lookout.id != id);
         }
         self.line.leave(id).waker
-    }
-
-    /// As [`leave`](Self::leave), of one that is dropped. What it was woken for goes to others too.
-    pub(super) fn cancel(&mut self, id: WaitId) -> Option<Waker> {
-        let call = self.called.iter().find(|call| call.id == id);
-        self.passed_on = call.map(|call| call.since);
-        self.leave(id)
     }
 
     /// Wakes as many as there are keys, or all; and makes sure that one looks in time.
@@ -250,17 +262,14 @@ impl Consumers {
         // A key that was due is kept from the others since then, not since this was noticed.
         let due = std::mem::replace(&mut self.expected, next_look);
         let due = due.map_or(now, |due| due.min(now));
-        let passed_on = self.passed_on.take();
-        let since = match self.kept {
-            None => due,
-            Some(_) => passed_on.unwrap_or(now),
-        };
+        let passed_on = self.passed_on.take().filter(|_| self.kept.is_some());
+        let since = passed_on.map_or(due, |since| since.min(due));
         self.kept = (keys > 0).then(|| self.kept.unwrap_or(since));
         let was_late = self.pass_late(now, wakers);
         let since = if was_late { now } else { since };
         let everyone = over || was_late && self.awake() < keys;
         while everyone || self.awake() < keys {
-            let Some(waker) = self.call_first(since) else {
+            let Some(waker) = self.call_first(since, now) else {
                 break;
             };
             wakers.extend([waker]);
@@ -295,13 +304,14 @@ impl Consumers {
     }
 
     /// Takes the first out of the line, to be woken for a key.
-    fn call_first(&mut self, since: Timestamp) -> Option<Waker> {
+    fn call_first(&mut self, since: Timestamp, now: Timestamp) -> Option<Waker> {
         let (id, &kind) = self.line.first()?;
         match kind {
             Kind::Thread => self.threads += 1,
             Kind::Future => {
                 let place = self.called.partition_point(|call| call.since <= since);
-                self.called.insert(place, Call { id, since });
+                let shared = since < now;
+                self.called.insert(place, Call { id, since, shared });
             }
         }
         self.line.wake(id)
