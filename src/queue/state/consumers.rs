@@ -266,10 +266,16 @@ impl Consumers {
         let since = passed_on.map_or(due, |since| since.min(due));
         self.kept = (keys > 0).then(|| self.kept.unwrap_or(since));
         let was_late = self.pass_late(now, wakers);
-        let since = if was_late { now } else { since };
+        // `now` may be of long ago: who drops a consumer reads no clock.
+        let shared = passed_on.is_some() || since < now;
+        let (since, shared) = if was_late {
+            (now, false)
+        } else {
+            (since, shared)
+        };
         let everyone = over || was_late && self.awake() < keys;
         while everyone || self.awake() < keys {
-            let Some(waker) = self.call_first(since, now) else {
+            let Some(waker) = self.call_first(since, shared) else {
                 break;
             };
             wakers.extend([waker]);
@@ -304,13 +310,12 @@ impl Consumers {
     }
 
     /// Takes the first out of the line, to be woken for a key.
-    fn call_first(&mut self, since: Timestamp, now: Timestamp) -> Option<Waker> {
+    fn call_first(&mut self, since: Timestamp, shared: bool) -> Option<Waker> {
         let (id, &kind) = self.line.first()?;
         match kind {
             Kind::Thread => self.threads += 1,
             Kind::Future => {
                 let place = self.called.partition_point(|call| call.since <= since);
-                let shared = since < now;
                 self.called.insert(place, Call { id, since, shared });
             }
         }
