@@ -147,14 +147,21 @@ impl Tokens for BucketTokens {
 
     #[inline]
     fn take(&mut self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-        self.held.rate.check_burst(n, floor)?;
-        let wanted = u128::from(n) + u128::from(floor);
-        match self.held.view().wait_for(wanted, now)? {
-            Duration::ZERO => {
-                self.take_now(n, now);
-                Ok(())
-            }
-            retry_after => Err(Denied::NotYet { retry_after }),
+        let Held { rate, full_at, .. } = &self.held;
+        rate.check_burst(n, floor)?;
+        let cost = rate.cost(n);
+        if cost == 0 {
+            return Ok(());
+        }
+        // As `View::take`, of which no copy is made here.
+        let at = rate.at(now);
+        let next = (*full_at).max(at) + cost;
+        let wanted = next + rate.cost(floor);
+        if wanted <= at + rate.depth {
+            self.held.set(next, now);
+            Ok(())
+        } else {
+            Err(Denied::after(rate.wait(wanted, now)))
         }
     }
 

@@ -30,6 +30,20 @@ pub(super) struct Decision<D, L> {
     pub(super) in_line: L,
 }
 
+/// Takes `n` tokens if `floor` remain.
+fn take_of(
+    n: u64,
+    floor: u64,
+    now: Timestamp,
+) -> Decision<impl Fn(&View) -> Decided<()>, impl Fn(&mut Line) -> Result<(), Denied>> {
+    Decision {
+        now,
+        takes: true,
+        by_word: move |view: &View| view.take(n, floor, now),
+        in_line: move |line: &mut Line| line.take(n, floor, now),
+    }
+}
+
 impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
     #[inline]
     pub(super) fn take<Q>(
@@ -63,8 +77,33 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
                 // How long to wait is worked out without the lock.
                 taken.map_err(|early| early.denied(now))
             }
-            Err(_) => self.take_further(shard, key, n, floor, now),
+            Err(Undecided::Absent) => self.take_first(shard, key, n, floor, now),
+            Err(Undecided::NeedsMore) => self.take_further(shard, key, n, floor, now),
         }
+    }
+
+    /// Takes from a key that the shard does not hold, without looking for it once more.
+    #[inline(never)]
+    fn take_first<'a, Q>(
+        &'a self,
+        shard: RwLockWriteGuard<'a, Shard<K>>,
+        key: Hashed<'_, Q>,
+        n: u64,
+        floor: u64,
+        now: Timestamp,
+    ) -> Result<(), Denied>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ToKey<K> + ?Sized,
+    {
+        let decision = take_of(n, floor, now);
+        shard.check_open()?;
+        let change = shard.update_absent(&decision.by_word)?;
+        if change.kept == Kept::Unplaced {
+            drop(shard);
+            return self.decide_new(key, &decision);
+        }
+        self.take_further(shard, key, n, floor, now)
     }
 
     /// Takes where others are at it.
@@ -126,12 +165,7 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
         K: Borrow<Q>,
         Q: Eq + ToKey<K> + ?Sized,
     {
-        let decision = Decision {
-            now,
-            takes: true,
-            by_word: |view: &View| view.take(n, floor, now),
-            in_line: |line: &mut Line| line.take(n, floor, now),
-        };
+        let decision = take_of(n, floor, now);
         let shard = self.caught_up(shard);
         if !shard.generation().covers(now) {
             // Else every take would come here until a word overflows.
