@@ -60,14 +60,6 @@ impl List {
         }
     }
 
-    pub(crate) const fn tail(self) -> Option<Index> {
-        if self.tail == NIL {
-            None
-        } else {
-            Some(self.tail)
-        }
-    }
-
     /// From head to tail.
     pub(crate) fn iter<T: Linked>(self, slots: &[T]) -> impl Iterator<Item = Index> + use<'_, T> {
         let next = |index: &Index| {

@@ -35,7 +35,7 @@ use std::time::Duration;
 /// ```
 /// use std::sync::{Arc, Mutex};
 /// use std::time::Duration;
-/// use tollgate::{AddOptions, Observer, Priority, WorkQueue};
+/// use tollgate::{AddOptions, Observer, WorkQueue};
 ///
 /// #[derive(Default)]
 /// struct Log(Mutex<Vec<&'static str>>);
@@ -52,7 +52,6 @@ use std::time::Duration;
 ///     fn finished(&self, _worked: Duration) { self.log("finished") }
 ///     fn retried(&self) { self.log("retried") }
 ///     fn gave_up(&self) { self.log("gave up") }
-///     fn evicted(&self) { self.log("evicted") }
 /// }
 ///
 /// let log = Arc::new(Log::default());
@@ -61,9 +60,7 @@ use std::time::Duration;
 /// assert_eq!((log.take(), refused.len()), (vec!["added", "coalesced", "rejected"], 1));
 /// queue.try_get().unwrap().requeue();
 /// assert_eq!(log.take(), ["started", "finished", "retried"]);
-/// assert_eq!(queue.try_add_or_evict("b", Priority::HIGH), Ok(Some("a")));
-/// assert_eq!(log.take(), ["added", "evicted"]);
-/// assert_eq!(queue.try_get().unwrap().retry(), Some("b"));
+/// assert_eq!(queue.try_get().unwrap().retry(), Some("a"));
 /// assert_eq!(log.take(), ["started", "finished", "gave up"]);
 /// # Ok::<(), tollgate::QueueError>(())
 /// ```
@@ -92,9 +89,6 @@ pub trait Observer: Send + Sync {
 
     /// A key failed for the last time that it may: it will not be run again by itself.
     fn gave_up(&self) {}
-
-    /// A key was let go, from a full queue, for one that matters more.
-    fn evicted(&self) {}
 
     /// A reconcile ended.
     ///

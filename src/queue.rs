@@ -16,7 +16,6 @@ mod index;
 mod keys;
 mod machine;
 mod options;
-mod overflow;
 mod priority;
 mod resync;
 mod run;
@@ -68,7 +67,6 @@ use shared::Shared;
 /// | [`Work::requeue_after`] | | | | Delayed | Delayed, the earlier | Ready |
 /// | [`Work::retry`], or dropping the [`Work`] | | | | Delayed by the backoff ² | Delayed, the earlier | Ready |
 /// | [`remove`](Self::remove) | – | Absent | Absent | – | not delayed | not dirty |
-/// | another key [evicts](Self::try_add_or_evict) it | | Absent | Absent | | | |
 /// | [`close`](Self::close), [`drain`](Self::drain) | – | Absent, returned | – | – | returned when finished | – |
 /// | [`shutdown_now`](Self::shutdown_now) | – | Absent, returned | Absent, returned | what would not be Absent is returned when finished | | |
 ///
@@ -87,7 +85,6 @@ use shared::Shared;
 /// |---|---|
 /// | [`try_add`](Self::try_add) | comes back |
 /// | [`add`](Self::add), [`add_timeout`](Self::add_timeout) | waits, as a thread or a task |
-/// | [`try_add_or_evict`](Self::try_add_or_evict) | takes the place of the key that matters least |
 /// | [`try_add_or_resync`](Self::try_add_or_resync) | comes back, and [`resync`](Self::resync) fires when there is room |
 /// | [`Work::add_related`], by a worker | may use the [reserve](QueueBuilder::reserve); never waits |
 ///

@@ -72,12 +72,6 @@ const OPS: &[(&str, &[u64], Op)] = &[
             let _ = s.queue.try_add_with(key(name), Priority::HIGH);
         }
     }),
-    ("add or evict", &[3], |s| {
-        let evicted = s.queue.try_add_or_evict(key(7), AddOptions::new());
-        if let Ok(Some(key)) = evicted {
-            s.out(&key);
-        }
-    }),
     ("add a batch", &[], |s| {
         let refused = s.queue.try_add_batch((1..8).map(key), AddOptions::new());
         drop(refused);

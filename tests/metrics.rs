@@ -113,7 +113,6 @@ fn every_series_is_there_under_its_name() {
         (format!("workqueue_rejected_total {queue}"), 1),
         (format!("workqueue_retries_total {queue}"), 3),
         (format!("workqueue_given_up_total {queue}"), 0),
-        (format!("workqueue_evicted_total {queue}"), 0),
         (format!("workqueue_queue_duration_seconds {queue}"), 7),
         (format!("workqueue_work_duration_seconds {queue}"), 7),
         (format!("workqueue_depth {queue}"), whole(0.0)),

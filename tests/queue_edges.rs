@@ -19,8 +19,8 @@ use late_clock::LateClock;
 use tasks::Polled;
 use tollgate::queue::QueueBuilder;
 use tollgate::{
-    AddError, AddOptions, CarryOver, FixedBackoff, LockedTokenBucket, ManualClock, Merge, Observer,
-    Priority, QueueError, Quota, Timestamp, WorkQueue,
+    AddOptions, CarryOver, FixedBackoff, LockedTokenBucket, ManualClock, Merge, Observer,
+    QueueError, Quota, Timestamp, WorkQueue,
 };
 
 fn millis(millis: u64) -> Duration {
@@ -50,21 +50,6 @@ fn room_that_was_promised_is_not_taken_by_a_worker() {
     assert_eq!(second.woken(), 0, "the reserve has room again, and no more");
     queue.try_get().unwrap().done();
     assert_eq!(second.ready(), Ok(()));
-}
-
-#[test]
-fn keys_of_a_debounced_queue_do_not_evict_each_other_for_ever() {
-    let (builder, clock) = builder(1);
-    let queue = builder.debounce(millis(50), millis(100)).build().unwrap();
-    queue.try_add(1).unwrap();
-    clock.advance(millis(40));
-    let add = |key| queue.try_add_or_evict(key, Priority::DEFAULT);
-    assert_eq!(add(2), Err(AddError::Full(2)), "it would be due later");
-    clock.advance(millis(10));
-    let work = queue.try_get().unwrap();
-    assert_eq!(*work, 1);
-    work.done();
-    assert!(queue.try_get().is_none());
 }
 
 #[test]
@@ -152,9 +137,6 @@ fn an_observer_may_use_the_queue_it_observes() {
         fn gave_up(&self) {
             self.ask();
         }
-        fn evicted(&self) {
-            self.ask();
-        }
     }
     let (builder, _) = builder(2);
     let asks = Arc::new(Asks::default());
@@ -165,13 +147,12 @@ fn an_observer_may_use_the_queue_it_observes() {
     queue.try_add(1).unwrap();
     queue.try_add(2).unwrap();
     assert!(queue.try_add(3).is_err());
-    assert_eq!(queue.try_add_or_evict(3, Priority::HIGH), Ok(Some(2)));
     queue.try_get().unwrap().done();
-    assert_eq!(queue.try_get().unwrap().retry(), Some(1));
+    assert_eq!(queue.try_get().unwrap().retry(), Some(2));
     queue.try_get().unwrap().requeue();
-    // Four adds, of which one evicts and one is coalesced, one refused; three runs with their ends,
-    // a key given up, one requeued, and three adds of the observer's own, two of them coalesced.
-    assert_eq!(asks.events.load(Ordering::SeqCst), 17);
+    // Three adds, one coalesced, and one refused; three runs with their ends, a key given up, one
+    // requeued, and three adds of the observer's own, two of them coalesced.
+    assert_eq!(asks.events.load(Ordering::SeqCst), 15);
 }
 
 #[test]
@@ -295,7 +276,7 @@ fn a_delay_is_kept_also_from_an_add_whose_own_is_over_when_it_has_the_lock() {
     assert!(!work.is_dirty());
     work.done();
     assert_eq!(queue.snapshot()[0].due_in, Some(HOUR));
-    late(Merge::Replace);
+    late(Merge::Earlier);
     let work = queue.try_get().unwrap();
     late(Merge::Keep);
     assert!(!work.is_dirty(), "it has a delay, if none that is left");

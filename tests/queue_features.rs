@@ -95,8 +95,6 @@ fn the_delay_that_counts_is_chosen() {
     for (merge, second, due) in [
         (Merge::Earlier, 3, 3),
         (Merge::Earlier, 9, 5),
-        (Merge::Replace, 3, 3),
-        (Merge::Replace, 9, 9),
         (Merge::Keep, 3, 5),
         (Merge::Keep, 9, 5),
     ] {
@@ -118,48 +116,6 @@ fn the_delay_that_counts_is_chosen() {
         work.done();
         assert_eq!(queue.snapshot()[0].due_in, due, "held, {merge:?}");
     }
-}
-
-#[test]
-fn the_key_that_matters_least_is_evicted() {
-    let (queue, _) = queue(4);
-    let low = AddOptions::from(Priority::LOW);
-    queue.try_add_with(1, low).unwrap();
-    queue.try_add_with(2, low.after(millis(9))).unwrap();
-    queue.try_add_with(3, low.after(millis(99))).unwrap();
-    queue.try_add(4).unwrap();
-    assert_eq!(
-        queue.try_add_or_evict(5, low.after(millis(99))),
-        Err(AddError::Full(5))
-    );
-    assert_eq!(
-        queue.try_add_or_evict(5, low.after(millis(50))),
-        Ok(Some(3))
-    );
-    assert_eq!(queue.try_add_or_evict(6, Priority::DEFAULT), Ok(Some(5)));
-    assert_eq!(queue.try_add_or_evict(7, Priority::HIGH), Ok(Some(2)));
-    let held = queue.try_get().unwrap();
-    assert_eq!(*held, 7);
-    assert_eq!(queue.try_add_or_evict(8, Priority::HIGH), Ok(Some(1)));
-    assert_eq!(
-        queue.try_add_or_evict(9, Priority::HIGH),
-        Ok(Some(6)),
-        "the last in line"
-    );
-    assert_eq!(queue.try_add_or_evict(8, Priority::HIGH), Ok(None), "live");
-    assert_eq!(
-        queue.try_add_or_evict(10, Priority::DEFAULT),
-        Err(AddError::Full(10))
-    );
-    assert_eq!(queue.try_add_or_evict(10, Priority::MAX), Ok(Some(4)));
-    assert_eq!(queue.try_add_or_evict(11, Priority::MAX), Ok(Some(9)));
-    assert_eq!(queue.try_add_or_evict(12, Priority::MAX), Ok(Some(8)));
-    assert_eq!(
-        queue.try_add_or_evict(13, Priority::MAX),
-        Err(AddError::Full(13)),
-        "one is held"
-    );
-    drop(held);
 }
 
 #[test]

@@ -23,11 +23,7 @@ fn nanos() -> impl Strategy<Value = u64> {
 }
 
 fn merge() -> impl Strategy<Value = Merge> {
-    prop_oneof![
-        Just(Merge::Earlier),
-        Just(Merge::Replace),
-        Just(Merge::Keep)
-    ]
+    prop_oneof![Just(Merge::Earlier), Just(Merge::Keep)]
 }
 
 fn outcome() -> impl Strategy<Value = Outcome> {
@@ -49,8 +45,6 @@ fn op() -> impl Strategy<Value = Op> {
         60 => (key.clone(), nanos()).prop_map(|(key, delay)| Op::AddAfter(key, delay)),
         40 => (key.clone(), -2..3i8, nanos(), merge())
             .prop_map(|(key, priority, delay, merge)| Op::AddWith(key, priority, delay, merge)),
-        20 => (key.clone(), -2..3i8, nanos())
-            .prop_map(|(key, priority, delay)| Op::AddOrEvict(key, priority, delay)),
         20 => (key.clone(), -2..3i8, nanos())
             .prop_map(|(key, priority, delay)| Op::AddOrResync(key, priority, delay)),
         10 => (key.clone(), any::<u8>(), -2..3i8, nanos())

@@ -307,23 +307,20 @@ fn an_adder_whose_key_came_in_meanwhile_leaves_the_room_to_the_next() {
 
 #[test]
 fn an_adder_whose_key_comes_in_by_another_way_waits_no_more() {
-    let clock = ManualClock::new();
-    let queue = WorkQueue::<u64, _>::builder(2).reserve(1).clock(clock);
-    let queue = queue.build().unwrap();
-    queue.try_add_after(1, millis(50)).unwrap();
+    let queue = WorkQueue::<u64>::builder(3).reserve(2).build().unwrap();
+    queue.try_add(1).unwrap();
+    let work = queue.try_get().unwrap();
     let waiting = [2, 3, 2, 4].map(|key| Polled::pending(queue.add(key)));
-    // For later, which the adders do not want to wait for.
-    let soon = AddOptions::from(millis(30));
-    assert_eq!(queue.try_add_or_evict(2, soon), Ok(Some(1)));
+    // By a worker, from the reserve.
+    work.add_related(2).unwrap();
     assert_eq!(woken(&waiting), [1, 0, 1, 0]);
     let [first, other, same, last] = waiting;
     assert_eq!((first.ready(), same.ready()), (Ok(()), Ok(())));
-    let work = queue.try_get().expect("it is ready now");
-    // By a worker, from the reserve.
     work.add_related(3).unwrap();
     assert_eq!((other.woken(), last.woken()), (1, 0));
     assert_eq!(other.ready(), Ok(()));
     work.done();
+    queue.try_get().unwrap().done();
     assert_eq!(last.woken(), 0, "the reserve is not for it");
     queue.try_get().unwrap().done();
     assert_eq!(last.ready(), Ok(()));
@@ -331,15 +328,16 @@ fn an_adder_whose_key_comes_in_by_another_way_waits_no_more() {
 
 #[test]
 fn an_adder_that_was_woken_for_nothing_keeps_its_place() {
-    let (queue, _) = queue(1);
-    queue.try_add_after(1, millis(50)).unwrap();
+    let queue = WorkQueue::<u64>::builder(2).reserve(1).build().unwrap();
+    queue.try_add(1).unwrap();
+    let work = queue.try_get().unwrap();
     let mut first = Polled::pending(queue.add(2));
     let second = Polled::pending(queue.add(3));
-    assert_eq!(queue.try_add_or_evict(2, millis(30)), Ok(Some(1)));
-    assert_eq!(queue.try_add_or_evict(4, millis(10)), Ok(Some(2)));
+    work.add_related(2).unwrap();
+    assert!(queue.remove(&2));
     assert_eq!((first.woken(), second.woken()), (1, 0));
     assert!(first.poll().is_pending(), "it has gone again");
-    assert!(queue.remove(&4));
+    work.done();
     assert_eq!((first.woken(), second.woken()), (2, 0));
     assert_eq!(first.ready(), Ok(()));
 }

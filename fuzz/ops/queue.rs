@@ -43,9 +43,8 @@ fn op(bytes: &[u8]) -> Op {
         0..=2 => Op::AddWith(key, priority, 0, Merge::Earlier),
         3..=5 => match tag >> 4 {
             0..=7 => Op::AddAfter(key, nanos),
-            8..=10 => Op::AddWith(key, priority, nanos, Merge::Replace),
-            11..=12 => Op::AddWith(key, priority, nanos, Merge::Keep),
-            _ => Op::AddOrEvict(key, priority, nanos),
+            8..=12 => Op::AddWith(key, priority, nanos, Merge::Keep),
+            _ => Op::AddWith(key, priority, nanos, Merge::Earlier),
         },
         6..=8 if tag >> 4 == 15 => Op::GetBatch(pick),
         6..=8 if tag >> 4 >= 12 => Op::DoneAndGet(pick),

@@ -46,7 +46,6 @@ pub struct MetricsObserver {
     rejected: Counter,
     retries: Counter,
     given_up: Counter,
-    evicted: Counter,
     queue_duration: Histogram,
     work_duration: Histogram,
     /// By [`RESULTS`].
@@ -109,7 +108,6 @@ impl MetricsObserver {
             rejected: counter!("workqueue_rejected_total", &queue),
             retries: counter!("workqueue_retries_total", &queue),
             given_up: counter!("workqueue_given_up_total", &queue),
-            evicted: counter!("workqueue_evicted_total", &queue),
             queue_duration: histogram!("workqueue_queue_duration_seconds", &queue),
             work_duration: histogram!("workqueue_work_duration_seconds", &queue),
             reconciles: RESULTS.map(|result| {
@@ -138,7 +136,6 @@ impl MetricsObserver {
             rejected,
             retries,
             given_up,
-            evicted,
             errors,
             terminal_errors,
             panics,
@@ -150,7 +147,6 @@ impl MetricsObserver {
             rejected,
             retries,
             given_up,
-            evicted,
             errors,
             terminal_errors,
             panics,
@@ -187,10 +183,6 @@ impl Observer for MetricsObserver {
 
     fn gave_up(&self) {
         self.given_up.increment(1);
-    }
-
-    fn evicted(&self) {
-        self.evicted.increment(1);
     }
 
     fn reconciled(&self, result: ReconcileResult, took: Duration) {

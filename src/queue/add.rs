@@ -73,42 +73,7 @@ impl<K: HashKey + Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
     /// ```
     #[inline]
     pub fn try_add_with(&self, key: K, options: impl Into<AddOptions>) -> Result<(), AddError<K>> {
-        self.0.add(key, options.into(), Room::Free).map(drop)
-    }
-
-    /// As [`try_add_with`](Self::try_add_with), but a new key that finds the queue full takes the
-    /// place of the key that matters least, which is returned.
-    ///
-    /// That is, of the waiting keys of the lowest priority, the delayed one that is due last (any of
-    /// those in the same millisecond); if none is delayed, the last in line. It gives way only to a
-    /// key of a higher priority or, if it is delayed, to one of its own priority that is due earlier.
-    /// A key that is being processed is never evicted.
-    ///
-    /// From the first such call on that finds it full, a queue keeps its delayed keys in a tree. That
-    /// call makes it under the lock, in O(n log n); delaying a key is then O(log n), and allocates.
-    ///
-    /// # Errors
-    /// [`AddError`], which gives the key back; [`AddError::Full`] if it is the one that matters
-    /// least.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::{AddError, Priority, WorkQueue};
-    ///
-    /// let queue = WorkQueue::new(2)?;
-    /// queue.try_add("ready").unwrap();
-    /// queue.try_add_after("in an hour", Duration::from_secs(3600)).unwrap();
-    /// assert_eq!(queue.try_add_or_evict("new", Priority::DEFAULT), Ok(Some("in an hour")));
-    /// assert_eq!(queue.try_add_or_evict("low", Priority::LOW), Err(AddError::Full("low")));
-    /// assert_eq!(queue.try_add_or_evict("high", Priority::HIGH), Ok(Some("new")));
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
-    pub fn try_add_or_evict(
-        &self,
-        key: K,
-        options: impl Into<AddOptions>,
-    ) -> Result<Option<K>, AddError<K>> {
-        self.0.add(key, options.into(), Room::Evict)
+        self.0.add(key, options.into(), Room::Free)
     }
 
     /// Adds many keys under one lock. Returns those that were not taken, each with the reason.
@@ -396,7 +361,7 @@ impl<K: Eq, C: Clock, S> Step for Add<'_, K, C, S> {
                 self.key = key;
                 Progress::Waiting(self.deadline)
             }
-            Some(added) => Progress::Done(self.shared.observe_add(added, key).map(drop)),
+            Some(added) => Progress::Done(self.shared.observe_add(added, key)),
         }
     }
 
@@ -409,7 +374,7 @@ impl<K: Eq, C: Clock, S> Step for Add<'_, K, C, S> {
         let add = |state: &mut State<K>| state.add(hash, &mut self.key, options, Room::Free, now);
         match shared.with_adder(add) {
             Err(Refused::Full) => None,
-            added => Some(shared.observe_add(added, self.key.take()).map(drop)),
+            added => Some(shared.observe_add(added, self.key.take())),
         }
     }
 }

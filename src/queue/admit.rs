@@ -3,11 +3,10 @@
 use std::borrow::Borrow;
 
 use super::Priority;
-use super::entry::{Entry, Hash, NEVER, Phase, delayed, tick_after};
+use super::entry::{Entry, Hash, NEVER, Phase, tick_after};
 use super::index::Found;
 use super::machine::Machine;
 use super::options::{AddOptions, Merge};
-use super::overflow::Furthest;
 use crate::clock::Timestamp;
 use crate::list::Index;
 
@@ -23,8 +22,6 @@ pub(super) enum Refused {
 pub(super) enum Added {
     /// It has an entry now.
     New,
-    /// It has one now, in place of another.
-    Evicted,
     /// It had one, which was not waiting to run, or not so soon.
     Updated,
     /// It was waiting already.
@@ -40,8 +37,6 @@ pub(super) enum Room {
     Free,
     /// Use what is kept for workers too.
     Reserve,
-    /// Take the place of a key that matters less.
-    Evict,
 }
 
 /// What [`Machine::remove`] took.
@@ -55,7 +50,7 @@ pub(super) enum Removed<K> {
 
 impl<K: Eq> Machine<K> {
     /// Adds a key, which is taken if it gets an entry. What is left in its place is for the caller,
-    /// once the lock is released: the key, or the one that was evicted for it.
+    /// once the lock is released.
     #[inline]
     pub(super) fn add(
         &mut self,
@@ -90,20 +85,11 @@ impl<K: Eq> Machine<K> {
         };
         let has_room = match room {
             Room::None => false,
-            Room::Free | Room::Evict => self.has_room(),
+            Room::Free => self.has_room(),
             Room::Reserve => self.has_room_in(self.limits.capacity),
         };
         if !has_room {
-            let victim = match room {
-                Room::Evict => {
-                    let (due, _) = self.due_of_new(due, now);
-                    self.evict(options, due).ok_or(Refused::Full)?
-                }
-                Room::None | Room::Free | Room::Reserve => return Err(Refused::Full),
-            };
-            let key = key.replace(victim);
-            self.admit(left, hash, key, due, options.priority, now);
-            return Ok(Added::Evicted);
+            return Err(Refused::Full);
         }
         self.admit(left, hash, key.take(), due, options.priority, now);
         Ok(Added::New)
@@ -248,7 +234,6 @@ impl<K: Eq> Machine<K> {
         let entry = &mut self.entries[index];
         let wins = match merge {
             Merge::Earlier => due < entry.due,
-            Merge::Replace => due != entry.due,
             Merge::Keep => entry.due == NEVER,
         };
         match entry.phase {
@@ -276,15 +261,7 @@ impl<K: Eq> Machine<K> {
                 self.ready.remove(slots, index, old);
                 self.ready.push(slots, index, new);
             }
-            Phase::Delayed => {
-                if let Some(furthest) = &mut self.furthest {
-                    furthest.remove(entry, index);
-                    entry.priority = new;
-                    furthest.insert(entry, index);
-                }
-                entry.priority = new;
-            }
-            Phase::Processing | Phase::Dirty => entry.priority = new,
+            Phase::Delayed | Phase::Processing | Phase::Dirty => entry.priority = new,
         }
     }
 
@@ -298,27 +275,6 @@ impl<K: Eq> Machine<K> {
         }
         // All are in use.
         self.index.grow(self.entries.slots(), capacity);
-    }
-
-    /// Takes out the key that matters least, if that is less than a new one.
-    fn evict(&mut self, options: AddOptions, due: u64) -> Option<K> {
-        let entries = &self.entries;
-        let furthest = self
-            .furthest
-            .get_or_insert_with(|| Furthest::of(delayed(entries.slots())));
-        let ready = self.ready.last();
-        let ready = ready.map(|index| (entries[index].priority, index));
-        let victim = match (furthest.first(), ready) {
-            // Of the same priority, what is delayed matters less than what is ready.
-            (Some(delayed), ready) if ready.is_none_or(|(band, _)| delayed.priority <= band) => {
-                let later = delayed.priority == options.priority && due < delayed.due;
-                (delayed.priority < options.priority || later).then_some(delayed.index)
-            }
-            (_, ready) => {
-                ready.and_then(|(band, index)| (band < options.priority).then_some(index))
-            }
-        }?;
-        Some(self.take_out(victim))
     }
 
     /// Takes a waiting key out.

@@ -134,12 +134,6 @@ impl Bands {
         Some(index)
     }
 
-    /// The last in line of the lowest band.
-    pub(super) fn last(&self) -> Option<Index> {
-        let lowest = self.occupied.trailing_zeros() as usize;
-        self.lists.get(lowest)?.tail()
-    }
-
     /// All, from the highest band to the lowest, each in order.
     pub(super) fn iter<'a, T: Linked>(
         &'a self,

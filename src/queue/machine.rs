@@ -8,7 +8,6 @@ use super::debounce::{Debounce, Windows};
 use super::entry::{Entry, NEVER, Phase, start_of, tick_at};
 use super::index::KeyIndex;
 use super::keys::{Keys, Lent};
-use super::overflow::Furthest;
 use super::run::{Failing, Outcome, Run, Started};
 use super::wheel::Wheel;
 use crate::arena::Arena;
@@ -42,8 +41,6 @@ pub(super) struct Machine<K> {
     /// When the wheel's next tick begins.
     next_tick: Timestamp,
     pub(super) windows: Windows,
-    /// The delayed keys by the order in which they are evicted, from the first eviction on.
-    pub(super) furthest: Option<Furthest>,
     pub(super) limits: Limits,
     /// A key that is being processed was added again, and nobody has taken note yet.
     pub(super) dirtied: bool,
@@ -76,7 +73,6 @@ impl<K> Machine<K> {
             wheel: Wheel::new(),
             next_tick: Timestamp::ZERO,
             windows: Windows::default(),
-            furthest: None,
             limits,
             dirtied: false,
             promised: 0,
@@ -179,9 +175,6 @@ impl<K> Machine<K> {
         while let Some(index) = due.pop_front(self.entries.slots_mut()) {
             let entry = &self.entries[index];
             let since = start_of(entry.due);
-            if let Some(furthest) = &mut self.furthest {
-                furthest.remove(entry, index);
-            }
             self.make_ready(index, since);
         }
     }
@@ -204,17 +197,11 @@ impl<K> Machine<K> {
         let entry = &mut slots[index as usize];
         entry.phase = Phase::Delayed;
         entry.due = due;
-        if let Some(furthest) = &mut self.furthest {
-            furthest.insert(entry, index);
-        }
         self.wheel.insert(slots, index);
     }
 
     /// Takes a delayed key out of the wheel.
     pub(super) fn undelay(&mut self, index: Index) {
-        if let Some(furthest) = &mut self.furthest {
-            furthest.remove(&self.entries[index], index);
-        }
         self.wheel.remove(self.entries.slots_mut(), index);
     }
 
@@ -241,7 +228,6 @@ impl<K> Machine<K> {
             let key = self.forget(index);
             self.left.push(key);
         }
-        self.furthest = None;
         if self.closing == Closing::ShutDown {
             while let Some(index) = self.ready.pop_any(self.entries.slots_mut()) {
                 let key = self.forget(index);

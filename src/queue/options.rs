@@ -16,9 +16,9 @@ use super::Priority;
 /// let options = AddOptions::new()
 ///     .priority(Priority::LOW)
 ///     .after(Duration::from_secs(3600))
-///     .merge(Merge::Replace);
-/// queue.try_add_with("later", options)?; // in an hour now, instead of a minute
-/// assert_eq!(queue.snapshot()[1].due_in, Some(Duration::from_secs(3600)));
+///     .merge(Merge::Keep);
+/// queue.try_add_with("later", options)?; // in a minute still
+/// assert_eq!(queue.snapshot()[1].due_in, Some(Duration::from_secs(60)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,9 +85,9 @@ impl AddOptions {
     ///
     /// let clock = ManualClock::new();
     /// let queue = WorkQueue::builder(8).clock(clock.clone()).build()?;
-    /// queue.try_add_after("key", Duration::from_secs(1)).unwrap();
-    /// let later = AddOptions::new().after(Duration::from_secs(9)).merge(Merge::Replace);
-    /// queue.try_add_with("key", later).unwrap();
+    /// queue.try_add_after("key", Duration::from_secs(9)).unwrap();
+    /// let sooner = AddOptions::new().after(Duration::from_secs(1)).merge(Merge::Keep);
+    /// queue.try_add_with("key", sooner).unwrap();
     /// clock.advance(Duration::from_secs(1));
     /// assert!(queue.try_get().is_none());
     /// # Ok::<(), tollgate::QueueError>(())
@@ -141,8 +141,6 @@ pub enum Merge {
     /// The one that ends first.
     #[default]
     Earlier,
-    /// The new one.
-    Replace,
     /// The one it has.
     Keep,
 }

@@ -132,27 +132,22 @@ impl<K, C, S> Shared<K, C, S> {
     }
 
     /// Reports an attempt to add, and drops the key that was left of it if it is spare, outside the
-    /// lock. The victim, if there was one, comes back.
+    /// lock.
     #[inline]
     pub(super) fn observe_add(
         &self,
         added: Result<Added, Refused>,
         left: Option<K>,
-    ) -> Result<Option<K>, AddError<K>> {
+    ) -> Result<(), AddError<K>> {
         self.observe(|observer| match added {
             Ok(Added::New | Added::Updated) => observer.added(),
             Ok(Added::Coalesced) => observer.coalesced(),
-            Ok(Added::Evicted) => {
-                observer.added();
-                observer.evicted();
-            }
             Err(_) => observer.rejected(),
         });
         match (added, left) {
-            (Ok(Added::Evicted), victim) => Ok(victim),
             (Err(Refused::Full), Some(key)) => Err(AddError::Full(key)),
             (Err(Refused::Closed), Some(key)) => Err(AddError::Closed(key)),
-            _ => Ok(None),
+            _ => Ok(()),
         }
     }
 }
@@ -233,12 +228,7 @@ impl<K, C: Clock, S> Shared<K, C, S> {
 
 impl<K: HashKey + Eq, C: Clock, S: BuildHasher> Shared<K, C, S> {
     #[inline]
-    pub(super) fn add(
-        &self,
-        key: K,
-        options: AddOptions,
-        room: Room,
-    ) -> Result<Option<K>, AddError<K>> {
+    pub(super) fn add(&self, key: K, options: AddOptions, room: Room) -> Result<(), AddError<K>> {
         let hash = self.hash(&key);
         let now = self.clock.now();
         let mut key = Some(key);

@@ -189,7 +189,7 @@ impl<K: Eq> State<K> {
         now: Timestamp,
     ) -> Result<Added, Refused> {
         let added = self.machine.add(hash, key, options, room, now);
-        if self.adders.len() > 0 && matches!(added, Ok(Added::New | Added::Evicted)) {
+        if self.adders.len() > 0 && matches!(added, Ok(Added::New)) {
             self.adders.came_in(hash);
         }
         added

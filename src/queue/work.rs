@@ -21,10 +21,8 @@ use crate::wait::Wait;
 ///
 /// Say how it ended by consuming it. Dropping it, by a panic, a `?` or a cancelled future, is a
 /// [`retry`](Self::retry), and never the last: a lost worker never loses work. None of this can
-/// fail or block for room, whatever has become of the queue meanwhile, nor allocate. (But for three
-/// cases: what a closed queue keeps for whoever collects it; several waiters that are woken at once;
-/// and a queue that was asked to [evict](super::WorkQueue::try_add_or_evict) while it was full, which
-/// keeps its delayed keys in a tree as well.)
+/// fail or block for room, whatever has become of the queue meanwhile, nor allocate. (But for two cases:
+/// what a closed queue keeps until a caller collects it, and several waiters that are woken at once.)
 ///
 /// ```
 /// use std::time::Duration;
@@ -342,9 +340,7 @@ impl<K, C: Clock, S> Work<K, C, S> {
         K: Hash + Eq,
         S: BuildHasher,
     {
-        self.shared()
-            .add(key, options.into(), Room::Reserve)
-            .map(drop)
+        self.shared().add(key, options.into(), Room::Reserve)
     }
 
     #[inline]

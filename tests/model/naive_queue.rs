@@ -176,25 +176,6 @@ impl Model {
         self.entries.remove(&key);
     }
 
-    /// Of the lowest priority the furthest due, or else the last in line.
-    /// Of several due in the same tick it may be any: then `choice`.
-    pub(super) fn victim(&self, priority: i32, tick: u64, choice: Option<u8>) -> Option<u8> {
-        let waits = |entry: &&Entry| !matches!(entry.state, State::Running { .. });
-        let lowest = self.entries.values().filter(waits);
-        let lowest = lowest.map(|entry| entry.priority).min()?;
-        let delayed = self.delayed().into_iter();
-        let furthest = delayed
-            .filter(|(_, _, key)| self.entries[key].priority == lowest)
-            .map(|(due, _, key)| (due, choice == Some(key), key))
-            .max();
-        match furthest {
-            Some((due, _, key)) => {
-                (lowest < priority || lowest == priority && tick < due).then_some(key)
-            }
-            None => (lowest < priority).then(|| *self.ready[&lowest].back().expect("waits")),
-        }
-    }
-
     pub(super) fn delay(&mut self, key: u8, tick: u64, latest: Option<u64>) {
         self.arrivals += 1;
         let order = self.arrivals;
@@ -244,7 +225,7 @@ impl Model {
     pub(super) fn has_room(&self, room: Room) -> bool {
         let reserve = match room {
             Room::Reserve => 0,
-            Room::Free | Room::Evict(_) => self.config.reserve,
+            Room::Free => self.config.reserve,
         };
         self.entries.len() + reserve < self.config.capacity
     }
@@ -432,7 +413,5 @@ pub(super) fn backoff(failures: u32) -> u64 {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Room {
     Free,
-    /// The queue's choice of a victim.
-    Evict(Option<u8>),
     Reserve,
 }

@@ -49,8 +49,6 @@ pub(crate) enum Op {
     AddWith(u8, i8, u64, Merge),
     /// As `AddWith`, the earlier of two delays, this key and so many that follow it, at once.
     AddBatch(u8, u8, i8, u64),
-    /// As `AddWith`, the earlier of two delays; a full queue gives up another.
-    AddOrEvict(u8, i8, u64),
     /// As `AddWith`, the earlier of two delays; a full queue takes note that it missed one.
     AddOrResync(u8, i8, u64),
     /// By one of the workers: which, the key and its priority.
@@ -66,7 +64,7 @@ pub(crate) enum Op {
     /// A task that waits to take the next, or several.
     WaitGet,
     WaitGetBatch(u8),
-    /// A task that waits for room, at most for so many nanoseconds; the rest as `AddOrEvict`.
+    /// A task that waits for room, at most for so many nanoseconds; the rest as `AddOrResync`.
     WaitAdd(u8, i8, u64, Option<u64>),
     /// A task that drains the queue, at most for so many nanoseconds.
     WaitDrain(u64),
@@ -114,7 +112,6 @@ impl Op {
                 | Self::AddAfter(..)
                 | Self::AddWith(..)
                 | Self::AddBatch(..)
-                | Self::AddOrEvict(..)
                 | Self::AddOrResync(..)
                 | Self::AddRelated(..)
                 | Self::Finish(..)
@@ -151,7 +148,6 @@ fn shown(key: &KeySnapshot<u8>) -> Shown {
 #[derive(Clone, Copy, Debug)]
 enum How {
     Try,
-    Evict,
     Resync,
     /// By the worker that is held at this place.
     Related(usize),
@@ -210,17 +206,12 @@ impl Pair {
     fn add(&mut self, key: u8, (priority, delay, merge): (i8, u64, Merge), how: How) {
         let with = options(priority, delay, merge);
         let got = match how {
-            How::Try => self.queue.try_add_with(key, with).map(|()| None),
-            How::Evict => self.queue.try_add_or_evict(key, with),
-            How::Resync => self.queue.try_add_or_resync(key, with).map(|()| None),
-            How::Related(worker) => {
-                let added = self.held[worker].add_related_with(key, with);
-                added.map(|()| None)
-            }
+            How::Try => self.queue.try_add_with(key, with),
+            How::Resync => self.queue.try_add_or_resync(key, with),
+            How::Related(worker) => self.held[worker].add_related_with(key, with),
         };
         let room = match how {
             How::Try | How::Resync => Room::Free,
-            How::Evict => Room::Evict(got.ok().flatten()),
             How::Related(_) => Room::Reserve,
         };
         self.added(key, (priority, delay, merge), room, got);
@@ -235,15 +226,12 @@ impl Pair {
         key: u8,
         (priority, delay, merge): (i8, u64, Merge),
         room: Room,
-        got: Result<Option<u8>, AddError<u8>>,
+        got: Result<(), AddError<u8>>,
     ) {
         let options = (i32::from(priority), delay, merge);
         let expected = self.model.add(key, options, room, self.now());
         assert_eq!(got, expected);
-        if let Ok(victim) = got {
-            if let Some(victim) = victim {
-                self.owed.remove(&victim);
-            }
+        if got.is_ok() {
             self.owed.insert(key);
         }
     }
@@ -309,7 +297,7 @@ impl Pair {
         let mut refused = refused.into_iter().peekable();
         for key in keys {
             let refused = refused.next_if(|refused| refused.into_key() == key);
-            let got = refused.map_or(Ok(None), Err);
+            let got = refused.map_or(Ok(()), Err);
             self.added(key, (priority, delay, Merge::Earlier), Room::Free, got);
         }
         assert_eq!(refused.next(), None);
@@ -375,9 +363,6 @@ impl Pair {
             Op::AddBatch(key, more, priority, delay) => {
                 let keys = (0..=more % 4).map(|next| key ^ next).collect();
                 self.add_batch(keys, priority, delay);
-            }
-            Op::AddOrEvict(key, priority, delay) => {
-                self.add(key, (priority, delay, Merge::Earlier), How::Evict);
             }
             Op::AddOrResync(key, priority, delay) => {
                 self.add(key, (priority, delay, Merge::Earlier), How::Resync);

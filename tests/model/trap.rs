@@ -337,10 +337,6 @@ impl Observer for Ears {
     fn gave_up(&self) {
         call(Call::Observer);
     }
-
-    fn evicted(&self) {
-        call(Call::Observer);
-    }
 }
 
 impl Backoff for Ears {

@@ -113,10 +113,6 @@ impl Observer for Observers {
         self.0.iter().for_each(|observer| observer.gave_up());
     }
 
-    fn evicted(&self) {
-        self.0.iter().for_each(|observer| observer.evicted());
-    }
-
     fn retried(&self) {
         self.0.iter().for_each(|observer| observer.retried());
     }

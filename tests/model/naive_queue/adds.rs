@@ -5,33 +5,21 @@ use tollgate::{AddError, Merge};
 use super::{MILLI, Model, Room, State};
 
 impl Model {
-    /// A new key may take the place of a victim, which is returned: the queue's choice, if it is
-    /// right.
     pub(in super::super) fn add(
         &mut self,
         key: u8,
         (priority, delay, merge): (i32, u64, Merge),
         room: Room,
         now: u64,
-    ) -> Result<Option<u8>, AddError<u8>> {
+    ) -> Result<(), AddError<u8>> {
         if self.closed {
             return Err(AddError::Closed(key));
         }
         self.pass_time(now);
         let tick = (now + delay).div_ceil(MILLI);
-        let mut victim = None;
         if !self.entries.contains_key(&key) {
             if !self.has_room(room) {
-                let due = match self.config.debounce {
-                    _ if delay > 0 => tick,
-                    Some(_) => self.put_off(None, None, now).0,
-                    None => 0,
-                };
-                victim = match room {
-                    Room::Evict(choice) => self.victim(priority, due, choice),
-                    Room::Free | Room::Reserve => None,
-                };
-                self.forget(victim.ok_or(AddError::Full(key))?);
+                return Err(AddError::Full(key));
             }
             self.insert(key, priority);
             match self.config.debounce {
@@ -42,7 +30,7 @@ impl Model {
                 }
                 None => self.set(key, State::Ready { since: now }),
             }
-            return Ok(victim);
+            return Ok(());
         }
         self.promote(key, priority);
         if delay == 0 {
@@ -50,7 +38,7 @@ impl Model {
         } else {
             self.add_live_later(key, tick, merge, now);
         }
-        Ok(None)
+        Ok(())
     }
 
     fn promote(&mut self, key: u8, priority: i32) {
@@ -117,7 +105,6 @@ impl Model {
     fn add_live_later(&mut self, key: u8, tick: u64, merge: Merge, now: u64) {
         let wins = |old: Option<u64>| match merge {
             Merge::Earlier => old.is_none_or(|old| tick < old),
-            Merge::Replace => old != Some(tick),
             _ => old.is_none(),
         };
         match self.entries[&key].state {
