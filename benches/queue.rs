@@ -367,7 +367,7 @@ fn workers(c: &mut Criterion) {
                 for key in keys {
                     queue.add(key).wait().unwrap();
                 }
-                black_box(queue.drain(Duration::MAX).wait());
+                let _ = black_box(queue.drain(Duration::MAX).wait());
                 start.elapsed()
             })
         });

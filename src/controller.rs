@@ -1,5 +1,7 @@
 //! Drives a [`Reconciler`] from a [`WorkQueue`].
 
+mod closure;
+mod failure;
 mod outcome;
 mod pool;
 mod request;
@@ -7,10 +9,12 @@ mod run;
 
 use std::fmt;
 use std::future::Future;
+use std::hash::{BuildHasher, Hash};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use failure::{Cause, Failure};
 pub use outcome::{Action, ReconcileError};
 pub use pool::{Stopped, Workers};
 pub use request::Request;
@@ -81,9 +85,10 @@ pub trait Reconciler<K>: Send + Sync {
 ///
 /// | the reconcile | the key |
 /// |---|---|
-/// | fails, panics, or takes too long | runs again after the queue's backoff; after the last of the queue's [attempts](crate::queue::QueueBuilder::max_attempts) it is let go, and the queue's observer hears of it |
-/// | fails for good | is let go |
-/// | asks to be requeued | runs again, then or when it is added; its failures are forgotten |
+/// | fails, panics, or takes too long | runs again after the queue's backoff, or after the error's [own delay](ReconcileError::retry_after); after the last of the queue's [attempts](crate::queue::QueueBuilder::max_attempts) it is a [dead letter](Self::dead_letters) |
+/// | fails [for good](ReconcileError::terminal) | is a dead letter |
+/// | [cannot be done now](Action::defer) | runs again, then or when it is added; its failures are what they were |
+/// | asks to be [requeued](Action::requeue_after) | runs again, then or when it is added; its failures are forgotten |
 /// | is done | is let go; its failures are forgotten |
 ///
 /// In every case a key that was added meanwhile runs again at once. A worker outlives panics: those
@@ -122,7 +127,12 @@ pub struct Controller<K, R, C: Clock = SystemClock, S = FastHash> {
     name: String,
     timeout: Option<Duration>,
     observer: Arc<dyn Observer>,
+    on_failure: Option<OnFailure<K>>,
+    dead_letters: Option<DeadLetters<K>>,
 }
+
+type OnFailure<K> = Box<dyn Fn(&Failure<'_, K>) + Send + Sync>;
+type DeadLetters<K> = Box<dyn Fn(K) + Send + Sync>;
 
 impl<K, R, C: Clock, S> Controller<K, R, C, S> {
     /// A controller without a time limit or an observer.
@@ -151,6 +161,8 @@ impl<K, R, C: Clock, S> Controller<K, R, C, S> {
             name,
             timeout: None,
             observer: Arc::new(Silent),
+            on_failure: None,
+            dead_letters: None,
         }
     }
 
@@ -228,7 +240,7 @@ impl<K, R, C: Clock, S> Controller<K, R, C, S> {
     /// # }
     /// # let queue = WorkQueue::new(100)?;
     /// # queue.try_add(7).unwrap();
-    /// # queue.close(); // so that it is not run again
+    /// # drop(queue.close()); // so that it is not run again
     ///
     /// let panics = Arc::new(Panics::default());
     /// let workers = Controller::new(queue, Bomb).observer(panics.clone()).spawn_threads(1);
@@ -238,6 +250,23 @@ impl<K, R, C: Clock, S> Controller<K, R, C, S> {
     /// ```
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = observer;
+        self
+    }
+
+    /// Is told of each reconcile that fails, panics or takes too long: of which key, why, how often in a
+    /// row, and when it runs again. It is called on the worker, before the key is released; see
+    /// [`Failure`] for an example. If it panics, the key is retried.
+    pub fn on_failure(mut self, told: impl Fn(&Failure<'_, K>) + Send + Sync + 'static) -> Self {
+        self.on_failure = Some(Box::new(told));
+        self
+    }
+
+    /// Gets each key that is given up: after the last of the queue's
+    /// [attempts](crate::queue::QueueBuilder::max_attempts), or by a
+    /// [terminal](ReconcileError::terminal) error. A key that was added meanwhile runs again instead.
+    /// [`on_failure`](Self::on_failure) was told why before; see [`Failure`] for an example.
+    pub fn dead_letters(mut self, letters: impl Fn(K) + Send + Sync + 'static) -> Self {
+        self.dead_letters = Some(Box::new(letters));
         self
     }
 }
@@ -268,10 +297,10 @@ pub type WorkerFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl<K, R, C, S> Controller<K, R, C, S>
 where
-    K: fmt::Debug + Send + Sync + 'static,
+    K: fmt::Debug + Hash + Eq + Send + Sync + 'static,
     R: Reconciler<K> + 'static,
     C: Clock + 'static,
-    S: Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
 {
     /// Starts `n` workers as threads. The reconciler's futures run on them without a runtime.
     ///

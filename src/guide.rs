@@ -1,5 +1,8 @@
 //! Pages to read, whose code is tested.
 
+#[doc = include_str!("guide/failures.md")]
+pub mod failures {}
+
 #[doc = include_str!("guide/tenants.md")]
 pub mod tenants {}
 

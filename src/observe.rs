@@ -51,7 +51,9 @@ use std::time::Duration;
 ///     fn started(&self, _queued: Duration) { self.log("started") }
 ///     fn finished(&self, _worked: Duration) { self.log("finished") }
 ///     fn retried(&self) { self.log("retried") }
+///     fn deferred(&self) { self.log("deferred") }
 ///     fn gave_up(&self) { self.log("gave up") }
+///     fn failed(&self) { self.log("failed") }
 /// }
 ///
 /// let log = Arc::new(Log::default());
@@ -60,8 +62,13 @@ use std::time::Duration;
 /// assert_eq!((log.take(), refused.len()), (vec!["added", "coalesced", "rejected"], 1));
 /// queue.try_get().unwrap().requeue();
 /// assert_eq!(log.take(), ["started", "finished", "retried"]);
+/// queue.try_get().unwrap().defer(Duration::ZERO);
+/// assert_eq!(log.take(), ["started", "finished", "deferred"]);
 /// assert_eq!(queue.try_get().unwrap().retry(), Some("a"));
 /// assert_eq!(log.take(), ["started", "finished", "gave up"]);
+/// queue.try_add("a").unwrap();
+/// assert_eq!(queue.try_get().unwrap().fail(), Some("a"));
+/// assert_eq!(log.take(), ["added", "started", "finished", "failed"]);
 /// # Ok::<(), tollgate::QueueError>(())
 /// ```
 pub trait Observer: Send + Sync {
@@ -87,8 +94,14 @@ pub trait Observer: Send + Sync {
     /// A key will be run again by the word of its worker.
     fn retried(&self) {}
 
+    /// A key could not be worked on now: it will be run again, and its failures are what they were.
+    fn deferred(&self) {}
+
     /// A key failed for the last time that it may: it will not be run again by itself.
     fn gave_up(&self) {}
+
+    /// A worker says that a key has failed for good.
+    fn failed(&self) {}
 
     /// A reconcile ended.
     ///
@@ -117,7 +130,7 @@ pub trait Observer: Send + Sync {
     ///
     /// let results = Arc::new(Results::default());
     /// let workers = Controller::new(queue.clone(), Nothing).observer(results.clone()).spawn_threads(1);
-    /// queue.close();
+    /// drop(queue.close());
     /// workers.stopped().wait();
     /// assert_eq!(*results.0.lock().unwrap(), [ReconcileResult::Success]);
     /// # Ok::<(), tollgate::QueueError>(())
@@ -141,6 +154,8 @@ pub enum ReconcileResult {
     Requeue,
     /// It asked to be run again after a time.
     RequeueAfter,
+    /// It could not be done now, and will be run again after a time.
+    Deferred,
     /// It failed and will be retried, unless it was the last attempt.
     Error,
     /// It failed for good.
@@ -165,7 +180,7 @@ impl ReconcileResult {
         match self {
             Self::Success => "success",
             Self::Requeue => "requeue",
-            Self::RequeueAfter => "requeue_after",
+            Self::RequeueAfter | Self::Deferred => "requeue_after",
             Self::Error | Self::TerminalError | Self::Panic | Self::Timeout => "error",
         }
     }

@@ -41,6 +41,7 @@ pub use options::{AddOptions, Merge};
 pub use priority::{Priority, PriorityError};
 pub use resync::Resync;
 pub use snapshot::{KeySnapshot, KeyState, Stats};
+pub(crate) use work::InHand;
 pub use work::Work;
 
 use crate::clock::{Clock, SystemClock};
@@ -64,8 +65,8 @@ use shared::Shared;
 /// | [`get`](Self::get) | | | Processing | | | |
 /// | [`Work::done`], [`Work::fail`] | | | | Absent | Delayed, or Ready if due | Ready |
 /// | [`Work::requeue`] | | | | Ready | Ready | Ready |
-/// | [`Work::requeue_after`] | | | | Delayed | Delayed, the earlier | Ready |
-/// | [`Work::retry`], or dropping the [`Work`] | | | | Delayed by the backoff ² | Delayed, the earlier | Ready |
+/// | [`Work::requeue_after`], [`Work::defer`] | | | | Delayed | Delayed, the earlier | Ready |
+/// | [`Work::retry`], [`Work::retry_after`], or dropping the [`Work`] | | | | Delayed by the backoff ² | Delayed, the earlier | Ready |
 /// | [`remove`](Self::remove) | – | Absent | Absent | – | not delayed | not dirty |
 /// | [`close`](Self::close), [`drain`](Self::drain) | – | Absent, returned | – | – | returned when finished | – |
 /// | [`shutdown_now`](Self::shutdown_now) | – | Absent, returned | Absent, returned | what would not be Absent is returned when finished | | |
@@ -73,7 +74,9 @@ use shared::Shared;
 /// ¹ Or as [`Merge`] says. ² Or Absent, and given to the caller, after the last of the
 /// [attempts](QueueBuilder::max_attempts).
 ///
-/// A queue that [debounces](QueueBuilder::debounce) has every `add` wait for a quiet time first.
+/// A queue that [debounces](QueueBuilder::debounce) has every `add` wait for a quiet time first. Where a
+/// [backoff is held](QueueBuilder::hold_backoff), no add and no other wish makes a failed key Ready
+/// before that is over.
 ///
 /// # Bound
 /// At most `capacity` keys are live. Only a new key can meet the bound: adding a live key again (to a

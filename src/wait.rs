@@ -167,7 +167,7 @@ pub struct Wait<S> {
 /// let queue = WorkQueue::new(1)?;
 /// queue.try_add("first").unwrap();
 /// assert_eq!(queue.add("second").wait_timeout(Duration::ZERO), Err(TimedOut));
-/// assert_eq!(queue.shutdown_now(), ["first"]);
+/// assert_eq!(queue.shutdown_now().returned, ["first"]);
 /// assert_eq!(TimedOut.to_string(), "timed out");
 /// # Ok::<(), tollgate::QueueError>(())
 /// ```

@@ -119,7 +119,10 @@ const OPS: &[(&str, &[u64], Op)] = &[
         drop(s.queue.try_add(key(1)));
         s.work().done();
     }),
-    ("fail", &[1], |s| s.work().fail()),
+    ("fail", &[1], |s| {
+        s.all_out(s.work().fail().into_iter().collect())
+    }),
+    ("defer", &[], |s| s.work().defer(Duration::ZERO)),
     ("retry", &[], |s| drop(s.work().retry())),
     ("requeue", &[], |s| s.work().requeue()),
     ("requeue after", &[], |s| s.work().requeue_after(MS)),
@@ -146,8 +149,10 @@ const OPS: &[(&str, &[u64], Op)] = &[
         s.queue.pause();
         s.queue.resume();
     }),
-    ("close", &[], |s| s.all_out(s.queue.close())),
-    ("shutdown", &[], |s| s.all_out(s.queue.shutdown_now())),
+    ("close", &[], |s| s.all_out(s.queue.close().returned)),
+    ("shutdown", &[], |s| {
+        s.all_out(s.queue.shutdown_now().returned)
+    }),
     ("drain", &[], |s| {
         let mut waiter = Waiter::new(s.queue.drain(MS));
         if let Some(drained) = waiter.poll() {
@@ -248,7 +253,7 @@ fn done(n: usize, calls: &'static [Call], reenters: bool, capacity: usize, op: u
         }
         assert!(queue.try_add(key(2_000)).is_err(), "{context}");
     }
-    out.extend(queue.shutdown_now().iter().map(|key| key.0.0));
+    out.extend(queue.shutdown_now().returned.iter().map(|key| key.0.0));
     for name in 1..6 {
         assert!(out.contains(&name), "{context}: {name} is lost");
     }

@@ -87,7 +87,7 @@ impl Scene {
             scene.clock.advance(Duration::from_secs(5));
         }
         spin_until(|| !scene.results.0.lock().unwrap().is_empty());
-        let again = !scene.queue.close().is_empty();
+        let again = !scene.queue.close().returned.is_empty();
         workers.stopped().wait();
         let first = scene.results.0.lock().unwrap()[0];
         (first, again)
@@ -194,7 +194,7 @@ fn a_runtime_that_drops_its_tasks_loses_no_key() {
     spin_until(|| queue.stats().processing == 1);
     drop(runtime);
     workers.stopped().wait();
-    assert_eq!(queue.close(), ["hangs"], "as a retry");
+    assert_eq!(queue.close().returned, ["hangs"], "as a retry");
 }
 
 #[test]
@@ -206,7 +206,11 @@ fn a_backoff_that_panics_loses_nothing() {
     let work = queue.try_get().unwrap();
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work.retry()));
     assert!(panicked.is_err());
-    assert_eq!(queue.close(), ["key"], "it waits by the default backoff");
+    assert_eq!(
+        queue.close().returned,
+        ["key"],
+        "it waits by the default backoff"
+    );
 }
 
 /// Wakes itself, and then parks: the token of the wake-up is gone when the worker looks for it.

@@ -320,7 +320,7 @@ fn closing_ends_every_wait() {
             let queue = queue.clone();
             thread::spawn(move || block_on(queue.get()).is_none())
         });
-        assert!(queue.close().is_empty());
+        assert!(queue.close().returned.is_empty());
         assert!(consumers.map(|consumer| consumer.join().unwrap()) == [true, true]);
     });
     explore("close x blocked add", None, || {
@@ -328,7 +328,7 @@ fn closing_ends_every_wait() {
         queue.try_add(1).unwrap();
         let work = queue.try_get().unwrap();
         let adder = beside(&queue, move |queue| block_on(queue.add(2)));
-        assert!(queue.close().is_empty());
+        assert!(queue.close().returned.is_empty());
         // While there is no room.
         assert_eq!(adder.join().unwrap(), Err(AddError::Closed(2)));
         work.done();
@@ -339,7 +339,7 @@ fn closing_ends_every_wait() {
         let adder = beside(&queue, move |queue| block_on(queue.add(2)));
         let consumer = beside(&queue, move |queue| block_on(queue.get()).map(Work::done));
         let left = queue.close();
-        assert!(left.is_empty(), "nothing was delayed");
+        assert!(left.returned.is_empty(), "nothing was delayed");
         let added = adder.join().unwrap().is_ok();
         let got = consumer.join().unwrap().is_some();
         // The second key is still there exactly if it came in and only one was taken.
@@ -359,7 +359,9 @@ fn a_consumer_of_a_closed_queue_stays_while_a_held_key_may_come_back() {
             work.done();
             assert!(block_on(queue.get()).is_none());
         });
-        let closer = beside(&queue, move |queue| assert!(queue.close().is_empty()));
+        let closer = beside(&queue, move |queue| {
+            assert!(queue.close().returned.is_empty())
+        });
         work.requeue();
         consumer.join().unwrap();
         closer.join().unwrap();
@@ -396,7 +398,7 @@ fn a_resync_fires_once_there_is_room() {
         if adder.join().unwrap() {
             assert_eq!(resync.join().unwrap(), Some(1));
         } else {
-            queue.close();
+            drop(queue.close());
             assert_eq!(resync.join().unwrap(), None);
         }
     });

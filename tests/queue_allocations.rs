@@ -20,9 +20,12 @@ fn nothing_that_a_worker_does_with_its_key_allocates() {
     let backoff = |_: u32, _: u64| Duration::from_millis(5);
     let builder = WorkQueue::builder(1_000).clock(clock.clone());
     let queue = builder.backoff(backoff).build().unwrap();
-    let ends: [(&str, End); 6] = [
+    let ends: [(&str, End); 7] = [
         ("done", Held::done),
-        ("fail", Held::fail),
+        ("fail", |work| {
+            let _ = work.fail();
+        }),
+        ("defer", |work| work.defer(Duration::from_secs(1))),
         ("requeue", Held::requeue),
         ("requeue_after", |work| {
             work.requeue_after(Duration::from_secs(1 << 30))

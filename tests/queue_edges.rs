@@ -91,7 +91,7 @@ fn queues_that_fail_together_do_not_come_back_together() {
         };
         let queue = WorkQueue::builder(8).backoff(backoff).build().unwrap();
         queue.try_add(1).unwrap();
-        queue.try_get().unwrap().retry();
+        let _ = queue.try_get().unwrap().retry();
         seen.load(Ordering::SeqCst)
     };
     assert_ne!(random(), random());
@@ -163,10 +163,10 @@ fn a_backoff_of_nothing_is_over_at_once() {
     // Not at a millisecond.
     clock.set(Timestamp::from_nanos(1_500_000));
     queue.try_add(1).unwrap();
-    queue.try_get().unwrap().retry();
+    let _ = queue.try_get().unwrap().retry();
     let again = queue.try_get().expect("at once");
     assert_eq!(again.failures(), 1);
-    again.retry();
+    let _ = again.retry();
     assert_eq!(queue.try_get().unwrap().failures(), 2);
 }
 

@@ -93,10 +93,10 @@ fn a_delayed_add_does_not_fire_again_after_the_key_has_run() {
 fn backoff_is_not_inflated_by_events() {
     let (queue, clock) = queue(8);
     queue.try_add(1).unwrap();
-    queue.try_get().unwrap().retry();
+    let _ = queue.try_get().unwrap().retry();
     for _ in 0..50 {
         queue.try_add(1).unwrap();
-        queue.try_get().unwrap().retry();
+        let _ = queue.try_get().unwrap().retry();
     }
     clock.advance(millis(5));
     assert_eq!(queue.try_get().unwrap().failures(), 1);
@@ -137,19 +137,19 @@ fn failure_counts_do_not_leak() {
         queue.try_add(1).unwrap();
         let work = queue.try_get().unwrap();
         assert_eq!(work.failures(), 0, "round {round}");
-        work.retry();
+        let _ = work.retry();
         clock.advance(millis(5));
         let work = queue.try_get().unwrap();
         assert_eq!(work.failures(), 1);
         match round % 4 {
             0 => work.done(),
-            1 => work.fail(),
+            1 => drop(work.fail()),
             2 => {
                 work.requeue();
                 queue.try_get().unwrap().done();
             }
             _ => {
-                work.retry();
+                let _ = work.retry();
                 assert!(queue.remove(&1));
             }
         }
@@ -164,7 +164,7 @@ fn shutdown_does_not_deadlock() {
     let work = queue.try_get().unwrap();
     let (getter, adder) = (Polled::pending(queue.get()), Polled::pending(queue.add(2)));
     let resync = Polled::pending(queue.resync());
-    assert!(queue.close().is_empty());
+    assert!(queue.close().returned.is_empty());
     assert_eq!(adder.ready(), Err(AddError::Closed(2)));
     assert_eq!(resync.ready(), None);
     assert_eq!(getter.woken(), 0, "the key that is held may come back");
@@ -181,11 +181,11 @@ fn shutdown_does_not_deadlock() {
     let work = queue.try_get().unwrap();
     queue.pause();
     let getter = Polled::pending(queue.get());
-    assert_eq!(queue.shutdown_now(), [2]);
+    assert_eq!(queue.shutdown_now().returned, [2]);
     assert!(getter.ready().is_none());
     work.requeue();
     assert!(queue.try_get().is_none());
-    assert_eq!(queue.shutdown_now(), [1], "left, not lost");
+    assert_eq!(queue.shutdown_now().returned, [1], "left, not lost");
 }
 
 #[test]
@@ -251,7 +251,7 @@ fn workers_who_all_add_to_a_full_queue_do_not_deadlock() {
                             Ok(()) => work.done(),
                             Err(AddError::Full(_)) => work.requeue(),
                             // The producer closes when all children have been seen.
-                            Err(_) => work.fail(),
+                            Err(_) => drop(work.fail()),
                         }
                     } else {
                         seen.lock().unwrap().insert(*work);
@@ -266,7 +266,7 @@ fn workers_who_all_add_to_a_full_queue_do_not_deadlock() {
         while seen.lock().unwrap().len() < 200 {
             std::thread::yield_now();
         }
-        queue.close();
+        drop(queue.close());
     });
 }
 

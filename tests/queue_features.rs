@@ -185,8 +185,8 @@ fn batches_are_handed_out_and_finished_whole_or_one_by_one() {
     assert!(queue.try_add_batch([1, 2], AddOptions::new()).is_empty());
     assert_eq!(waiting.woken(), 1);
     assert_eq!(waiting.ready().unwrap().len(), 2);
-    queue.close();
-    queue.shutdown_now();
+    drop(queue.close());
+    drop(queue.shutdown_now());
     assert!(queue.get_batch(4).wait().is_none());
 }
 
@@ -311,14 +311,14 @@ fn an_observer_is_told_of_retries_and_of_what_is_given_up() {
         )
     };
     queue.try_add(1).unwrap();
-    queue.try_get().unwrap().retry();
+    let _ = queue.try_get().unwrap().retry();
     assert_eq!(seen(), (1, 0));
     clock.advance(millis(5));
-    queue.try_get().unwrap().retry();
+    let _ = queue.try_get().unwrap().retry();
     assert_eq!(seen(), (1, 1));
     // Nor is one given up that was added meanwhile.
     queue.try_add(2).unwrap();
-    queue.try_get().unwrap().retry();
+    let _ = queue.try_get().unwrap().retry();
     clock.advance(millis(5));
     let last = queue.try_get().unwrap();
     queue.try_add(2).unwrap();

@@ -34,6 +34,8 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         Just(Outcome::Retry),
         Just(Outcome::Retry),
         Just(Outcome::Fail),
+        nanos().prop_map(Outcome::Defer),
+        nanos().prop_map(Outcome::RetryAfter),
         Just(Outcome::Drop),
     ]
 }
@@ -51,6 +53,8 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(key, more, priority, delay)| Op::AddBatch(key, more, priority, delay)),
         20 => (any::<u8>(), key.clone(), -2..3i8)
             .prop_map(|(pick, key, priority)| Op::AddRelated(pick, key, priority)),
+        20 => (key.clone(), nanos(), any::<bool>())
+            .prop_map(|(key, delay, holds)| Op::AddHolding(key, delay, holds)),
         20 => Just(Op::Resync),
         80 => Just(Op::Get),
         20 => any::<u8>().prop_map(Op::DoneAndGet),
@@ -113,13 +117,15 @@ fn config() -> impl Strategy<Value = Config> {
     let debounce = prop::option::of((0..20 * MILLI, 1..40 * MILLI));
     let attempts = prop::option::of(1..4u16);
     let reserve = prop::option::of(0..8usize);
-    (1..9usize, reserve, debounce, attempts, any::<bool>()).prop_map(
-        |(capacity, reserve, debounce, attempts, rate_limited)| Config {
+    let flags = (any::<bool>(), any::<bool>());
+    (1..9usize, reserve, debounce, attempts, flags).prop_map(
+        |(capacity, reserve, debounce, attempts, (rate_limited, hold))| Config {
             capacity,
             reserve: reserve.unwrap_or(0) % capacity,
             debounce,
             attempts,
             rate_limited,
+            hold,
         },
     )
 }
@@ -199,18 +205,18 @@ fn runs_that_events_bring_on_do_not_raise_the_backoff() {
         .build()
         .unwrap();
     queue.try_add("key").unwrap();
-    queue.try_get().unwrap().retry();
+    let _ = queue.try_get().unwrap().retry();
     for _ in 0..100 {
         // Long before the 5 ms are over.
         queue.try_add("key").unwrap();
         let work = queue.try_get().unwrap();
         assert_eq!(work.failures(), 1);
-        work.retry();
+        let _ = work.retry();
     }
     clock.advance(backoff.delay(1, 0));
     let work = queue.try_get().unwrap();
     assert_eq!(work.failures(), 1);
-    work.retry();
+    let _ = work.retry();
     clock.advance(backoff.delay(2, 0));
     assert_eq!(
         queue.try_get().unwrap().failures(),

@@ -262,7 +262,7 @@ fn closing_ends_the_others_at_once() {
     let mut tasks = Tasks::new(&clock);
     tasks.start(one(&queue));
     queue.try_add(1).unwrap();
-    assert_eq!(queue.close(), []);
+    assert_eq!(queue.close().returned, []);
     assert_eq!(run(&mut tasks), [(0, 5 * MILLI, Some(1))]);
     tasks.start(one(&queue));
     assert_eq!(run(&mut tasks), [(1, 5 * MILLI, None)]);

@@ -290,7 +290,7 @@ fn a_waker_that_panics_when_it_is_dropped_leaks_no_key_that_is_returned() {
         .unwrap();
     panics_when_its_waker_is_dropped(queue.drain(BACKOFF), &clock);
     // The next call returns what that one would have.
-    assert_eq!(queue.close(), [Arc::new(2)]);
+    assert_eq!(queue.close().returned, [Arc::new(2)]);
     assert_eq!(Arc::strong_count(&key), 1);
 }
 

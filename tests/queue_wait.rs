@@ -346,7 +346,7 @@ fn an_adder_that_was_woken_for_nothing_keeps_its_place() {
 fn closing_wakes_everybody() {
     let (queue, _) = queue(1);
     let getters: Vec<_> = (0..3).map(|_| Polled::pending(queue.get())).collect();
-    queue.close();
+    drop(queue.close());
     assert_eq!(woken(&getters), [1, 1, 1]);
     for getter in getters {
         assert!(getter.ready().is_none());
@@ -357,7 +357,7 @@ fn closing_wakes_everybody() {
         .into_iter()
         .map(|key| Polled::pending(queue.add(key)))
         .collect();
-    queue.close();
+    drop(queue.close());
     assert_eq!(woken(&adders), [1, 1]);
     for (key, adder) in [2, 3].into_iter().zip(adders) {
         assert_eq!(adder.ready(), Err(AddError::Closed(key)));
@@ -375,7 +375,7 @@ fn a_drain_waits_for_what_runs_and_for_what_became_dirty() {
     let mut drain = Polled::pending(queue.drain(millis(100)));
     assert_eq!(queue.try_add(2), Err(AddError::Closed(2)));
     one.done();
-    two.retry();
+    let _ = two.retry();
     assert!(drain.poll().is_pending(), "the first is ready once more");
     queue.try_get().unwrap().done();
     let drained = drain.ready();

@@ -17,7 +17,8 @@ pub(crate) fn check(data: &[u8]) -> usize {
     ops.len()
 }
 
-/// The capacity, and a bit for each feature.
+/// The capacity, of which the lowest bit says whether an add waits for a backoff, and a bit for each
+/// other feature.
 fn config(byte: u8) -> Config {
     let capacity = 1 + usize::from(byte % 16);
     let has = |bit: u8| byte >> bit & 1 == 1;
@@ -27,6 +28,7 @@ fn config(byte: u8) -> Config {
         debounce: has(5).then_some((7_000_000, 20_000_000)),
         attempts: has(6).then_some(2),
         rate_limited: has(7),
+        hold: has(0),
     }
 }
 
@@ -43,7 +45,8 @@ fn op(bytes: &[u8]) -> Op {
         0..=2 => Op::AddWith(key, priority, 0, Merge::Earlier),
         3..=5 => match tag >> 4 {
             0..=7 => Op::AddAfter(key, nanos),
-            8..=12 => Op::AddWith(key, priority, nanos, Merge::Keep),
+            8..=11 => Op::AddWith(key, priority, nanos, Merge::Keep),
+            12 => Op::AddHolding(key, nanos, priority > 0),
             _ => Op::AddWith(key, priority, nanos, Merge::Earlier),
         },
         6..=8 if tag >> 4 == 15 => Op::GetBatch(pick),
@@ -83,7 +86,9 @@ fn outcome(which: u8, nanos: u64) -> Outcome {
         2 => Outcome::Requeue,
         3 => Outcome::RequeueAfter(nanos),
         4 | 5 => Outcome::Retry,
-        6 => Outcome::Fail,
-        _ => Outcome::Drop,
+        6 if nanos.is_multiple_of(2) => Outcome::Fail,
+        6 => Outcome::Defer(nanos),
+        _ if nanos.is_multiple_of(2) => Outcome::Drop,
+        _ => Outcome::RetryAfter(nanos),
     }
 }

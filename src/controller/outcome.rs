@@ -13,7 +13,16 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub struct Action(pub(crate) Option<Duration>);
+pub struct Action(pub(super) Next);
+
+/// When a key that was reconciled runs again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    Never,
+    After(Duration),
+    /// It could not be reconciled now.
+    Deferred(Duration),
+}
 
 impl Action {
     /// Nothing, until the key is added again.
@@ -36,7 +45,7 @@ impl Action {
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
     pub const fn done() -> Self {
-        Self(None)
+        Self(Next::Never)
     }
 
     /// Another run, behind the keys that are ready.
@@ -62,7 +71,7 @@ impl Action {
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
     pub const fn requeue() -> Self {
-        Self(Some(Duration::ZERO))
+        Self(Next::After(Duration::ZERO))
     }
 
     /// Another run after `delay`, or when the key is added.
@@ -85,7 +94,40 @@ impl Action {
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
     pub const fn requeue_after(delay: Duration) -> Self {
-        Self(Some(delay))
+        Self(Next::After(delay))
+    }
+
+    /// Not now: something that the key depends on is not there, or its tenant has no token. Another run
+    /// after `delay`, or when the key is added, which neither counts as a failure nor clears those that
+    /// the key has.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tollgate::{Action, Controller, ReconcileError, Reconciler, Request, WorkQueue};
+    /// # use tollgate::{Denied, LockedTokenBucket, Quota, RateLimiter};
+    /// struct Limited(LockedTokenBucket);
+    ///
+    /// impl Reconciler<u64> for Limited {
+    ///     async fn reconcile(&self, _: Request<'_, u64>) -> Result<Action, ReconcileError> {
+    ///         match self.0.try_acquire(1) {
+    ///             Ok(()) => Ok(Action::done()),
+    ///             Err(Denied::NotYet { retry_after }) => Ok(Action::defer(retry_after)),
+    ///             Err(denied) => Err(denied.into()),
+    ///         }
+    ///     }
+    /// }
+    /// # let queue = WorkQueue::new(8)?;
+    /// # queue.try_add(7).unwrap();
+    /// # queue.try_add(8).unwrap();
+    /// # let limiter = LockedTokenBucket::new(Quota::per_hour(1)?)?;
+    /// # let workers = Controller::new(queue.clone(), Limited(limiter)).spawn_threads(1);
+    ///
+    /// let drained = workers.drain(Duration::from_secs(10)).wait();
+    /// assert_eq!(drained.returned, [8]); // it would run in an hour
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub const fn defer(delay: Duration) -> Self {
+        Self(Next::Deferred(delay))
     }
 }
 
@@ -104,7 +146,15 @@ type BoxError = Box<dyn Error + Send + Sync>;
 #[derive(Debug)]
 pub struct ReconcileError {
     source: BoxError,
-    terminal: bool,
+    pub(super) then: Then,
+}
+
+/// What follows an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    Backoff,
+    RetryAfter(Duration),
+    Nothing,
 }
 
 impl ReconcileError {
@@ -134,7 +184,37 @@ impl ReconcileError {
     pub fn terminal(error: impl Into<BoxError>) -> Self {
         Self {
             source: error.into(),
-            terminal: true,
+            then: Then::Nothing,
+        }
+    }
+
+    /// An error that says when to come back, such as a 503 with a `Retry-After`. It counts as a failure,
+    /// and the key runs again after `delay` instead of the queue's backoff.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tollgate::{Action, Controller, ReconcileError, Reconciler, Request, WorkQueue};
+    /// struct Busy;
+    ///
+    /// impl Reconciler<u64> for Busy {
+    ///     async fn reconcile(&self, _: Request<'_, u64>) -> Result<Action, ReconcileError> {
+    ///         let half_a_minute = Duration::from_secs(30);
+    ///         Err(ReconcileError::retry_after(half_a_minute, "503 Service Unavailable"))
+    ///     }
+    /// }
+    /// # let queue = WorkQueue::new(8)?;
+    /// # queue.try_add(7).unwrap();
+    /// # let workers = Controller::new(queue.clone(), Busy).spawn_threads(1);
+    /// # while workers.requests() < 1 || queue.stats().delayed < 1 { std::thread::yield_now() }
+    /// let due_in = queue.snapshot()[0].due_in.unwrap();
+    /// assert!(due_in > Duration::from_secs(20));
+    /// # drop(queue.close());
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn retry_after(delay: Duration, error: impl Into<BoxError>) -> Self {
+        Self {
+            source: error.into(),
+            then: Then::RetryAfter(delay),
         }
     }
 
@@ -148,7 +228,7 @@ impl ReconcileError {
     /// assert!(ReconcileError::terminal(error).is_terminal());
     /// ```
     pub const fn is_terminal(&self) -> bool {
-        self.terminal
+        matches!(self.then, Then::Nothing)
     }
 
     /// The error itself.
@@ -163,6 +243,34 @@ impl ReconcileError {
     pub fn source(&self) -> &(dyn Error + 'static) {
         &*self.source
     }
+
+    /// As [`source`](Self::source), by value.
+    ///
+    /// ```
+    /// use tollgate::ReconcileError;
+    ///
+    /// let error = ReconcileError::terminal("no such zone").into_source();
+    /// assert_eq!(error.to_string(), "no such zone");
+    /// ```
+    pub fn into_source(self) -> BoxError {
+        self.source
+    }
+}
+
+/// So that `?` takes it where any error is returned.
+///
+/// ```
+/// use tollgate::ReconcileError;
+///
+/// fn main_of_a_tool() -> Result<(), Box<dyn std::error::Error>> {
+///     Err(ReconcileError::from("the server is busy"))?
+/// }
+/// assert_eq!(main_of_a_tool().unwrap_err().to_string(), "the server is busy");
+/// ```
+impl From<ReconcileError> for Box<dyn Error> {
+    fn from(error: ReconcileError) -> Self {
+        error.source
+    }
 }
 
 // As `anyhow`'s, this type is no `std::error::Error` itself, so that it can be made from every type
@@ -171,7 +279,7 @@ impl<E: Into<BoxError>> From<E> for ReconcileError {
     fn from(error: E) -> Self {
         Self {
             source: error.into(),
-            terminal: false,
+            then: Then::Backoff,
         }
     }
 }

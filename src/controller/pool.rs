@@ -1,6 +1,7 @@
 //! The workers of a controller: how many there are, and how they end.
 
 use std::fmt;
+use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
@@ -132,7 +133,7 @@ impl<K, C, S> Drop for Next<'_, K, C, S> {
 /// let workers = Controller::new(queue.clone(), Nothing).spawn_threads(1);
 /// workers.resize(3);
 /// assert_eq!(workers.target(), 3);
-/// queue.close();
+/// drop(queue.close());
 /// workers.stopped().wait();
 /// assert_eq!(workers.running(), 0);
 /// # Ok::<(), tollgate::QueueError>(())
@@ -149,10 +150,10 @@ pub(super) fn start<K, R, C, S>(
     spawn: Spawn,
 ) -> Workers<K, C, S>
 where
-    K: fmt::Debug + Send + Sync + 'static,
+    K: fmt::Debug + Hash + Eq + Send + Sync + 'static,
     R: Reconciler<K> + 'static,
     C: Clock + 'static,
-    S: Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
 {
     let state = PoolState {
         target: 0,
@@ -189,9 +190,10 @@ where
 
 async fn work_in_task<K, R, C, S>(controller: Arc<Controller<K, R, C, S>>, mut member: Member)
 where
-    K: fmt::Debug,
+    K: fmt::Debug + Hash + Eq + Send + Sync,
     R: Reconciler<K>,
     C: Clock,
+    S: BuildHasher + Send + Sync,
 {
     while let Some(work) = next(&controller.queue, &mut member).await {
         controller.process(work, || member.pool.request_id()).await;
@@ -201,9 +203,10 @@ where
 /// As [`work_in_task`], but a thread parks while it waits: no timer thread is needed.
 fn work_on_thread<K, R, C, S>(controller: &Controller<K, R, C, S>, mut member: Member)
 where
-    K: fmt::Debug,
+    K: fmt::Debug + Hash + Eq + Send + Sync,
     R: Reconciler<K>,
     C: Clock,
+    S: BuildHasher + Send + Sync,
 {
     while let Some(work) = next(&controller.queue, &mut member).wait() {
         block_on(controller.process(work, || member.pool.request_id()));
@@ -276,7 +279,7 @@ impl<K, C: Clock, S> Workers<K, C, S> {
     /// # }
     /// let queue = WorkQueue::new(100)?;
     /// let workers = Controller::new(queue.clone(), Nothing).spawn_threads(2);
-    /// queue.close();
+    /// drop(queue.close());
     /// workers.stopped().wait();
     /// assert_eq!((workers.target(), workers.running()), (2, 0)); // closing it resizes nothing
     /// # Ok::<(), tollgate::QueueError>(())
@@ -371,7 +374,7 @@ impl<K, C: Clock, S> Workers<K, C, S> {
     /// let queue = WorkQueue::new(100)?;
     /// let workers = Controller::new(queue.clone(), Nothing).spawn_threads(2);
     /// assert!(workers.stopped().wait_timeout(std::time::Duration::ZERO).is_err());
-    /// queue.close();
+    /// drop(queue.close());
     /// workers.stopped().wait(); // `.await` in a task
     /// assert_eq!(workers.running(), 0);
     /// # Ok::<(), tollgate::QueueError>(())

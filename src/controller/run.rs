@@ -3,11 +3,14 @@
 use std::any::Any;
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::hash::{BuildHasher, Hash};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::thread;
 
+use super::failure::{Cause, Failure};
+use super::outcome::{Next, Then};
 use super::{Action, Controller, ReconcileError, Reconciler, Request};
 use crate::clock::{Clock, Timestamp};
 use crate::observe::ReconcileResult;
@@ -15,19 +18,16 @@ use crate::queue::Work;
 
 enum Ended {
     Returned(Result<Action, ReconcileError>),
-    #[cfg_attr(
-        not(feature = "tracing"),
-        expect(dead_code, reason = "its message goes to the log")
-    )]
     Panicked(Box<dyn Any + Send>),
     TimedOut,
 }
 
 impl<K, R, C, S> Controller<K, R, C, S>
 where
-    K: fmt::Debug,
+    K: fmt::Debug + Hash + Eq + Send + Sync,
     R: Reconciler<K>,
     C: Clock,
+    S: BuildHasher + Send + Sync,
 {
     /// Works on one key to its end, and outlives the panics of an observer, a backoff or a key's
     /// `Debug`: the key is released by its guard.
@@ -40,11 +40,7 @@ where
         work.announce();
         let id = id();
         let started = self.queue.clock().now();
-        let request = Request {
-            key: &*work,
-            failures: work.failures(),
-            id,
-        };
+        let request = Request { work: &work, id };
         let ended = self.attempt(request, started).await;
         let took = self.queue.clock().now().saturating_since(started);
         self.log(&work, id, &ended);
@@ -86,11 +82,11 @@ where
     /// An error comes first, whatever else was said; only what was asked for clears the failures.
     fn conclude(&self, work: Work<K, C, S>, id: u64, ended: Ended) -> ReconcileResult {
         match ended {
-            Ended::Returned(Ok(Action(None))) => {
+            Ended::Returned(Ok(Action(Next::Never))) => {
                 work.done();
                 ReconcileResult::Success
             }
-            Ended::Returned(Ok(Action(Some(delay)))) => {
+            Ended::Returned(Ok(Action(Next::After(delay)))) => {
                 work.requeue_after(delay);
                 if delay.is_zero() {
                     ReconcileResult::Requeue
@@ -98,29 +94,58 @@ where
                     ReconcileResult::RequeueAfter
                 }
             }
-            Ended::Returned(Err(error)) if error.is_terminal() => {
-                work.fail();
-                ReconcileResult::TerminalError
+            Ended::Returned(Ok(Action(Next::Deferred(delay)))) => {
+                work.defer(delay);
+                ReconcileResult::Deferred
             }
-            Ended::Returned(Err(_)) => {
-                self.retry(work, id);
-                ReconcileResult::Error
+            Ended::Returned(Err(error)) => {
+                self.fail(work, id, Cause::Error(&error), error.then);
+                if error.is_terminal() {
+                    ReconcileResult::TerminalError
+                } else {
+                    ReconcileResult::Error
+                }
             }
-            Ended::Panicked(_) => {
-                self.retry(work, id);
+            Ended::Panicked(panic) => {
+                self.fail(
+                    work,
+                    id,
+                    Cause::Panic(panic_message(&*panic)),
+                    Then::Backoff,
+                );
                 ReconcileResult::Panic
             }
             Ended::TimedOut => {
-                self.retry(work, id);
+                self.fail(work, id, Cause::TimedOut, Then::Backoff);
                 ReconcileResult::Timeout
             }
         }
     }
 
-    /// A key that has used up its attempts is let go.
-    fn retry(&self, work: Work<K, C, S>, id: u64) {
-        if let Some(key) = work.retry() {
-            self.log_given_up(&key, id);
+    /// Tells the hooks of a failure, and of a key that is let go for good.
+    fn fail(&self, work: Work<K, C, S>, id: u64, cause: Cause<'_>, then: Then) {
+        let own = match then {
+            Then::RetryAfter(delay) => Some(delay),
+            Then::Backoff | Then::Nothing => None,
+        };
+        let tell = |key: &K, attempt, retry_after| {
+            if let Some(on_failure) = &self.on_failure {
+                on_failure(&Failure {
+                    key,
+                    cause,
+                    attempt,
+                    retry_after,
+                    id,
+                });
+            }
+        };
+        if let Some(key) = work.end_failed(own, then == Then::Nothing, tell) {
+            if then != Then::Nothing {
+                self.log_given_up(&key, id);
+            }
+            if let Some(dead_letters) = &self.dead_letters {
+                dead_letters(key);
+            }
         }
     }
 
@@ -191,7 +216,6 @@ async fn caught<F: Future>(mut future: Pin<&mut F>) -> thread::Result<F::Output>
     poll_fn(|cx| poll_caught(future.as_mut(), cx)).await
 }
 
-#[cfg(feature = "tracing")]
 fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))

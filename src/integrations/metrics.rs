@@ -45,7 +45,9 @@ pub struct MetricsObserver {
     coalesced: Counter,
     rejected: Counter,
     retries: Counter,
+    deferred: Counter,
     given_up: Counter,
+    failed: Counter,
     queue_duration: Histogram,
     work_duration: Histogram,
     /// By [`RESULTS`].
@@ -107,7 +109,9 @@ impl MetricsObserver {
             coalesced: counter!("workqueue_coalesced_total", &queue),
             rejected: counter!("workqueue_rejected_total", &queue),
             retries: counter!("workqueue_retries_total", &queue),
+            deferred: counter!("workqueue_deferred_total", &queue),
             given_up: counter!("workqueue_given_up_total", &queue),
+            failed: counter!("workqueue_failed_total", &queue),
             queue_duration: histogram!("workqueue_queue_duration_seconds", &queue),
             work_duration: histogram!("workqueue_work_duration_seconds", &queue),
             reconciles: RESULTS.map(|result| {
@@ -135,7 +139,9 @@ impl MetricsObserver {
             coalesced,
             rejected,
             retries,
+            deferred,
             given_up,
+            failed,
             errors,
             terminal_errors,
             panics,
@@ -146,7 +152,9 @@ impl MetricsObserver {
             coalesced,
             rejected,
             retries,
+            deferred,
             given_up,
+            failed,
             errors,
             terminal_errors,
             panics,
@@ -185,6 +193,14 @@ impl Observer for MetricsObserver {
         self.given_up.increment(1);
     }
 
+    fn deferred(&self) {
+        self.deferred.increment(1);
+    }
+
+    fn failed(&self) {
+        self.failed.increment(1);
+    }
+
     fn reconciled(&self, result: ReconcileResult, took: Duration) {
         self.reconcile_time.record(took);
         let of_result = RESULTS
@@ -204,8 +220,10 @@ impl Observer for MetricsObserver {
                 self.errors.increment(1);
                 self.panics.increment(1);
             }
-            ReconcileResult::Success | ReconcileResult::Requeue | ReconcileResult::RequeueAfter => {
-            }
+            ReconcileResult::Success
+            | ReconcileResult::Requeue
+            | ReconcileResult::RequeueAfter
+            | ReconcileResult::Deferred => {}
         }
     }
 }

@@ -219,7 +219,7 @@ impl<K: HashKey + Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
 ///     other => panic!("{other:?}"),
 /// };
 /// assert_eq!(kept, "second");
-/// queue.close();
+/// drop(queue.close());
 /// let error = queue.try_add(kept).unwrap_err();
 /// assert_eq!((error.to_string().as_str(), error.into_key()), ("the queue is closed", "second"));
 /// # Ok::<(), tollgate::QueueError>(())

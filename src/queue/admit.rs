@@ -48,6 +48,15 @@ pub(super) enum Removed<K> {
     Wish,
 }
 
+/// Of a key that was added while it was being processed.
+const fn dirty(holds: bool) -> Phase {
+    if holds {
+        Phase::DirtyHeld
+    } else {
+        Phase::Dirty
+    }
+}
+
 impl<K: Eq> Machine<K> {
     /// Adds a key, which is taken if it gets an entry. What is left in its place is for the caller,
     /// once the lock is released.
@@ -167,30 +176,47 @@ impl<K: Eq> Machine<K> {
         if self.entries[index].priority < options.priority {
             self.promote(index, options.priority);
         }
+        let holds = options.holds_backoff.unwrap_or(self.limits.holds_backoff);
+        let floor = if holds { self.backoff_of(index) } else { 0 };
         // That its time may be over by the wheel does not make it an add without a delay.
-        if due == 0 {
-            self.add_live(index, now)
+        if due > 0 {
+            self.add_live_later(index, due.max(floor), options.merge, now)
+        } else if self.limits.debounce.is_some() {
+            self.add_debounced(index, floor, holds, now)
+        } else if floor > 0 {
+            self.add_live_later(index, floor, Merge::Earlier, now)
         } else {
-            self.add_live_later(index, due, options.merge, now)
+            self.add_live(index, holds, now)
         }
     }
 
-    /// Adds a live key, to be handed out as soon as may be.
-    fn add_live(&mut self, index: Index, now: Timestamp) -> Added {
-        if self.limits.debounce.is_some() {
-            return self.add_debounced(index, now);
+    /// The tick at which the backoff of a delayed key is over; 0: no backoff holds it.
+    fn backoff_of(&self, index: Index) -> u64 {
+        let entry = &self.entries[index];
+        match entry.had().tick() {
+            tick if entry.phase == Phase::Delayed && self.wheel.is_ahead(tick) => tick,
+            _ => 0,
         }
+    }
+
+    /// Adds a live key, to be handed out as soon as may be; if it is being processed and `holds`, not
+    /// before the backoff, should that run fail.
+    fn add_live(&mut self, index: Index, holds: bool, now: Timestamp) -> Added {
         let entry = &mut self.entries[index];
         match entry.phase {
             Phase::Free => unreachable!("it is live"),
             Phase::Ready | Phase::Dirty => Added::Coalesced,
+            Phase::DirtyHeld => {
+                entry.phase = dirty(holds);
+                Added::Coalesced
+            }
             Phase::Delayed => {
                 self.undelay(index);
                 self.make_ready(index, now);
                 Added::Updated
             }
             Phase::Processing => {
-                entry.phase = Phase::Dirty;
+                entry.phase = dirty(holds);
                 entry.due = NEVER;
                 self.dirtied = true;
                 Added::Updated
@@ -199,23 +225,28 @@ impl<K: Eq> Machine<K> {
     }
 
     /// As [`add_live`](Self::add_live), once the key has been quiet.
-    fn add_debounced(&mut self, index: Index, now: Timestamp) -> Added {
+    fn add_debounced(&mut self, index: Index, floor: u64, holds: bool, now: Timestamp) -> Added {
         let entry = &mut self.entries[index];
         let (phase, due, window) = (entry.phase, entry.due, self.windows.end(index));
         let Some(debounce) = self.limits.debounce.filter(|_| phase != Phase::Ready) else {
             return Added::Coalesced;
         };
         let (next, window_end) = debounce.next(due, window, now);
+        let next = next.max(floor);
         self.windows.set(index, window_end);
         match phase {
             Phase::Free | Phase::Ready => unreachable!("it is live, and not ready"),
             Phase::Processing => {
-                entry.phase = Phase::Dirty;
+                entry.phase = dirty(holds);
                 entry.due = next;
                 self.dirtied = true;
                 return Added::Updated;
             }
             Phase::Dirty => entry.due = next,
+            Phase::DirtyHeld => {
+                entry.phase = dirty(holds);
+                entry.due = next;
+            }
             Phase::Delayed if next != due => {
                 self.undelay(index);
                 self.delay_or_ready(index, next, now);
@@ -261,7 +292,9 @@ impl<K: Eq> Machine<K> {
                 self.ready.remove(slots, index, old);
                 self.ready.push(slots, index, new);
             }
-            Phase::Delayed | Phase::Processing | Phase::Dirty => entry.priority = new,
+            Phase::Delayed | Phase::Processing | Phase::Dirty | Phase::DirtyHeld => {
+                entry.priority = new;
+            }
         }
     }
 
@@ -286,7 +319,9 @@ impl<K: Eq> Machine<K> {
                 self.ready.remove(self.entries.slots_mut(), index, priority);
             }
             Phase::Delayed => self.undelay(index),
-            Phase::Free | Phase::Processing | Phase::Dirty => unreachable!("it waits"),
+            Phase::Free | Phase::Processing | Phase::Dirty | Phase::DirtyHeld => {
+                unreachable!("it waits")
+            }
         }
         self.forget(index)
     }
@@ -307,8 +342,8 @@ impl<K> Machine<K> {
         match entry.phase {
             Phase::Free => unreachable!("it is live"),
             Phase::Ready | Phase::Delayed => Some(Removed::Key(self.take_out(index))),
-            Phase::Processing | Phase::Dirty => {
-                let wished = entry.phase == Phase::Dirty || entry.due != NEVER;
+            Phase::Processing | Phase::Dirty | Phase::DirtyHeld => {
+                let wished = entry.phase != Phase::Processing || entry.due != NEVER;
                 entry.phase = Phase::Processing;
                 entry.due = NEVER;
                 self.windows.set(index, NEVER);

@@ -3,8 +3,8 @@
 use super::Priority;
 use crate::list::{Index, Linked, List};
 
-/// Of so many hand-outs that pass over a waiting band, the last goes to the band that has been
-/// passed over longest.
+/// Of so many hand-outs that pass over a waiting band, unless the queue says otherwise, the last goes
+/// to the band that has been passed over longest.
 pub(super) const AGING: u32 = 16;
 
 /// # No band starves
@@ -24,6 +24,8 @@ pub(super) struct Bands {
     heads: u64,
     /// Hand-outs that passed over a waiting band, since the last one that went by age.
     passed_over: u32,
+    /// The last of so many goes by age; 0: none does.
+    aging: u32,
     /// As narrow as an index. Beside a neighbour of its own width it would be read back together
     /// with that, which waits until both that were written apart are in the cache.
     len: u32,
@@ -39,13 +41,14 @@ pub(super) struct Turn {
 }
 
 impl Bands {
-    pub(super) const fn new() -> Self {
+    pub(super) const fn new(aging: u32) -> Self {
         Self {
             occupied: 0,
             lists: [List::new(); Priority::COUNT],
             head_since: [0; Priority::COUNT],
             heads: 0,
             passed_over: 0,
+            aging,
             len: 0,
         }
     }
@@ -84,7 +87,7 @@ impl Bands {
     pub(super) fn turn(&self) -> Option<Turn> {
         let top = self.occupied.checked_ilog2()? as usize;
         let others = self.occupied & !(1 << top);
-        let by_age = others != 0 && self.passed_over == AGING - 1;
+        let by_age = others != 0 && self.passed_over + 1 == self.aging;
         let band = if by_age { self.oldest(others) } else { top };
         Some(Turn {
             index: self.lists[band].head()?,
@@ -97,7 +100,13 @@ impl Bands {
     #[inline]
     pub(super) fn take<T: Linked>(&mut self, slots: &mut [T], turn: Turn) {
         if turn.passes_over {
-            self.passed_over = (self.passed_over + 1) % AGING;
+            let passed_over = self.passed_over + 1;
+            // Without aging nothing is counted.
+            self.passed_over = if passed_over < self.aging {
+                passed_over
+            } else {
+                0
+            };
         }
         self.len -= 1;
         self.has_new_head(turn.band);

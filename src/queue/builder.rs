@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::bands::AGING;
 use super::debounce::Debounce;
 use super::machine::{Limits, Machine};
 use super::shared::Shared;
@@ -52,6 +53,8 @@ impl<K> QueueBuilder<K> {
                 capacity,
                 reserve: 0,
                 debounce: None,
+                holds_backoff: false,
+                aging: AGING,
             },
             backoff: Box::new(ExponentialBackoff::default()),
             max_attempts: None,
@@ -76,7 +79,7 @@ impl<K, C, S> QueueBuilder<K, C, S> {
     /// let backoff = FixedBackoff::new(Duration::from_secs(30));
     /// let queue = WorkQueue::builder(8).backoff(backoff).clock(clock.clone()).build()?;
     /// queue.try_add("key").unwrap();
-    /// queue.try_get().unwrap().retry();
+    /// let _ = queue.try_get().unwrap().retry();
     /// clock.advance(Duration::from_secs(29));
     /// assert!(queue.try_get().is_none());
     /// clock.advance(Duration::from_secs(1));
@@ -114,7 +117,7 @@ impl<K, C, S> QueueBuilder<K, C, S> {
     ///     let builder = WorkQueue::builder(8).seed(seed).backoff(backoff);
     ///     let queue = builder.clock(ManualClock::new()).build()?;
     ///     queue.try_add("key").unwrap();
-    ///     queue.try_get().unwrap().retry();
+    ///     let _ = queue.try_get().unwrap().retry();
     ///     Ok::<_, QueueError>(queue.snapshot()[0].due_in)
     /// };
     /// assert_eq!(due_in(7)?, due_in(7)?);
@@ -166,6 +169,60 @@ impl<K, C, S> QueueBuilder<K, C, S> {
     /// ```
     pub fn debounce(mut self, quiet: Duration, max: Duration) -> Self {
         self.limits.debounce = Some(Debounce { quiet, max });
+        self
+    }
+
+    /// Lets a failing key wait until its backoff is over, also if it is added meanwhile, or during the
+    /// run that fails; such an add does not get lost. Else an event ends the backoff.
+    ///
+    /// Leave it out where events tell of a user's changes, one of which may mend what failed. Set it
+    /// where a reconcile writes to what it watches, such as a status: the event of that write would run
+    /// the failing key again at once, for ever. One add can choose otherwise:
+    /// [`AddOptions::cut_backoff`](super::AddOptions::cut_backoff),
+    /// [`AddOptions::hold_backoff`](super::AddOptions::hold_backoff). The
+    /// [guide](crate::guide::failures) has a table.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{FixedBackoff, ManualClock, WorkQueue};
+    ///
+    /// let (clock, minute) = (ManualClock::new(), Duration::from_secs(60));
+    /// let builder = WorkQueue::builder(8).clock(clock.clone()).backoff(FixedBackoff::new(minute));
+    /// let queue = builder.hold_backoff().build()?;
+    /// queue.try_add("key").unwrap();
+    /// let work = queue.try_get().unwrap();
+    /// queue.try_add("key").unwrap(); // the event of its own write
+    /// let given_up = work.retry();
+    /// assert!(given_up.is_none() && queue.try_get().is_none());
+    /// clock.advance(minute);
+    /// assert!(queue.try_get().is_some());
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn hold_backoff(mut self) -> Self {
+        self.limits.holds_backoff = true;
+        self
+    }
+
+    /// Of the hand-outs that pass over a lower priority, one in so many goes to the priority that has
+    /// been passed over longest, so that none starves; 16 unless set. 0 is strict: while a higher
+    /// priority is ready, a lower one waits.
+    ///
+    /// ```
+    /// use tollgate::{Priority, WorkQueue};
+    ///
+    /// let turn_of_the_low_one = |one_in| {
+    ///     let queue = WorkQueue::builder(100).aging(one_in).build()?;
+    ///     queue.try_add_with(0, Priority::LOW).unwrap();
+    ///     assert!(queue.try_add_batch(1..40, Priority::HIGH).is_empty());
+    ///     let turns = std::iter::from_fn(|| queue.try_get());
+    ///     Ok::<_, tollgate::QueueError>(turns.take_while(|work| **work != 0).count() + 1)
+    /// };
+    /// assert_eq!(turn_of_the_low_one(16)?, 16);
+    /// assert_eq!(turn_of_the_low_one(0)?, 40);
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn aging(mut self, one_in: u32) -> Self {
+        self.limits.aging = one_in;
         self
     }
 
@@ -314,6 +371,7 @@ impl<K, C, S> QueueBuilder<K, C, S> {
             capacity,
             reserve,
             debounce,
+            ..
         } = self.limits;
         match capacity {
             0 => return Err(QueueError::ZeroCapacity),

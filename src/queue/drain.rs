@@ -11,7 +11,7 @@ use crate::unwind::Panics;
 use crate::wait::{Progress, Step, Wait, WaitId};
 
 impl<K, C: Clock, S> WorkQueue<K, C, S> {
-    /// Lets no key in any more, and returns those that were delayed. What is ready is still handed
+    /// Lets no key in any more, and hands back those that were delayed. What is ready is still handed
     /// out, also what a worker makes ready once more; a key whose worker wants it again later is
     /// left for the next call of this, [`drain`](Self::drain) or
     /// [`shutdown_now`](Self::shutdown_now). Closing twice is no error.
@@ -22,30 +22,36 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
     ///
     /// let queue = WorkQueue::new(8)?;
     /// queue.try_add_after("delayed", Duration::from_secs(60)).unwrap();
-    /// assert_eq!(queue.close(), ["delayed"]);
-    /// assert_eq!(queue.close(), [""; 0]);
+    /// assert_eq!(queue.close().returned, ["delayed"]);
+    /// assert_eq!(queue.close().returned, [""; 0]);
     /// assert_eq!(queue.try_add("late"), Err(AddError::Closed("late")));
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
-    pub fn close(&self) -> Vec<K> {
+    pub fn close(&self) -> Drained<K> {
         let now = self.0.clock.now();
-        self.0.with_state(|state| state.machine.close(now));
-        self.0.take_left()
+        self.hand_back(|state| state.machine.close(now))
     }
 
-    /// Closes the queue and returns every key that was not handed out, ready or delayed. Consumers
+    /// Closes the queue and hands back every key that was not handed out, ready or delayed. Consumers
     /// end; what is being processed is left for the next call, should its worker want it again.
     ///
     /// ```
     /// let queue = tollgate::WorkQueue::new(8)?;
     /// queue.try_add("ready").unwrap();
-    /// assert_eq!(queue.shutdown_now(), ["ready"]);
+    /// assert_eq!(queue.shutdown_now().returned, ["ready"]);
     /// assert!(queue.get().wait().is_none());
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
-    pub fn shutdown_now(&self) -> Vec<K> {
-        self.0.with_state(|state| state.machine.shut_down());
-        self.0.take_left()
+    pub fn shutdown_now(&self) -> Drained<K> {
+        self.hand_back(|state| state.machine.shut_down())
+    }
+
+    fn hand_back(&self, end: impl FnOnce(&mut State<K>)) -> Drained<K> {
+        let counts = self.0.with_state(|state| {
+            end(state);
+            state.counts()
+        });
+        Drained::new(counts, self.0.take_left())
     }
 
     /// Whether the queue was closed.
@@ -141,7 +147,7 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
     }
 }
 
-/// How a drain ended: what the queue still held.
+/// What a queue held when it was closed, drained or shut down, and the keys that it handed back.
 ///
 /// ```
 /// use std::time::Duration;
@@ -160,19 +166,40 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
 /// assert_eq!((drained.complete(), drained.returned), (true, vec!["held"]));
 /// # Ok::<(), tollgate::QueueError>(())
 /// ```
+///
+/// It cannot be ignored without a warning:
+/// ```compile_fail
+/// #![deny(unused_must_use)]
+/// let queue = tollgate::WorkQueue::<u8>::new(8).unwrap();
+/// queue.close();
+/// ```
+/// ```
+/// #![deny(unused_must_use)]
+/// let queue = tollgate::WorkQueue::<u8>::new(8).unwrap();
+/// let _ = queue.close();
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "it holds the keys that no worker will get"]
 #[non_exhaustive]
 pub struct Drained<K> {
-    /// Keys that waited for their time, or that a worker wanted again later: nobody will work on
-    /// them.
+    /// Keys that no worker will get: those that waited for their time, or that a worker wanted again
+    /// later; of a shut-down queue, those that were ready too.
     pub returned: Vec<K>,
-    /// Keys that are still ready: the timeout came first.
+    /// Keys that are still ready.
     pub ready: usize,
-    /// Keys that are still being processed: the timeout came first.
+    /// Keys that are still being processed.
     pub processing: usize,
 }
 
 impl<K> Drained<K> {
+    fn new((ready, processing): (usize, usize), returned: Vec<K>) -> Self {
+        Self {
+            returned,
+            ready,
+            processing,
+        }
+    }
+
     /// Whether everything that was ready has been worked on.
     ///
     /// ```
@@ -240,15 +267,11 @@ impl<K, C: Clock, S> Step for Drain<'_, K, C, S> {
                 return Progress::Waiting(Some(deadline));
             }
             stale = self.leave(state);
-            Progress::Done((state.machine.ready_len(), state.machine.processing_len()))
+            Progress::Done(state.counts())
         });
         // Without the lock, and before the keys are returned, as in `Line::step`.
         drop(stale);
-        progress.map(|(ready, processing)| Drained {
-            returned: shared.take_left(),
-            ready,
-            processing,
-        })
+        progress.map(|counts| Drained::new(counts, shared.take_left()))
     }
 }
 

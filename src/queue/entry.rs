@@ -1,5 +1,7 @@
 //! What the queue knows of a key.
 
+use std::time::Duration;
+
 use super::Priority;
 use super::wheel::Timed;
 use crate::clock::Timestamp;
@@ -13,6 +15,15 @@ pub(super) const NEVER: u64 = u64::MAX;
 /// The tick at whose beginning `at` has passed.
 pub(super) const fn tick_after(at: Timestamp) -> u64 {
     at.as_nanos().div_ceil(TICK)
+}
+
+/// The tick at which a delay is over that begins at `now`; 0 if there is none.
+pub(super) fn tick_of(delay: Duration, now: Timestamp) -> u64 {
+    if delay.is_zero() {
+        0
+    } else {
+        tick_after(now.saturating_add(delay))
+    }
 }
 
 /// The last tick whose beginning has passed at `at`. At the end of time all have: there is no later
@@ -57,6 +68,8 @@ pub(super) enum Phase {
     Processing,
     /// Processing, and added again meanwhile.
     Dirty,
+    /// As `Dirty`, but the key is to wait for the backoff, should this run fail.
+    DirtyHeld,
 }
 
 /// A key's hash, folded in half: enough to find its slot among 2^32, and to tell keys apart before
@@ -90,7 +103,22 @@ pub(super) struct Failures {
     pub(super) until: Timestamp,
 }
 
+impl Failures {
+    /// The tick at which the backoff is over; 0 if there is none.
+    pub(super) const fn tick(self) -> u64 {
+        tick_after(self.until)
+    }
+}
+
 impl Entry {
+    #[inline]
+    pub(super) const fn had(&self) -> Failures {
+        Failures {
+            count: self.failures,
+            until: self.until,
+        }
+    }
+
     /// A key that is ready, but in no list yet.
     #[inline]
     pub(super) const fn new(hash: Hash, priority: Priority, now: Timestamp) -> Self {

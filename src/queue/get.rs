@@ -88,7 +88,7 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
     /// ```
     /// let queue = tollgate::WorkQueue::new(8)?;
     /// queue.try_add("last").unwrap();
-    /// queue.close();
+    /// drop(queue.close());
     /// while let Some(work) = queue.get().wait() { // `queue.get().await` in a task
     ///     assert_eq!(*work, "last");
     ///     work.done();

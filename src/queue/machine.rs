@@ -21,6 +21,11 @@ pub(super) struct Limits {
     /// The part of the capacity that only workers can use.
     pub(super) reserve: usize,
     pub(super) debounce: Option<Debounce>,
+    /// Whether an add waits for the backoff of its key, unless it says otherwise.
+    pub(super) holds_backoff: bool,
+    /// One in so many hand-outs that pass over a band is of that which was passed over longest; 0:
+    /// none.
+    pub(super) aging: u32,
 }
 
 #[derive(Debug)]
@@ -66,7 +71,7 @@ impl<K> Machine<K> {
             entries: Arena::new(),
             keys: Keys::new(limits.capacity),
             index: KeyIndex::new(),
-            ready: Bands::new(),
+            ready: Bands::new(limits.aging),
             processing: List::new(),
             processing_len: 0,
             processing_since: 0,
@@ -272,7 +277,7 @@ impl<K> Machine<K> {
     pub(super) fn finish_done(&mut self, lent: &mut Option<Lent<K>>) -> Option<K> {
         let index = lent.as_ref()?.index();
         let entry = &self.entries[index];
-        if entry.phase == Phase::Dirty || entry.due != NEVER {
+        if entry.phase != Phase::Processing || entry.due != NEVER {
             return None;
         }
         self.stop(index);
@@ -295,17 +300,26 @@ impl<K> Machine<K> {
     pub(super) fn finish(&mut self, key: Lent<K>, outcome: Outcome, now: Timestamp) -> Option<K> {
         // What has become due meanwhile was ready first, although nobody has asked for it yet.
         self.advance(now);
-        let dirty = self.is_dirty(key.index());
         let index = self.keys.give_back(key);
         self.stop(index);
-        let (wish, failures) = outcome.wish();
         let entry = &mut self.entries[index];
+        let (wish, failures) = outcome.wish(entry.had());
         (entry.failures, entry.until) = (failures.count, failures.until);
         // A debounced key that became dirty has its time; any other is due at once.
-        let asked = if dirty && self.windows.end(index) == NEVER {
-            0
+        let asked = match entry.phase {
+            Phase::Dirty | Phase::DirtyHeld if self.windows.end(index) == NEVER => 0,
+            _ => entry.due,
+        };
+        let is_held = match entry.phase {
+            Phase::Dirty => false,
+            Phase::DirtyHeld => true,
+            _ => self.limits.holds_backoff && asked != NEVER,
+        };
+        // A run that did not fail has left no backoff.
+        let asked = if is_held {
+            asked.max(failures.tick())
         } else {
-            entry.due
+            asked
         };
         if wish < asked {
             self.windows.set(index, NEVER);
@@ -357,13 +371,14 @@ impl<K> Machine<K> {
 
     /// Whether a key that is being processed was added again.
     pub(super) fn is_dirty(&self, index: Index) -> bool {
-        self.entries[index].phase == Phase::Dirty
+        matches!(self.entries[index].phase, Phase::Dirty | Phase::DirtyHeld)
     }
 }
 
 #[cfg(all(test, not(tollgate_loom)))]
 mod tests {
     use super::super::admit::Room;
+    use super::super::bands::AGING;
     use super::super::entry::{Hash, TICK};
     use super::super::options::AddOptions;
     use super::*;
@@ -376,6 +391,8 @@ mod tests {
                 capacity: capacity as usize,
                 reserve: 0,
                 debounce: None,
+                holds_backoff: false,
+                aging: AGING,
             };
             let mut machine = Machine::new(limits);
             for n in 0..capacity {
@@ -405,6 +422,8 @@ mod tests {
             capacity: 2,
             reserve: 0,
             debounce: None,
+            holds_backoff: false,
+            aging: AGING,
         });
         let mut run = |key: u32| {
             let hash = Hash::new(key.into());
@@ -443,6 +462,8 @@ mod tests {
             capacity: 1,
             reserve: 0,
             debounce,
+            holds_backoff: false,
+            aging: AGING,
         });
         let hash = Hash::new(0);
         let add = |machine: &mut Machine<_>, key, now| {

@@ -27,6 +27,8 @@ pub struct AddOptions {
     pub(super) delay: Duration,
     pub(super) merge: Merge,
     pub(super) timeout: Option<Duration>,
+    /// As the queue does, unless set.
+    pub(super) holds_backoff: Option<bool>,
 }
 
 impl AddOptions {
@@ -44,6 +46,7 @@ impl AddOptions {
             delay: Duration::ZERO,
             merge: Merge::Earlier,
             timeout: None,
+            holds_backoff: None,
         }
     }
 
@@ -94,6 +97,58 @@ impl AddOptions {
     /// ```
     pub const fn merge(self, merge: Merge) -> Self {
         Self { merge, ..self }
+    }
+
+    /// Lets the key wait until its backoff is over, whatever the
+    /// [queue's rule](super::QueueBuilder::hold_backoff): an event that the failing key brings about
+    /// itself does not hurry it. (An add with a delay, of a key that is being processed, goes by the
+    /// queue's rule.)
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{AddOptions, FixedBackoff, ManualClock, WorkQueue};
+    ///
+    /// let (clock, minute) = (ManualClock::new(), Duration::from_secs(60));
+    /// let queue = WorkQueue::builder(8).clock(clock.clone()).backoff(FixedBackoff::new(minute)).build()?;
+    /// queue.try_add("key").unwrap();
+    /// let given_up = queue.try_get().unwrap().retry();
+    /// assert!(given_up.is_none());
+    /// queue.try_add_with("key", AddOptions::new().hold_backoff()).unwrap();
+    /// assert!(queue.try_get().is_none());
+    /// clock.advance(minute);
+    /// assert!(queue.try_get().is_some());
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub const fn hold_backoff(self) -> Self {
+        Self {
+            holds_backoff: Some(true),
+            ..self
+        }
+    }
+
+    /// Ends the backoff of the key, whatever the [queue's rule](super::QueueBuilder::hold_backoff): for
+    /// a user's change, which may have mended what failed.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{AddOptions, FixedBackoff, WorkQueue};
+    ///
+    /// let backoff = FixedBackoff::new(Duration::from_secs(60));
+    /// let queue = WorkQueue::builder(8).backoff(backoff).hold_backoff().build()?;
+    /// queue.try_add("key").unwrap();
+    /// let given_up = queue.try_get().unwrap().retry();
+    /// assert!(given_up.is_none());
+    /// queue.try_add("key").unwrap();
+    /// assert!(queue.try_get().is_none());
+    /// queue.try_add_with("key", AddOptions::new().cut_backoff()).unwrap();
+    /// assert!(queue.try_get().is_some());
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub const fn cut_backoff(self) -> Self {
+        Self {
+            holds_backoff: Some(false),
+            ..self
+        }
     }
 
     /// Waits for room no longer than this, and then fails with

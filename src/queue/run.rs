@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Priority;
-use super::entry::{Failures, NEVER, tick_after};
+use super::entry::{Failures, NEVER, tick_of};
 use super::keys::Lent;
 use crate::clock::Timestamp;
 
@@ -58,26 +58,43 @@ pub(super) enum Outcome {
     Retry(Failures),
     /// It failed for the last time; once more only if it was added again.
     GiveUp(Failures),
+    /// As `GiveUp`, by the worker's own word.
+    Fail(Failures),
+    /// It could not run now; once more, not before this tick, with the failures it had.
+    Defer(u64),
 }
 
 impl Outcome {
     /// Once more after `delay`.
     pub(super) fn after(delay: Duration, now: Timestamp) -> Self {
-        if delay.is_zero() {
-            Self::Requeue
-        } else {
-            Self::After(tick_after(now.saturating_add(delay)))
+        match tick_of(delay, now) {
+            0 => Self::Requeue,
+            tick => Self::After(tick),
         }
     }
 
-    /// The tick that the worker wants, and what becomes of the failures.
-    pub(super) fn wish(self) -> (u64, Failures) {
+    /// As [`after`](Self::after), of a run that neither succeeded nor failed.
+    pub(super) fn deferred(delay: Duration, now: Timestamp) -> Self {
+        Self::Defer(tick_of(delay, now))
+    }
+
+    /// How long after `now` a failed run is repeated, if it is.
+    pub(super) const fn retry_after(self, now: Timestamp) -> Option<Duration> {
+        match self {
+            Self::Retry(failures) => Some(failures.until.saturating_since(now)),
+            _ => None,
+        }
+    }
+
+    /// The tick that the worker wants, and what becomes of the failures that the key `had`.
+    pub(super) fn wish(self, had: Failures) -> (u64, Failures) {
         match self {
             Self::Done => (NEVER, Failures::default()),
+            Self::Defer(tick) => (tick, had),
             Self::Requeue => (0, Failures::default()),
             Self::After(tick) => (tick, Failures::default()),
-            Self::Retry(failures) => (tick_after(failures.until), failures),
-            Self::GiveUp(failures) => (NEVER, failures),
+            Self::Retry(failures) => (failures.tick(), failures),
+            Self::GiveUp(failures) | Self::Fail(failures) => (NEVER, failures),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, Hash as HashKey};
 use std::mem;
 use std::ops::DerefMut;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::add::AddError;
 use super::admit::{Added, Refused, Room};
@@ -178,6 +179,8 @@ impl<K, C: Clock, S> Shared<K, C, S> {
             // If it is still live, somebody has added it meanwhile.
             Outcome::GiveUp(_) if forgotten.is_none() => {}
             Outcome::GiveUp(_) => observer.gave_up(),
+            Outcome::Fail(_) => observer.failed(),
+            Outcome::Defer(_) => observer.deferred(),
             Outcome::Requeue | Outcome::After(_) | Outcome::Retry(_) => observer.retried(),
         });
         forgotten
@@ -203,8 +206,19 @@ impl<K, C: Clock, S> Shared<K, C, S> {
         });
     }
 
-    /// The failures of a key whose run has failed too.
-    pub(super) fn failed(&self, run: &mut Run, now: Timestamp) -> Failures {
+    /// What becomes of a key whose run has failed: another attempt, unless this was the last.
+    pub(super) fn retry(&self, run: &mut Run, own: Option<Duration>, now: Timestamp) -> Outcome {
+        let failures = self.failed(run, own, now);
+        if self.max_attempts.is_some_and(|max| failures.count >= max) {
+            Outcome::GiveUp(failures)
+        } else {
+            Outcome::Retry(failures)
+        }
+    }
+
+    /// The failures of a key whose run has failed too. It waits for its `own` delay, or for the queue's
+    /// backoff.
+    pub(super) fn failed(&self, run: &mut Run, own: Option<Duration>, now: Timestamp) -> Failures {
         let backoff: &dyn Backoff = match run.failing {
             Failing::Asked => &ExponentialBackoff::DEFAULT,
             Failing::Counts | Failing::Repeats => &*self.backoff,
@@ -213,7 +227,8 @@ impl<K, C: Clock, S> Shared<K, C, S> {
             run.failures = run.failures.saturating_add(1);
         }
         run.failing = Failing::Asked;
-        let delay = backoff.delay(run.failures.max(1).into(), self.random.next());
+        let delay =
+            own.unwrap_or_else(|| backoff.delay(run.failures.max(1).into(), self.random.next()));
         Failures {
             count: run.failures,
             // Without a delay it is over, and not at the next millisecond.

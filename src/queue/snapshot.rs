@@ -116,7 +116,7 @@ pub struct Stats {
 /// queue.try_add("key").unwrap();
 /// clock.advance(Duration::from_secs(2));
 /// assert_eq!(queue.snapshot()[0].age, Some(Duration::from_secs(2)));
-/// queue.try_get().unwrap().retry();
+/// let _ = queue.try_get().unwrap().retry();
 /// let key = queue.snapshot()[0];
 /// assert_eq!((key.key, key.failures, key.age), ("key", 1, None));
 /// assert_eq!(key.due_in, Some(Duration::from_secs(9)));
@@ -188,7 +188,7 @@ impl<K: Clone> Machine<K> {
             Phase::Ready => KeyState::Ready,
             Phase::Delayed => KeyState::Delayed,
             Phase::Processing => KeyState::Processing,
-            Phase::Dirty => KeyState::Dirty,
+            Phase::Dirty | Phase::DirtyHeld => KeyState::Dirty,
         };
         let due = (entry.due != NEVER).then(|| start_of(entry.due));
         Some(KeySnapshot {

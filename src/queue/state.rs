@@ -160,6 +160,11 @@ impl<K> State<K> {
         }
     }
 
+    /// How many keys are ready, and how many are being processed.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.machine.ready_len(), self.machine.processing_len())
+    }
+
     /// Whether keys were missed and there is room for them again.
     pub(super) fn resync_due(&self) -> bool {
         self.missed > 0 && self.machine.has_room()

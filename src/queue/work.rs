@@ -1,9 +1,10 @@
+mod ending;
+mod in_hand;
+
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::ops::Deref;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use super::add::AddError;
@@ -11,16 +12,37 @@ use super::admit::Room;
 use super::dirtied::Dirtied;
 use super::keys::Lent;
 use super::options::AddOptions;
-use super::run::{Failing, Outcome, Run, Started};
+use super::run::{Run, Started};
 use super::shared::Shared;
 use super::{FastHash, Priority};
-use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::clock::{Clock, SystemClock};
 use crate::wait::Wait;
 
-/// A key that is being worked on, by nobody else. It dereferences to the key.
+pub(crate) use in_hand::InHand;
+
+/// A key that is being worked on, by one worker. It dereferences to the key.
 ///
-/// Say how it ended by consuming it. Dropping it, by a panic, a `?` or a cancelled future, is a
-/// [`retry`](Self::retry), and never the last: a lost worker never loses work. None of this can
+/// The worker says how the work ended by consuming this:
+///
+/// | | the key runs again | its failures in a row | an add meanwhile |
+/// |---|---|---|---|
+/// | [`done`](Self::done) | not by itself | cleared | runs it at once |
+/// | [`requeue`](Self::requeue) | behind the ready ones | cleared | the same |
+/// | [`requeue_after`](Self::requeue_after) | after a delay | cleared | runs it at once |
+/// | [`defer`](Self::defer) | after a delay | as they were | runs it at once |
+/// | [`retry`](Self::retry) | after the backoff; not after its last attempt | one more ¹ | runs it at once ² |
+/// | [`retry_after`](Self::retry_after) | after a delay; not after its last attempt | one more ¹ | runs it at once ² |
+/// | [`fail`](Self::fail) | not by itself | one more ¹, and forgotten with the key | runs it at once ² |
+/// | dropped | as `retry`, and never for the last time | one more ¹ | runs it at once ² |
+///
+/// ¹ The same number, if the run began before the backoff of the failure before it was over.
+/// ² When the backoff is over, where it is [held](super::QueueBuilder::hold_backoff).
+///
+/// What others do: client-go's `AddRateLimited` is `retry`, `Forget` with `AddAfter` is
+/// `requeue_after`, and `AddAfter` alone, which keeps the failures, is `defer`; controller-runtime's
+/// terminal error is `fail`, its error is `retry`, and neither can carry a delay.
+///
+/// Dropping it, by a panic, a `?` or a cancelled future, is a retry: a lost worker never loses work. None of this can
 /// fail or block for room, whatever has become of the queue meanwhile, nor allocate. (But for two cases:
 /// what a closed queue keeps until a caller collects it, and several waiters that are woken at once.)
 ///
@@ -62,140 +84,6 @@ impl<K, C: Clock, S> Work<K, C, S> {
     pub(crate) fn announce(&self) {
         self.shared()
             .observe(|observer| observer.started(self.queued()));
-    }
-
-    /// The work is done. The key is absent from now on, unless it was added meanwhile; its failures
-    /// are forgotten.
-    ///
-    /// ```
-    /// let queue = tollgate::WorkQueue::new(8)?;
-    /// queue.try_add("key").unwrap();
-    /// queue.try_get().unwrap().done();
-    /// assert_eq!(queue.stats().ready + queue.stats().processing, 0);
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
-    #[inline]
-    pub fn done(mut self) {
-        if let Some(Held { shared, key }) = self.held.take_if(|held| !held.shared.is_observed()) {
-            let mut lent = Some(key);
-            let forgotten = shared.finish_done(&mut lent);
-            match lent {
-                None => return drop(forgotten),
-                Some(key) => self.held = Some(Held { shared, key }),
-            }
-        }
-        self.finish(|_, _, _| Outcome::Done);
-    }
-
-    /// As [`done`](Self::done), and takes the next key, if [`try_get`](super::WorkQueue::try_get)
-    /// would get one, under one lock.
-    ///
-    /// ```
-    /// let queue = tollgate::WorkQueue::new(8)?;
-    /// queue.try_add(1).unwrap();
-    /// queue.try_add(2).unwrap();
-    /// let mut next = queue.get().wait();
-    /// let mut seen = Vec::new();
-    /// while let Some(work) = next {
-    ///     seen.push(*work);
-    ///     next = work.done_and_get();
-    /// }
-    /// assert_eq!(seen, [1, 2]);
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
-    #[inline]
-    pub fn done_and_get(mut self) -> Option<Self> {
-        let now = self.shared().clock.now();
-        let Held { shared, key } = self.held.take()?;
-        // Dropped last, outside the lock.
-        let forgotten;
-        let mut change = shared.change();
-        forgotten = change.state().machine.finish_as_done(key, now);
-        let started = change.state().start(now, shared.limiter());
-        if change.state().is_quiet() && !shared.is_observed() {
-            change.end();
-            // What this has of the queue goes to the next.
-            let next = started.map(|started| Self::new(shared, started));
-            // While that can still be dropped: what is returned already is not, should this panic.
-            drop(forgotten);
-            return next;
-        }
-        let next = started.map(|started| Self::new(Arc::clone(&shared), started));
-        change.end();
-        drop(forgotten);
-        shared.observe_finish(self.run.started, now, |_| {});
-        next.inspect(Self::announce)
-    }
-
-    /// Once more, behind the keys that are ready; its failures are forgotten.
-    ///
-    /// ```
-    /// let queue = tollgate::WorkQueue::new(8)?;
-    /// queue.try_add("key").unwrap();
-    /// queue.try_get().unwrap().requeue();
-    /// assert_eq!(queue.stats().ready, 1);
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
-    pub fn requeue(mut self) {
-        self.finish(|_, _, _| Outcome::Requeue);
-    }
-
-    /// Once more, after `delay` or when it is added, whichever is first; its failures are
-    /// forgotten.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// let queue = tollgate::WorkQueue::new(8)?;
-    /// queue.try_add("key").unwrap();
-    /// queue.try_get().unwrap().requeue_after(Duration::from_secs(60));
-    /// assert_eq!(queue.stats().delayed, 1);
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
-    pub fn requeue_after(mut self, delay: Duration) {
-        self.finish(|_, _, now| Outcome::after(delay, now));
-    }
-
-    /// It failed: once more, when the queue's [`Backoff`](crate::Backoff) is over or when it is
-    /// added.
-    ///
-    /// If it has failed as often in a row as the queue's
-    /// [attempts](super::QueueBuilder::max_attempts) allow, the key is given up: it is absent now,
-    /// and comes back to the caller, to be reported or kept as a dead letter. One that was added
-    /// meanwhile runs again all the same, and does not come back.
-    ///
-    /// ```
-    /// let queue = tollgate::WorkQueue::builder(8).max_attempts(2).build()?;
-    /// queue.try_add("key").unwrap();
-    /// assert_eq!(queue.try_get().unwrap().retry(), None);
-    /// let work = queue.get().wait().unwrap(); // after 5 ms, the default backoff
-    /// assert_eq!(work.retry(), Some("key"));
-    /// assert_eq!(queue.stats().delayed, 0);
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
-    pub fn retry(mut self) -> Option<K> {
-        self.finish(|run, shared, now| {
-            let failures = shared.failed(run, now);
-            if shared.max_attempts.is_some_and(|max| failures.count >= max) {
-                Outcome::GiveUp(failures)
-            } else {
-                Outcome::Retry(failures)
-            }
-        })
-    }
-
-    /// It failed for good: do not retry. The key is absent from now on, unless it was added
-    /// meanwhile.
-    ///
-    /// ```
-    /// let queue = tollgate::WorkQueue::new(8)?;
-    /// queue.try_add("key").unwrap();
-    /// queue.try_get().unwrap().fail();
-    /// assert_eq!(queue.stats().delayed, 0);
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
-    pub fn fail(self) {
-        self.done();
     }
 
     /// How often in a row the key has failed before this run; events that came before a backoff was
@@ -355,27 +243,6 @@ impl<K, C: Clock, S> Work<K, C, S> {
     fn shared(&self) -> &Arc<Shared<K, C, S>> {
         &self.held().shared
     }
-
-    /// The key of a run that was given up comes back.
-    fn finish(
-        &mut self,
-        outcome: impl FnOnce(&mut Run, &Shared<K, C, S>, Timestamp) -> Outcome,
-    ) -> Option<K> {
-        // Should the clock panic, dropping this releases the key.
-        let now = self.shared().clock.now();
-        self.finish_at(now, outcome)
-    }
-
-    fn finish_at(
-        &mut self,
-        now: Timestamp,
-        outcome: impl FnOnce(&mut Run, &Shared<K, C, S>, Timestamp) -> Outcome,
-    ) -> Option<K> {
-        let held = self.held.as_ref()?;
-        let outcome = outcome(&mut self.run, &held.shared, now);
-        let Held { shared, key } = self.held.take()?;
-        shared.finish(key, outcome, self.run.started, now)
-    }
 }
 
 impl<K, C: Clock, S> Deref for Work<K, C, S> {
@@ -384,38 +251,6 @@ impl<K, C: Clock, S> Deref for Work<K, C, S> {
     #[inline]
     fn deref(&self) -> &K {
         &self.held().key
-    }
-}
-
-impl<K, C: Clock, S> Drop for Work<K, C, S> {
-    #[inline]
-    fn drop(&mut self) {
-        if self.held.is_some() {
-            self.retry_dropped();
-        }
-    }
-}
-
-impl<K, C: Clock, S> Work<K, C, S> {
-    /// Retries what nobody has ended. It is never given up: there is nobody to give the key to.
-    #[cold]
-    fn retry_dropped(&mut self) {
-        let retry =
-            |run: &mut Run, shared: &Shared<K, C, S>, now| Outcome::Retry(shared.failed(run, now));
-        let mut retried = catch_unwind(AssertUnwindSafe(|| self.finish(retry)));
-        if self.held.is_some() {
-            // The clock or the backoff has panicked. Neither is asked again.
-            let now = self.run.started;
-            self.run.failing = Failing::Asked;
-            let again = catch_unwind(AssertUnwindSafe(|| self.finish_at(now, retry)));
-            retried = retried.and(again);
-        }
-        // A worker that panics must not end the program because an observer does too.
-        if let Err(panic) = retried
-            && !thread::panicking()
-        {
-            resume_unwind(panic);
-        }
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) enum State {
     Running {
         since: u64,
         dirty: bool,
+        /// Dirty, and to wait for the backoff if the run fails.
+        held: bool,
         delay: Option<u64>,
         latest: Option<u64>,
     },
@@ -161,6 +163,7 @@ impl Model {
             state: State::Running {
                 since: 0,
                 dirty: false,
+                held: false,
                 delay: None,
                 latest: None,
             },
@@ -286,6 +289,7 @@ impl Model {
             State::Running {
                 since: now,
                 dirty: false,
+                held: false,
                 delay: None,
                 latest: None,
             },
@@ -305,31 +309,49 @@ impl Model {
         let State::Running {
             since,
             dirty,
+            held,
             delay,
             latest,
         } = entry.state
         else {
             panic!("{key} is held")
         };
-        if matches!(outcome, Outcome::Retry | Outcome::Drop) {
-            // A run that began before the last backoff was over does not raise the exponent.
-            entry.failures += u32::from(since >= entry.until);
-            entry.until = now + backoff(entry.failures);
-        } else {
-            (entry.failures, entry.until) = (0, 0);
+        match outcome {
+            Outcome::Retry | Outcome::RetryAfter(_) | Outcome::Fail | Outcome::Drop => {
+                // A run that began before the last backoff was over does not raise the exponent.
+                entry.failures += u32::from(since >= entry.until);
+                entry.until = match outcome {
+                    Outcome::RetryAfter(0) => 0,
+                    Outcome::RetryAfter(delay) => now + delay,
+                    _ => now + backoff(entry.failures),
+                };
+            }
+            Outcome::Defer(_) => {}
+            Outcome::Done | Outcome::Requeue | Outcome::RequeueAfter(_) => {
+                (entry.failures, entry.until) = (0, 0);
+            }
         }
+        let until = entry.until.div_ceil(MILLI);
         let attempts = self.config.attempts.map(u32::from);
-        let last = matches!(outcome, Outcome::Retry)
-            && attempts.is_some_and(|attempts| entry.failures >= attempts);
+        let last = match outcome {
+            Outcome::Retry | Outcome::RetryAfter(_) => {
+                attempts.is_some_and(|attempts| entry.failures >= attempts)
+            }
+            _ => matches!(outcome, Outcome::Fail),
+        };
         let wanted = match outcome {
+            _ if last => None,
             Outcome::Done | Outcome::Fail => None,
-            Outcome::Retry if last => None,
-            Outcome::Requeue | Outcome::RequeueAfter(0) => Some(0),
-            Outcome::RequeueAfter(delay) => Some((now + delay).div_ceil(MILLI)),
-            Outcome::Retry | Outcome::Drop => Some(entry.until.div_ceil(MILLI)),
+            Outcome::Requeue | Outcome::RequeueAfter(0) | Outcome::Defer(0) => Some(0),
+            Outcome::RequeueAfter(delay) | Outcome::Defer(delay) => {
+                Some((now + delay).div_ceil(MILLI))
+            }
+            Outcome::Retry | Outcome::RetryAfter(_) | Outcome::Drop => Some(until),
         };
         // Debounced, a dirty key has its time; else it is due at once.
         let asked = if dirty { delay.or(Some(0)) } else { delay };
+        let holds = if dirty { held } else { self.config.hold };
+        let asked = asked.map(|tick| if holds { tick.max(until) } else { tick });
         let tick = asked.into_iter().chain(wanted).min();
         match tick {
             None => drop(self.entries.remove(&key)),
@@ -358,6 +380,7 @@ impl Model {
                     State::Running {
                         since,
                         dirty: false,
+                        held: false,
                         delay: None,
                         latest: None,
                     },

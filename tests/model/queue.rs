@@ -37,6 +37,8 @@ pub(crate) struct Config {
     pub(crate) debounce: Option<(u64, u64)>,
     pub(crate) attempts: Option<u16>,
     pub(crate) rate_limited: bool,
+    /// Whether an add waits for a backoff.
+    pub(crate) hold: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +49,8 @@ pub(crate) enum Op {
     AddAfter(u8, u64),
     /// With a priority, and nanoseconds.
     AddWith(u8, i8, u64, Merge),
+    /// With nanoseconds, and whether it waits for a backoff.
+    AddHolding(u8, u64, bool),
     /// As `AddWith`, the earlier of two delays, this key and so many that follow it, at once.
     AddBatch(u8, u8, i8, u64),
     /// As `AddWith`, the earlier of two delays; a full queue takes note that it missed one.
@@ -97,7 +101,9 @@ pub(crate) enum Outcome {
     Done,
     Requeue,
     RequeueAfter(u64),
+    Defer(u64),
     Retry,
+    RetryAfter(u64),
     Fail,
     Drop,
 }
@@ -111,6 +117,7 @@ impl Op {
             Self::Add(_)
                 | Self::AddAfter(..)
                 | Self::AddWith(..)
+                | Self::AddHolding(..)
                 | Self::AddBatch(..)
                 | Self::AddOrResync(..)
                 | Self::AddRelated(..)
@@ -178,6 +185,9 @@ impl Pair {
         if let Some((quiet, max)) = config.debounce {
             builder = builder.debounce(Duration::from_nanos(quiet), Duration::from_nanos(max));
         }
+        if config.hold {
+            builder = builder.hold_backoff();
+        }
         if let Some(attempts) = config.attempts {
             builder = builder.max_attempts(attempts);
         }
@@ -214,7 +224,7 @@ impl Pair {
             How::Try | How::Resync => Room::Free,
             How::Related(_) => Room::Reserve,
         };
-        self.added(key, (priority, delay, merge), room, got);
+        self.added(key, (priority, delay, merge), None, room, got);
         if matches!((how, got), (How::Resync, Err(AddError::Full(_)))) {
             self.model.missed += 1;
         }
@@ -225,11 +235,12 @@ impl Pair {
         &mut self,
         key: u8,
         (priority, delay, merge): (i8, u64, Merge),
+        holds: Option<bool>,
         room: Room,
         got: Result<(), AddError<u8>>,
     ) {
         let options = (i32::from(priority), delay, merge);
-        let expected = self.model.add(key, options, room, self.now());
+        let expected = self.model.add(key, options, holds, room, self.now());
         assert_eq!(got, expected);
         if got.is_ok() {
             self.owed.insert(key);
@@ -272,8 +283,13 @@ impl Pair {
             Outcome::Done => work.done(),
             Outcome::Requeue => work.requeue(),
             Outcome::RequeueAfter(nanos) => work.requeue_after(Duration::from_nanos(nanos)),
+            Outcome::Defer(nanos) => work.defer(Duration::from_nanos(nanos)),
             Outcome::Retry => assert_eq!(work.retry(), given_up.then_some(key)),
-            Outcome::Fail => work.fail(),
+            Outcome::RetryAfter(nanos) => {
+                let delay = Duration::from_nanos(nanos);
+                assert_eq!(work.retry_after(delay), given_up.then_some(key));
+            }
+            Outcome::Fail => assert_eq!(work.fail(), given_up.then_some(key)),
             Outcome::Drop => drop(work),
         }
     }
@@ -298,7 +314,13 @@ impl Pair {
         for key in keys {
             let refused = refused.next_if(|refused| refused.into_key() == key);
             let got = refused.map_or(Ok(()), Err);
-            self.added(key, (priority, delay, Merge::Earlier), Room::Free, got);
+            self.added(
+                key,
+                (priority, delay, Merge::Earlier),
+                None,
+                Room::Free,
+                got,
+            );
         }
         assert_eq!(refused.next(), None);
     }
@@ -360,6 +382,17 @@ impl Pair {
             Op::AddWith(key, priority, delay, merge) => {
                 self.add(key, (priority, delay, merge), How::Try);
             }
+            Op::AddHolding(key, delay, holds) => {
+                let with = options(0, delay, Merge::Earlier);
+                let with = if holds {
+                    with.hold_backoff()
+                } else {
+                    with.cut_backoff()
+                };
+                let got = self.queue.try_add_with(key, with);
+                let options = (0, delay, Merge::Earlier);
+                self.added(key, options, Some(holds), Room::Free, got);
+            }
             Op::AddBatch(key, more, priority, delay) => {
                 let keys = (0..=more % 4).map(|next| key ^ next).collect();
                 self.add_batch(keys, priority, delay);
@@ -406,9 +439,9 @@ impl Pair {
                 self.owed.remove(&key);
             }
             Op::Close => {
-                let returned = self.queue.close();
+                let drained = self.queue.close();
                 self.model.close(self.now());
-                self.returned(returned);
+                self.drained(drained);
             }
             Op::Drain => {
                 let drained = Wait::wait(self.queue.drain(Duration::ZERO));
@@ -416,9 +449,9 @@ impl Pair {
                 self.drained(drained);
             }
             Op::ShutdownNow => {
-                let returned = self.queue.shutdown_now();
+                let drained = self.queue.shutdown_now();
                 self.model.shutdown_now();
-                self.returned(returned);
+                self.drained(drained);
             }
             Op::Advance(nanos) => self.clock.advance(Duration::from_nanos(nanos)),
             Op::Late(nanos) => self.behind = nanos,
@@ -473,7 +506,7 @@ impl Pair {
         }
         let left = self.queue.close();
         self.model.close(self.now());
-        self.returned(left);
+        self.drained(left);
         self.settle();
         assert_eq!(self.waiters.len(), 0, "somebody waits for a closed queue");
         assert!(self.owed.is_empty(), "lost: {:?}", self.owed);

@@ -334,6 +334,14 @@ impl Observer for Ears {
         call(Call::Observer);
     }
 
+    fn deferred(&self) {
+        call(Call::Observer);
+    }
+
+    fn failed(&self) {
+        call(Call::Observer);
+    }
+
     fn gave_up(&self) {
         call(Call::Observer);
     }

@@ -259,7 +259,7 @@ impl Pair {
                     assert!(deadline.is_some_and(|deadline| deadline <= now));
                 }
                 let options = (priority, delay, Merge::Earlier);
-                self.added(key, options, Room::Free, added);
+                self.added(key, options, None, Room::Free, added);
             }
             (Waiting::Drain(deadline), Ended::Drained(drained)) => {
                 assert!(deadline <= now || drained.complete());

@@ -109,6 +109,14 @@ impl Observer for Observers {
         self.0.iter().for_each(|observer| observer.finished(worked));
     }
 
+    fn deferred(&self) {
+        self.0.iter().for_each(|observer| observer.deferred());
+    }
+
+    fn failed(&self) {
+        self.0.iter().for_each(|observer| observer.failed());
+    }
+
     fn gave_up(&self) {
         self.0.iter().for_each(|observer| observer.gave_up());
     }

@@ -141,7 +141,7 @@ impl Operator {
     pub async fn drain(mut self, timeout: Duration) -> Stopped {
         self.watches.shutdown().await;
         let ready = self.queue.stats().ready;
-        let waiting = self.queue.shutdown_now().len();
+        let waiting = self.queue.shutdown_now().returned.len();
         let drained = self.workers.drain(timeout).await;
         let delayed = waiting.saturating_sub(ready) + drained.returned.len();
         Stopped {

@@ -9,6 +9,7 @@ impl Model {
         &mut self,
         key: u8,
         (priority, delay, merge): (i32, u64, Merge),
+        holds: Option<bool>,
         room: Room,
         now: u64,
     ) -> Result<(), AddError<u8>> {
@@ -33,12 +34,25 @@ impl Model {
             return Ok(());
         }
         self.promote(key, priority);
-        if delay == 0 {
-            self.add_live(key, now);
-        } else {
-            self.add_live_later(key, tick, merge, now);
+        let holds = holds.unwrap_or(self.config.hold);
+        let floor = if holds { self.backoff_of(key) } else { 0 };
+        let debounced = self.config.debounce.is_some();
+        match (delay, floor) {
+            (0, 0) => self.add_live(key, 0, holds, now),
+            (0, _) if debounced => self.add_live(key, floor, holds, now),
+            (0, _) => self.add_live_later(key, floor, Merge::Earlier, now),
+            _ => self.add_live_later(key, tick.max(floor), merge, now),
         }
         Ok(())
+    }
+
+    /// The tick until which a delayed key has failed too recently; 0: none.
+    fn backoff_of(&self, key: u8) -> u64 {
+        let entry = &self.entries[&key];
+        match (entry.state, entry.until.div_ceil(MILLI)) {
+            (State::Delayed { .. }, tick) if tick * MILLI > self.seen => tick,
+            _ => 0,
+        }
     }
 
     fn promote(&mut self, key: u8, priority: i32) {
@@ -69,12 +83,13 @@ impl Model {
         }
     }
 
-    fn add_live(&mut self, key: u8, now: u64) {
+    fn add_live(&mut self, key: u8, floor: u64, holds: bool, now: u64) {
         let debounced = self.config.debounce.is_some();
         match self.entries[&key].state {
             State::Ready { .. } => {}
             State::Delayed { tick, latest, .. } if debounced => {
                 let (next, latest) = self.put_off(Some(tick), latest, now);
+                let next = next.max(floor);
                 if next != tick {
                     self.delay_or_ready(key, next, Some(latest), now);
                 } else if let State::Delayed { latest: noted, .. } =
@@ -86,14 +101,16 @@ impl Model {
             State::Delayed { .. } => self.set(key, State::Ready { since: now }),
             State::Running {
                 since,
+                dirty,
+                held,
                 delay,
                 latest,
-                ..
             } => {
                 let asked = debounced.then(|| self.put_off(delay, latest, now));
                 let state = State::Running {
                     since,
                     dirty: true,
+                    held: holds && (held || !dirty),
                     delay: asked.map(|asked| asked.0),
                     latest: asked.map(|asked| asked.1),
                 };
@@ -114,12 +131,14 @@ impl Model {
             State::Running {
                 since,
                 dirty: false,
+                held,
                 delay,
                 latest,
             } if wins(delay) => {
                 let state = State::Running {
                     since,
                     dirty: false,
+                    held,
                     delay: Some(tick),
                     latest,
                 };

@@ -73,7 +73,7 @@ impl Shared for WorkQueue<String> {
     }
 
     fn close(&self, _consumers: usize) {
-        WorkQueue::close(self);
+        drop(WorkQueue::close(self));
     }
 
     fn consume(&self, work: impl Fn(&str)) -> Instant {
