@@ -60,6 +60,8 @@ fn a_refill_has_bounds() {
     assert_eq!(error(refill(1, 1, most + 1, 0)), QuotaError::TooManyTokens);
     assert_eq!(error(refill(most + 1, 1, 1, 0)), QuotaError::TooManyTokens);
     assert_eq!(error(refill(1, u64::MAX, 1, 0)), QuotaError::PeriodTooLong);
+    let longest = u64::try_from(Quota::MAX_PERIOD.as_nanos()).unwrap();
+    assert!(Interval::new(refill(most, longest, most, 0)).is_ok());
     let mut interval = interval(1, 1, 1, 0);
     let refused = interval.set_refill(refill(1, 1, 0, 0), History::Forgotten, at(0));
     assert_eq!(refused, Err(QuotaError::ZeroBurst));

@@ -1,0 +1,129 @@
+//! What a bucket saves is what it restores, to the part of a token: behind its word, in its line, with
+//! leases and during a pause.
+#![cfg(not(tollgate_loom))]
+
+#[allow(dead_code, reason = "shared with other tests")]
+#[path = "model/tasks.rs"]
+mod tasks;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tasks::Polled;
+use tollgate::{
+    AtomicTokenBucket, Clock, Denied, LockedTokenBucket, ManualClock, Quota, RateLimiter, Saved,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn nanos(nanos: u64) -> Duration {
+    Duration::from_nanos(nanos)
+}
+
+fn wall(seconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_000_000 + seconds)
+}
+
+fn quota(text: &str) -> Quota {
+    text.parse().unwrap()
+}
+
+/// Runs a scene on both buckets: each with a constructor and a clock.
+macro_rules! on_both {
+    ($scene:ident) => {
+        $scene!(AtomicTokenBucket);
+        $scene!(LockedTokenBucket);
+    };
+}
+
+fn not_before(denied: Result<(), Denied>) -> Duration {
+    denied.unwrap_err().retry_after().unwrap()
+}
+
+#[test]
+fn parts_of_a_token_survive_a_restart() {
+    macro_rules! scene {
+        ($bucket:ident) => {{
+            let clock = ManualClock::new();
+            let bucket = $bucket::with_clock(quota("3/s burst 3"), clock.clone()).unwrap();
+            bucket.try_acquire(3).unwrap();
+            clock.advance(nanos(100_000_000));
+            let line = bucket.save_at(wall(0)).to_string();
+            let saved: Saved = line.parse().unwrap();
+            // Another process, whose clock began elsewhere, right away: 0.3 tokens are there.
+            let clock = ManualClock::new();
+            clock.advance(nanos(77));
+            let bucket = $bucket::with_clock(quota("3/s burst 3"), clock.clone()).unwrap();
+            bucket.restore_at(&saved, wall(0));
+            assert_eq!(not_before(bucket.try_acquire(1)), nanos(233_333_334));
+            // Half a minute later, by the wall clock, it is full.
+            let bucket = $bucket::with_clock(quota("3/s burst 3"), clock.clone()).unwrap();
+            bucket.restore_at(&saved, wall(30));
+            assert_eq!(bucket.available(), 3);
+            // Of a wall clock that was set back nothing is known.
+            let bucket = $bucket::with_clock(quota("3/s burst 3"), clock).unwrap();
+            bucket.restore_at(&saved, wall(0) - SECOND);
+            assert_eq!(not_before(bucket.try_acquire(1)), nanos(233_333_334));
+        }};
+    }
+    on_both!(scene);
+}
+
+#[test]
+fn a_pause_survives_a_restart() {
+    macro_rules! scene {
+        ($bucket:ident) => {{
+            let clock = ManualClock::new();
+            let bucket = $bucket::with_clock(quota("3/s burst 3"), clock.clone()).unwrap();
+            let until = clock.now().saturating_add(10 * SECOND);
+            bucket.pause_until(until).unwrap();
+            clock.advance(4 * SECOND);
+            let saved = bucket.save_at(wall(0));
+            let bucket = $bucket::with_clock(quota("3/s burst 3"), ManualClock::new()).unwrap();
+            bucket.restore_at(&saved, wall(2));
+            assert_eq!(not_before(bucket.try_acquire(1)), 4 * SECOND);
+            bucket.refund(3);
+            assert_eq!(not_before(bucket.try_acquire(1)), 4 * SECOND, "a pause");
+        }};
+    }
+    on_both!(scene);
+}
+
+#[test]
+fn what_a_lease_holds_counts_as_used() {
+    macro_rules! scene {
+        ($bucket:ident) => {{
+            let bucket = $bucket::with_clock(quota("1/h burst 10"), ManualClock::new()).unwrap();
+            bucket.try_acquire(2).unwrap();
+            let lease = bucket.lease(5).unwrap();
+            // The lease has the room of five tokens, which the burst lacks.
+            assert_eq!(bucket.available(), 5);
+            let saved = bucket.save_at(wall(0));
+            drop(lease);
+            let bucket = $bucket::with_clock(quota("1/h burst 10"), ManualClock::new()).unwrap();
+            bucket.restore_at(&saved, wall(0));
+            assert_eq!(bucket.available(), 5);
+        }};
+    }
+    on_both!(scene);
+}
+
+#[test]
+fn a_bucket_for_which_a_caller_waits_is_saved_too() {
+    macro_rules! scene {
+        ($bucket:ident) => {{
+            let clock = ManualClock::new();
+            let bucket = $bucket::with_clock(quota("1/s burst 1"), clock.clone()).unwrap();
+            bucket.try_acquire(1).unwrap();
+            let waits = Polled::pending(bucket.acquire(1));
+            clock.advance(nanos(400_000_000));
+            // The waiter holds nothing yet.
+            let saved = bucket.save_at(wall(0));
+            let other = $bucket::with_clock(quota("1/s burst 1"), ManualClock::new()).unwrap();
+            other.restore_at(&saved, wall(0));
+            assert_eq!(not_before(other.try_acquire(1)), nanos(600_000_000));
+            clock.advance(nanos(600_000_000));
+            assert_eq!(waits.ready(), Ok(()));
+        }};
+    }
+    on_both!(scene);
+}
