@@ -446,3 +446,24 @@ fn a_metered_limiter_counts_each_call_once() {
     assert_eq!((meter.waited(), meter.waits[6]), (1, 1));
     assert_eq!(meter.total_wait, millis(1_000));
 }
+
+#[test]
+fn a_metered_limit_of_several_is_a_member_of_another() {
+    let (quota, clock) = (quota("1/s burst 2"), ManualClock::new());
+    let [a, b, c] =
+        [(), (), ()].map(|()| AtomicTokenBucket::with_clock(quota, clock.clone()).unwrap());
+    let all = AllOf::new((&c, Metered::new(AllOf::new((&a, &b)))));
+    let available = || [a.available(), b.available(), c.available()];
+    all.reserve(1, Duration::ZERO).unwrap().cancel();
+    assert_eq!(available(), [2; 3], "all is given back");
+    all.try_acquire(2).unwrap();
+    let mut wait = all.acquire(2);
+    assert!(poll(&mut wait).is_pending());
+    drop(wait);
+    let mut wait = all.acquire(2);
+    assert!(poll(&mut wait).is_pending());
+    clock.advance(millis(2_000));
+    assert!(poll(&mut wait).is_ready());
+    clock.advance(millis(1_000));
+    assert_eq!(available(), [1; 3], "each token is taken once");
+}

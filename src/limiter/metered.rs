@@ -13,6 +13,17 @@ use crate::wait::Progress;
 /// A limiter that counts what it admits and denies, and how long callers wait. It is a limiter, and
 /// goes wherever one is asked for.
 ///
+/// # Waiting
+/// As at the limiter that it wraps: same line, same order, same bounds. A wait counts once, when it
+/// ends: as admitted with its length, as denied if it ends with an error (a limiter that is closed,
+/// a bound), or as abandoned if its future is dropped. A waiter that is not polled counts when it is.
+///
+/// # As a member of several
+/// In an [`AllOf`](super::AllOf) it counts what that takes of it, also tokens that go back because
+/// another member refuses. A metered `AllOf` in another one counts nothing there, since the outer one
+/// takes from its members directly: meter the outer one.
+///
+/// # Examples
 /// ```
 /// use tollgate::{AtomicTokenBucket, Metered, Quota, RateLimiter};
 ///
@@ -179,6 +190,15 @@ impl<L: RateLimiter> Internal for Metered<L> {
 
     fn clock(&self) -> &dyn Clock {
         self.limiter.clock()
+    }
+
+    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn RateLimiter)) {
+        // What is taken of several has a part for each, and a turn can stand at one of them only.
+        if self.limiter.gate().is_some() {
+            visit(self);
+        } else {
+            self.limiter.each(visit);
+        }
     }
 
     fn gate(&self) -> Option<&Gate> {
