@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	mode    = flag.String("mode", "", "spin, saturate, one-rest-all or pace")
+	mode    = flag.String("mode", "", "spin, saturate, one-rest-all, changes or pace")
 	tokens  = flag.Uint64("tokens", 1, "tokens per period")
 	period  = flag.Uint64("period", 1e9, "the period in ns")
 	burst   = flag.Int("burst", 1, "tokens of a full bucket")
@@ -59,6 +59,13 @@ func main() {
 		end := nanos() + *slice
 		words = together(func(int, int64) []uint64 { return oneRestAll(limiter, end) })
 		words = append([]uint64{lastDenial}, words...)
+	case "changes":
+		end := nanos() + *slice
+		changed := make(chan []uint64)
+		go func() { changed <- changeUntil(limiter, end) }()
+		words = together(func(int, int64) []uint64 { return pollUntil(limiter, end, nil) })
+		changes := <-changed
+		words = append(append([]uint64{lastDenial, uint64(len(changes) / 2)}, changes...), words...)
 	case "pace":
 		words = together(func(_ int, start int64) []uint64 { return paced(limiter, start) })
 	default:
@@ -158,6 +165,24 @@ func oneRestAll(limiter *rate.Limiter, end int64) []uint64 {
 		record = pollUntil(limiter, start+fills/10*15, record)
 	}
 	return record
+}
+
+// Changes the quota to ten times itself, and back, and so on; when each change began and ended.
+func changeUntil(limiter *rate.Limiter, end int64) []uint64 {
+	runtime.LockOSThread()
+	small, times := limiter.Limit(), 1
+	var stamps []uint64
+	for n := 0; ; n++ {
+		time.Sleep(time.Millisecond << (n % 3))
+		before := nanos()
+		if before >= end {
+			return stamps
+		}
+		times = 11 - times
+		limiter.SetLimit(small * rate.Limit(times))
+		limiter.SetBurst(*burst * times)
+		stamps = append(stamps, uint64(before), uint64(nanos()))
+	}
 }
 
 func paced(limiter *rate.Limiter, start int64) []uint64 {

@@ -6,12 +6,14 @@
 //! right is never accused, however the threads were scheduled.
 
 mod by_key;
+mod course;
 
 use serde::Serialize;
 
 use crate::quota::Quota;
 
 pub use by_key::{Answers, Call, judge_keys};
+pub use course::{Change, Course};
 
 /// Tokens that were admitted between two stamps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,49 +57,64 @@ pub struct Record {
     pub last_denial: Option<u64>,
 }
 
+impl Record {
+    /// Adds a call: the stamps, the tokens that were asked for, and whether it got them.
+    pub fn add(&mut self, call: Admission, admitted: bool) {
+        if admitted {
+            self.admissions.push(call);
+        } else {
+            self.last_denial = Some(call.before);
+        }
+    }
+}
+
 /// Judges a limiter by what all its callers saw.
+pub fn judge(quota: Quota, records: Vec<Record>) -> Kept {
+    let admissions = records.iter().flat_map(|record| &record.admissions);
+    judge_changing(&Course::constant(start(admissions), quota), records)
+}
+
+/// When the first began.
+fn start<'a>(admissions: impl IntoIterator<Item = &'a Admission>) -> u64 {
+    let befores = admissions.into_iter().map(|admission| admission.before);
+    befores.min().unwrap_or(0)
+}
+
+/// As [`judge`], of a quota that changes.
 ///
 /// What was achieved is counted from the first admission, when the bucket was full, to the last
 /// denial, when it was empty: a caller that is held up after it changes nothing.
-pub fn judge(quota: Quota, records: Vec<Record>) -> Kept {
+pub fn judge_changing(course: &Course, records: Vec<Record>) -> Kept {
     let last_denial = records.iter().filter_map(|record| record.last_denial).max();
     let mut admissions: Vec<_> = records
         .into_iter()
         .flat_map(|record| record.admissions)
         .collect();
-    let befores = || admissions.iter().map(|admission| admission.before);
-    let start = befores().min().unwrap_or(0);
-    let end = last_denial.or_else(|| befores().max()).unwrap_or(0);
+    let start = start(&admissions);
+    let befores = admissions.iter().map(|admission| admission.before);
+    let end = last_denial.or_else(|| befores.max()).unwrap_or(0);
     let admitted: u64 = admissions
         .iter()
         .filter(|admission| admission.before <= end)
         .map(|admission| admission.n)
         .sum();
-    let given = quota.per_nano() * end.saturating_sub(start) as f64;
+    let given = course.given(end) - course.given(start);
     Kept {
         achieved: if given > 0.0 {
-            (admitted as f64 - quota.burst as f64) / given
+            (admitted as f64 - course.burst(start)) / given
         } else {
             0.0
         },
-        excess: worst_excess(quota, &mut admissions),
+        excess: worst_excess(course, &mut admissions),
     }
 }
 
-/// Over all windows, the most tokens admitted above burst + rate x length.
+/// Over all windows, the most tokens admitted above the burst at its start and what came in it.
 ///
 /// For a window from s to e, the admissions that ended by e, less those that began before s, are a
 /// lower bound of those inside. One pass over the beginnings and ends in the order of time keeps
 /// the best s seen so far.
-fn worst_excess(quota: Quota, admissions: &mut [Admission]) -> f64 {
-    let rate = quota.per_nano();
-    let origin = admissions
-        .iter()
-        .map(|admission| admission.before)
-        .min()
-        .unwrap_or(0);
-    let since_origin = |stamp: u64| rate * (stamp - origin) as f64;
-
+fn worst_excess(course: &Course, admissions: &mut [Admission]) -> f64 {
     let mut ends: Vec<(u64, u64)> = admissions
         .iter()
         .map(|admission| (admission.after, admission.n))
@@ -111,16 +128,17 @@ fn worst_excess(quota: Quota, admissions: &mut [Admission]) -> f64 {
     let mut worst = f64::NEG_INFINITY;
     for (end, n) in ends {
         while let Some(admission) = begun.next_if(|admission| admission.before <= end) {
-            best_start = best_start.min(began as f64 - since_origin(admission.before));
+            let allowed = course.burst(admission.before) - course.given(admission.before);
+            best_start = best_start.min(began as f64 + allowed);
             began += admission.n;
         }
         ended += n;
-        worst = worst.max(ended as f64 - since_origin(end) - best_start - quota.burst as f64);
+        worst = worst.max(ended as f64 - course.given(end) - best_start);
     }
     if worst.is_finite() {
         worst
     } else {
-        -(quota.burst as f64)
+        -course.burst(0)
     }
 }
 
@@ -190,6 +208,40 @@ mod tests {
         );
         // Admissions of two threads that overlap a window's edge are not charged to it.
         assert!(judge(QUOTA, seen(&[(0, 50), (40, 60), (45, 60)], 60)).excess <= 0.0);
+    }
+
+    #[test]
+    fn a_changed_quota_is_followed() {
+        // From 30 to 40 it becomes ten times the rate and burst, and a token comes each ns.
+        let change = Change {
+            quota: Quota {
+                tokens: QUOTA.tokens * 10,
+                burst: 20,
+                ..QUOTA
+            },
+            before: 30,
+            after: 40,
+        };
+        let course = Course::changing(0, QUOTA, &[change]);
+        let excess = |taken: &[(u64, u64)]| {
+            let each = |&(at, n): &(u64, u64)| Admission {
+                before: at,
+                after: at,
+                n,
+            };
+            let admissions = taken.iter().map(each).collect();
+            let record = Record {
+                admissions,
+                last_denial: None,
+            };
+            judge_changing(&course, vec![record]).excess
+        };
+        assert_eq!(excess(&[(0, 2), (30, 3), (40, 10), (50, 10)]), 0.0);
+        // Before the change the small quota counts, and after it no more than came by then.
+        assert_eq!(excess(&[(0, 2), (29, 4)]), 2.0);
+        assert_eq!(excess(&[(0, 2), (30, 3), (40, 12), (50, 10)]), 2.0);
+        // A window that begins after the change may begin with the large burst.
+        assert_eq!(excess(&[(60, 20), (65, 5)]), 0.0);
     }
 
     #[test]

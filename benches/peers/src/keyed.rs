@@ -21,6 +21,11 @@ pub trait Keyed<K>: Sync {
 
     /// The time, in nanoseconds, by the clock that it decides by.
     fn nanos(&self) -> u64;
+
+    /// Changes the quota, and keeps the tokens that are there; whether it can.
+    fn set_quota(&self, _quota: Quota) -> bool {
+        false
+    }
 }
 
 /// What a key can be here.

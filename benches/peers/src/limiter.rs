@@ -28,6 +28,11 @@ pub trait Limiter: Sync + Sized {
 
     /// The time, in nanoseconds, by the clock that it decides by.
     fn nanos(&self) -> u64;
+
+    /// Changes the quota, and keeps the tokens that are there; whether it can.
+    fn set_quota(&self, _quota: Quota) -> bool {
+        false
+    }
 }
 
 /// A thread's end of a limiter.
@@ -89,6 +94,12 @@ pub fn all() -> Vec<Box<dyn Driven>> {
     all
 }
 
+/// A key of ours that has a quota of its own: beside all, where quotas change.
+pub fn one_key() -> Box<dyn Driven> {
+    let about = About::new("KeyedLimiter, a key with its own", Family::Ours, "TSC");
+    Of::<tollgate::OneKey>::boxed(about)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +123,7 @@ mod tests {
         admits_its_burst::<AtomicTokenBucket<As<Os>>>();
         admits_its_burst::<tollgate::AtGivenTime>();
         admits_its_burst::<tollgate::Leased>();
+        admits_its_burst::<tollgate::OneKey>();
         admits_its_burst::<LockedTokenBucket>();
         admits_its_burst::<governor::Governor<governor::Given>>();
         admits_its_burst::<governor::Governor<governor::Default>>();

@@ -1,5 +1,6 @@
 //! What the subjects are put through.
 
+pub mod changes;
 pub mod drive;
 pub mod keys;
 pub mod limits;
@@ -32,6 +33,10 @@ pub const ALL: &[Workload] = &[
     Workload {
         name: "correctness",
         run: limits::correctness,
+    },
+    Workload {
+        name: "changes",
+        run: changes::changes,
     },
     Workload {
         name: "admit",

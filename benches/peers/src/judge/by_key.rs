@@ -7,7 +7,7 @@
 
 use serde::Serialize;
 
-use super::{Admission, worst_excess};
+use super::{Admission, Course, start, worst_excess};
 use crate::quota::Quota;
 
 /// A request for one token of a key.
@@ -83,10 +83,11 @@ fn judge_key(quota: Quota, calls: &mut [Call]) -> Answers {
             n: 1,
         })
         .collect();
+    let course = Course::constant(start(&admissions), quota);
     Answers {
         admitted: admissions.len() as u64,
         missed,
-        excess: worst_excess(quota, &mut admissions),
+        excess: worst_excess(&course, &mut admissions),
     }
 }
 

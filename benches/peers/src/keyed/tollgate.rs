@@ -1,6 +1,6 @@
 //! Ours.
 
-use tollgate::{KeyedLimiter, RateLimiter};
+use tollgate::{CarryOver, KeyedLimiter, RateLimiter};
 
 use super::{Key, Keyed};
 use crate::clock::{Clock, Tsc};
@@ -18,5 +18,9 @@ impl<K: Key> Keyed<K> for KeyedLimiter<K> {
 
     fn nanos(&self) -> u64 {
         Tsc::default().nanos()
+    }
+
+    fn set_quota(&self, quota: Quota) -> bool {
+        self.set_quota(quota.tollgate(), CarryOver::Tokens).is_ok()
     }
 }

@@ -34,6 +34,13 @@ impl<C: Clock> Limiter for Ratelimit<C> {
     fn nanos(&self) -> u64 {
         self.clock.nanos()
     }
+
+    /// By two calls: it has none for both.
+    fn set_quota(&self, quota: Quota) -> bool {
+        self.limiter.set_rate_per(quota.tokens, quota.period);
+        self.limiter.set_max_tokens(quota.burst);
+        true
+    }
 }
 
 impl<C: Clock> Shared for Ratelimit<C> {

@@ -1,9 +1,12 @@
 //! Ours.
 
-use tollgate::{AtomicTokenBucket, LockedTokenBucket, RateLimiter, Timestamp, TokenLease};
+use tollgate::{
+    AtomicTokenBucket, CarryOver, KeyedLimiter, LockedTokenBucket, QuotaLimiter, RateLimiter,
+    Timestamp, TokenLease,
+};
 
 use super::{Handle, Limiter, Shared};
-use crate::clock::{As, Os};
+use crate::clock::{As, Clock, Os, Tsc};
 use crate::quota::Quota;
 
 /// Buckets of ours, as limiters under test that threads call as they are.
@@ -23,6 +26,10 @@ macro_rules! shared {
 
             fn nanos(&self) -> u64 {
                 self.now().as_nanos()
+            }
+
+            fn set_quota(&self, quota: Quota) -> bool {
+                QuotaLimiter::set_quota(self, quota.tollgate(), CarryOver::Tokens).is_ok()
             }
         }
 
@@ -73,6 +80,38 @@ impl Handle for WithTime<'_> {
     }
 }
 
+/// A key of a `KeyedLimiter`, with a quota of its own.
+pub struct OneKey(KeyedLimiter<u64>);
+
+impl Limiter for OneKey {
+    type Handle<'a> = &'a Self;
+
+    fn new(quota: Quota) -> Self {
+        let limiter = KeyedLimiter::new(quota.tollgate(), 1);
+        Self(limiter.expect("the workloads' quotas fit the word"))
+    }
+
+    fn handle(&self, _callers: usize) -> &Self {
+        self
+    }
+
+    fn nanos(&self) -> u64 {
+        Tsc::default().nanos()
+    }
+
+    fn set_quota(&self, quota: Quota) -> bool {
+        let key = self.0.key(&0);
+        QuotaLimiter::set_quota(&key, quota.tollgate(), CarryOver::Tokens).is_ok()
+    }
+}
+
+impl Shared for OneKey {
+    #[inline(always)]
+    fn try_acquire(&self, n: u32) -> bool {
+        self.0.key(&0).try_acquire(n.into()).is_ok()
+    }
+}
+
 /// A lease of an `AtomicTokenBucket` for each thread.
 pub struct Leased(AtomicTokenBucket);
 
@@ -94,6 +133,10 @@ impl Limiter for Leased {
 
     fn nanos(&self) -> u64 {
         self.0.nanos()
+    }
+
+    fn set_quota(&self, quota: Quota) -> bool {
+        Limiter::set_quota(&self.0, quota)
     }
 }
 

@@ -10,9 +10,10 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use hdrhistogram::Histogram;
 
-use crate::judge::{Admission, Kept, Record, judge};
+use crate::judge::{Admission, Change, Course, Kept, Record, judge, judge_changing};
 use crate::quota::Quota;
 use crate::subject::{About, Family};
+use crate::workload::changes::{Changeable, LARGE, SMALL};
 use crate::workload::drive::{Driven, Load, Pattern, Tally, Weights, latencies};
 
 /// The Go program.
@@ -102,6 +103,47 @@ impl Go {
     }
 }
 
+/// What all its callers saw.
+fn recorded(last_denial: u64, admissions: &[u64]) -> Vec<Record> {
+    let admissions = admissions.chunks_exact(3).map(|words| Admission {
+        before: words[0],
+        after: words[1],
+        n: words[2],
+    });
+    vec![Record {
+        admissions: admissions.collect(),
+        last_denial: Some(last_denial).filter(|stamp| *stamp > 0),
+    }]
+}
+
+impl Changeable for Go {
+    /// By two calls, as it has none for both.
+    fn change(&self, threads: usize, slice: Duration) -> anyhow::Result<Option<Kept>> {
+        let load = Load {
+            threads,
+            ..Load::of(SMALL)
+        };
+        let words = self.run("changes", load, slice, Duration::ZERO)?;
+        let (head, words) = words.split_at_checked(2).context("it recorded nothing")?;
+        let (last_denial, changes) = (head[0], head[1] as usize);
+        let (stamps, admissions) = words
+            .split_at_checked(changes * 2)
+            .context("it recorded too few changes")?;
+        let quotas = [LARGE, SMALL].into_iter().cycle();
+        let changes = quotas.zip(stamps.chunks_exact(2));
+        let changes = changes.map(|(quota, stamps)| Change {
+            quota,
+            before: stamps[0],
+            after: stamps[1],
+        });
+        let course = Course::changing(0, SMALL, &changes.collect::<Vec<_>>());
+        Ok(Some(judge_changing(
+            &course,
+            recorded(last_denial, admissions),
+        )))
+    }
+}
+
 impl Driven for Go {
     fn about(&self) -> &About {
         &self.about
@@ -131,22 +173,7 @@ impl Driven for Go {
         };
         let words = self.run(mode, load, slice, Duration::ZERO)?;
         let (last_denial, admissions) = words.split_first().context("it recorded nothing")?;
-        let admissions = admissions
-            .chunks_exact(3)
-            .map(|words| Admission {
-                before: words[0],
-                after: words[1],
-                n: words[2],
-            })
-            .collect();
-        let last_denial = Some(*last_denial).filter(|stamp| *stamp > 0);
-        Ok(judge(
-            load.quota,
-            vec![Record {
-                admissions,
-                last_denial,
-            }],
-        ))
+        Ok(judge(load.quota, recorded(*last_denial, admissions)))
     }
 
     fn pace(&self, load: Load, pace: Duration, slice: Duration) -> anyhow::Result<Histogram<u64>> {

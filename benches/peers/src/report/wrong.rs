@@ -8,7 +8,8 @@ use crate::subject::Family;
 const ACHIEVED: f64 = 0.99;
 
 /// What is wrong with what a row stands for: in its own workload, or in any pattern of the
-/// correctness table. A bound promises nothing.
+/// correctness table. What it does while its quota changes says nothing about a figure of a quota
+/// that stays. A bound promises nothing.
 pub fn fault(tables: &[Table], row: &Row) -> Option<&'static str> {
     if row.about.family == Family::Bound {
         return None;
@@ -26,7 +27,8 @@ pub fn fault(tables: &[Table], row: &Row) -> Option<&'static str> {
         Check::Answers(_) | Check::Keys { .. } => return None,
         _ => {}
     }
-    tables.iter().find_map(|table| match &table.body {
+    let mut patterns = tables.iter().filter(|table| table.name == "correctness");
+    patterns.find_map(|table| match &table.body {
         Body::Probed(patterns, rows) => {
             let probed = rows
                 .iter()

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
+use super::changes::Changeable;
 use crate::judge::{Admission, Kept, Record, judge};
 use crate::limiter::{Handle, Limiter};
 use crate::quota::Quota;
@@ -97,7 +98,7 @@ impl Pattern {
 pub const SLOWEST: u64 = 1_000_000_000;
 
 /// A limiter, whichever.
-pub trait Driven {
+pub trait Driven: Changeable {
     /// Who it is.
     fn about(&self) -> &About;
 
@@ -325,12 +326,8 @@ fn call<L: Limiter>(
 ) -> u64 {
     let admitted = handle.try_acquire(n);
     let after = limiter.nanos();
-    if admitted {
-        let n = n.into();
-        record.admissions.push(Admission { before, after, n });
-    } else {
-        record.last_denial = Some(before);
-    }
+    let n = n.into();
+    record.add(Admission { before, after, n }, admitted);
     after
 }
 

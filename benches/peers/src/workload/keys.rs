@@ -1,7 +1,7 @@
 //! What limiters of many keys are put through.
 
 pub mod drive;
-mod traffic;
+pub mod traffic;
 
 use super::Bench;
 use crate::keyed::{self, Key};

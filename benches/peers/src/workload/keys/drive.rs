@@ -5,10 +5,11 @@ use std::marker::PhantomData;
 use std::time::{Duration, Instant};
 
 use super::traffic::Traffic;
-use crate::judge::{Answers, Call, judge_keys};
+use crate::judge::{Answers, Call, Kept, judge_keys};
 use crate::keyed::{Key, Keyed};
 use crate::quota::Quota;
 use crate::subject::About;
+use crate::workload::changes;
 use crate::workload::drive::{BATCH, Spun, together};
 
 /// The most calls that are put on record, all callers together.
@@ -24,6 +25,10 @@ pub trait Driven<K> {
 
     /// Asks a new one, with room for `capacity` keys, and judges its answers.
     fn judge(&self, traffic: &Traffic<K>, capacity: usize, slice: Duration) -> Answers;
+
+    /// Takes from these keys for `slice` with so many threads, while another one changes the quota
+    /// of all, and judges what it admitted; `None` if that quota can't be changed.
+    fn change(&self, keys: &[K], threads: usize, slice: Duration) -> Option<Kept>;
 }
 
 /// A limiter that knows its keys.
@@ -77,6 +82,10 @@ impl<K: Key, L: Keyed<K> + 'static> Driven<K> for Of<L> {
             move |_| record(limiter, traffic, caller, end)
         });
         judge_keys(quota, calls.concat())
+    }
+
+    fn change(&self, keys: &[K], threads: usize, slice: Duration) -> Option<Kept> {
+        changes::of_keys::<K, L>(keys, threads, slice)
     }
 }
 
