@@ -18,8 +18,8 @@ use tokio::time::{Instant, sleep, timeout};
 use tollgate::integrations::tokio::TokioClock;
 use tollgate::integrations::tower::{RateLimit, RateLimitError, RateLimitLayer, ResponseFuture};
 use tollgate::{
-    AllOf, AtomicTokenBucket, CarryOver, Clock, Denied, LockedTokenBucket, ManualClock, Quota,
-    RateLimiter, Timestamp,
+    AllOf, AtomicTokenBucket, CarryOver, Clock, Denied, LockedTokenBucket, ManualClock, Metered,
+    Quota, RateLimiter, Timestamp,
 };
 use tower::retry::Policy;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
@@ -841,4 +841,53 @@ fn debug_shows_what_it_does() {
     assert!(poll_ready(&mut service).is_ready());
     assert!(shown(&service).contains("is_ready: true"));
     assert!(shown(service.call(1)).contains("called"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_meter_counts_each_request_once() {
+    let metered = Arc::new(Metered::new(bucket("10/s burst 1")));
+    let server = Server::new();
+    let layer = RateLimitLayer::new(metered.clone());
+    let counts = || {
+        let meter = metered.meter();
+        let decided = [meter.admitted, meter.denied, meter.abandoned];
+        (decided, meter.waited(), meter.total_wait.as_millis())
+    };
+    let service = || layer.layer(server.client());
+    service().oneshot(1).await.unwrap();
+    assert_eq!(counts(), ([1, 0, 0], 0, 0), "at once");
+    service().oneshot(2).await.unwrap();
+    assert_eq!(counts(), ([2, 0, 0], 1, 100), "after a wait for readiness");
+
+    // Ready, and then another takes the token: the request waits.
+    sleep(Duration::from_millis(100)).await;
+    let mut late = service();
+    let ready = late.ready().await.unwrap();
+    metered.try_acquire(1).unwrap();
+    ready.call(3).await.unwrap();
+    assert_eq!(
+        counts(),
+        ([4, 0, 0], 2, 200),
+        "after a wait for the response"
+    );
+
+    let impatient = timeout(Duration::from_millis(10), service().oneshot(4));
+    assert!(impatient.await.is_err());
+    assert_eq!(counts(), ([4, 0, 1], 2, 200), "given up");
+
+    let hasty = layer.clone().max_wait(Duration::from_millis(10));
+    assert!(hasty.layer(server.client()).oneshot(5).await.is_err());
+    assert_eq!(counts(), ([4, 1, 1], 2, 200), "refused for its bound");
+
+    sleep(Duration::from_millis(100)).await;
+    let fail_fast = layer.clone().fail_fast();
+    let mut late = fail_fast.layer(server.client());
+    let ready = late.ready().await.unwrap();
+    metered.try_acquire(1).unwrap();
+    assert!(ready.call(6).await.is_err());
+    assert_eq!(
+        counts(),
+        ([5, 2, 1], 2, 200),
+        "refused as another took the token"
+    );
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 use super::gate::Gate;
 use super::internal::Internal;
 use super::reservation::Parts;
-use super::turn::Turn;
+use super::turn::{Kind, Turn};
 use super::{Denied, RateLimiter, Status};
 use crate::clock::{Clock, Timestamp};
 use crate::sync::UnmodelledU64;
@@ -239,7 +239,10 @@ impl<L: RateLimiter> Internal for Metered<L> {
     ) -> Progress<Result<(), Denied>> {
         let progress = self.limiter.poll_turn(turn, now, waker);
         if let Progress::Done(decided) = &progress {
-            self.count(decided);
+            // A call takes nothing: what is done upon it counts by itself.
+            if turn.kind != Kind::Call {
+                self.count(decided);
+            }
             let waited = turn.waited(now);
             if decided.is_ok() && !waited.is_zero() {
                 self.count_wait(waited);
@@ -249,7 +252,12 @@ impl<L: RateLimiter> Internal for Metered<L> {
     }
 
     fn leave_turn(&self, turn: &mut Turn) {
-        self.abandoned.fetch_add_relaxed(1);
+        let count = if turn.is_refused {
+            &self.denied
+        } else {
+            &self.abandoned
+        };
+        count.fetch_add_relaxed(1);
         self.limiter.leave_turn(turn);
     }
 }

@@ -39,6 +39,8 @@ pub struct Turn {
     pub(super) member: usize,
     /// Whether it is the line of the keys that share a bucket.
     pub(super) is_shared: bool,
+    /// Whether it leaves the line because it is refused, and not because its caller has gone.
+    pub(super) is_refused: bool,
 }
 
 impl Turn {
@@ -55,6 +57,7 @@ impl Turn {
             claimed: None,
             member: 0,
             is_shared: false,
+            is_refused: false,
         }
     }
 
@@ -65,6 +68,12 @@ impl Turn {
             arrival: Some(self.arrival()),
             ..Self::new(self.n, self.floor, Kind::Take, timeout)
         }
+    }
+
+    /// What leaves the line next is refused: so a meter counts it.
+    #[cfg(feature = "tower")]
+    pub(crate) const fn refuse(&mut self) {
+        self.is_refused = true;
     }
 
     /// Whether it stands in line.

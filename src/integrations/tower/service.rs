@@ -118,10 +118,11 @@ impl<S, L: RateLimiter + Clone, M> RateLimit<S, L, M> {
             unreachable!("seen above")
         };
         let now = self.limiter.now();
-        Some(match self.limiter.try_acquire_at(1, now) {
-            Ok(()) => Begun::Taken,
+        Some(if self.limiter.take_at_once(1, 0, now) {
+            Begun::Taken
+        } else {
             // A denial may be one that can be waited out.
-            Err(_) => Taking::begin(self.limiter.clone(), ready, now),
+            Taking::begin(self.limiter.clone(), ready, now)
         })
     }
 }
@@ -172,10 +173,12 @@ where
             None => return Admission::refused(RateLimitError::NotReady),
             Some(Begun::Taken) => return Admission::called(self.inner.call(request)),
             Some(Begun::Refused(denied)) => denied,
-            Some(Begun::Waiting(_, None)) => Denied::Exhausted,
-            Some(Begun::Waiting(_, Some(until))) => Denied::NotYet {
-                retry_after: until.saturating_since(self.limiter.now()),
-            },
+            Some(Begun::Waiting(turn, until)) => {
+                turn.refuse();
+                until.map_or(Denied::Exhausted, |until| Denied::NotYet {
+                    retry_after: until.saturating_since(self.limiter.now()),
+                })
+            }
         };
         Admission::refused(RateLimitError::of(denied))
     }

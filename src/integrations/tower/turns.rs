@@ -123,6 +123,11 @@ impl<L: RateLimiter> Taking<L> {
             Progress::Waiting(until) => Begun::Waiting(taking, until),
         }
     }
+
+    /// Leaves the line, of a request that does not wait.
+    pub(super) fn refuse(mut self) {
+        self.turn.refuse();
+    }
 }
 
 impl<L: RateLimiter> Step for Taking<L> {
@@ -145,6 +150,7 @@ impl<L: RateLimiter> Step for Taking<L> {
         if self.deadline == Timestamp::MAX || !is_late {
             return progress;
         }
+        self.turn.refuse();
         self.limiter.leave_turn(&mut self.turn);
         Progress::Done(Err(until.map_or(Denied::Exhausted, |until| {
             let retry_after = until.saturating_since(now);
