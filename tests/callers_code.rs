@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tollgate::{
-    AllOf, AtomicTokenBucket, CarryOver, Clock, Denied, KeyedLimiter, LockedTokenBucket, OnFull,
-    Quota, QuotaLimiter, RateLimiter,
+    AllOf, AtomicTokenBucket, CarryOver, Clock, Denied, IntervalTokenBucket, KeyedLimiter,
+    LockedTokenBucket, OnFull, Quota, QuotaLimiter, RateLimiter, SlidingWindow, Timestamp,
 };
 use trap::{ALL, Call, Hashers, Key, Name, OUTSIDE, Waiter, Watch, trapped, without_deadlock};
 
@@ -49,16 +49,16 @@ fn asks(limiter: &dyn RateLimiter) {
     drop(limiter.reserve(1, DAY));
 }
 
-macro_rules! bucket {
-    ($name:ident, $bucket:ident) => {
+macro_rules! single {
+    ($name:ident, $make:expr, $quota:expr) => {
         fn $name(scenario: Scenario<'_>) {
             let watch = Watch::default();
-            let bucket = Arc::new($bucket::with_clock(quota("2/h"), watch.clone()).unwrap());
-            let again = Arc::clone(&bucket);
+            let limiter = Arc::new($make(watch.clone()).unwrap());
+            let again = Arc::clone(&limiter);
             scenario(&Subject {
-                limiter: &*bucket,
-                quota: Some(&*bucket),
-                close: &|| bucket.close(),
+                limiter: &*limiter,
+                quota: $quota(&*limiter),
+                close: &|| limiter.close(),
                 watch: &watch,
                 calls: Rc::new(move || asks(&*again)),
             });
@@ -66,8 +66,37 @@ macro_rules! bucket {
     };
 }
 
-bucket!(atomic, AtomicTokenBucket);
-bucket!(locked, LockedTokenBucket);
+fn one_quota(limiter: &impl QuotaLimiter) -> Option<&dyn QuotaLimiter> {
+    Some(limiter)
+}
+
+fn no_quota<L>(_: &L) -> Option<&dyn QuotaLimiter> {
+    None
+}
+
+const HOUR: Duration = Duration::from_hours(1);
+const START: Timestamp = Timestamp::ZERO;
+
+single!(
+    atomic,
+    |watch| AtomicTokenBucket::with_clock(quota("2/h"), watch),
+    one_quota
+);
+single!(
+    locked,
+    |watch| LockedTokenBucket::with_clock(quota("2/h"), watch),
+    one_quota
+);
+single!(
+    window,
+    |watch| SlidingWindow::with_clock(2, HOUR, watch),
+    no_quota
+);
+single!(
+    interval,
+    |watch| IntervalTokenBucket::with_clock(2, HOUR, 2, START, watch),
+    no_quota
+);
 
 fn keyed_limiter(watch: &Watch, capacity: usize) -> Keyed {
     let builder = KeyedLimiter::builder(quota("2/h"), capacity);
@@ -253,7 +282,7 @@ fn done(s: &Subject<'_>, n: usize, calls: &'static [Call], reenters: bool, op: u
 }
 
 fn every_call(calls: &'static [Call], reenters: bool) {
-    for limiter in [atomic, locked, a_key, shared, all_of] {
+    for limiter in [atomic, locked, window, interval, a_key, shared, all_of] {
         for op in 0..OPS.len() {
             let mut fired = true;
             for n in 1.. {

@@ -12,6 +12,7 @@ use super::turn::Turn;
 use super::{Denied, Status};
 use crate::clock::{Clock, Timestamp};
 use crate::sync::Mutex;
+use crate::unwind::Panics;
 use crate::wait::Progress;
 use crate::wake::Wakers;
 
@@ -44,10 +45,36 @@ impl<T: DatedTokens, C: Clock> LockedLine<T, C> {
         now: Option<Timestamp>,
         op: impl FnOnce(&mut Line<T>, Timestamp, &mut Wakers) -> O,
     ) -> O {
+        let now_in_line = |_: &mut Panics| now.unwrap_or_else(|| self.clock.now());
+        self.change_at(now_in_line, op)
+    }
+
+    /// As [`change`](Self::change), of what leaves the line: it goes also if the caller's clock panics,
+    /// at the time of the latest take. Else it would stand there for ever.
+    fn leave_line<O>(
+        &self,
+        now: Option<Timestamp>,
+        op: impl FnOnce(&mut Line<T>, Timestamp, &mut Wakers) -> O,
+    ) -> O {
+        let now_in_line = |panics: &mut Panics| {
+            let now = now.or_else(|| panics.catch(|| self.clock.now()));
+            // An older time counts as the latest.
+            now.unwrap_or(Timestamp::ZERO)
+        };
+        self.change_at(now_in_line, op)
+    }
+
+    fn change_at<O>(
+        &self,
+        now: impl FnOnce(&mut Panics) -> Timestamp,
+        op: impl FnOnce(&mut Line<T>, Timestamp, &mut Wakers) -> O,
+    ) -> O {
+        // Goes on once all is done.
+        let mut panics = Panics::default();
         // Woken when the lock is released.
         let mut wakers = Wakers::default();
         let mut line = self.line.lock();
-        let now = now.unwrap_or_else(|| self.clock.now());
+        let now = now(&mut panics);
         let output = op(&mut line, now, &mut wakers);
         line.serve(now, &mut wakers);
         drop(line);
@@ -106,13 +133,13 @@ impl<T: DatedTokens, C: Clock> LockedLine<T, C> {
     }
 
     pub(super) fn give_back(&self, taken: &Taken, now: Option<Timestamp>) {
-        self.change(now, |line, now, _| line.give_back(taken, now));
+        self.leave_line(now, |line, now, _| line.give_back(taken, now));
     }
 
     pub(super) fn keep(&self, taken: &Taken) {
         match taken.debt {
             Some(debit) => self.line.lock().tokens.keep(debit),
-            None => self.change(None, |line, _, _| line.keep(taken)),
+            None => self.leave_line(None, |line, _, _| line.keep(taken)),
         }
     }
 
@@ -173,7 +200,7 @@ impl<T: DatedTokens, C: Clock> LockedLine<T, C> {
     }
 
     pub(super) fn leave(&self, turn: &mut Turn) {
-        let left = self.change(None, |line, now, wakers| {
+        let left = self.leave_line(None, |line, now, wakers| {
             let (left, behind) = line.leave(turn, now);
             wakers.extend(behind);
             left
