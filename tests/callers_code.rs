@@ -17,7 +17,8 @@ use std::time::Duration;
 
 use tollgate::{
     AllOf, AtomicTokenBucket, CarryOver, Clock, Denied, IntervalTokenBucket, KeyedLimiter,
-    LockedTokenBucket, OnFull, Quota, QuotaLimiter, RateLimiter, SlidingWindow, Timestamp,
+    Leasable, LockedTokenBucket, OnFull, Quota, QuotaLimiter, RateLimiter, SlidingWindow,
+    Timestamp,
 };
 use trap::{ALL, Call, Hashers, Key, Name, OUTSIDE, Waiter, Watch, trapped, without_deadlock};
 
@@ -35,6 +36,8 @@ struct Subject<'a> {
     /// Of limiters that have a single quota.
     quota: Option<&'a dyn QuotaLimiter>,
     close: &'a dyn Fn(),
+    /// Takes a token by a lease, where there are any, and drops it.
+    lease: &'a dyn Fn(),
     watch: &'a Watch,
     /// What the caller's code does that calls it.
     calls: Rc<dyn Fn()>,
@@ -50,7 +53,7 @@ fn asks(limiter: &dyn RateLimiter) {
 }
 
 macro_rules! single {
-    ($name:ident, $make:expr, $quota:expr) => {
+    ($name:ident, $make:expr, $quota:expr, $lease:expr) => {
         fn $name(scenario: Scenario<'_>) {
             let watch = Watch::default();
             let limiter = Arc::new($make(watch.clone()).unwrap());
@@ -59,6 +62,7 @@ macro_rules! single {
                 limiter: &*limiter,
                 quota: $quota(&*limiter),
                 close: &|| limiter.close(),
+                lease: &|| $lease(&*limiter),
                 watch: &watch,
                 calls: Rc::new(move || asks(&*again)),
             });
@@ -70,6 +74,14 @@ fn one_quota(limiter: &impl QuotaLimiter) -> Option<&dyn QuotaLimiter> {
     Some(limiter)
 }
 
+fn lease(limiter: &impl Leasable) {
+    if let Ok(mut lease) = limiter.lease(1) {
+        let _ = lease.try_acquire(1);
+    }
+}
+
+fn no_lease<L>(_: &L) {}
+
 fn no_quota<L>(_: &L) -> Option<&dyn QuotaLimiter> {
     None
 }
@@ -80,22 +92,26 @@ const START: Timestamp = Timestamp::ZERO;
 single!(
     atomic,
     |watch| AtomicTokenBucket::with_clock(quota("2/h"), watch),
-    one_quota
+    one_quota,
+    lease
 );
 single!(
     locked,
     |watch| LockedTokenBucket::with_clock(quota("2/h"), watch),
-    one_quota
+    one_quota,
+    lease
 );
 single!(
     window,
     |watch| SlidingWindow::with_clock(2, HOUR, watch),
-    no_quota
+    no_quota,
+    no_lease
 );
 single!(
     interval,
     |watch| IntervalTokenBucket::with_clock(2, HOUR, 2, START, watch),
-    no_quota
+    no_quota,
+    no_lease
 );
 
 fn keyed_limiter(watch: &Watch, capacity: usize) -> Keyed {
@@ -113,6 +129,7 @@ fn a_key(scenario: Scenario<'_>) {
         limiter: &key,
         quota: Some(&key),
         close: &|| limiter.close(),
+        lease: &|| (),
         watch: &watch,
         calls: Rc::new(move || {
             asks(&again.key(&Name(7)));
@@ -155,6 +172,7 @@ fn shared(scenario: Scenario<'_>) {
         limiter: &key,
         quota: None,
         close: &|| limiter.close(),
+        lease: &|| (),
         watch: &watch,
         calls: Rc::new(move || asks(&again.key(&Name(7)))),
     });
@@ -170,6 +188,7 @@ fn all_of(scenario: Scenario<'_>) {
         limiter: &all,
         quota: None,
         close: &|| bucket.close(),
+        lease: &|| (),
         watch: &watch,
         calls: Rc::new(move || {
             asks(&again.key(&Name(7)));
@@ -226,6 +245,12 @@ const OPS: &[(&str, bool, Op)] = &[
     ("pause", false, |s, _| {
         let until = s.watch.0.now().saturating_add(Duration::from_mins(10));
         let _ = s.limiter.pause_until(until);
+    }),
+    ("lease", false, |s, _| (s.lease)()),
+    ("lease of what is there", true, |s, _| {
+        s.watch.0.advance(DAY);
+        s.limiter.refund(0);
+        (s.lease)();
     }),
     ("reads", false, |s, _| {
         s.limiter.available();

@@ -1,6 +1,7 @@
 use std::fmt;
 
 use super::{Denied, QuotaLimiter};
+use crate::unwind::Panics;
 
 /// What is left of a burst when `n` tokens are carved out of it.
 pub(super) fn carved(burst: u64, n: u64) -> Result<u64, Denied> {
@@ -78,6 +79,16 @@ pub struct TokenLease<L: Leasable> {
     held: u64,
 }
 
+/// Tokens that go back, unless a lease gets them: also if the caller's clock panics.
+struct Refund<'a, L: Leasable>(&'a L, u64);
+
+impl<L: Leasable> Drop for Refund<'_, L> {
+    fn drop(&mut self) {
+        // A panic may be on its way already, and the clock panic again.
+        Panics::default().catch(|| self.0.refund(self.1));
+    }
+}
+
 impl<L: Leasable> TokenLease<L> {
     pub(super) fn new(limiter: L, batch: u64) -> Result<Self, Denied> {
         let burst = limiter.uncarved();
@@ -94,17 +105,14 @@ impl<L: Leasable> TokenLease<L> {
                 .saturating_sub(burst.saturating_sub(batch))
                 .min(batch),
         );
-        match limiter.carve(batch) {
-            Ok(()) => Ok(Self {
-                limiter,
-                batch,
-                held,
-            }),
-            Err(denied) => {
-                limiter.refund(held);
-                Err(denied)
-            }
-        }
+        let taken = Refund(&limiter, held);
+        limiter.carve(batch)?;
+        std::mem::forget(taken);
+        Ok(Self {
+            limiter,
+            batch,
+            held,
+        })
     }
 
     /// Takes `n` tokens now, or none.
@@ -177,8 +185,13 @@ impl<L: Leasable> TokenLease<L> {
 
 impl<L: Leasable> Drop for TokenLease<L> {
     fn drop(&mut self) {
-        self.limiter.restore(self.batch);
-        self.limiter.refund(self.held);
+        let mut panics = Panics::default();
+        let mut restored = || panics.catch(|| self.limiter.restore(self.batch));
+        if restored().is_none() {
+            // The burst would be the smaller for ever, so the caller's clock is asked once more.
+            restored();
+        }
+        panics.catch(|| self.limiter.refund(self.held));
     }
 }
 
