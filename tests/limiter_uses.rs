@@ -1,0 +1,285 @@
+//! Where a limiter can be put, and what can be kept of it: behind every pointer, in a static, in a
+//! queue, without a borrow, and across a restart.
+#![cfg(not(tollgate_loom))]
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use tollgate::limiter::{Acquire, ToKey};
+use tollgate::{
+    AllOf, AtomicTokenBucket, CarryOver, Clock, Denied, IntervalTokenBucket, KeyedLimiter,
+    LockedTokenBucket, ManualClock, Metered, Quota, RateLimiter, Reservation, Saved, SlidingWindow,
+    Timestamp, TokenLease, Wait, WorkQueue,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_hours(1);
+
+fn quota(text: &str) -> Quota {
+    text.parse().unwrap()
+}
+
+fn atomic(text: &str, clock: &ManualClock) -> AtomicTokenBucket<ManualClock> {
+    AtomicTokenBucket::with_clock(quota(text), clock.clone()).unwrap()
+}
+
+fn locked(text: &str, clock: &ManualClock) -> LockedTokenBucket<ManualClock> {
+    LockedTokenBucket::with_clock(quota(text), clock.clone()).unwrap()
+}
+
+fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// A limiter of one token an hour, by value: as a caller's generic code has it.
+fn each_operation<L: RateLimiter>(limiter: L, clock: &ManualClock) {
+    let name = format!("{limiter:?}");
+    assert_eq!(limiter.available(), 1, "{name}");
+    assert_eq!(poll(&mut limiter.acquire(1)), Poll::Ready(Ok(())), "{name}");
+    assert_eq!(limiter.status(1).retry_after, Some(HOUR), "{name}");
+    let mut wait = limiter.acquire_timeout(1, 2 * HOUR);
+    assert!(poll(&mut wait).is_pending(), "{name}");
+    assert_eq!(limiter.status(1).waiting, 1, "{name}");
+    clock.advance(HOUR);
+    assert_eq!(poll(&mut wait), Poll::Ready(Ok(())), "{name}");
+    drop(wait);
+    let reserved = limiter.reserve(1, HOUR).unwrap();
+    assert_eq!(reserved.wait_from(limiter.now()), HOUR, "{name}");
+    reserved.cancel();
+    limiter.charge(1);
+    let too_long = poll(&mut limiter.acquire_timeout(1, HOUR));
+    let denied = Denied::TooLong {
+        retry_after: 2 * HOUR,
+    };
+    assert_eq!(too_long, Poll::Ready(Err(denied)), "{name}");
+    let until = limiter.now() + 3 * HOUR;
+    limiter.pause_until(until).unwrap();
+    clock.advance(3 * HOUR);
+    let mut of_its_own = Acquire::of(limiter, 1);
+    assert!(poll(&mut of_its_own).is_ready(), "{name}");
+}
+
+#[test]
+fn generic_code_takes_every_limiter_behind_every_pointer() {
+    let clock = &ManualClock::new();
+    each_operation(atomic("1/h", clock), clock);
+    each_operation(&atomic("1/h", clock), clock);
+    each_operation(&&Box::new(locked("1/h", clock)), clock);
+    each_operation(Arc::new(locked("1/h", clock)), clock);
+    let object: Arc<dyn RateLimiter> = Arc::new(atomic("1/h", clock));
+    each_operation(object, clock);
+    let object: Box<dyn RateLimiter> = Box::new(locked("1/h", clock));
+    each_operation(object, clock);
+    each_operation(&locked("1/h", clock) as &dyn RateLimiter, clock);
+    let builder = KeyedLimiter::<String>::builder(quota("1/h"), 8);
+    let keyed = Arc::new(builder.clock(clock.clone()).build().unwrap());
+    each_operation(keyed.key("ada"), clock);
+    each_operation(Arc::new(keyed.owned_key("bob".to_owned())), clock);
+    each_operation(SlidingWindow::with_clock(1, HOUR, clock).unwrap(), clock);
+    let anchor = clock.now();
+    let interval = IntervalTokenBucket::with_clock(1, HOUR, 1, anchor, clock);
+    each_operation(interval.unwrap(), clock);
+    let members = (Arc::new(atomic("1/h", clock)), locked("1000/h", clock));
+    each_operation(Metered::new(Box::new(AllOf::new(members))), clock);
+}
+
+#[test]
+fn an_owned_key_and_limits_together_limit_a_queue() {
+    let clock = ManualClock::new();
+    let builder = KeyedLimiter::<u64>::builder(quota("2/h"), 8);
+    let tenants = Arc::new(builder.clock(clock.clone()).build().unwrap());
+    let all = Arc::new(atomic("3/h", &clock));
+    let queue_of = |limiter: Arc<dyn RateLimiter>| {
+        let builder = WorkQueue::builder(8).clock(clock.clone());
+        let queue = builder.rate_limit(limiter).build().unwrap();
+        (0..4).for_each(|key| queue.try_add(key).unwrap());
+        queue
+    };
+    let handed_out = |queue: &WorkQueue<u64, ManualClock>| {
+        let taken = std::iter::from_fn(|| queue.try_get());
+        taken.map(|work| work.done()).count()
+    };
+    let queue = queue_of(Arc::new(tenants.owned_key(1)));
+    assert_eq!(handed_out(&queue), 2);
+    let queue = queue_of(Arc::new(AllOf::new((tenants.owned_key(2), all.clone()))));
+    assert_eq!((handed_out(&queue), all.available()), (2, 1));
+    let queue = queue_of(Arc::new(AllOf::new((tenants.owned_key(3), all.clone()))));
+    assert_eq!((handed_out(&queue), all.available()), (1, 0));
+    assert_eq!(tenants.key(&3).available(), 1, "taken of both or of none");
+}
+
+/// What a struct of a caller's holds beside no limiter.
+struct Pending {
+    reservation: Reservation<'static>,
+    wait: Wait<Acquire<Arc<AtomicTokenBucket<ManualClock>>>>,
+    lease: TokenLease<Arc<AtomicTokenBucket<ManualClock>>>,
+}
+
+#[test]
+fn what_is_owned_outlives_the_callers_share_of_its_limiter() {
+    let clock = ManualClock::new();
+    let bucket = Arc::new(atomic("1/s burst 5", &clock));
+    let lease = bucket.lease_owned(2).unwrap();
+    bucket.try_acquire(3).unwrap();
+    let mut pending = Pending {
+        reservation: bucket.clone().reserve_owned(1, HOUR).unwrap(),
+        wait: bucket.clone().acquire_owned(1),
+        lease,
+    };
+    assert!(poll(&mut pending.wait).is_pending());
+    let weak = Arc::downgrade(&bucket);
+    drop(bucket);
+    clock.advance(SECOND);
+    let user = thread::spawn(move || {
+        let Pending {
+            reservation,
+            mut wait,
+            mut lease,
+        } = pending;
+        assert_eq!(reservation.ready_at(), Timestamp::ZERO + SECOND);
+        drop(reservation); // Used: its time has come.
+        assert_eq!(lease.try_acquire(2), Ok(()));
+        assert!(poll(&mut wait).is_pending());
+        (wait, lease)
+    });
+    let (mut wait, lease) = user.join().unwrap();
+    clock.advance(SECOND);
+    assert_eq!(poll(&mut wait), Poll::Ready(Ok(())));
+    assert_eq!(weak.upgrade().unwrap().available(), 0);
+    drop((wait, lease));
+    assert!(weak.upgrade().is_none(), "they were its last owners");
+}
+
+#[test]
+fn a_bucket_of_a_static_needs_no_start() {
+    static ATOMIC: AtomicTokenBucket =
+        AtomicTokenBucket::from_quota(Quota::from_static("2/day burst 3"));
+    static LOCKED: LockedTokenBucket =
+        LockedTokenBucket::from_quota(Quota::from_static("2/day burst 3"));
+    for limiter in [&ATOMIC as &dyn RateLimiter, &LOCKED] {
+        assert_eq!(limiter.try_acquire_up_to(9), 3);
+        assert_eq!(poll(&mut limiter.acquire(4)), poll(&mut limiter.acquire(5)));
+        assert!(poll(&mut limiter.acquire(1)).is_pending());
+    }
+    assert_eq!(ATOMIC.quota(), LOCKED.quota());
+}
+
+#[test]
+fn keys_are_asked_for_by_what_they_are_borrowed_as() {
+    fn check<K>()
+    where
+        K: std::hash::Hash + Eq + Clone + Send + Sync + std::borrow::Borrow<str>,
+        str: ToKey<K>,
+    {
+        let limiter = KeyedLimiter::<K>::new(quota("2/day"), 8).unwrap();
+        assert_eq!(limiter.key("ada").try_acquire(1), Ok(()));
+        let owned: K = "ada".to_key();
+        assert_eq!(limiter.key(owned.borrow()).try_acquire(1), Ok(()));
+        assert!(limiter.key("ada").try_acquire(1).is_err());
+        assert_eq!(limiter.key("bob").available(), 2);
+        assert_eq!((limiter.len(), limiter.remove("ada")), (1, true));
+    }
+    check::<Arc<str>>();
+    check::<Box<str>>();
+    check::<String>();
+    check::<Cow<'static, str>>();
+}
+
+#[test]
+fn a_clock_may_be_an_object() {
+    let clock = ManualClock::new();
+    let shared: Arc<dyn Clock + Send + Sync> = Arc::new(clock.clone());
+    let bucket = AtomicTokenBucket::with_clock(quota("1/h"), shared.clone()).unwrap();
+    let keyed = KeyedLimiter::<u64>::builder(quota("1/h"), 8);
+    let keyed = keyed.clock(shared).build().unwrap();
+    for limiter in [&bucket as &dyn RateLimiter, &keyed.key(&1)] {
+        limiter.try_acquire(1).unwrap();
+        assert!(limiter.try_acquire(1).is_err());
+    }
+    clock.advance(HOUR);
+    assert_eq!((bucket.available(), keyed.key(&1).available()), (1, 1));
+}
+
+fn wall(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000 + seconds)
+}
+
+/// Saves one bucket and restores it as the next process would, on a clock that begins anew.
+macro_rules! restart {
+    ($bucket:ident) => {{
+        let clock = ManualClock::new();
+        clock.advance(5 * HOUR);
+        let before = $bucket("7/h burst 9", &clock);
+        before.try_acquire(9).unwrap();
+        before.charge(3);
+        clock.advance(Duration::from_nanos(1));
+        let text = before.save_at(wall(0)).to_string();
+        let saved: Saved = text.parse().unwrap();
+
+        // As if it had gone on, to the nanosecond.
+        clock.advance(600 * SECOND);
+        let now = ManualClock::new();
+        let after = $bucket("7/h burst 9", &now);
+        after.restore_at(&saved, wall(600));
+        for n in [1, 5] {
+            let waits = [&before, &after].map(|bucket| bucket.status(n).retry_after);
+            assert_eq!(waits[0], waits[1], "{n} of {text}");
+        }
+        let full = [&before, &after].map(|bucket| bucket.status(1).full_after);
+        assert_eq!(full[0], full[1]);
+
+        // A wall clock that was set back gains nothing.
+        let early = $bucket("7/h burst 9", &now);
+        early.restore_at(&saved, wall(0) - HOUR);
+        let at_once = $bucket("7/h burst 9", &now);
+        at_once.restore_at(&saved, wall(0));
+        assert_eq!(early.status(1).retry_after, at_once.status(1).retry_after);
+
+        // Restoring tightens only.
+        let spent = $bucket("7/h burst 9", &now);
+        spent.charge(100);
+        let owed = spent.status(1).retry_after;
+        spent.restore_at(&saved, wall(0));
+        assert_eq!(spent.status(1).retry_after, owed);
+        // After long enough nothing is left of it.
+        let later = $bucket("7/h burst 9", &now);
+        later.restore_at(&saved, wall(1_000_000));
+        assert_eq!(later.available(), 9);
+
+        // A pause goes on, and waiters hear of what is restored.
+        let paused = $bucket("7/h burst 9", &clock);
+        paused.pause_until(clock.now() + HOUR).unwrap();
+        let saved = paused.save_at(wall(0));
+        let after = $bucket("7/h burst 9", &now);
+        after.try_acquire(9).unwrap();
+        let mut wait = after.acquire(1);
+        assert!(poll(&mut wait).is_pending());
+        after.restore_at(&saved, wall(60));
+        now.advance(HOUR - 61 * SECOND);
+        assert!(poll(&mut wait).is_pending());
+        after.refund(9);
+        assert!(after.try_acquire(1).is_err(), "refunds do not shorten it");
+        now.advance(SECOND);
+        assert!(poll(&mut wait).is_ready());
+
+        // Under another quota the tokens carry over.
+        let other = $bucket("1/s burst 4", &now);
+        let lacking = $bucket("1/h burst 9", &now);
+        lacking.try_acquire(7).unwrap();
+        other.restore_at(&lacking.save_at(wall(0)), wall(0));
+        assert_eq!(other.available(), 2);
+        other.set_quota(quota("1/h"), CarryOver::Full).unwrap();
+        assert_eq!(other.available(), 1);
+    }};
+}
+
+#[test]
+fn a_bucket_goes_on_after_a_restart_as_if_there_had_been_none() {
+    restart!(atomic);
+    restart!(locked);
+}
