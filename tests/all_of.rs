@@ -2,6 +2,7 @@
 #![cfg(not(tollgate_loom))]
 
 use std::future::{Future, IntoFuture};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Waker};
@@ -234,4 +235,37 @@ fn there_is_as_much_as_in_the_member_with_the_least() {
     clock.advance(Duration::from_secs(2));
     assert_eq!(all.available(), 2);
     assert_eq!(all.available_at(Timestamp::from_nanos(1_000_000_000)), 1);
+}
+
+#[test]
+fn a_wait_for_all_stands_behind_those_who_wait_for_one_member() {
+    let clock = ManualClock::new();
+    let atomic = bucket("1/s burst 1", &clock);
+    let locked = LockedTokenBucket::with_clock("1/s burst 1".parse().unwrap(), clock.clone());
+    let locked = locked.unwrap();
+    let members: [&dyn RateLimiter; 2] = [&atomic, &locked];
+    for member in members {
+        let all = AllOf::new([member]);
+        let mut waits = [
+            member.acquire(1),
+            RateLimiter::acquire(&all, 1),
+            member.acquire(1),
+        ];
+        member.try_acquire(1).unwrap();
+        let mut polls = || {
+            let cx = &mut Context::from_waker(Waker::noop());
+            let polls = waits
+                .iter_mut()
+                .map(|wait| Pin::new(wait).poll(cx).is_ready());
+            polls.collect::<Vec<_>>()
+        };
+        assert_eq!(polls(), [false; 3], "{member:?}");
+        let mut served = vec![];
+        for _ in 0..3 {
+            clock.advance(Duration::from_secs(1));
+            served.push(member.status(1).waiting);
+        }
+        assert_eq!(served, [2, 1, 0], "{member:?}: one a second");
+        assert_eq!(polls(), [true; 3], "{member:?}");
+    }
 }

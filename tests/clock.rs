@@ -76,3 +76,18 @@ fn instants_are_added_and_subtracted_by_operators() {
     assert_eq!(later + Duration::MAX, Timestamp::MAX);
     assert_eq!(Timestamp::from_nanos(1_500_000).to_string(), "1.5ms");
 }
+
+#[test]
+fn by_the_systems_own_clock_a_bucket_admits_no_token_too_many() {
+    // A token each nanosecond.
+    let quota = Quota::per_second(1_000_000_000).unwrap();
+    let start = Instant::now();
+    let bucket = AtomicTokenBucket::with_clock(quota, MonotonicClock::new()).unwrap();
+    let mut taken = 0;
+    while start.elapsed() < Duration::from_millis(20) {
+        taken += u128::from(bucket.try_acquire_up_to(u64::MAX));
+        let most = u128::from(quota.max_burst()) + start.elapsed().as_nanos();
+        assert!(taken <= most, "over by {}", taken - most);
+    }
+    assert!(taken > u128::from(quota.max_burst()), "it refills");
+}
