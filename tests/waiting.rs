@@ -467,3 +467,65 @@ fn a_metered_limit_of_several_is_a_member_of_another() {
     clock.advance(millis(1_000));
     assert_eq!(available(), [1; 3], "each token is taken once");
 }
+
+#[test]
+fn a_key_that_is_waited_for_is_emptied_of_debt_and_not_of_waiters() {
+    type Forget = fn(&Keyed);
+    let forgets: [(&str, Forget); 2] = [
+        ("remove", |keyed| assert!(keyed.remove("ada"))),
+        ("retain", |keyed| keyed.retain(|_, _| false)),
+    ];
+    for (name, forget) in forgets {
+        let clock = ManualClock::new();
+        let keyed = keyed(quota("1/h burst 3"), &clock);
+        let key = keyed.key("ada");
+        key.try_acquire(3).unwrap();
+        let mut waits = [2, 2].map(|n| key.acquire(n));
+        assert!(waits.iter_mut().all(|wait| poll(wait).is_pending()));
+        assert_eq!(keyed.iter().collect::<Vec<_>>(), [("ada".to_owned(), 0)]);
+        forget(&keyed);
+        assert_eq!(
+            poll(&mut waits[0]),
+            Poll::Ready(Ok(())),
+            "{name}: of a full bucket"
+        );
+        assert!(poll(&mut waits[1]).is_pending(), "{name}");
+        assert_eq!((keyed.len(), key.status(1).waiting), (1, 1), "{name}");
+        assert!(key.try_acquire(1).is_err(), "{name}: nobody overtakes");
+        clock.advance(millis(3_600_000));
+        assert!(poll(&mut waits[1]).is_ready(), "{name}");
+        clock.advance(millis(3 * 3_600_000));
+        forget(&keyed);
+        assert!(keyed.is_empty(), "{name}");
+    }
+    // A quota of its own goes, and its waiters are timed by that of all.
+    let clock = ManualClock::new();
+    let keyed = keyed(quota("1/s burst 1"), &clock);
+    keyed
+        .set_quota_for("ada", quota("1/day burst 9"), CarryOver::Empty)
+        .unwrap();
+    let key = keyed.key("ada");
+    let mut waits = [1, 9, 1].map(|n| key.acquire(n));
+    assert!(waits.iter_mut().all(|wait| poll(wait).is_pending()));
+    assert!(keyed.remove("ada"));
+    assert!(poll(&mut waits[0]).is_ready(), "of a full bucket");
+    let small = Poll::Ready(Err(Denied::ExceedsBurst { burst: 1 }));
+    assert_eq!(poll(&mut waits[1]), small);
+    clock.advance(millis(1_000));
+    assert!(poll(&mut waits[2]).is_ready());
+}
+
+#[test]
+fn a_lease_that_comes_reaches_those_who_wait() {
+    let clock = ManualClock::new();
+    let bucket = AtomicTokenBucket::with_clock(quota("1/s burst 5"), clock.clone()).unwrap();
+    bucket.try_acquire(5).unwrap();
+    let mut waits = [5, 1].map(|n| bucket.acquire(n));
+    assert!(waits.iter_mut().all(|wait| poll(wait).is_pending()));
+    let mut lease = bucket.lease(2).unwrap();
+    let small = Poll::Ready(Err(Denied::ExceedsBurst { burst: 3 }));
+    assert_eq!(poll(&mut waits[0]), small);
+    clock.advance(millis(1_000));
+    assert!(lease.try_acquire(1).is_err(), "it does not overtake");
+    assert!(poll(&mut waits[1]).is_ready());
+}
