@@ -68,8 +68,9 @@ fn each_operation<L: RateLimiter>(limiter: L, clock: &ManualClock) {
 fn generic_code_takes_every_limiter_behind_every_pointer() {
     let clock = &ManualClock::new();
     each_operation(atomic("1/h", clock), clock);
-    each_operation(&atomic("1/h", clock), clock);
-    each_operation(&&Box::new(locked("1/h", clock)), clock);
+    let borrowed = atomic("1/h", clock);
+    each_operation(&borrowed, clock);
+    each_operation(Box::new(locked("1/h", clock)), clock);
     each_operation(Arc::new(locked("1/h", clock)), clock);
     let object: Arc<dyn RateLimiter> = Arc::new(atomic("1/h", clock));
     each_operation(object, clock);
