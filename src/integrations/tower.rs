@@ -45,6 +45,13 @@ use crate::limiter::RateLimiter;
 /// The limiter is anything that implements [`RateLimiter`] and is cheap to clone: an `Arc` of a
 /// bucket, of an [`AllOf`](crate::AllOf) or of a `dyn RateLimiter`, or a `&'static` one.
 ///
+/// # Waiting
+/// Requests stand in the limiter's line, with all others that wait for it: first come, first served. A
+/// service that waits for readiness is in line, and one that is ready is not and holds no token; its
+/// request goes to the place that it had. A pause, another quota, a refund and `close` reach both. A
+/// service or a response that is dropped leaves the line and costs nothing; one that is not polled holds
+/// up no other.
+///
 /// # A token that another takes
 /// A ready service holds no token, so another caller can take the one that it was told of. What its
 /// request does then is the layer's choice:

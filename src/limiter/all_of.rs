@@ -33,14 +33,19 @@ use crate::wait::{Progress, Wait};
 /// its arrival. At its turn that member's tokens are set aside for it, and it asks the others; if one
 /// refuses, they go back, and it moves to the line of that one, at the same place by arrival. So it
 /// holds nothing of one member while it waits for another, and waiters on the same members are
-/// served first come, first served.
+/// served first come, first served; those with a lower floor first, as at a single limiter.
+///
+/// A pause, another quota, a refund and a charge of a member reach those who wait in its line. A
+/// waiter that is not polled holds up no other: at its turn that member's tokens are set aside for it,
+/// and the line goes on. It asks the other members when it is polled.
 ///
 /// A direct take of another member, just when the waiter's turn comes at the first, sends the waiter
 /// to the head of that member's line: each such take delays it by the time of the tokens that were
 /// taken, and by no more. It ends when a member is closed.
 ///
 /// # Cancel safety
-/// Dropping a wait leaves the line; it holds nothing.
+/// Dropping a wait leaves the line; it holds nothing before its turn, and what was set aside for it
+/// goes back.
 ///
 /// # Examples
 /// ```

@@ -23,8 +23,12 @@ use crate::wait::{Progress, Wait};
 /// An exact token bucket in one atomic word: while nobody waits, acquire and deny take no lock,
 /// allocate nothing, and never wait for another thread, also while the quota changes beside them.
 ///
+/// # Waiting
 /// While a caller waits, the fill is behind a lock, and every take goes there: so no newcomer
-/// overtakes a waiter. See [Waiting](RateLimiter#waiting).
+/// overtakes a waiter. Waiters are served by floor, then by arrival, as
+/// [every limiter](RateLimiter#waiting) serves them. A waiter holds nothing before its turn, so
+/// dropping it costs nothing; a pause, another quota, a refund, a charge, a lease and `close` reach all
+/// of them; one that is not polled holds up no other.
 ///
 /// # Limits
 /// Burst and rate must fit 56 bits of *units* (a token and a nanosecond are both whole numbers of

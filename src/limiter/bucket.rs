@@ -33,6 +33,18 @@ macro_rules! bucket {
             ///
             /// # Errors
             /// As [`lease`](Self::lease).
+            ///
+            /// ```
+            /// use std::sync::Arc;
+            /// use tollgate::{AtomicTokenBucket, RateLimiter};
+            ///
+            /// let bucket = Arc::new(AtomicTokenBucket::new("100/h".parse()?)?);
+            /// let mut lease = bucket.lease_owned(10)?;
+            /// let worker = std::thread::spawn(move || lease.try_acquire(1)); // and drops the lease
+            /// worker.join().unwrap()?;
+            /// assert_eq!(bucket.available(), 99);
+            /// # Ok::<(), Box<dyn std::error::Error>>(())
+            /// ```
             pub fn lease_owned(
                 self: &Arc<Self>,
                 batch: u64,

@@ -27,6 +27,12 @@ use crate::wait::{Progress, Wait};
 /// - `pause_until` blocks all admissions, and tokens accrue meanwhile. With N = 0 it is not an error.
 /// - `acquire_many` of more than the burst is refused with [`Denied::ExceedsBurst`].
 ///
+/// # Waiting
+/// Waiters are served by floor, then by arrival, as [every limiter](RateLimiter#waiting) serves them:
+/// as many at each boundary as it brings tokens for. A waiter holds nothing before its turn, so dropping
+/// it costs nothing; a pause, [`set_refill`](Self::set_refill), a refund, a charge and `close` reach all
+/// of them; one that is not polled holds up no other.
+///
 /// # Cost
 /// Every operation takes the lock. A take is a few divisions; while reservations are ahead, it is
 /// linear in them, and while others wait, it is computed behind each waiter ahead.

@@ -67,9 +67,32 @@ use crate::whereabouts::Signpost;
 /// some nanoseconds for each change that it has missed. From the 128th change on, each change also
 /// carries over a 64th of the buckets, so that none ever misses too many.
 ///
+/// # Waiting
+/// Each key has a line of its own, in which waiters are served by floor, then by arrival, as
+/// [every limiter](super::RateLimiter#waiting) serves them. A waiter holds nothing before its turn, so
+/// dropping it costs nothing; one that is not polled holds up no other. [`set_quota`](Self::set_quota)
+/// and [`close`](Self::close) reach the waiters of all keys, one step for each; a pause, a refund, a
+/// charge and a quota of a key reach its own. Keys that share a bucket share one line.
+///
+/// A key that callers wait for keeps its place until its line is empty:
+/// - [`remove`](Self::remove) and [`retain`](Self::retain) forget its debt, its pause and its own quota,
+///   not its waiters. Those are served of the full bucket that it has then; the rest go on waiting, by
+///   the quota of all.
+/// - [`iter`](Self::iter) and [`len`](Self::len) count it, with the tokens that are there.
+///
 /// # Panics
-/// Never by itself. `Hash` and `Eq` of the keys are called under a lock, and must not call the
-/// limiter; if they panic, the panic is the caller's, and no token is lost.
+/// Never by itself. What the caller's code does:
+///
+/// | code | is called | may call the limiter |
+/// |---|---|---|
+/// | `Hash`, `Eq`, the closure of [`retain`](Self::retain) | under a shard's lock | no: a deadlock |
+/// | `Clone` in [`iter`](Self::iter), cloning a waker | under a shard's lock | no: a deadlock |
+/// | the clock | also under a lock | no: a deadlock |
+/// | [`ToKey`], `Drop`, waking and dropping a waker | without a lock | yes |
+///
+/// If one of them panics, the panic is the caller's, and the limiter stays valid: no lock is poisoned,
+/// no place and no debt of a key is lost, and every waiter is told of what has changed. A `retain` whose
+/// closure panics has looked at the keys before that one.
 ///
 /// # Memory ordering
 /// Taking a token synchronises with nothing: do not use it to publish data. Keys are spread over
@@ -312,7 +335,8 @@ impl<K, S, C: Clock> KeyedLimiter<K, S, C> {
     /// Keeps only the keys for which `keep`, given the key and what is there, says so. Those that
     /// go, and their own quotas, are forgotten: their buckets are full.
     ///
-    /// `keep` runs under a lock, and must not call the limiter.
+    /// `keep` runs under a lock, and must not call the limiter. A key that callers wait for stays until
+    /// they have gone: see [Waiting](#waiting).
     ///
     /// ```
     /// use tollgate::{KeyedLimiter, Quota, RateLimiter};
@@ -338,8 +362,10 @@ impl<K, S, C: Clock> KeyedLimiter<K, S, C> {
         }
     }
 
-    /// The keys that are kept, with what is there of each: shard by shard, each as it is when the
-    /// iterator comes to it.
+    /// The keys that are kept, with what is there of each, whether callers wait for it or not: shard by
+    /// shard, each as it is when the iterator comes to it.
+    ///
+    /// `Clone` of the keys runs under a lock, and must not call the limiter.
     ///
     /// ```
     /// use tollgate::{KeyedLimiter, Quota, RateLimiter};
@@ -389,7 +415,8 @@ impl<K: Hash, S: BuildHasher, C> KeyedLimiter<K, S, C> {
         KeyHandle::new(self, Hashed { hash, key })
     }
 
-    /// Forgets a key and its own quota, if it has one: its bucket is full. Whether it was kept.
+    /// Forgets a key and its own quota, if it has one: its bucket is full. Whether it was kept. A key
+    /// that callers wait for stays until they have gone: see [Waiting](#waiting).
     ///
     /// ```
     /// use tollgate::{KeyedLimiter, Quota, RateLimiter};

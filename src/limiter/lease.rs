@@ -61,6 +61,17 @@ pub trait Leasable: QuotaLimiter {
 /// before, and can be spent after a [`drain`](super::QuotaLimiter::drain) and during a
 /// [pause](super::RateLimiter::pause_until); drop the lease then.
 ///
+/// # Waiting
+/// A lease does not wait: it spends what it holds, or fetches what is there, or denies. While callers
+/// wait for the limiter, it fetches only what a newcomer may take, so it overtakes none of them; wait
+/// with them by [`acquire`](super::RateLimiter::acquire) of the limiter. Carving a batch out leaves a
+/// smaller burst to those who wait: one that asks for more than it ends with
+/// [`Denied::ExceedsBurst`] when it is the first in line. Dropping the lease reaches them too.
+///
+/// # Panics
+/// Only where the caller's clock does. A lease that is dropped then gives its batch back to the burst all
+/// the same, unless the clock panics a second time.
+///
 /// # Examples
 /// ```
 /// use tollgate::{AtomicTokenBucket, Quota, RateLimiter};

@@ -24,6 +24,11 @@ use crate::wait::{Progress, Wait};
 /// [`AtomicTokenBucket`](super::AtomicTokenBucket) is faster and decides alike; so take this one for
 /// the quotas that do not fit that one's word.
 ///
+/// # Waiting
+/// Waiters are served by floor, then by arrival, as [every limiter](RateLimiter#waiting) serves them. A
+/// waiter holds nothing before its turn, so dropping it costs nothing; a pause, another quota, a refund,
+/// a charge, a lease and `close` reach all of them; one that is not polled holds up no other.
+///
 /// # Memory ordering
 /// Every operation takes the lock, and so synchronises with every other on the same bucket.
 ///
@@ -70,6 +75,15 @@ impl LockedTokenBucket {
     /// # Panics
     /// Where [`new`](Self::new) returns an error; in a `static` or `const`, that is when it is
     /// compiled.
+    ///
+    /// ```
+    /// use tollgate::{LockedTokenBucket, Quota, RateLimiter};
+    ///
+    /// static API: LockedTokenBucket =
+    ///     LockedTokenBucket::from_quota(Quota::from_static("100/h burst 20"));
+    ///
+    /// assert_eq!(API.try_acquire_up_to(50), 20);
+    /// ```
     pub const fn from_quota(quota: Quota) -> Self {
         let Ok(units) = quota.units() else {
             panic!("the burst of a quota must be at least 1")

@@ -47,6 +47,29 @@ use crate::wait::Wait;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
+/// Generic code takes any of them, and waits for it:
+///
+/// ```
+/// use tollgate::{AllOf, AtomicTokenBucket, Denied, KeyedLimiter, Quota, RateLimiter};
+///
+/// /// Each call takes a token of what its client was made with.
+/// struct Client<L>(L);
+///
+/// impl<L: RateLimiter> Client<L> {
+///     fn call(&self) -> Result<(), Denied> {
+///         self.0.acquire(1).wait() // `self.0.acquire(1).await` in a task
+///     }
+/// }
+///
+/// let bucket = AtomicTokenBucket::new(Quota::per_hour(3)?)?;
+/// let tenants: KeyedLimiter<String> = KeyedLimiter::new(Quota::per_hour(1)?, 100)?;
+/// Client(&bucket).call()?; // or an `Arc`, or a `Box`
+/// Client(tenants.key("ada")).call()?;
+/// Client(AllOf::new((tenants.key("bob"), &bucket))).call()?;
+/// assert_eq!((bucket.available(), tenants.key("bob").available()), (1, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// Every operation has a form `_at`, for a caller that has the time in hand: the clock read is most
 /// of the cost. The trait is sealed: what a reservation or a lease needs of a limiter is this
 /// crate's own business.
@@ -216,6 +239,17 @@ pub trait RateLimiter: Internal + fmt::Debug {
     ///
     /// # Cancel safety
     /// As [`acquire`](Self::acquire).
+    ///
+    /// ```
+    /// use tollgate::{AtomicTokenBucket, RateLimiter};
+    ///
+    /// let bucket = AtomicTokenBucket::new("1000/s burst 5".parse()?)?;
+    /// let start = bucket.now();
+    /// bucket.try_acquire(5)?;
+    /// bucket.acquire_above(1, 2).wait()?; // three have come, and two are left
+    /// assert!(bucket.now().saturating_since(start).as_micros() >= 3_000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     fn acquire_above(&self, n: u64, floor: u64) -> Wait<Acquire<&dyn RateLimiter>> {
         Acquire::of_above(self.as_dyn(), n, floor)
     }
@@ -244,6 +278,18 @@ pub trait RateLimiter: Internal + fmt::Debug {
     }
 
     /// As [`acquire`](Self::acquire), of a limiter that the future owns a share of.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use tollgate::{AtomicTokenBucket, RateLimiter};
+    ///
+    /// let bucket = Arc::new(AtomicTokenBucket::new("2/h".parse()?)?);
+    /// let wait = bucket.clone().acquire_owned(2);
+    /// let elsewhere = std::thread::spawn(move || wait.wait()); // or a task of a runtime
+    /// elsewhere.join().unwrap()?;
+    /// assert_eq!(bucket.available(), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     fn acquire_owned(self: Arc<Self>, n: u64) -> Wait<Acquire<Arc<Self>>>
     where
         Self: Sized,
@@ -299,7 +345,9 @@ pub trait RateLimiter: Internal + fmt::Debug {
     /// use tollgate::{AtomicTokenBucket, RateLimiter, Reservation};
     ///
     /// let bucket = Arc::new(AtomicTokenBucket::new("1/s".parse()?)?);
-    /// let pending: Reservation<'static> = bucket.reserve_owned(1, Duration::MAX)?;
+    /// let pending: Reservation<'static> = bucket.clone().reserve_owned(1, Duration::MAX)?;
+    /// assert!(pending.ready_at() <= bucket.now()); // it is there already
+    /// assert_eq!(bucket.available(), 0);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     fn reserve_owned(
@@ -409,6 +457,19 @@ pub trait RateLimiter: Internal + fmt::Debug {
 
     /// How full the limiter is, and how long `n` tokens take, in one look that takes nothing. Of an
     /// [`AllOf`](super::AllOf): the tightest of its members in each respect, each read once.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{LockedTokenBucket, ManualClock, RateLimiter};
+    ///
+    /// let bucket = LockedTokenBucket::with_clock("10/h".parse()?, ManualClock::new())?;
+    /// bucket.try_acquire(8)?;
+    /// let status = bucket.status(3);
+    /// assert_eq!((status.limit, status.remaining), (10, 2));
+    /// assert_eq!(status.retry_after, Some(Duration::from_secs(360)));
+    /// assert_eq!(bucket.available(), 2);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     fn status(&self, n: u64) -> Status {
         self.status_at(n, self.now())
     }

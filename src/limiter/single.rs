@@ -139,6 +139,15 @@ macro_rules! limiter {
             /// The most callers that may wait at once; any number unless set. The next is refused
             /// with [`Denied::TooManyWaiters`]. A reservation that stands in line
             /// counts as one.
+            ///
+            /// ```
+            /// use tollgate::{AtomicTokenBucket, Denied, RateLimiter};
+            ///
+            /// let bucket = AtomicTokenBucket::new("1/h".parse()?)?.max_waiters(0);
+            /// bucket.acquire(1).wait().unwrap(); // it is there
+            /// assert_eq!(bucket.acquire(1).wait(), Err(Denied::TooManyWaiters));
+            /// # Ok::<(), tollgate::QuotaError>(())
+            /// ```
             #[must_use]
             pub fn max_waiters(mut self, most: usize) -> Self {
                 self.desk.bounds_mut().most = most;
@@ -147,6 +156,17 @@ macro_rules! limiter {
 
             /// The longest that a caller may wait; any time unless set. One that would wait for
             /// longer, as the line stands, is refused at once with [`Denied::TooLong`].
+            ///
+            /// ```
+            /// use std::time::Duration;
+            /// use tollgate::{AtomicTokenBucket, Denied, RateLimiter};
+            ///
+            /// let bucket = AtomicTokenBucket::new("1/h".parse()?)?.max_wait(Duration::from_secs(5));
+            /// bucket.try_acquire(1).unwrap();
+            /// let refused = bucket.acquire(1).wait(); // does not wait five seconds
+            /// assert!(matches!(refused, Err(Denied::TooLong { .. })));
+            /// # Ok::<(), tollgate::QuotaError>(())
+            /// ```
             #[must_use]
             pub fn max_wait(mut self, longest: Duration) -> Self {
                 self.desk.bounds_mut().longest = longest;

@@ -28,6 +28,13 @@ use crate::wait::{Progress, Wait};
 ///   entries to come is cut.
 /// - `acquire_many` of more than the limit is refused with [`Denied::ExceedsBurst`].
 ///
+/// # Waiting
+/// Waiters are served by floor, then by arrival, as [every limiter](RateLimiter#waiting) serves them,
+/// each when the window has room for its tokens. A waiter holds nothing before its turn, so dropping it
+/// costs nothing; a pause, another limit, a refund, a charge and `close` reach all of them. A waiter
+/// that is not polled holds up no other: once its turn has come, the next operation of any caller
+/// serves it, and its tokens count in the window from then on.
+///
 /// # Cost
 /// Every operation takes the lock. An admission is 24 bytes while it counts, so at most 24 MiB at the
 /// largest limit. A take is a few binary searches; while others wait, it is computed behind each

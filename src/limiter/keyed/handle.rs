@@ -31,6 +31,12 @@ use crate::wake::Wakers;
 /// call. A key that callers wait for, or have reservations of, is kept apart from the others, with
 /// its line; the rest stay eight bytes.
 ///
+/// # Waiting
+/// As [every limiter](RateLimiter#waiting), each key by itself: see
+/// [`KeyedLimiter`](KeyedLimiter#waiting). A waiter keeps the key's place until it is served or leaves; a
+/// new key that finds no place is denied with [`Denied::TooManyKeys`] before it waits, unless it shares
+/// a bucket. Dropping a waiter costs nothing.
+///
 /// ```
 /// use tollgate::{KeyedLimiter, Quota, RateLimiter};
 ///

@@ -14,7 +14,8 @@ use crate::limiter::{Denied, RateLimiter, Status};
 use crate::wait::Progress;
 
 /// The bucket of one key, with its share of the limiter: from [`KeyedLimiter::owned_key`]. It can be
-/// stored, sent to a task, and waited for without a borrow.
+/// stored, sent to a task, and waited for without a borrow. It waits as a
+/// [`KeyHandle`](KeyHandle#waiting) does.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -33,7 +34,24 @@ pub struct OwnedKey<K, S = RandomState, C = SystemClock> {
 }
 
 impl<K, S, C> KeyedLimiter<K, S, C> {
-    /// The bucket of a key, as a [`RateLimiter`] that owns a share of this limiter.
+    /// The bucket of a key, as a [`RateLimiter`] that owns a share of this limiter: for whatever asks for
+    /// one that lives on, as a queue does.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use tollgate::{AllOf, AtomicTokenBucket, KeyedLimiter, RateLimiter, WorkQueue};
+    ///
+    /// let tenants: Arc<KeyedLimiter<String>> = Arc::new(KeyedLimiter::new("1/h".parse()?, 100)?);
+    /// let all = Arc::new(AtomicTokenBucket::new("5/h".parse()?)?);
+    /// let both = AllOf::new((tenants.owned_key("ada".to_owned()), all.clone()));
+    /// let queue = WorkQueue::builder(8).rate_limit(Arc::new(both)).build()?;
+    /// queue.try_add("first").unwrap();
+    /// queue.try_add("second").unwrap();
+    /// assert!(queue.try_get().is_some());
+    /// assert!(queue.try_get().is_none()); // ada's one token an hour is used
+    /// assert_eq!(all.available(), 4);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn owned_key(self: &Arc<Self>, key: K) -> OwnedKey<K, S, C> {
         OwnedKey {
             limiter: Arc::clone(self),
