@@ -1,5 +1,5 @@
-//! Where a limiter can be put, and what can be kept of it: behind every pointer, in a static, in a
-//! queue, without a borrow, and across a restart.
+//! Where a limiter can be put: behind every pointer, in a static, in a
+//! queue, and without a borrow.
 #![cfg(not(tollgate_loom))]
 
 use std::borrow::Cow;
@@ -8,13 +8,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tollgate::limiter::{Acquire, ToKey};
 use tollgate::{
-    AllOf, AtomicTokenBucket, CarryOver, Clock, Denied, IntervalTokenBucket, KeyedLimiter,
-    LockedTokenBucket, ManualClock, Metered, Quota, RateLimiter, Reservation, Saved, SlidingWindow,
-    Timestamp, TokenLease, Wait, WorkQueue,
+    AllOf, AtomicTokenBucket, Clock, Denied, IntervalTokenBucket, KeyedLimiter, LockedTokenBucket,
+    ManualClock, Metered, Quota, RateLimiter, Reservation, SlidingWindow, Timestamp, TokenLease,
+    Wait, WorkQueue,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -204,83 +204,4 @@ fn a_clock_may_be_an_object() {
     }
     clock.advance(HOUR);
     assert_eq!((bucket.available(), keyed.key(&1).available()), (1, 1));
-}
-
-fn wall(seconds: u64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000 + seconds)
-}
-
-/// Saves one bucket and restores it as the next process would, on a clock that begins anew.
-macro_rules! restart {
-    ($bucket:ident) => {{
-        let clock = ManualClock::new();
-        clock.advance(5 * HOUR);
-        let before = $bucket("7/h burst 9", &clock);
-        before.try_acquire(9).unwrap();
-        before.charge(3);
-        clock.advance(Duration::from_nanos(1));
-        let text = before.save_at(wall(0)).to_string();
-        let saved: Saved = text.parse().unwrap();
-
-        // As if it had gone on, to the nanosecond.
-        clock.advance(600 * SECOND);
-        let now = ManualClock::new();
-        let after = $bucket("7/h burst 9", &now);
-        after.restore_at(&saved, wall(600));
-        for n in [1, 5] {
-            let waits = [&before, &after].map(|bucket| bucket.status(n).retry_after);
-            assert_eq!(waits[0], waits[1], "{n} of {text}");
-        }
-        let full = [&before, &after].map(|bucket| bucket.status(1).full_after);
-        assert_eq!(full[0], full[1]);
-
-        // A wall clock that was set back gains nothing.
-        let early = $bucket("7/h burst 9", &now);
-        early.restore_at(&saved, wall(0) - HOUR);
-        let at_once = $bucket("7/h burst 9", &now);
-        at_once.restore_at(&saved, wall(0));
-        assert_eq!(early.status(1).retry_after, at_once.status(1).retry_after);
-
-        // Restoring tightens only.
-        let spent = $bucket("7/h burst 9", &now);
-        spent.charge(100);
-        let owed = spent.status(1).retry_after;
-        spent.restore_at(&saved, wall(0));
-        assert_eq!(spent.status(1).retry_after, owed);
-        // After long enough nothing is left of it.
-        let later = $bucket("7/h burst 9", &now);
-        later.restore_at(&saved, wall(1_000_000));
-        assert_eq!(later.available(), 9);
-
-        // A pause goes on, and waiters hear of what is restored.
-        let paused = $bucket("7/h burst 9", &clock);
-        paused.pause_until(clock.now() + HOUR).unwrap();
-        let saved = paused.save_at(wall(0));
-        let after = $bucket("7/h burst 9", &now);
-        after.try_acquire(9).unwrap();
-        let mut wait = after.acquire(1);
-        assert!(poll(&mut wait).is_pending());
-        after.restore_at(&saved, wall(60));
-        now.advance(HOUR - 61 * SECOND);
-        assert!(poll(&mut wait).is_pending());
-        after.refund(9);
-        assert!(after.try_acquire(1).is_err(), "refunds do not shorten it");
-        now.advance(SECOND);
-        assert!(poll(&mut wait).is_ready());
-
-        // Under another quota the tokens carry over.
-        let other = $bucket("1/s burst 4", &now);
-        let lacking = $bucket("1/h burst 9", &now);
-        lacking.try_acquire(7).unwrap();
-        other.restore_at(&lacking.save_at(wall(0)), wall(0));
-        assert_eq!(other.available(), 2);
-        other.set_quota(quota("1/h"), CarryOver::Full).unwrap();
-        assert_eq!(other.available(), 1);
-    }};
-}
-
-#[test]
-fn a_bucket_goes_on_after_a_restart_as_if_there_had_been_none() {
-    restart!(atomic);
-    restart!(locked);
 }

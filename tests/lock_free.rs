@@ -2,15 +2,17 @@
 //! its quota changes and its base moves.
 #![cfg(not(tollgate_loom))]
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
+use std::task::{Context, Waker};
 use std::thread;
 use std::time::Duration;
 
 use allocation_counter::measure;
 use tollgate::{
-    AtomicTokenBucket, CarryOver, Clock, LockedTokenBucket, ManualClock, Quota, QuotaLimiter,
-    RateLimiter, Timestamp,
+    AllOf, AtomicTokenBucket, CarryOver, Clock, KeyedLimiter, LockedTokenBucket, ManualClock,
+    Quota, QuotaLimiter, RateLimiter, SlidingWindow, Timestamp,
 };
 
 #[test]
@@ -63,6 +65,46 @@ fn reservations_that_were_used_take_no_memory() {
             }
         });
         assert!(used.bytes_max < 10_000, "{used:?} by {bucket:?}");
+    }
+}
+
+/// Five hundred callers who come and go, a few at a time.
+fn comes_and_goes(limiter: &dyn RateLimiter) {
+    let mut line = Vec::with_capacity(16);
+    for n in 0..500_usize {
+        let mut wait = limiter.acquire(1 + n as u64 % 2);
+        let context = &mut Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut wait).poll(context).is_pending());
+        line.push(wait);
+        if line.len() == 10 {
+            // The first, the last, and those between.
+            for gone in [0, 8, 4, 3, 5] {
+                drop(line.remove(gone));
+            }
+        }
+    }
+}
+
+#[test]
+fn callers_who_wait_and_leave_in_any_order_leave_no_memory_behind() {
+    let clock = ManualClock::new();
+    let quota = Quota::per_hour(2).unwrap();
+    let atomic = AtomicTokenBucket::with_clock(quota, clock.clone()).unwrap();
+    let locked = LockedTokenBucket::with_clock(quota, clock.clone()).unwrap();
+    let hour = Duration::from_hours(1);
+    let window = SlidingWindow::with_clock(2, hour, clock.clone()).unwrap();
+    let builder = KeyedLimiter::builder(quota, 10).clock(clock);
+    let keyed: KeyedLimiter<u64, _, _> = builder.build().unwrap();
+    let (key, all) = (keyed.key(&7), AllOf::new((&atomic, &locked)));
+    for limiter in [&atomic as &dyn RateLimiter, &locked, &window, &key, &all] {
+        // `AllOf` is drained already: its members are.
+        limiter.try_acquire_up_to(2);
+        comes_and_goes(limiter);
+        let once = measure(|| comes_and_goes(limiter));
+        let often = measure(|| (0..20).for_each(|_| comes_and_goes(limiter)));
+        assert_eq!(often.bytes_max, once.bytes_max, "{limiter:?}");
+        assert_eq!(often.bytes_current, 0, "{limiter:?}");
+        assert_eq!(limiter.status(1).waiting, 0, "{limiter:?}");
     }
 }
 

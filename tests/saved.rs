@@ -10,7 +10,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tasks::Polled;
 use tollgate::{
-    AtomicTokenBucket, Clock, Denied, LockedTokenBucket, ManualClock, Quota, RateLimiter, Saved,
+    AtomicTokenBucket, CarryOver, Clock, Denied, LockedTokenBucket, ManualClock, Quota,
+    RateLimiter, Saved,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -122,6 +123,64 @@ fn a_bucket_for_which_a_caller_waits_is_saved_too() {
             other.restore_at(&saved, wall(0));
             assert_eq!(not_before(other.try_acquire(1)), nanos(600_000_000));
             clock.advance(nanos(600_000_000));
+            assert_eq!(waits.ready(), Ok(()));
+        }};
+    }
+    on_both!(scene);
+}
+
+#[test]
+fn debt_goes_on_as_if_there_had_been_no_restart() {
+    macro_rules! scene {
+        ($bucket:ident) => {{
+            let (clock, other) = (ManualClock::new(), ManualClock::new());
+            clock.advance(17_000 * SECOND);
+            let before = $bucket::with_clock(quota("7/h burst 9"), clock.clone()).unwrap();
+            before.charge(12);
+            clock.advance(nanos(1));
+            let saved = before.save_at(wall(0));
+            clock.advance(600 * SECOND);
+            let after = $bucket::with_clock(quota("7/h burst 9"), other).unwrap();
+            after.restore_at(&saved, wall(600));
+            for n in [1, 5] {
+                assert_eq!(after.status(n).retry_after, before.status(n).retry_after);
+            }
+            assert_eq!(after.status(1).full_after, before.status(1).full_after);
+        }};
+    }
+    on_both!(scene);
+}
+
+#[test]
+fn restoring_only_tightens_and_reaches_those_who_wait() {
+    macro_rules! scene {
+        ($bucket:ident) => {{
+            let clock = ManualClock::new();
+            let bucket = || $bucket::with_clock(quota("1/h burst 9"), clock.clone()).unwrap();
+            let lacking = bucket();
+            lacking.try_acquire(7).unwrap();
+            let saved = lacking.save_at(wall(0));
+            let owing = bucket();
+            owing.charge(100);
+            let owed = owing.status(1).retry_after;
+            owing.restore_at(&saved, wall(0));
+            assert_eq!(owing.status(1).retry_after, owed);
+            // Of another quota the tokens carry over, and later changes go on from there.
+            let other = $bucket::with_clock(quota("1/s burst 4"), clock.clone()).unwrap();
+            other.restore_at(&saved, wall(0));
+            assert_eq!(other.available(), 2);
+            other.set_quota(quota("1/h"), CarryOver::Full).unwrap();
+            assert_eq!(other.available(), 1);
+            // A waiter is put off.
+            let busy = bucket();
+            busy.try_acquire(9).unwrap();
+            let mut waits = Polled::pending(busy.acquire(1));
+            let debt = bucket();
+            debt.charge(9 + 2);
+            busy.restore_at(&debt.save_at(wall(0)), wall(0));
+            clock.advance(3 * 3_600 * SECOND - nanos(1));
+            assert!(waits.poll().is_pending());
+            clock.advance(nanos(1));
             assert_eq!(waits.ready(), Ok(()));
         }};
     }
