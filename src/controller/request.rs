@@ -29,7 +29,6 @@ use crate::queue::{AddError, AddOptions, InHand, Priority};
 /// # drop(queue.close());
 /// # Ok::<(), tollgate::QueueError>(())
 /// ```
-#[must_use]
 pub struct Request<'a, K> {
     pub(super) work: &'a dyn InHand<K>,
     pub(super) id: u64,

@@ -74,6 +74,31 @@ impl Rate {
         }
     }
 
+    /// Takes `n` tokens if `floor` remain, of a bucket that would be full at `full_at`: when it is full
+    /// then.
+    #[inline]
+    pub(super) fn take(
+        &self,
+        full_at: Instant,
+        n: u64,
+        floor: u64,
+        now: Timestamp,
+    ) -> Result<Instant, Denied> {
+        self.check_burst(n, floor)?;
+        let cost = self.cost(n);
+        if cost == 0 {
+            return Ok(full_at);
+        }
+        let at = self.at(now);
+        let next = full_at.max(at) + cost;
+        let wanted = next + self.cost(floor);
+        if wanted <= at + self.depth {
+            Ok(next)
+        } else {
+            Err(Denied::after(self.wait(wanted, now)))
+        }
+    }
+
     /// When a bucket is full that has its first token at `paused`; 0 if that has passed at `now`, or if
     /// there is nothing to hold back. Where nothing accrues there is no first token.
     pub(super) fn first_after(&self, paused: Timestamp, now: Timestamp) -> Instant {
@@ -128,24 +153,8 @@ impl View {
     /// stale clock from minting.
     #[inline]
     pub(super) fn take(&self, n: u64, floor: u64, now: Timestamp) -> Decided<()> {
-        self.rate.check_burst(n, floor)?;
-        let cost = self.rate.cost(n);
-        if cost == 0 {
-            return Ok((self.full_at, ()));
-        }
-        let at = self.rate.at(now);
-        let next = self.full_at.max(at) + cost;
-        let wanted = next + self.rate.cost(floor);
-        if wanted <= at + self.rate.depth {
-            Ok((next, ()))
-        } else {
-            Err(self.too_early(wanted, now))
-        }
-    }
-
-    #[cold]
-    fn too_early(&self, wanted: Instant, now: Timestamp) -> Denied {
-        Denied::after(self.rate.wait(wanted, now))
+        let next = self.rate.take(self.full_at, n, floor, now)?;
+        Ok((next, ()))
     }
 
     /// How long after `now` `n` tokens can be had, if they are taken in parts no larger than the

@@ -147,22 +147,11 @@ impl Tokens for BucketTokens {
 
     #[inline]
     fn take(&mut self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
+        // Not by a `View`, which would be a copy.
         let Held { rate, full_at, .. } = &self.held;
-        rate.check_burst(n, floor)?;
-        let cost = rate.cost(n);
-        if cost == 0 {
-            return Ok(());
-        }
-        // As `View::take`, of which no copy is made here.
-        let at = rate.at(now);
-        let next = (*full_at).max(at) + cost;
-        let wanted = next + rate.cost(floor);
-        if wanted <= at + rate.depth {
-            self.held.set(next, now);
-            Ok(())
-        } else {
-            Err(Denied::after(rate.wait(wanted, now)))
-        }
+        let next = rate.take(*full_at, n, floor, now)?;
+        self.held.set(next, now);
+        Ok(())
     }
 
     #[inline]

@@ -3,7 +3,7 @@
 use std::borrow::Borrow;
 
 use super::Priority;
-use super::entry::{Entry, Hash, NEVER, Phase, tick_after};
+use super::entry::{Entry, Hash, NEVER, Phase, tick_of};
 use super::index::Found;
 use super::machine::Machine;
 use super::options::{AddOptions, Merge};
@@ -74,11 +74,7 @@ impl<K: Eq> Machine<K> {
         }
         // What has become due meanwhile was ready first, although nobody has asked for it yet.
         self.advance(now);
-        let due = if options.delay.is_zero() {
-            0
-        } else {
-            tick_after(now.saturating_add(options.delay))
-        };
+        let due = tick_of(options.delay, now);
         // The caller's `Eq` runs here, before anything has changed.
         let same = |place| self.keys.get(place) == key.as_ref();
         let left = match self.index.find(self.entries.slots(), hash, same) {

@@ -18,6 +18,7 @@ pub(super) const fn tick_after(at: Timestamp) -> u64 {
 }
 
 /// The tick at which a delay is over that begins at `now`; 0 if there is none.
+#[inline]
 pub(super) fn tick_of(delay: Duration, now: Timestamp) -> u64 {
     if delay.is_zero() {
         0

@@ -6,7 +6,6 @@ use std::thread;
 use std::time::Duration;
 
 use super::super::run::{Failing, Outcome, Run};
-use super::super::shared::Shared;
 use super::{Held, Work};
 use crate::clock::{Clock, Timestamp};
 
@@ -146,7 +145,7 @@ impl<K, C: Clock, S> Work<K, C, S> {
     /// ```
     #[must_use = "a key that is given up comes back"]
     pub fn retry(mut self) -> Option<K> {
-        self.finish(|run, shared, now| shared.retry(run, None, now))
+        self.finish(|run, held, now| held.shared.retry(run, None, now))
     }
 
     /// As [`retry`](Self::retry), but after `delay` instead of the queue's backoff: for an error that
@@ -167,7 +166,7 @@ impl<K, C: Clock, S> Work<K, C, S> {
     /// ```
     #[must_use = "a key that is given up comes back"]
     pub fn retry_after(mut self, delay: Duration) -> Option<K> {
-        self.finish(|run, shared, now| shared.retry(run, Some(delay), now))
+        self.finish(|run, held, now| held.shared.retry(run, Some(delay), now))
     }
 
     /// The work failed for good: the key is not retried, and comes back to the caller, to be reported
@@ -183,7 +182,7 @@ impl<K, C: Clock, S> Work<K, C, S> {
     /// ```
     #[must_use = "the key comes back"]
     pub fn fail(mut self) -> Option<K> {
-        self.finish(|run, shared, now| Outcome::Fail(shared.failed(run, None, now)))
+        self.finish(|run, held, now| Outcome::Fail(held.shared.failed(run, None, now)))
     }
 
     /// Ends a run that has failed, once `tell` knows what comes of it. Should that panic, dropping this
@@ -194,22 +193,21 @@ impl<K, C: Clock, S> Work<K, C, S> {
         is_terminal: bool,
         tell: impl FnOnce(&K, u32, Option<Duration>),
     ) -> Option<K> {
-        let now = self.shared().clock.now();
-        let Held { shared, key } = self.held.as_ref()?;
-        let outcome = if is_terminal {
-            Outcome::Fail(shared.failed(&mut self.run, None, now))
-        } else {
-            shared.retry(&mut self.run, own, now)
-        };
-        tell(key, self.run.failures.into(), outcome.retry_after(now));
-        let Held { shared, key } = self.held.take()?;
-        shared.finish(key, outcome, self.run.started, now)
+        self.finish(|run, Held { shared, key }, now| {
+            let outcome = if is_terminal {
+                Outcome::Fail(shared.failed(run, None, now))
+            } else {
+                shared.retry(run, own, now)
+            };
+            tell(key, run.failures.into(), outcome.retry_after(now));
+            outcome
+        })
     }
 
     /// The key of a run that was given up comes back.
     fn finish(
         &mut self,
-        outcome: impl FnOnce(&mut Run, &Shared<K, C, S>, Timestamp) -> Outcome,
+        outcome: impl FnOnce(&mut Run, &Held<K, C, S>, Timestamp) -> Outcome,
     ) -> Option<K> {
         // Should the clock panic, dropping this releases the key.
         let now = self.shared().clock.now();
@@ -219,10 +217,10 @@ impl<K, C: Clock, S> Work<K, C, S> {
     fn finish_at(
         &mut self,
         now: Timestamp,
-        outcome: impl FnOnce(&mut Run, &Shared<K, C, S>, Timestamp) -> Outcome,
+        outcome: impl FnOnce(&mut Run, &Held<K, C, S>, Timestamp) -> Outcome,
     ) -> Option<K> {
         let held = self.held.as_ref()?;
-        let outcome = outcome(&mut self.run, &held.shared, now);
+        let outcome = outcome(&mut self.run, held, now);
         let Held { shared, key } = self.held.take()?;
         shared.finish(key, outcome, self.run.started, now)
     }
@@ -241,8 +239,8 @@ impl<K, C: Clock, S> Work<K, C, S> {
     /// Retries what nobody has ended. It is never given up: there is nobody to give the key to.
     #[cold]
     fn retry_dropped(&mut self) {
-        let retry = |run: &mut Run, shared: &Shared<K, C, S>, now| {
-            Outcome::Retry(shared.failed(run, None, now))
+        let retry = |run: &mut Run, held: &Held<K, C, S>, now| {
+            Outcome::Retry(held.shared.failed(run, None, now))
         };
         let mut retried = catch_unwind(AssertUnwindSafe(|| self.finish(retry)));
         if self.held.is_some() {
