@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tollgate::{
     AllOf, AtomicTokenBucket, CarryOver, Clock, Denied, IntervalTokenBucket, KeyedLimiter,
-    Leasable, LockedTokenBucket, OnFull, Quota, QuotaLimiter, RateLimiter, SlidingWindow,
+    Leasable, LockedTokenBucket, Metered, OnFull, Quota, QuotaLimiter, RateLimiter, SlidingWindow,
     Timestamp,
 };
 use trap::{ALL, Call, Hashers, Key, Name, OUTSIDE, Waiter, Watch, trapped, without_deadlock};
@@ -38,6 +38,8 @@ struct Subject<'a> {
     close: &'a dyn Fn(),
     /// Takes a token by a lease, where there are any, and drops it.
     lease: &'a dyn Fn(),
+    /// Saves the fill, where it can be, and restores it.
+    save: &'a dyn Fn(),
     watch: &'a Watch,
     /// What the caller's code does that calls it.
     calls: Rc<dyn Fn()>,
@@ -53,7 +55,7 @@ fn asks(limiter: &dyn RateLimiter) {
 }
 
 macro_rules! single {
-    ($name:ident, $make:expr, $quota:expr, $lease:expr) => {
+    ($name:ident, $make:expr, $quota:expr, $lease:expr, $save:expr) => {
         fn $name(scenario: Scenario<'_>) {
             let watch = Watch::default();
             let limiter = Arc::new($make(watch.clone()).unwrap());
@@ -63,6 +65,7 @@ macro_rules! single {
                 quota: $quota(&*limiter),
                 close: &|| limiter.close(),
                 lease: &|| $lease(&*limiter),
+                save: &|| $save(&*limiter),
                 watch: &watch,
                 calls: Rc::new(move || asks(&*again)),
             });
@@ -80,7 +83,7 @@ fn lease(limiter: &impl Leasable) {
     }
 }
 
-fn no_lease<L>(_: &L) {}
+fn nothing<L>(_: &L) {}
 
 fn no_quota<L>(_: &L) -> Option<&dyn QuotaLimiter> {
     None
@@ -93,26 +96,47 @@ single!(
     atomic,
     |watch| AtomicTokenBucket::with_clock(quota("2/h"), watch),
     one_quota,
-    lease
+    lease,
+    |bucket: &AtomicTokenBucket<Watch>| bucket.restore(&bucket.save())
 );
 single!(
     locked,
     |watch| LockedTokenBucket::with_clock(quota("2/h"), watch),
     one_quota,
-    lease
+    lease,
+    |bucket: &LockedTokenBucket<Watch>| bucket.restore(&bucket.save())
 );
 single!(
     window,
     |watch| SlidingWindow::with_clock(2, HOUR, watch),
     no_quota,
-    no_lease
+    nothing,
+    nothing
 );
 single!(
     interval,
     |watch| IntervalTokenBucket::with_clock(2, HOUR, 2, START, watch),
     no_quota,
-    no_lease
+    nothing,
+    nothing
 );
+
+fn metered(scenario: Scenario<'_>) {
+    let watch = Watch::default();
+    let bucket = AtomicTokenBucket::with_clock(quota("2/h"), watch.clone()).unwrap();
+    let limiter = Arc::new(Metered::new(bucket));
+    let again = Arc::clone(&limiter);
+    let bucket = limiter.inner();
+    scenario(&Subject {
+        limiter: &*limiter,
+        quota: Some(bucket),
+        close: &|| bucket.close(),
+        lease: &|| lease(bucket),
+        save: &|| bucket.restore(&bucket.save()),
+        watch: &watch,
+        calls: Rc::new(move || asks(&*again)),
+    });
+}
 
 fn keyed_limiter(watch: &Watch, capacity: usize) -> Keyed {
     let builder = KeyedLimiter::builder(quota("2/h"), capacity);
@@ -130,6 +154,7 @@ fn a_key(scenario: Scenario<'_>) {
         quota: Some(&key),
         close: &|| limiter.close(),
         lease: &|| (),
+        save: &|| (),
         watch: &watch,
         calls: Rc::new(move || {
             asks(&again.key(&Name(7)));
@@ -159,6 +184,23 @@ fn fill(limiter: &Keyed, watch: &Watch) {
     assert!(more <= 1, "{more} keys too many");
 }
 
+fn an_owned_key(scenario: Scenario<'_>) {
+    let watch = Watch::default();
+    let limiter = Arc::new(keyed_limiter(&watch, 4));
+    let again = Arc::clone(&limiter);
+    let key = limiter.owned_key(Key(Name(7)));
+    scenario(&Subject {
+        limiter: &key,
+        quota: None,
+        close: &|| limiter.close(),
+        lease: &|| (),
+        save: &|| (),
+        watch: &watch,
+        calls: Rc::new(move || asks(&again.owned_key(Key(Name(7))))),
+    });
+    fill(&limiter, &watch);
+}
+
 /// A key that shares its bucket with all that found no place.
 fn shared(scenario: Scenario<'_>) {
     let watch = Watch::default();
@@ -173,6 +215,7 @@ fn shared(scenario: Scenario<'_>) {
         quota: None,
         close: &|| limiter.close(),
         lease: &|| (),
+        save: &|| (),
         watch: &watch,
         calls: Rc::new(move || asks(&again.key(&Name(7)))),
     });
@@ -189,6 +232,7 @@ fn all_of(scenario: Scenario<'_>) {
         quota: None,
         close: &|| bucket.close(),
         lease: &|| (),
+        save: &|| (),
         watch: &watch,
         calls: Rc::new(move || {
             asks(&again.key(&Name(7)));
@@ -226,6 +270,35 @@ const OPS: &[(&str, bool, Op)] = &[
         waiter.poll();
         waiter.poll();
     }),
+    ("acquire above a floor, drop", false, |s, _| {
+        let mut waiter = Waiter::new(s.limiter.acquire_above(1, 1));
+        waiter.poll();
+        waiter.poll();
+    }),
+    ("acquire above a floor", true, |s, waiters| {
+        let mut waiter = Waiter::new(s.limiter.acquire_above(1, 1));
+        waiter.poll();
+        waiters[0].leave();
+        s.watch.0.advance(DAY);
+        waiters[1].poll();
+        waiter.poll();
+    }),
+    ("acquire more than the burst, drop", true, |s, waiters| {
+        let mut waiter = Waiter::new(s.limiter.acquire_many(5));
+        waiter.poll();
+        waiters.iter_mut().for_each(Waiter::leave);
+        s.watch.0.advance(HOUR);
+        waiter.poll();
+    }),
+    ("acquire more than the burst", true, |s, waiters| {
+        let mut waiter = Waiter::new(s.limiter.acquire_many(3));
+        waiter.poll();
+        waiters.iter_mut().for_each(Waiter::leave);
+        for _ in 0..2 {
+            s.watch.0.advance(HOUR);
+            waiter.poll();
+        }
+    }),
     ("leave", false, |_, waiters| {
         waiters[0].leave();
     }),
@@ -252,6 +325,7 @@ const OPS: &[(&str, bool, Op)] = &[
         s.limiter.refund(0);
         (s.lease)();
     }),
+    ("save, restore", false, |s, _| (s.save)()),
     ("reads", false, |s, _| {
         s.limiter.available();
         s.limiter.status(1);
@@ -307,7 +381,17 @@ fn done(s: &Subject<'_>, n: usize, calls: &'static [Call], reenters: bool, op: u
 }
 
 fn every_call(calls: &'static [Call], reenters: bool) {
-    for limiter in [atomic, locked, window, interval, a_key, shared, all_of] {
+    for limiter in [
+        atomic,
+        locked,
+        window,
+        interval,
+        metered,
+        a_key,
+        an_owned_key,
+        shared,
+        all_of,
+    ] {
         for op in 0..OPS.len() {
             let mut fired = true;
             for n in 1.. {

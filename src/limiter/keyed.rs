@@ -30,7 +30,6 @@ pub use to_key::ToKey;
 use self::generation::{Generation, Generations};
 use self::seats::{Seats, layout};
 use self::shard::{Hashed, Shard};
-use self::table::Slot;
 use super::gate::Gate;
 use crate::clock::{Clock, SystemClock};
 use crate::quota::{Quota, QuotaError};
@@ -125,10 +124,6 @@ pub struct KeyedLimiter<K, S = RandomState, C = SystemClock> {
     hasher: S,
     clock: C,
 }
-
-/// So many lines of places are asked for. Of 16 bytes, up to four of a line come first, and most keys
-/// are among those.
-const LINES: usize = 3;
 
 /// A shard and its locks.
 #[repr(C)]
@@ -409,9 +404,6 @@ impl<K: Hash, S: BuildHasher, C> KeyedLimiter<K, S, C> {
         Q: Hash + Eq + ?Sized,
     {
         let hash = self.hasher.hash_one(key);
-        // Whatever is done next looks for it: memory comes while the clock is read and a lock taken.
-        let at = self.shards[self.shard_of(hash)].whereabouts.read();
-        at.ask::<Slot<K>>(hash, LINES);
         KeyHandle::new(self, Hashed { hash, key })
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
+use super::shard::Hashed;
 use super::{KeyHandle, KeyedLimiter};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::limiter::gate::Gate;
@@ -31,9 +32,11 @@ use crate::wait::Progress;
 pub struct OwnedKey<K, S = RandomState, C = SystemClock> {
     limiter: Arc<KeyedLimiter<K, S, C>>,
     key: K,
+    /// Computed once, so that no call, and no drop of a reservation, runs the caller's `Hash`.
+    hash: u64,
 }
 
-impl<K, S, C> KeyedLimiter<K, S, C> {
+impl<K: Hash, S: BuildHasher, C> KeyedLimiter<K, S, C> {
     /// The bucket of a key, as a [`RateLimiter`] that owns a share of this limiter: for whatever asks for
     /// one that lives on, as a queue does.
     ///
@@ -54,16 +57,18 @@ impl<K, S, C> KeyedLimiter<K, S, C> {
     /// ```
     pub fn owned_key(self: &Arc<Self>, key: K) -> OwnedKey<K, S, C> {
         OwnedKey {
+            hash: self.hasher.hash_one(&key),
             limiter: Arc::clone(self),
             key,
         }
     }
 }
 
-impl<K: Hash + Eq, S: BuildHasher, C> OwnedKey<K, S, C> {
+impl<K, S, C> OwnedKey<K, S, C> {
     /// The same bucket, for as long as this is borrowed.
     pub fn handle(&self) -> KeyHandle<'_, K, K, S, C> {
-        self.limiter.key(&self.key)
+        let (hash, key) = (self.hash, &self.key);
+        KeyHandle::new(&self.limiter, Hashed { hash, key })
     }
 }
 
@@ -91,8 +96,7 @@ where
     }
 
     fn gate(&self) -> Option<&Gate> {
-        let hash = self.limiter.hasher.hash_one(&self.key);
-        Some(&self.limiter.shards[self.limiter.shard_of(hash)].gate)
+        Some(&self.limiter.shards[self.limiter.shard_of(self.hash)].gate)
     }
 
     forward_internal!(|this| this.handle());
@@ -100,7 +104,11 @@ where
 
 impl<K: Clone, S, C> Clone for OwnedKey<K, S, C> {
     fn clone(&self) -> Self {
-        self.limiter.owned_key(self.key.clone())
+        Self {
+            limiter: Arc::clone(&self.limiter),
+            key: self.key.clone(),
+            hash: self.hash,
+        }
     }
 }
 
