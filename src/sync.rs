@@ -7,6 +7,7 @@
 //! They are wrapped rather than re-exported, so that clippy's disallowed lists can tell them from
 //! std's.
 
+mod intrinsics;
 mod words;
 
 #[cfg(not(tollgate_loom))]
@@ -17,6 +18,9 @@ use loom::{cell, sync::atomic};
 
 pub(crate) use atomic::{Ordering, fence};
 pub(crate) use locks::{Mutex, MutexGuard, RwLock, RwLockWriteGuard};
+pub(crate) use intrinsics::prefetch;
+#[cfg(all(target_arch = "x86_64", not(tollgate_loom)))]
+pub(crate) use intrinsics::read_time_stamp_counter;
 pub(crate) use words::{AtomicU64, UnmodelledU64};
 
 /// A cell of which the model checker knows who looks at it: it fails where that may happen while
@@ -178,13 +182,6 @@ pub(crate) fn pause(times: u32) {
     (0..times).for_each(|_| std::hint::spin_loop());
     #[cfg(tollgate_loom)]
     let _ = times;
-}
-
-/// Asks for the line of memory at an address, any address: nothing is read, and nothing waits.
-/// `core::hint::prefetch_read`, once that is stable.
-#[inline]
-pub(crate) fn prefetch(address: *const u8) {
-    branches::prefetch_read_data::<u8, 0>(address);
 }
 
 /// Threads, and how they wait.

@@ -2,6 +2,7 @@
 
 use super::timeline::{Sample, Source};
 use super::{Clock, MonotonicClock};
+use crate::sync::read_time_stamp_counter;
 
 /// So many samples are taken, for the one that is read in the shortest time.
 const SAMPLES: u32 = 8;
@@ -10,7 +11,7 @@ pub(super) struct Tsc;
 
 impl Source for Tsc {
     fn ticks(&self) -> u64 {
-        safe_arch::read_timestamp_counter()
+        read_time_stamp_counter()
     }
 
     fn sample(&self) -> Sample {

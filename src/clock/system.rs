@@ -8,6 +8,8 @@ use super::deadlines::Sleep;
 use super::timeline::{Source as _, Timeline};
 use super::timer::Helper;
 use super::{Clock, Timestamp};
+#[cfg(all(target_arch = "x86_64", not(tollgate_loom)))]
+use crate::sync::read_time_stamp_counter;
 
 /// The default clock: the time-stamp counter of x86-64 where it is invariant; elsewhere what the crate
 /// `quanta` takes, another counter of the processor or the operating system's monotonic clock.
@@ -69,7 +71,7 @@ impl Clock for SystemClock {
     #[inline]
     fn now(&self) -> Timestamp {
         #[cfg(all(target_arch = "x86_64", not(tollgate_loom)))]
-        if let Some(nanos) = TIMELINE.read(safe_arch::read_timestamp_counter) {
+        if let Some(nanos) = TIMELINE.read(read_time_stamp_counter) {
             return Timestamp::from_nanos(nanos);
         }
         Timestamp::from_nanos(by_source())

@@ -4,7 +4,7 @@
 //! no key is ever copied.
 //!
 //! # Safety
-//! This is the only file with `unsafe`, and what is not in it can do nothing wrong:
+//! What is not in this file can do nothing wrong:
 //! - A place has a key unless it is [`Free`](Place::Free): it is put there by `put` alone, and taken
 //!   out by `take` and `take_back`.
 //! - A key is lent while its place says so, and one [`Lent`] stands for it, which cannot be copied.
