@@ -17,10 +17,10 @@ use std::{cell, sync::atomic};
 use loom::{cell, sync::atomic};
 
 pub(crate) use atomic::{Ordering, fence};
-pub(crate) use locks::{Mutex, MutexGuard, RwLock, RwLockWriteGuard};
 pub(crate) use intrinsics::prefetch;
 #[cfg(all(target_arch = "x86_64", not(tollgate_loom)))]
 pub(crate) use intrinsics::read_time_stamp_counter;
+pub(crate) use locks::{Mutex, MutexGuard, RwLock, RwLockWriteGuard};
 pub(crate) use words::{AtomicU64, UnmodelledU64};
 
 /// A cell of which the model checker knows who looks at it: it fails where that may happen while

@@ -44,8 +44,8 @@ pub(super) enum Room {
 pub(super) enum Removed<K> {
     /// The key, which was waiting.
     Key(K),
-    /// The wish to run it again; it is being processed.
-    Wish,
+    /// The wish to run it again, and the key for that run if there is one; it is being processed.
+    Wish(Option<K>),
 }
 
 /// Of a key that was added while it was being processed.
@@ -79,6 +79,9 @@ impl<K: Eq> Machine<K> {
         let same = |place| self.keys.get(place) == key.as_ref();
         let left = match self.index.find(self.entries.slots(), hash, same) {
             Found::Live(index) => {
+                if self.limits.keeps_newest {
+                    self.keep_newest(index, key);
+                }
                 let entry = &self.entries[index];
                 if entry.phase == Phase::Ready && entry.priority >= options.priority {
                     return Ok(Added::Coalesced);
@@ -164,6 +167,20 @@ impl<K: Eq> Machine<K> {
         } else {
             self.make_ready(index, now);
         }
+    }
+
+    /// Puts a key into the place of its equal, and that into `key`.
+    #[cold]
+    fn keep_newest(&mut self, index: Index, key: &mut Option<K>) {
+        let Some(new) = key.take() else { return };
+        *key = match self.entries[index].phase {
+            Phase::Free => unreachable!("it is live"),
+            Phase::Ready | Phase::Delayed => Some(self.keys.replace(index, new)),
+            Phase::Processing | Phase::Dirty | Phase::DirtyHeld => {
+                let newest = self.newest.get_or_insert_default();
+                newest.insert(index, new)
+            }
+        };
     }
 
     /// Adds a live key, for which that may change something.
@@ -343,7 +360,7 @@ impl<K> Machine<K> {
                 entry.phase = Phase::Processing;
                 entry.due = NEVER;
                 self.windows.set(index, NEVER);
-                wished.then_some(Removed::Wish)
+                wished.then(|| Removed::Wish(self.take_newest(index)))
             }
         }
     }

@@ -124,7 +124,7 @@ impl<K, C: Clock, S> Batch<K, C, S> {
         let mut forgotten = Vec::with_capacity(keys.len());
         self.shared.with_state(|state| {
             let done = |key| state.machine.finish_as_done(key, now);
-            forgotten.extend(keys.into_iter().filter_map(done));
+            forgotten.extend(keys.into_iter().map(done));
         });
         for run in &self.runs {
             self.shared.observe_finish(run.started, now, |_| {});

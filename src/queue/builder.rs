@@ -55,6 +55,7 @@ impl<K> QueueBuilder<K> {
                 debounce: None,
                 holds_backoff: false,
                 aging: AGING,
+                keeps_newest: false,
             },
             backoff: Box::new(ExponentialBackoff::default()),
             max_attempts: None,
@@ -223,6 +224,46 @@ impl<K, C, S> QueueBuilder<K, C, S> {
     /// ```
     pub fn aging(mut self, one_in: u32) -> Self {
         self.limits.aging = one_in;
+        self
+    }
+
+    /// Keeps the newest of equal keys, for keys that carry more than what `Eq` compares: an add of a live
+    /// key replaces the key that waits, and the next run of one that is being processed sees the key
+    /// that was added last. Unless set, the key that was added first stays until it is done.
+    ///
+    /// Its place in line, its priority, delay and failures stay those of the key that was there.
+    ///
+    /// ```
+    /// use std::hash::{Hash, Hasher};
+    ///
+    /// struct Setting {
+    ///     id: u32,
+    ///     revision: u32,
+    /// }
+    ///
+    /// impl PartialEq for Setting {
+    ///     fn eq(&self, other: &Self) -> bool {
+    ///         self.id == other.id
+    ///     }
+    /// }
+    ///
+    /// impl Eq for Setting {}
+    ///
+    /// impl Hash for Setting {
+    ///     fn hash<H: Hasher>(&self, state: &mut H) {
+    ///         self.id.hash(state);
+    ///     }
+    /// }
+    ///
+    /// let queue = tollgate::WorkQueue::builder(8).keep_newest().build()?;
+    /// for revision in 1..=3 {
+    ///     assert!(queue.try_add(Setting { id: 7, revision }).is_ok());
+    /// }
+    /// assert_eq!(queue.try_get().unwrap().revision, 3);
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn keep_newest(mut self) -> Self {
+        self.limits.keeps_newest = true;
         self
     }
 

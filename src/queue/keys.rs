@@ -140,6 +140,13 @@ impl<K> Keys<K> {
         unsafe { take(self.slot(index)) }
     }
 
+    /// Puts another key into the place of one that is not lent, and takes that out.
+    pub(super) fn replace(&mut self, index: Index, key: K) -> K {
+        let old = self.take(index);
+        self.put(index, key);
+        old
+    }
+
     /// A key that was lent is not any more.
     #[expect(clippy::needless_pass_by_value, reason = "a loan ends once")]
     #[inline]

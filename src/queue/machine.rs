@@ -1,8 +1,10 @@
 //! The states of the keys: the queue as a sequential machine. `now` comes in, nothing is locked,
 //! nobody is woken.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
+use super::FastHash;
 use super::bands::{Bands, Turn};
 use super::debounce::{Debounce, Windows};
 use super::entry::{Entry, NEVER, Phase, start_of, tick_at};
@@ -26,6 +28,8 @@ pub(super) struct Limits {
     /// One in so many hand-outs that pass over a band is of that which was passed over longest; 0:
     /// none.
     pub(super) aging: u32,
+    /// Whether an add replaces the key that is there.
+    pub(super) keeps_newest: bool,
 }
 
 #[derive(Debug)]
@@ -54,6 +58,9 @@ pub(super) struct Machine<K> {
     closing: Closing,
     /// Keys that a closed queue will not hand out, until somebody collects them.
     left: Vec<K>,
+    /// Keys that were added while an equal one is being processed, for its next run; `None` if the key
+    /// that was added first is kept.
+    pub(super) newest: Option<HashMap<Index, K, FastHash>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,9 +72,29 @@ enum Closing {
     ShutDown,
 }
 
+/// What the end of a run leaves for the caller, once the lock is released.
+#[derive(Debug)]
+pub(super) struct Finished<K> {
+    /// The key, if it is no longer live.
+    pub(super) forgotten: Option<K>,
+    /// The key that a newer one has replaced.
+    pub(super) replaced: Option<K>,
+}
+
+impl<K> Finished<K> {
+    #[inline]
+    const fn forgotten(forgotten: Option<K>) -> Self {
+        Self {
+            forgotten,
+            replaced: None,
+        }
+    }
+}
+
 impl<K> Machine<K> {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
+            newest: limits.keeps_newest.then(HashMap::default),
             entries: Arena::new(),
             keys: Keys::new(limits.capacity),
             index: KeyIndex::new(),
@@ -287,17 +314,17 @@ impl<K> Machine<K> {
 
     /// As [`finish`](Self::finish) with [`Outcome::Done`], and less if that will do.
     #[inline]
-    pub(super) fn finish_as_done(&mut self, key: Lent<K>, now: Timestamp) -> Option<K> {
+    pub(super) fn finish_as_done(&mut self, key: Lent<K>, now: Timestamp) -> Finished<K> {
         let mut lent = Some(key);
         let forgotten = self.finish_done(&mut lent);
         match lent {
             Some(key) => self.finish(key, Outcome::Done, now),
-            None => forgotten,
+            None => Finished::forgotten(forgotten),
         }
     }
 
-    /// Ends the processing of a key. The key comes back if it is no longer live.
-    pub(super) fn finish(&mut self, key: Lent<K>, outcome: Outcome, now: Timestamp) -> Option<K> {
+    /// Ends the processing of a key.
+    pub(super) fn finish(&mut self, key: Lent<K>, outcome: Outcome, now: Timestamp) -> Finished<K> {
         // What has become due meanwhile was ready first, although nobody has asked for it yet.
         self.advance(now);
         let index = self.keys.give_back(key);
@@ -324,15 +351,26 @@ impl<K> Machine<K> {
         if wish < asked {
             self.windows.set(index, NEVER);
         }
+        // A key that was added meanwhile is wanted, unless it was removed.
+        let replaced = self.take_newest(index);
+        let replaced = replaced.map(|newest| self.keys.replace(index, newest));
         match asked.min(wish) {
-            NEVER => return Some(self.forget(index)),
+            NEVER => return Finished::forgotten(Some(self.forget(index))),
             due if self.wheel.is_ahead(due) => self.make_delayed(index, due),
             _ => self.make_ready(index, now),
         }
         if self.is_closed() {
             self.leave();
         }
-        None
+        Finished {
+            forgotten: None,
+            replaced,
+        }
+    }
+
+    /// The key that was added while this one is being processed, if that is kept.
+    pub(super) fn take_newest(&mut self, index: Index) -> Option<K> {
+        self.newest.as_mut()?.remove(&index)
     }
 
     /// Whose turn it is.
@@ -393,6 +431,7 @@ mod tests {
                 debounce: None,
                 holds_backoff: false,
                 aging: AGING,
+                keeps_newest: false,
             };
             let mut machine = Machine::new(limits);
             for n in 0..capacity {
@@ -424,6 +463,7 @@ mod tests {
             debounce: None,
             holds_backoff: false,
             aging: AGING,
+            keeps_newest: false,
         });
         let mut run = |key: u32| {
             let hash = Hash::new(key.into());
@@ -464,6 +504,7 @@ mod tests {
             debounce,
             holds_backoff: false,
             aging: AGING,
+            keeps_newest: false,
         });
         let hash = Hash::new(0);
         let add = |machine: &mut Machine<_>, key, now| {
@@ -477,7 +518,12 @@ mod tests {
         let turn = machine.turn().expect("it is ready");
         let key = machine.start(turn, at(1_000)).key;
         add(&mut machine, "b", at(1_000)).expect("it is live");
-        assert!(machine.finish(key, Outcome::Done, at(1_000)).is_none());
+        assert!(
+            machine
+                .finish(key, Outcome::Done, at(1_000))
+                .forgotten
+                .is_none()
+        );
         assert_eq!(
             (machine.delayed_len(), machine.ready_len()),
             (1, 0),

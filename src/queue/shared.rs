@@ -11,6 +11,7 @@ use super::admit::{Added, Refused, Room};
 use super::entry::{Failures, Hash};
 use super::index::KeyIndex;
 use super::keys::Lent;
+use super::machine::Finished;
 use super::options::AddOptions;
 use super::run::{Failing, Outcome, Run};
 use super::state::State;
@@ -173,7 +174,10 @@ impl<K, C: Clock, S> Shared<K, C, S> {
         started: Timestamp,
         now: Timestamp,
     ) -> Option<K> {
-        let forgotten = self.with_state(|state| state.machine.finish(key, outcome, now));
+        let Finished {
+            forgotten,
+            replaced,
+        } = self.with_state(|state| state.machine.finish(key, outcome, now));
         self.observe_finish(started, now, |observer| match outcome {
             Outcome::Done => {}
             // If it is still live, somebody has added it meanwhile.
@@ -183,6 +187,7 @@ impl<K, C: Clock, S> Shared<K, C, S> {
             Outcome::Defer(_) => observer.deferred(),
             Outcome::Requeue | Outcome::After(_) | Outcome::Retry(_) => observer.retried(),
         });
+        drop(replaced);
         forgotten
     }
 
