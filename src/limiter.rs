@@ -76,6 +76,5 @@ pub use reservation::Reservation;
 pub use saved::{Saved, SavedError};
 pub use sliding_window::SlidingWindow;
 pub use status::Status;
-#[cfg(feature = "tower")]
 pub(crate) use turn::{Kind, Turn};
 pub use window::{History, WindowError};

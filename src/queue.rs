@@ -161,7 +161,7 @@ impl<K> WorkQueue<K> {
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
     pub fn new(capacity: usize) -> Result<Self, QueueError> {
-        Self::builder(capacity).build()
+        Self::builder(capacity).assemble(|_| None)
     }
 
     /// To set a backoff, a debounce, a rate limit, a clock or an observer.

@@ -1,6 +1,7 @@
 //! Waking: a thread as a waker, and those to be woken once a lock is released.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::task::{Wake, Waker};
@@ -51,13 +52,69 @@ impl Extend<Waker> for Wakers {
     }
 }
 
+impl Wakers {
+    /// Takes those of another, to be woken with these.
+    pub(crate) fn append(&mut self, mut other: Self) {
+        self.extend(other.first.take());
+        self.extend(std::mem::take(&mut other.more));
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+}
+
+// What a scope of `defer` collects, on this thread.
+#[cfg(not(tollgate_loom))]
+thread_local! {
+    static DEFERRED: RefCell<Option<Wakers>> = const { RefCell::new(None) };
+}
+
+#[cfg(tollgate_loom)]
+loom::thread_local! {
+    static DEFERRED: RefCell<Option<Wakers>> = RefCell::new(None);
+}
+
+/// Runs what would wake at its end, and collects who is to be woken: for a caller that holds a lock.
+/// If it panics they are woken then.
+pub(crate) fn defer<T>(run: impl FnOnce() -> T) -> (T, Wakers) {
+    /// Ends the scope however it ends.
+    struct Scope(Option<Wakers>);
+
+    impl Drop for Scope {
+        fn drop(&mut self) {
+            DEFERRED.with(|deferred| deferred.replace(self.0.take()));
+        }
+    }
+
+    let scope = Scope(DEFERRED.with(|deferred| deferred.replace(Some(Wakers::default()))));
+    let output = run();
+    let woken = DEFERRED.with(RefCell::take);
+    drop(scope);
+    (output, woken.unwrap_or_default())
+}
+
+/// Leaves wakers to the scope of [`defer`] in which the thread is: whether it is in one.
+fn leave_to_scope(wakers: &mut Wakers) -> bool {
+    let leave = |deferred: &RefCell<Option<Wakers>>| match &mut *deferred.borrow_mut() {
+        Some(scope) => {
+            scope.append(std::mem::take(wakers));
+            true
+        }
+        None => false,
+    };
+    // While the thread's own values are being dropped it is in none.
+    DEFERRED.try_with(leave).unwrap_or(false)
+}
+
 impl Drop for Wakers {
     #[inline]
     fn drop(&mut self) {
-        if let Some(first) = self.first.take() {
-            let more = std::mem::take(&mut self.more);
-            wake_all(std::iter::once(first).chain(more));
+        if self.is_empty() || leave_to_scope(self) {
+            return;
         }
+        let more = std::mem::take(&mut self.more);
+        wake_all(self.first.take().into_iter().chain(more));
     }
 }
 

@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollgate::{AddError, AddOptions, Priority, Work, WorkQueue};
+use tollgate::{AddError, AddOptions, AtomicTokenBucket, Priority, RateLimiter, Work, WorkQueue};
 use trap::{
     ALL, Call, Ears, Hashers, Key, Name, OUTSIDE, Waiter, Watch, trapped, without_deadlock,
 };
@@ -296,4 +296,45 @@ fn a_leader_that_could_not_be_told_is_told_next_time() {
     assert_eq!(leader.woken(), 1, "its timer is not set");
     watch.0.advance(MS);
     assert!(leader.poll().is_some());
+}
+
+/// Waits for a token and for a key with the n-th call trapped: whether there were so many.
+fn held_back(n: usize) -> bool {
+    const HOUR: Duration = Duration::from_hours(1);
+    let watch = Watch::default();
+    let limiter = AtomicTokenBucket::with_clock("1/h".parse().unwrap(), watch.clone());
+    let limiter = Arc::new(limiter.unwrap());
+    limiter.try_acquire(1).unwrap();
+    let builder = WorkQueue::builder(CAPACITY).hasher(Hashers);
+    let builder = builder.clock(watch.clone()).rate_limit(limiter.clone());
+    let queue: Queue = builder.build().unwrap();
+    [1, 2].map(|name| queue.try_add(key(name)).unwrap());
+    let (fired, panicked) = trapped(n, ALL, None, || {
+        let mut waiters = [(); 2].map(|()| Waiter::new(queue.get()));
+        waiters.iter_mut().for_each(|waiter| drop(waiter.poll()));
+        limiter.refund(1);
+        waiters.iter_mut().for_each(|waiter| drop(waiter.poll()));
+        watch.0.advance(HOUR);
+        waiters.iter_mut().for_each(|waiter| drop(waiter.poll()));
+    });
+    let context = format!("call {n}: {panicked:?}");
+    assert_eq!(panicked.is_some(), fired, "{context}");
+    assert_eq!(limiter.status(1).waiting, 0, "{context}: a ghost waits");
+    let mut done = 0;
+    for _ in 0..4 {
+        watch.0.advance(DAY);
+        if let Some(work) = queue.try_get() {
+            work.done();
+            done += 1;
+        }
+    }
+    assert_eq!(done, 2, "{context}: a key or a token is lost");
+    fired
+}
+
+#[test]
+fn a_panic_while_a_limiter_holds_keys_back_loses_nothing() {
+    without_deadlock(|| {
+        (1..).find(|n| !held_back(*n));
+    });
 }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use explore::{block_on, explore};
 use loom::thread;
-use tollgate::{AddError, ManualClock, Work, WorkQueue};
+use tollgate::{AddError, LockedTokenBucket, ManualClock, Quota, RateLimiter, Work, WorkQueue};
 
 type Queue = WorkQueue<u8, ManualClock>;
 
@@ -148,6 +148,57 @@ fn a_waiting_consumer_gets_what_is_added() {
         let mut got = consumers.map(|consumer| consumer.join().unwrap());
         got.sort_unstable();
         assert_eq!(got, [1, 2]);
+    });
+}
+
+/// A queue whose limiter has no token left and gains none by itself.
+fn held_back() -> (Queue, Arc<LockedTokenBucket<ManualClock>>) {
+    let clock = ManualClock::new();
+    let quota = Quota::per_day(1).unwrap();
+    let limiter = Arc::new(LockedTokenBucket::with_clock(quota, clock.clone()).unwrap());
+    limiter.try_acquire(1).unwrap();
+    let builder = WorkQueue::builder(2).clock(clock);
+    let queue = builder.rate_limit(limiter.clone()).build().unwrap();
+    (queue, limiter)
+}
+
+#[test]
+fn a_consumer_that_a_limiter_holds_back_hears_of_a_token() {
+    explore("refund x get", None, || {
+        let (queue, limiter) = held_back();
+        queue.try_add(7).unwrap();
+        let consumer = beside(&queue, move |queue| *block_on(queue.get()).unwrap());
+        limiter.refund(1);
+        assert_eq!(consumer.join().unwrap(), 7);
+    });
+    explore("refund x add x get", Some(3), || {
+        let (queue, limiter) = held_back();
+        let consumer = beside(&queue, move |queue| *block_on(queue.get()).unwrap());
+        let giver = thread::spawn(move || limiter.refund(1));
+        queue.try_add(7).unwrap();
+        assert_eq!(consumer.join().unwrap(), 7);
+        giver.join().unwrap();
+    });
+}
+
+#[test]
+fn a_token_that_a_cancelled_consumer_waited_for_comes_back() {
+    explore("refund x get, cancel", Some(3), || {
+        let (queue, limiter) = held_back();
+        queue.try_add(7).unwrap();
+        let cancelled = beside(&queue, |queue| match poll_once(queue.get()) {
+            Poll::Ready(work) => drop(work.map(Work::done)),
+            Poll::Pending => {}
+        });
+        limiter.refund(1);
+        cancelled.join().unwrap();
+        let left = limiter.available() as usize;
+        assert_eq!(
+            left,
+            queue.stats().ready,
+            "a token for the key that is left"
+        );
+        assert_eq!(limiter.status(1).waiting, 0);
     });
 }
 

@@ -9,7 +9,6 @@ use super::shared::Shared;
 use super::state::State;
 use super::work::Work;
 use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::limiter::RateLimiter;
 
 /// Several keys that are being worked on, by nobody else.
 ///
@@ -48,13 +47,13 @@ impl<K, C: Clock, S> Batch<K, C, S> {
         }
     }
 
-    /// Starts up to `max` keys.
+    /// Starts up to `max` keys, for a consumer that `waits` if there is none.
     pub(super) fn fill(
         &mut self,
         state: &mut State<K>,
         now: Timestamp,
-        limiter: Option<&dyn RateLimiter>,
         max: usize,
+        waits: bool,
     ) -> Option<()> {
         state.machine.advance(now);
         // Before anything is started: it may fail.
@@ -62,7 +61,7 @@ impl<K, C: Clock, S> Batch<K, C, S> {
         self.keys.reserve(most);
         self.runs.reserve(most);
         while self.keys.len() < max
-            && let Some(Started { key, run }) = state.start(now, limiter)
+            && let Some(Started { key, run }) = state.start(now, waits && self.keys.is_empty())
         {
             self.keys.push(key);
             self.runs.push(run);

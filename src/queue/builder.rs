@@ -1,14 +1,15 @@
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::task::Waker;
 use std::time::Duration;
 
 use super::bands::AGING;
 use super::debounce::Debounce;
 use super::machine::{Limits, Machine};
-use super::shared::Shared;
-use super::state::State;
+use super::shared::{Bell, Shared};
+use super::state::{State, Throttle};
 use super::{FastHash, WorkQueue};
 use crate::backoff::{Backoff, ExponentialBackoff, Random};
 use crate::clock::{Clock, SystemClock};
@@ -267,12 +268,21 @@ impl<K, C, S> QueueBuilder<K, C, S> {
         self
     }
 
-    /// Every key that is handed out takes a token; one that is added again while it waits takes
-    /// none. Consumers wait for the tokens, on the queue's clock.
+    /// Every key that is handed out takes a token of `limiter`, which may be any, several together
+    /// ([`AllOf`](crate::AllOf)) among them; a key that is added again while it waits takes none.
     ///
-    /// The limiter is asked under the queue's lock. While it has no token, a waiting consumer asks
-    /// again at the time that the limiter named, and at least every second, for its quota may have
-    /// been raised.
+    /// While a consumer waits for a key that the limiter holds back, the queue stands in the limiter's
+    /// line, once, as any waiter does: newcomers do not overtake it, it waits exactly as long as it
+    /// must, and it hears at once of another quota and of the end of a pause. It leaves the line when
+    /// no consumer waits or nothing is ready. Where there is no line to stand in, since the limiter's
+    /// rate is zero or its line is full, it asks once a second.
+    ///
+    /// The keys behind a limiter that is closed stay where they are, and the observer is told
+    /// ([`limiter_closed`](Observer::limiter_closed)); [`close`](WorkQueue::close) and
+    /// [`drain`](WorkQueue::drain) return them.
+    ///
+    /// The limiter's clock is read under the queue's lock; whoever else the limiter wakes is woken
+    /// without it.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -391,7 +401,14 @@ impl<K, C, S> QueueBuilder<K, C, S> {
             keys,
         }
     }
+}
 
+impl<K, C, S> QueueBuilder<K, C, S>
+where
+    K: Send + Sync + 'static,
+    C: Clock + 'static,
+    S: Send + Sync + 'static,
+{
     /// The queue.
     ///
     /// # Errors
@@ -405,7 +422,21 @@ impl<K, C, S> QueueBuilder<K, C, S> {
     /// let builder = WorkQueue::<u8>::builder(8).debounce(Duration::from_secs(1), Duration::ZERO);
     /// assert_eq!(builder.build().unwrap_err(), QueueError::ZeroDebounceMaximum);
     /// ```
-    pub fn build(self) -> Result<WorkQueue<K, C, S>, QueueError> {
+    pub fn build(mut self) -> Result<WorkQueue<K, C, S>, QueueError> {
+        let limiter = self.limiter.take();
+        self.assemble(|queue| {
+            let bell = Waker::from(Arc::new(Bell(Weak::clone(queue))));
+            limiter.map(|limiter| Throttle::new(limiter, bell))
+        })
+    }
+}
+
+impl<K, C, S> QueueBuilder<K, C, S> {
+    /// The queue, if its limits are in order.
+    pub(super) fn assemble(
+        self,
+        throttle: impl FnOnce(&Weak<Shared<K, C, S>>) -> Option<Throttle>,
+    ) -> Result<WorkQueue<K, C, S>, QueueError> {
         /// Places are numbered by 32 bits, of which one number means none.
         const MAX_CAPACITY: usize = u32::MAX as usize - 1;
         let Limits {
@@ -428,20 +459,17 @@ impl<K, C, S> QueueBuilder<K, C, S> {
         if self.max_attempts == Some(0) {
             return Err(QueueError::ZeroAttempts);
         }
-        Ok(WorkQueue(Arc::new(Shared {
-            state: Mutex::new(State::new(
-                Machine::new(self.limits),
-                self.limiter.is_some(),
-            )),
+        let shared = Arc::new_cyclic(|queue| Shared {
+            state: Mutex::new(State::new(Machine::new(self.limits), throttle(queue))),
             index_at: Signpost::new(),
             clock: self.clock,
             hasher: self.hasher,
             backoff: self.backoff,
             max_attempts: self.max_attempts,
             random: Random::new(self.seed),
-            limiter: self.limiter,
             observer: self.observer,
-        })))
+        });
+        Ok(WorkQueue(shared))
     }
 }
 

@@ -29,7 +29,7 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
     /// ```
     pub fn close(&self) -> Drained<K> {
         let now = self.0.clock.now();
-        self.hand_back(|state| state.machine.close(now))
+        self.hand_back(|state| state.close(now))
     }
 
     /// Closes the queue and hands back every key that was not handed out, ready or delayed. Consumers
@@ -260,7 +260,7 @@ impl<K, C: Clock, S> Step for Drain<'_, K, C, S> {
         let mut stale = None;
         let shared = self.shared;
         let progress = shared.with_state(|state| {
-            state.machine.close(now);
+            state.close(now);
             if now < deadline && !state.machine.is_idle() {
                 state.awaited = true;
                 stale = state.drainers.wait(&mut self.place, waker, ());

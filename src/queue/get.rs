@@ -44,7 +44,7 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
         let now = self.0.clock.now();
         let mut batch = Batch::new(&self.0);
         self.0
-            .with_state(|state| batch.fill(state, now, self.0.limiter(), max));
+            .with_state(|state| batch.fill(state, now, max, false));
         batch.handed_out()
     }
 }
@@ -57,8 +57,12 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
 #[inline(always)]
 fn try_get<K, C: Clock, S>(shared: &Arc<Shared<K, C, S>>, now: Timestamp) -> Option<Work<K, C, S>> {
     let mut change = shared.change();
-    let Some(started) = change.state().start(now, shared.limiter()) else {
+    let Some(started) = change.state().start(now, false) else {
+        let limiter_closed = change.state().take_limiter_closed();
         change.end();
+        if limiter_closed {
+            shared.observe(|observer| observer.limiter_closed());
+        }
         return None;
     };
     if change.state().is_quiet() && !shared.is_observed() {
@@ -142,7 +146,7 @@ impl<'a, K, C, S> Line<'a, K, C, S> {
         waker: &Waker,
         take: impl FnOnce(&mut State<K>) -> Option<T>,
     ) -> Progress<Option<T>> {
-        let mut stale = None;
+        let (mut stale, mut limiter_closed) = (None, false);
         let shared = self.shared;
         let progress = shared.with_state(|state| {
             let taken = if state.may_take(self.place, now) {
@@ -150,6 +154,7 @@ impl<'a, K, C, S> Line<'a, K, C, S> {
             } else {
                 None
             };
+            limiter_closed = state.take_limiter_closed();
             if taken.is_some() || state.machine.is_over() {
                 stale = self.leave(state);
                 return Progress::Done(taken);
@@ -161,6 +166,9 @@ impl<'a, K, C, S> Line<'a, K, C, S> {
         // Without the lock, and before what was taken is returned: then it would not be dropped any
         // more, should this panic.
         drop(stale);
+        if limiter_closed {
+            shared.observe(|observer| observer.limiter_closed());
+        }
         progress
     }
 
@@ -206,7 +214,7 @@ impl<K, C: Clock, S> Get<'_, K, C, S> {
     ) -> Progress<Option<Work<K, C, S>>> {
         let shared = self.0.shared;
         self.0.step(now, waker, |state| {
-            let started = state.start(now, shared.limiter())?;
+            let started = state.start(now, true)?;
             Some(Work::new(Arc::clone(shared), started))
         })
     }
@@ -274,9 +282,9 @@ impl<K, C: Clock, S> Step for GetBatch<'_, K, C, S> {
     fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output> {
         let (shared, max) = (self.line.shared, self.max);
         let mut batch = Batch::new(shared);
-        let filled = self.line.step(now, waker, |state| {
-            batch.fill(state, now, shared.limiter(), max)
-        });
+        let filled = self
+            .line
+            .step(now, waker, |state| batch.fill(state, now, max, true));
         filled.map(|_| batch.handed_out())
     }
 }

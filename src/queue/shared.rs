@@ -3,7 +3,8 @@
 use std::hash::{BuildHasher, Hash as HashKey};
 use std::mem;
 use std::ops::DerefMut;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::task::Wake;
 use std::time::Duration;
 
 use super::add::AddError;
@@ -17,7 +18,6 @@ use super::run::{Failing, Outcome, Run};
 use super::state::State;
 use crate::backoff::{Backoff, ExponentialBackoff, Random};
 use crate::clock::{Clock, Timestamp};
-use crate::limiter::RateLimiter;
 use crate::observe::Observer;
 use crate::sync::{Mutex, MutexGuard};
 use crate::wake::Wakers;
@@ -33,8 +33,23 @@ pub(super) struct Shared<K, C, S> {
     /// After so many failures in a row a key is given up.
     pub(super) max_attempts: Option<u16>,
     pub(super) random: Random,
-    pub(super) limiter: Option<Arc<dyn RateLimiter>>,
     pub(super) observer: Option<Arc<dyn Observer>>,
+}
+
+/// What a limiter wakes when it may have a token for the queue.
+pub(super) struct Bell<K, C, S>(pub(super) Weak<Shared<K, C, S>>);
+
+impl<K, C, S> Wake for Bell<K, C, S>
+where
+    K: Send + Sync + 'static,
+    C: Clock + 'static,
+    S: Send + Sync + 'static,
+{
+    fn wake(self: Arc<Self>) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.with_state(State::ring);
+        }
+    }
 }
 
 /// The state while somebody changes it. It settles however that ends: also by a panic of the
@@ -113,11 +128,6 @@ impl<K, C, S> Shared<K, C, S> {
     /// take them along: until then the next call gives them back.
     pub(super) fn take_left(&self) -> Vec<K> {
         self.state.lock().machine.take_left()
-    }
-
-    #[inline]
-    pub(super) fn limiter(&self) -> Option<&dyn RateLimiter> {
-        self.limiter.as_deref()
     }
 
     #[inline]

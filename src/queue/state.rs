@@ -1,9 +1,10 @@
 //! The machine with those who wait for it, and who of them is to be woken.
 
 mod consumers;
+mod throttle;
 
+use std::mem;
 use std::task::Waker;
-use std::time::Duration;
 
 use super::adders::Adders;
 use super::admit::{Added, Refused, Room};
@@ -12,11 +13,11 @@ use super::machine::Machine;
 use super::options::AddOptions;
 use super::run::Started;
 use crate::clock::Timestamp;
-use crate::limiter::RateLimiter;
 use crate::list::Index;
 use crate::wait::{WaitId, WaitList};
 use crate::wake::{Wakers, thread_waker};
 use consumers::{Consumers, Kind};
+pub(super) use throttle::Throttle;
 
 #[derive(Debug)]
 pub(super) struct State<K> {
@@ -25,10 +26,12 @@ pub(super) struct State<K> {
     consumers: Consumers,
     /// Nothing is handed out.
     pub(super) paused: bool,
-    /// Each key that is handed out needs a token.
-    limited: bool,
-    /// The rate limiter has refused, and says that it will until then.
-    pub(super) throttled: Option<Timestamp>,
+    /// Of which each key that is handed out needs a token.
+    throttle: Option<Throttle>,
+    /// The limiter was found closed, and the observer has not been told.
+    limiter_closed: bool,
+    /// To be woken with whom the next change wakes.
+    wakers: Wakers,
     pub(super) adders: Adders,
     /// Keys that were refused since the last resync; those who wait for room for one.
     pub(super) missed: u64,
@@ -41,13 +44,14 @@ pub(super) struct State<K> {
 }
 
 impl<K> State<K> {
-    pub(super) fn new(machine: Machine<K>, limited: bool) -> Self {
+    pub(super) fn new(machine: Machine<K>, throttle: Option<Throttle>) -> Self {
         Self {
             machine,
             consumers: Consumers::new(),
             paused: false,
-            limited,
-            throttled: None,
+            throttle,
+            limiter_closed: false,
+            wakers: Wakers::default(),
             adders: Adders::new(),
             missed: 0,
             resyncers: WaitList::new(),
@@ -82,6 +86,7 @@ impl<K> State<K> {
     /// - who watches a key knows that it is dirty;
     /// - once the queue is closed no adder waits, and once it is over no consumer does.
     pub(super) fn settle(&mut self, wakers: &mut Wakers) {
+        wakers.append(mem::take(&mut self.wakers));
         let (closed, over) = (self.machine.is_closed(), self.machine.is_over());
         let (keys, next_look, now) = (self.startable(), self.next_look(), self.machine.time());
         self.consumers.settle(keys, over, next_look, now, wakers);
@@ -101,18 +106,43 @@ impl<K> State<K> {
         if closed && self.machine.is_idle() {
             wakers.extend(std::iter::from_fn(|| self.drainers.wake_first()));
         }
-        if std::mem::take(&mut self.machine.dirtied) {
+        if mem::take(&mut self.machine.dirtied) {
             let machine = &self.machine;
             self.watchers
                 .wake_where(|&key| machine.is_dirty(key), wakers);
         }
         self.awaited = self.waiters() > 0;
+        self.leave_limiter(wakers);
+    }
+
+    /// Leaves the limiter's line, unless a consumer waits for a key that the limiter holds back.
+    fn leave_limiter(&mut self, wakers: &mut Wakers) {
+        let is_of_use = self.consumers.len() > 0 && !self.paused && self.machine.ready_len() > 0;
+        if let Some(throttle) = &mut self.throttle
+            && !is_of_use
+        {
+            throttle.leave(wakers);
+        }
+    }
+
+    /// The limiter may have a token.
+    pub(super) fn ring(&mut self) {
+        if let Some(throttle) = &mut self.throttle {
+            throttle.ring();
+        }
+    }
+
+    /// Until when the limiter holds back what is ready.
+    fn refused(&self) -> Option<Timestamp> {
+        self.throttle.as_ref()?.refused()
     }
 
     /// What is due becomes ready, and the limiter is asked again if its time has come.
     pub(super) fn pass_time(&mut self, now: Timestamp) {
         self.machine.advance(now);
-        self.throttled = self.throttled.filter(|at| now < *at);
+        if let Some(throttle) = &mut self.throttle {
+            throttle.pass_time(now);
+        }
     }
 
     /// Whether a consumer that looks may take a key, if there is one. A newcomer may.
@@ -153,9 +183,9 @@ impl<K> State<K> {
     /// How many consumers a key might be handed to now.
     pub(super) fn startable(&self) -> usize {
         match self.machine.ready_len() {
-            _ if self.paused || self.throttled.is_some() => 0,
+            _ if self.paused || self.refused().is_some() => 0,
             // Whether there is a token shows when it is asked for.
-            ready if self.limited => ready.min(1),
+            ready if self.throttle.is_some() => ready.min(1),
             ready => ready,
         }
     }
@@ -176,9 +206,9 @@ impl<K> State<K> {
             return None;
         }
         // After the end of time nobody can look.
-        let throttled = self.throttled.filter(|at| *at < Timestamp::MAX);
-        let throttled = throttled.filter(|_| self.machine.ready_len() > 0);
-        self.machine.next_due().into_iter().chain(throttled).min()
+        let refused = self.refused().filter(|at| *at < Timestamp::MAX);
+        let refused = refused.filter(|_| self.machine.ready_len() > 0);
+        self.machine.next_due().into_iter().chain(refused).min()
     }
 }
 
@@ -202,43 +232,54 @@ impl<K: Eq> State<K> {
 }
 
 impl<K> State<K> {
-    /// Hands out the key whose turn it is, if there is one and it may start.
+    /// Hands out the key whose turn it is, if there is one and it may start, to a consumer that `waits`
+    /// otherwise.
     #[expect(clippy::inline_always, reason = "a call costs more than it does")]
     #[inline(always)]
-    pub(super) fn start(
-        &mut self,
-        now: Timestamp,
-        limiter: Option<&dyn RateLimiter>,
-    ) -> Option<Started<K>> {
+    pub(super) fn start(&mut self, now: Timestamp, waits: bool) -> Option<Started<K>> {
         self.machine.advance(now);
         if self.paused {
             return None;
         }
         let turn = self.machine.turn()?;
-        if let Some(limiter) = limiter
-            && !self.take_token(now, limiter)
-        {
+        if self.throttle.is_some() && !self.take_token(now, waits) {
             return None;
         }
         Some(self.machine.start(turn, now))
     }
 
     /// A token for a key that is about to start: one that is added again while it waits costs none.
-    fn take_token(&mut self, now: Timestamp, limiter: &dyn RateLimiter) -> bool {
-        // On the limiter's own clock, which may be another than the queue's.
-        match limiter.try_acquire(1) {
-            Ok(()) => {
-                self.throttled = None;
-                true
-            }
-            Err(denied) => {
-                let wait = denied.retry_after().unwrap_or(PATIENCE).min(PATIENCE);
-                self.throttled = Some(now.saturating_add(wait));
-                false
-            }
+    #[cold]
+    fn take_token(&mut self, now: Timestamp, waits: bool) -> bool {
+        let Some(throttle) = &mut self.throttle else {
+            return true;
+        };
+        let was_closed = throttle.is_closed();
+        let taken = throttle.take(now, waits, &mut self.wakers);
+        let is_closed = throttle.is_closed();
+        self.awaited |= !self.wakers.is_empty();
+        self.limiter_closed |= is_closed && !was_closed;
+        if is_closed && self.machine.is_closed() {
+            self.machine.shut_down();
+            // Those who wait for the end.
+            self.awaited = true;
+        }
+        taken
+    }
+
+    /// Closes the queue. Keys that a closed limiter holds back are left too.
+    pub(super) fn close(&mut self, now: Timestamp) {
+        self.machine.close(now);
+        if self.machine.ready_len() > 0
+            && let Some(throttle) = &mut self.throttle
+            && throttle.ask_closed()
+        {
+            self.machine.shut_down();
         }
     }
-}
 
-/// How long a limiter is believed that has no token: its quota may have been raised.
-const PATIENCE: Duration = Duration::from_secs(1);
+    /// Whether the limiter has been found closed, once.
+    pub(super) const fn take_limiter_closed(&mut self) -> bool {
+        mem::replace(&mut self.limiter_closed, false)
+    }
+}

@@ -57,7 +57,7 @@ impl<K, C: Clock, S> Work<K, C, S> {
         let forgotten;
         let mut change = shared.change();
         forgotten = change.state().machine.finish_as_done(key, now);
-        let started = change.state().start(now, shared.limiter());
+        let started = change.state().start(now, false);
         if change.state().is_quiet() && !shared.is_observed() {
             change.end();
             // What this has of the queue goes to the next.
