@@ -89,6 +89,12 @@ impl<T: Linked> Arena<T> {
         self.slots[index as usize] = entry;
     }
 
+    /// Uses a place that is free, with the entry that was left there.
+    pub(crate) fn revive(&mut self, index: Index) {
+        self.len += 1;
+        self.free.remove(&mut self.slots, index);
+    }
+
     /// Uses a place that is new.
     #[inline]
     pub(crate) fn push(&mut self, entry: T) -> Index {

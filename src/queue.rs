@@ -11,12 +11,16 @@ mod dirtied;
 mod drain;
 mod entry;
 mod get;
+mod group_table;
+mod groups;
 mod hash;
 mod index;
 mod keys;
+mod lanes;
 mod machine;
 mod options;
 mod priority;
+mod ready;
 mod resync;
 mod run;
 mod shared;
@@ -36,11 +40,12 @@ pub use builder::{QueueBuilder, QueueError};
 pub use dirtied::Dirtied;
 pub use drain::{Drain, Drained};
 pub use get::{Get, GetBatch};
+pub use groups::Groups;
 pub use hash::{FastHash, FastHasher};
 pub use options::{AddOptions, Merge};
 pub use priority::{Priority, PriorityError};
 pub use resync::Resync;
-pub use snapshot::{KeySnapshot, KeyState, Stats};
+pub use snapshot::{GroupSnapshot, KeySnapshot, KeyState, Stats};
 pub(crate) use work::InHand;
 pub use work::Work;
 
@@ -161,7 +166,7 @@ impl<K> WorkQueue<K> {
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
     pub fn new(capacity: usize) -> Result<Self, QueueError> {
-        Self::builder(capacity).assemble(|_| None)
+        Self::builder(capacity).assemble(|_| None, |_| None)
     }
 
     /// To set a backoff, a debounce, a rate limit, a clock or an observer.

@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tollgate::queue::Groups;
 use tollgate::{AddError, AddOptions, AtomicTokenBucket, Priority, RateLimiter, Work, WorkQueue};
 use trap::{
     ALL, Call, Ears, Hashers, Key, Name, OUTSIDE, Waiter, Watch, trapped, without_deadlock,
@@ -175,7 +176,13 @@ const OPS: &[(&str, &[u64], Op)] = &[
 ];
 
 /// Does an operation with the n-th call trapped: whether there were so many.
-fn done(n: usize, calls: &'static [Call], reenters: bool, capacity: usize, op: usize) -> bool {
+fn done(
+    n: usize,
+    calls: &'static [Call],
+    reenters: bool,
+    (capacity, is_grouped): (usize, bool),
+    op: usize,
+) -> bool {
     let (name, ends, op) = OPS[op];
     let watch = Watch::default();
     let builder = WorkQueue::builder(capacity).clock(watch.clone());
@@ -183,6 +190,11 @@ fn done(n: usize, calls: &'static [Call], reenters: bool, capacity: usize, op: u
         .hasher(Hashers)
         .backoff(Ears)
         .observer(Arc::new(Ears));
+    let builder = if is_grouped {
+        builder.groups(groups(&watch))
+    } else {
+        builder
+    };
     let queue: Queue = builder.build().unwrap();
     let mut getter = Waiter::pending(queue.get());
     assert!((1..3).all(|name| queue.try_add(key(name)).is_ok()));
@@ -212,7 +224,8 @@ fn done(n: usize, calls: &'static [Call], reenters: bool, capacity: usize, op: u
     });
     let action = reenters.then_some(action);
     let (fired, panicked) = trapped(n, calls, action, || op(&subject));
-    let context = format!("{name}, call {n}: {panicked:?}, capacity {capacity}");
+    let context =
+        format!("{name}, call {n}: {panicked:?}, capacity {capacity}, grouped: {is_grouped}");
     assert_eq!(panicked.is_some(), fired && !reenters, "{context}");
     let Subject { work, out, .. } = subject;
     drop(work.into_inner());
@@ -260,14 +273,36 @@ fn done(n: usize, calls: &'static [Call], reenters: bool, capacity: usize, op: u
     fired
 }
 
+/// Two groups, each with a limiter that has tokens enough.
+fn groups(watch: &Watch) -> Groups<Key, Key> {
+    let watch = watch.clone();
+    let limit = move |_: &Key| -> Option<Arc<dyn RateLimiter>> {
+        trap::call(Call::Closure);
+        let quota = "1000/s".parse().unwrap();
+        Some(Arc::new(
+            AtomicTokenBucket::with_clock(quota, watch.clone()).unwrap(),
+        ))
+    };
+    let groups = Groups::by(|key: &Key| {
+        trap::call(Call::Closure);
+        Key(Name(key.0.0 % 2))
+    });
+    let weight = |_: &Key| {
+        trap::call(Call::Closure);
+        1
+    };
+    groups.weight(weight).rate_limit(limit)
+}
+
 fn every_call(calls: &'static [Call], reenters: bool) {
-    for capacity in [CAPACITY, 9] {
+    let configs = [(CAPACITY, false), (9, false), (CAPACITY, true), (9, true)];
+    for config in configs {
         for (op, (name, ..)) in OPS.iter().enumerate() {
             if reenters && *name == "snapshot" {
                 // It clones keys under the lock.
                 continue;
             }
-            (1..).find(|n| !done(*n, calls, reenters, capacity, op));
+            (1..).find(|n| !done(*n, calls, reenters, config, op));
         }
     }
 }
@@ -308,7 +343,7 @@ fn held_back(n: usize) -> bool {
     let builder = WorkQueue::builder(CAPACITY).hasher(Hashers);
     let builder = builder.clock(watch.clone()).rate_limit(limiter.clone());
     let queue: Queue = builder.build().unwrap();
-    [1, 2].map(|name| queue.try_add(key(name)).unwrap());
+    (1..3).for_each(|name| queue.try_add(key(name)).unwrap());
     let (fired, panicked) = trapped(n, ALL, None, || {
         let mut waiters = [(); 2].map(|()| Waiter::new(queue.get()));
         waiters.iter_mut().for_each(|waiter| drop(waiter.poll()));

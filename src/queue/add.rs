@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
+use super::adders::Gone;
 use super::admit::{Added, Refused, Room};
 use super::entry::Hash;
 use super::options::AddOptions;
@@ -99,11 +100,17 @@ impl<K: HashKey + Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
         let keys = keys.map(|key| (self.0.hash(&key), Some(key), Ok(Added::New)));
         let mut keys: Vec<_> = keys.collect();
         let now = self.0.clock.now();
-        self.0.with_adder(|state| {
+        if self.0.adds_specially {
             for (hash, key, added) in &mut keys {
-                *added = state.add(*hash, key, options, Room::Free, now);
+                *added = self.0.try_admit(*hash, key, options, Room::Free, now);
             }
-        });
+        } else {
+            self.0.with_adder(|state| {
+                for (hash, key, added) in &mut keys {
+                    *added = state.add(*hash, key, options, Room::Free, now);
+                }
+            });
+        }
         let refused = |(_, left, added)| self.0.observe_add(added, left).err();
         keys.into_iter().filter_map(refused).collect()
     }
@@ -292,19 +299,26 @@ impl<K, C, S> Add<'_, K, C, S> {
         let Some(place) = self.place else {
             return Room::Free;
         };
-        if !state.adders.take_promise(place) {
+        let Some(group) = state.adders.take_promise(place) else {
             return Room::None;
-        }
+        };
         state.machine.release_room();
+        if let (Some(group), Some(groups)) = (group, state.machine.ready.groups_mut()) {
+            groups.release_room(group);
+        }
         // A worker may have taken the place of the one that was promised, from without the reserve;
         // then this one is the reserve's.
         Room::Reserve
     }
 
-    /// Leaves the line. What was promised goes to the next when the state settles.
+    /// Leaves the line. Returns a waker to be dropped once the lock is released.
     fn leave(&mut self, state: &mut State<K>) -> Option<Waker> {
         self.room(state);
-        state.adders.leave(self.place.take()?)
+        let Gone { waker, apart } = state.adders.leave(self.place.take()?);
+        if let (Some(group), Some(groups)) = (apart, state.machine.ready.groups_mut()) {
+            groups.unblock(group);
+        }
+        waker
     }
 }
 
@@ -320,20 +334,32 @@ impl<K: Eq, C, S> Add<'_, K, C, S> {
         let in_time = self.deadline.is_none_or(|deadline| now < deadline);
         // Dropped once the lock is released.
         let mut stale = None;
-        shared.with_adder(|state| {
+        let added = shared.with_adder_of(key, |state, key, mut group| {
             let room = self.room(state);
-            match state.add(self.hash, key, self.options, room, now) {
+            let added = state.add_special(
+                self.hash,
+                key,
+                self.options,
+                room,
+                now,
+                group.as_deref_mut(),
+            );
+            match added {
                 Err(Refused::Full) if in_time => {
                     state.awaited = true;
-                    stale = state.adders.wait(&mut self.place, waker, self.hash);
-                    None
+                    let of = group.map(|group| state.machine.ready.of_group(group));
+                    stale = state.adders.wait(&mut self.place, waker, self.hash, of);
+                    Ok(None)
                 }
+                // It comes again at once.
+                Err(Refused::NeedsLimiter) => Err(Refused::NeedsLimiter),
                 decided => {
                     stale = self.leave(state);
-                    Some(decided)
+                    decided.map(Some)
                 }
             }
-        })
+        });
+        added.transpose()
     }
 }
 
@@ -371,8 +397,7 @@ impl<K: Eq, C: Clock, S> Step for Add<'_, K, C, S> {
             return None;
         }
         let (hash, options, shared) = (self.hash, self.options, self.shared);
-        let add = |state: &mut State<K>| state.add(hash, &mut self.key, options, Room::Free, now);
-        match shared.with_adder(add) {
+        match shared.try_admit(hash, &mut self.key, options, Room::Free, now) {
             Err(Refused::Full) => None,
             added => Some(shared.observe_add(added, self.key.take())),
         }

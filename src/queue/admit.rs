@@ -4,6 +4,7 @@ use std::borrow::Borrow;
 
 use super::Priority;
 use super::entry::{Entry, Hash, NEVER, Phase, tick_of};
+use super::groups::GroupKey;
 use super::index::Found;
 use super::machine::Machine;
 use super::options::{AddOptions, Merge};
@@ -15,6 +16,8 @@ use crate::list::Index;
 pub(super) enum Refused {
     Full,
     Closed,
+    /// The limiter of a new group is to be made first.
+    NeedsLimiter,
 }
 
 /// What became of an added key.
@@ -48,6 +51,17 @@ pub(super) enum Removed<K> {
     Wish(Option<K>),
 }
 
+/// A key that is added.
+enum Looked {
+    /// It was live.
+    Live(Added),
+    Absent {
+        /// Where a key of its hash was.
+        left: Option<Index>,
+        due: u64,
+    },
+}
+
 /// Of a key that was added while it was being processed.
 const fn dirty(holds: bool) -> Phase {
     if holds {
@@ -69,6 +83,60 @@ impl<K: Eq> Machine<K> {
         room: Room,
         now: Timestamp,
     ) -> Result<Added, Refused> {
+        let (left, due) = match self.add_if_live::<false>(hash, key, options, now)? {
+            Looked::Live(added) => return Ok(added),
+            Looked::Absent { left, due } => (left, due),
+        };
+        if !self.has_room_for(room) {
+            return Err(Refused::Full);
+        }
+        let index = self.take_place(left, hash, options.priority, now);
+        self.admit::<false>(index, key.take(), due, options.priority, now);
+        Ok(Added::New)
+    }
+
+    /// As [`add`](Self::add), where there are groups or the newest of equal keys is kept. Runs the `Eq`
+    /// of groups too, before anything has changed.
+    pub(super) fn add_special(
+        &mut self,
+        hash: Hash,
+        key: &mut Option<K>,
+        options: AddOptions,
+        room: Room,
+        now: Timestamp,
+        mut group: Option<&mut GroupKey<'_>>,
+    ) -> Result<Added, Refused> {
+        let (left, due) = match self.add_if_live::<true>(hash, key, options, now)? {
+            Looked::Live(added) => return Ok(added),
+            Looked::Absent { left, due } => (left, due),
+        };
+        let found = group
+            .as_ref()
+            .and_then(|group| self.ready.find_group(group, left));
+        if !self.has_room_for(room) || !self.ready.has_room_in(found) {
+            return Err(Refused::Full);
+        }
+        if found.is_none() && group.as_ref().is_some_and(|group| !group.is_ready()) {
+            return Err(Refused::NeedsLimiter);
+        }
+        let index = self.take_place(left, hash, options.priority, now);
+        if let (Some(groups), Some(group)) = (self.ready.groups_mut(), &mut group) {
+            groups.enter(index, found, group);
+        }
+        self.admit::<true>(index, key.take(), due, options.priority, now);
+        Ok(Added::New)
+    }
+
+    /// Adds a key that is live already.
+    #[expect(clippy::inline_always, reason = "it is most of two functions")]
+    #[inline(always)]
+    fn add_if_live<const SPECIAL: bool>(
+        &mut self,
+        hash: Hash,
+        key: &mut Option<K>,
+        options: AddOptions,
+        now: Timestamp,
+    ) -> Result<Looked, Refused> {
         if self.is_closed() {
             return Err(Refused::Closed);
         }
@@ -79,49 +147,62 @@ impl<K: Eq> Machine<K> {
         let same = |place| self.keys.get(place) == key.as_ref();
         let left = match self.index.find(self.entries.slots(), hash, same) {
             Found::Live(index) => {
-                if self.limits.keeps_newest {
+                if SPECIAL && self.limits.keeps_newest {
                     self.keep_newest(index, key);
                 }
                 let entry = &self.entries[index];
-                if entry.phase == Phase::Ready && entry.priority >= options.priority {
-                    return Ok(Added::Coalesced);
-                }
-                return Ok(self.add_again(index, due, options, now));
+                let waits = entry.phase == Phase::Ready && entry.priority >= options.priority;
+                return Ok(Looked::Live(if waits {
+                    Added::Coalesced
+                } else {
+                    self.add_again(index, due, options, now)
+                }));
             }
             Found::Left(index) => Some(index),
             Found::Nowhere => None,
         };
-        let has_room = match room {
+        Ok(Looked::Absent { left, due })
+    }
+
+    /// Whether there is room for a new key.
+    #[inline]
+    fn has_room_for(&self, room: Room) -> bool {
+        match room {
             Room::None => false,
             Room::Free => self.has_room(),
             Room::Reserve => self.has_room_in(self.limits.capacity),
-        };
-        if !has_room {
-            return Err(Refused::Full);
         }
-        self.admit(left, hash, key.take(), due, options.priority, now);
-        Ok(Added::New)
     }
 
-    /// Lets a new key wait for its time, or for its turn, where a key of its hash has `left`.
+    /// A place for a new key, where a key of its hash has `left`, or another.
     #[inline]
-    fn admit(
+    fn take_place(
         &mut self,
         left: Option<Index>,
         hash: Hash,
+        priority: Priority,
+        now: Timestamp,
+    ) -> Index {
+        match left {
+            Some(index) => {
+                self.entries.reuse(index, Entry::new(hash, priority, now));
+                index
+            }
+            None => self.occupy(hash, priority, now),
+        }
+    }
+
+    /// Lets a new key wait for its time, or for its turn.
+    #[inline]
+    fn admit<const GROUPED: bool>(
+        &mut self,
+        index: Index,
         key: Option<K>,
         due: u64,
         priority: Priority,
         now: Timestamp,
     ) {
         let Some(key) = key else { return };
-        let index = match left {
-            Some(index) => {
-                self.entries.reuse(index, Entry::new(hash, priority, now));
-                index
-            }
-            None => self.occupy(hash, priority, now),
-        };
         self.keys.put(index, key);
         let (due, window) = self.due_of_new(due, now);
         if self.wheel.is_ahead(due) {
@@ -130,7 +211,12 @@ impl<K: Eq> Machine<K> {
         } else {
             // Whoever had the place before may have left a window open.
             self.windows.set(index, NEVER);
-            self.ready.push(self.entries.slots_mut(), index, priority);
+            let slots = self.entries.slots_mut();
+            if GROUPED {
+                self.ready.push(slots, index, priority);
+            } else {
+                self.ready.bands.push(slots, index, priority);
+            }
         }
     }
 
@@ -318,6 +404,9 @@ impl<K: Eq> Machine<K> {
         self.entries.reserve_exact(capacity - self.entries.len());
         if self.limits.debounce.is_some() {
             self.windows.grow(capacity);
+        }
+        if let Some(groups) = self.ready.groups_mut() {
+            groups.grow(capacity);
         }
         // All are in use.
         self.index.grow(self.entries.slots(), capacity);

@@ -1,7 +1,7 @@
 //! The ready keys: a FIFO list for each priority, and which of them is served next.
 
 use super::Priority;
-use crate::list::{Index, Linked, List};
+use crate::list::{Index, Linked, List, NIL};
 
 /// Of so many hand-outs that pass over a waiting band, unless the queue says otherwise, the last goes
 /// to the band that has been passed over longest.
@@ -35,6 +35,8 @@ pub(super) struct Bands {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Turn {
     pub(super) index: Index,
+    /// Of which lane, where there are groups.
+    pub(super) lane: Index,
     band: usize,
     /// Another band waits.
     passes_over: bool,
@@ -91,6 +93,7 @@ impl Bands {
         let band = if by_age { self.oldest(others) } else { top };
         Some(Turn {
             index: self.lists[band].head()?,
+            lane: NIL,
             band,
             passes_over: others != 0,
         })
@@ -99,6 +102,26 @@ impl Bands {
     /// Takes out whose turn it is.
     #[inline]
     pub(super) fn take<T: Linked>(&mut self, slots: &mut [T], turn: Turn) {
+        self.count(turn);
+        self.len -= 1;
+        let list = &mut self.lists[turn.band];
+        list.pop_front(slots);
+        if list.is_empty() {
+            self.occupied &= !(1 << turn.band);
+        }
+    }
+
+    /// Puts the head whose turn it is behind the others of its band.
+    pub(super) fn rotate<T: Linked>(&mut self, slots: &mut [T], turn: Turn) {
+        let list = &mut self.lists[turn.band];
+        if let Some(head) = list.pop_front(slots) {
+            list.push_back(slots, head);
+        }
+    }
+
+    /// Takes note that a band has had its turn.
+    #[inline]
+    pub(super) fn count(&mut self, turn: Turn) {
         if turn.passes_over {
             let passed_over = self.passed_over + 1;
             // Without aging nothing is counted.
@@ -108,13 +131,7 @@ impl Bands {
                 0
             };
         }
-        self.len -= 1;
         self.has_new_head(turn.band);
-        let list = &mut self.lists[turn.band];
-        list.pop_front(slots);
-        if list.is_empty() {
-            self.occupied &= !(1 << turn.band);
-        }
     }
 
     #[inline]

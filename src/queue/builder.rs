@@ -1,5 +1,5 @@
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::marker::PhantomData;
 use std::sync::{Arc, Weak};
 use std::task::Waker;
@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use super::bands::AGING;
 use super::debounce::Debounce;
+use super::groups::{Grouping, Groups};
+use super::lanes::{self, Lanes};
 use super::machine::{Limits, Machine};
-use super::shared::{Bell, Shared};
+use super::ready::Ready;
+use super::shared::{Bell, GroupBell, Shared};
 use super::state::{State, Throttle};
 use super::{FastHash, WorkQueue};
 use crate::backoff::{Backoff, ExponentialBackoff, Random};
@@ -41,6 +44,7 @@ pub struct QueueBuilder<K, C = SystemClock, S = FastHash> {
     max_attempts: Option<u16>,
     seed: u64,
     limiter: Option<Arc<dyn RateLimiter>>,
+    grouping: Option<Box<dyn Grouping<K>>>,
     observer: Option<Arc<dyn Observer>>,
     clock: C,
     hasher: S,
@@ -62,6 +66,7 @@ impl<K> QueueBuilder<K> {
             max_attempts: None,
             seed: RandomState::new().hash_one(()),
             limiter: None,
+            grouping: None,
             observer: None,
             clock: SystemClock::new(),
             hasher: FastHash::default(),
@@ -228,6 +233,39 @@ impl<K, C, S> QueueBuilder<K, C, S> {
         self
     }
 
+    /// Has groups of keys take turns: by their tenant, for example. See [`Groups`], which also says what
+    /// a group may have at most.
+    ///
+    /// ```
+    /// let queue = tollgate::WorkQueue::builder(10_000)
+    ///     .group_by(|key: &(&'static str, u32)| key.0)
+    ///     .build()?;
+    /// for n in 0..1_000 {
+    ///     queue.try_add(("flood", n)).unwrap();
+    /// }
+    /// queue.try_add(("other", 0)).unwrap();
+    /// queue.try_get().unwrap().done();
+    /// assert_eq!(*queue.try_get().unwrap(), ("other", 0));
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn group_by<G>(self, by: impl Fn(&K) -> G + Send + Sync + 'static) -> Self
+    where
+        K: 'static,
+        G: Hash + Eq + Send + 'static,
+    {
+        self.groups(Groups::by(by))
+    }
+
+    /// As [`group_by`](Self::group_by), with weights, bounds or rate limits.
+    pub fn groups<G>(mut self, groups: Groups<K, G>) -> Self
+    where
+        K: 'static,
+        G: Hash + Eq + Send + 'static,
+    {
+        self.grouping = Some(Box::new(groups));
+        self
+    }
+
     /// Keeps the newest of equal keys, for keys that carry more than what `Eq` compares: an add of a live
     /// key replaces the key that waits, and the next run of one that is being processed sees the key
     /// that was added last. Unless set, the key that was added first stays until it is done.
@@ -349,6 +387,7 @@ impl<K, C, S> QueueBuilder<K, C, S> {
             max_attempts,
             seed,
             limiter,
+            grouping,
             observer,
             clock: _,
             hasher,
@@ -360,6 +399,7 @@ impl<K, C, S> QueueBuilder<K, C, S> {
             max_attempts,
             seed,
             limiter,
+            grouping,
             observer,
             clock,
             hasher,
@@ -384,6 +424,7 @@ impl<K, C, S> QueueBuilder<K, C, S> {
             max_attempts,
             seed,
             limiter,
+            grouping,
             observer,
             clock,
             hasher: _,
@@ -395,6 +436,7 @@ impl<K, C, S> QueueBuilder<K, C, S> {
             max_attempts,
             seed,
             limiter,
+            grouping,
             observer,
             clock,
             hasher,
@@ -424,10 +466,18 @@ where
     /// ```
     pub fn build(mut self) -> Result<WorkQueue<K, C, S>, QueueError> {
         let limiter = self.limiter.take();
-        self.assemble(|queue| {
-            let bell = Waker::from(Arc::new(Bell(Weak::clone(queue))));
-            limiter.map(|limiter| Throttle::new(limiter, bell))
-        })
+        self.assemble(
+            |queue| {
+                let bell = Waker::from(Arc::new(Bell(Weak::clone(queue))));
+                limiter.map(|limiter| Throttle::new(limiter, bell))
+            },
+            |queue| {
+                let queue = Weak::clone(queue);
+                Some(Box::new(move |group| {
+                    Waker::from(Arc::new(GroupBell(Weak::clone(&queue), group)))
+                }))
+            },
+        )
     }
 }
 
@@ -436,6 +486,7 @@ impl<K, C, S> QueueBuilder<K, C, S> {
     pub(super) fn assemble(
         self,
         throttle: impl FnOnce(&Weak<Shared<K, C, S>>) -> Option<Throttle>,
+        bell: impl FnOnce(&Weak<Shared<K, C, S>>) -> Option<lanes::Bell>,
     ) -> Result<WorkQueue<K, C, S>, QueueError> {
         /// Places are numbered by 32 bits, of which one number means none.
         const MAX_CAPACITY: usize = u32::MAX as usize - 1;
@@ -459,8 +510,24 @@ impl<K, C, S> QueueBuilder<K, C, S> {
         if self.max_attempts == Some(0) {
             return Err(QueueError::ZeroAttempts);
         }
+        let bounds = self.grouping.as_ref().map(|grouping| grouping.bounds());
+        if bounds.is_some_and(|bounds| bounds.processing == 0 || bounds.live == 0) {
+            return Err(QueueError::ZeroGroupBound);
+        }
+        let aging = self.limits.aging;
+        let names = self.grouping.as_ref().map(|grouping| grouping.names());
+        let adds_specially = names.is_some() || self.limits.keeps_newest;
+        let ready = |queue: &Weak<Shared<K, C, S>>| match (names, bounds, bell(queue)) {
+            (Some(names), Some(bounds), Some(bell)) => {
+                Ready::new(aging).in_lanes(Lanes::new(names, bounds, bell, aging))
+            }
+            _ => Ready::new(aging),
+        };
         let shared = Arc::new_cyclic(|queue| Shared {
-            state: Mutex::new(State::new(Machine::new(self.limits), throttle(queue))),
+            state: Mutex::new(State::new(
+                Machine::new(self.limits, ready(queue)),
+                throttle(queue),
+            )),
             index_at: Signpost::new(),
             clock: self.clock,
             hasher: self.hasher,
@@ -468,6 +535,8 @@ impl<K, C, S> QueueBuilder<K, C, S> {
             max_attempts: self.max_attempts,
             random: Random::new(self.seed),
             observer: self.observer,
+            grouping: self.grouping,
+            adds_specially,
         });
         Ok(WorkQueue(shared))
     }
@@ -505,6 +574,9 @@ pub enum QueueError {
     ZeroDebounceMaximum,
     /// Every key is tried once at least.
     ZeroAttempts,
+    /// [`Groups::max_processing`](super::Groups::max_processing) or
+    /// [`max_live`](super::Groups::max_live) of 0: no key of any group could run.
+    ZeroGroupBound,
 }
 
 impl fmt::Display for QueueError {
@@ -521,6 +593,7 @@ impl fmt::Display for QueueError {
                 f.write_str("the maximum of a debounce must be more than zero")
             }
             Self::ZeroAttempts => f.write_str("the attempts of a queue must be at least 1"),
+            Self::ZeroGroupBound => f.write_str("what a group may have must be at least 1"),
         }
     }
 }

@@ -78,7 +78,7 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
     pub fn pause(&self) {
-        self.0.with_state(|state| state.paused = true);
+        self.0.with_state(|state| state.set_paused(true));
     }
 
     /// Hands out keys again.
@@ -98,7 +98,7 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
             if let Some(now) = now {
                 state.pass_time(now);
             }
-            state.paused = false;
+            state.set_paused(false);
         });
     }
 
@@ -111,7 +111,7 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
     pub fn is_paused(&self) -> bool {
-        self.0.state.lock().paused
+        self.0.state.lock().is_paused()
     }
 }
 

@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::FastHash;
-use super::bands::{Bands, Turn};
+use super::bands::Turn;
 use super::debounce::{Debounce, Windows};
 use super::entry::{Entry, NEVER, Phase, start_of, tick_at};
 use super::index::KeyIndex;
 use super::keys::{Keys, Lent};
+use super::ready::Ready;
 use super::run::{Failing, Outcome, Run, Started};
 use super::wheel::Wheel;
 use crate::arena::Arena;
@@ -38,7 +39,7 @@ pub(super) struct Machine<K> {
     /// Each at the place of its entry.
     pub(super) keys: Keys<K>,
     pub(super) index: KeyIndex,
-    pub(super) ready: Bands,
+    pub(super) ready: Ready,
     /// In the order in which they were started.
     pub(super) processing: List,
     /// As narrow as an index, as the bands' is.
@@ -92,13 +93,13 @@ impl<K> Finished<K> {
 }
 
 impl<K> Machine<K> {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: Limits, ready: Ready) -> Self {
         Self {
             newest: limits.keeps_newest.then(HashMap::default),
             entries: Arena::new(),
             keys: Keys::new(limits.capacity),
             index: KeyIndex::new(),
-            ready: Bands::new(limits.aging),
+            ready,
             processing: List::new(),
             processing_len: 0,
             processing_since: 0,
@@ -114,8 +115,14 @@ impl<K> Machine<K> {
     }
 
     #[inline]
-    pub(super) const fn ready_len(&self) -> usize {
+    pub(super) fn ready_len(&self) -> usize {
         self.ready.len()
+    }
+
+    /// How many keys may start.
+    #[inline]
+    pub(super) fn startable(&self) -> usize {
+        self.ready.startable()
     }
 
     pub(super) const fn delayed_len(&self) -> usize {
@@ -132,7 +139,7 @@ impl<K> Machine<K> {
     }
 
     /// Whether there is nothing to work on and nobody at work.
-    pub(super) const fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.ready.len() == 0 && self.processing_len == 0
     }
 
@@ -245,11 +252,18 @@ impl<K> Machine<K> {
         self.keys.take(index)
     }
 
+    fn release(&mut self, index: Index) {
+        self.release_entry(index);
+        if let Some(groups) = self.ready.groups_mut() {
+            groups.leave(index);
+        }
+    }
+
     /// Frees the entry of a key. It stays in the index until another has its place: mostly the key
     /// comes back, and has it again.
     #[expect(clippy::inline_always, reason = "a call costs more than it does")]
     #[inline(always)]
-    fn release(&mut self, index: Index) {
+    fn release_entry(&mut self, index: Index) {
         self.entries[index].phase = Phase::Free;
         self.entries.release(index);
     }
@@ -265,6 +279,16 @@ impl<K> Machine<K> {
                 let key = self.forget(index);
                 self.left.push(key);
             }
+        }
+    }
+
+    /// Takes the ready keys of a group out of a closed queue: its limiter is closed.
+    pub(super) fn leave_group(&mut self, group: Index) {
+        while let Some(groups) = self.ready.groups_mut()
+            && let Some(index) = groups.pop_of(self.entries.slots_mut(), group)
+        {
+            let key = self.forget(index);
+            self.left.push(key);
         }
     }
 
@@ -287,10 +311,17 @@ impl<K> Machine<K> {
         std::mem::take(&mut self.left)
     }
 
+    fn stop(&mut self, index: Index) {
+        self.stop_entry(index);
+        if let Some(groups) = self.ready.groups_mut() {
+            groups.stop(index);
+        }
+    }
+
     /// Ends the processing of a key, which is in no list then.
     #[expect(clippy::inline_always, reason = "a call costs more than it does")]
     #[inline(always)]
-    fn stop(&mut self, index: Index) {
+    fn stop_entry(&mut self, index: Index) {
         let slots = self.entries.slots_mut();
         let since = slots[index as usize].since;
         self.processing_since = self.processing_since.wrapping_sub(since.as_nanos());
@@ -307,8 +338,11 @@ impl<K> Machine<K> {
         if entry.phase != Phase::Processing || entry.due != NEVER {
             return None;
         }
-        self.stop(index);
-        self.release(index);
+        self.stop_entry(index);
+        self.release_entry(index);
+        if let Some(groups) = self.ready.groups_mut() {
+            groups.finish(index);
+        }
         Some(self.keys.take_back(lent.take()?))
     }
 
@@ -433,7 +467,7 @@ mod tests {
                 aging: AGING,
                 keeps_newest: false,
             };
-            let mut machine = Machine::new(limits);
+            let mut machine = Machine::new(limits, Ready::new(AGING));
             for n in 0..capacity {
                 let hash = Hash::new(n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
                 let options = AddOptions::new();
@@ -457,14 +491,15 @@ mod tests {
 
     #[test]
     fn a_key_that_comes_back_has_its_place_until_another_has_it() {
-        let mut machine = Machine::new(Limits {
+        let limits = Limits {
             capacity: 2,
             reserve: 0,
             debounce: None,
             holds_backoff: false,
             aging: AGING,
             keeps_newest: false,
-        });
+        };
+        let mut machine = Machine::new(limits, Ready::new(AGING));
         let mut run = |key: u32| {
             let hash = Hash::new(key.into());
             let free = Room::Free;
@@ -498,14 +533,15 @@ mod tests {
             quiet: Duration::from_millis(50),
             max: Duration::from_millis(100),
         });
-        let mut machine = Machine::new(Limits {
+        let limits = Limits {
             capacity: 1,
             reserve: 0,
             debounce,
             holds_backoff: false,
             aging: AGING,
             keeps_newest: false,
-        });
+        };
+        let mut machine = Machine::new(limits, Ready::new(AGING));
         let hash = Hash::new(0);
         let add = |machine: &mut Machine<_>, key, now| {
             machine.add(hash, &mut Some(key), AddOptions::new(), Room::Free, now)

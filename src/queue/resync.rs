@@ -44,8 +44,8 @@ impl<K: Hash + Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
         let (hash, options) = (self.0.hash(&key), options.into());
         let now = self.0.clock.now();
         let mut key = Some(key);
-        let added = self.0.with_adder(|state| {
-            let added = state.add(hash, &mut key, options, Room::Free, now);
+        let added = self.0.with_adder_of(&mut key, |state, key, group| {
+            let added = state.add_special(hash, key, options, Room::Free, now, group);
             if matches!(added, Err(Refused::Full)) {
                 state.missed = state.missed.saturating_add(1);
             }

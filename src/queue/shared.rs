@@ -10,6 +10,8 @@ use std::time::Duration;
 use super::add::AddError;
 use super::admit::{Added, Refused, Room};
 use super::entry::{Failures, Hash};
+use super::group_table::GroupId;
+use super::groups::{GroupKey, Grouping};
 use super::index::KeyIndex;
 use super::keys::Lent;
 use super::machine::Finished;
@@ -34,6 +36,9 @@ pub(super) struct Shared<K, C, S> {
     pub(super) max_attempts: Option<u16>,
     pub(super) random: Random,
     pub(super) observer: Option<Arc<dyn Observer>>,
+    pub(super) grouping: Option<Box<dyn Grouping<K>>>,
+    /// It has groups, or keeps the newest of equal keys.
+    pub(super) adds_specially: bool,
 }
 
 /// What a limiter wakes when it may have a token for the queue.
@@ -48,6 +53,22 @@ where
     fn wake(self: Arc<Self>) {
         if let Some(shared) = self.0.upgrade() {
             shared.with_state(State::ring);
+        }
+    }
+}
+
+/// As [`Bell`], for one of its groups.
+pub(super) struct GroupBell<K, C, S>(pub(super) Weak<Shared<K, C, S>>, pub(super) GroupId);
+
+impl<K, C, S> Wake for GroupBell<K, C, S>
+where
+    K: Send + Sync + 'static,
+    C: Clock + 'static,
+    S: Send + Sync + 'static,
+{
+    fn wake(self: Arc<Self>) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.with_state(|state| state.ring_group(self.1));
         }
     }
 }
@@ -116,6 +137,31 @@ impl<K, C, S> Shared<K, C, S> {
             self.index_at.point_to(state.machine.index.whereabouts());
             added
         })
+    }
+
+    /// As [`with_adder`](Self::with_adder), with the group of the key that is added. The limiter of a new
+    /// group is made without the lock, before.
+    pub(super) fn with_adder_of<T>(
+        &self,
+        key: &mut Option<K>,
+        mut add: impl FnMut(
+            &mut State<K>,
+            &mut Option<K>,
+            Option<&mut GroupKey<'_>>,
+        ) -> Result<T, Refused>,
+    ) -> Result<T, Refused> {
+        let Some(grouping) = &self.grouping else {
+            return self.with_adder(|state| add(state, key, None));
+        };
+        let mut added = Err(Refused::NeedsLimiter);
+        grouping.with(key, &mut |key, mut group| {
+            added = self.with_adder(|state| add(state, key, group.as_deref_mut()));
+            if let (Err(Refused::NeedsLimiter), Some(group)) = (&added, &mut group) {
+                group.make_limiter();
+                added = self.with_adder(|state| add(state, key, Some(group)));
+            }
+        });
+        added
     }
 
     /// Locks, until what comes back ends: then it settles.
@@ -256,13 +302,45 @@ impl<K, C: Clock, S> Shared<K, C, S> {
     }
 }
 
+impl<K: Eq, C, S> Shared<K, C, S> {
+    /// Adds a key, or leaves it.
+    #[inline]
+    pub(super) fn try_admit(
+        &self,
+        hash: Hash,
+        key: &mut Option<K>,
+        options: AddOptions,
+        room: Room,
+        now: Timestamp,
+    ) -> Result<Added, Refused> {
+        if self.adds_specially {
+            return self.try_admit_specially(hash, key, options, room, now);
+        }
+        self.with_adder(|state| state.add(hash, key, options, room, now))
+    }
+
+    #[inline(never)]
+    fn try_admit_specially(
+        &self,
+        hash: Hash,
+        key: &mut Option<K>,
+        options: AddOptions,
+        room: Room,
+        now: Timestamp,
+    ) -> Result<Added, Refused> {
+        self.with_adder_of(key, |state, key, group| {
+            state.add_special(hash, key, options, room, now, group)
+        })
+    }
+}
+
 impl<K: HashKey + Eq, C: Clock, S: BuildHasher> Shared<K, C, S> {
     #[inline]
     pub(super) fn add(&self, key: K, options: AddOptions, room: Room) -> Result<(), AddError<K>> {
         let hash = self.hash(&key);
         let now = self.clock.now();
         let mut key = Some(key);
-        let added = self.with_adder(|state| state.add(hash, &mut key, options, room, now));
+        let added = self.try_admit(hash, &mut key, options, room, now);
         self.observe_add(added, key)
     }
 }

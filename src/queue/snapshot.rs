@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::entry::{NEVER, Phase, delayed, start_of};
+use super::groups::NamesOf;
 use super::machine::Machine;
 use super::{Priority, WorkQueue};
 use crate::clock::{Clock, Timestamp};
@@ -65,6 +66,42 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
         });
         keys
     }
+
+    /// The groups of the live keys, in no order: for a debug page. `None` if the queue has no groups, or
+    /// they are of another type than `G`. There may be as many as live keys, so this is no metric. It runs
+    /// the `Clone` of groups under the lock.
+    ///
+    /// ```
+    /// let queue = tollgate::WorkQueue::builder(8).group_by(|key: &(u32, u32)| key.0).build()?;
+    /// queue.try_add((7, 1)).unwrap();
+    /// queue.try_add((7, 2)).unwrap();
+    /// let work = queue.try_get();
+    /// let groups = queue.group_snapshot::<u32>().unwrap();
+    /// assert_eq!((groups[0].group, groups[0].live, groups[0].processing), (7, 2, 1));
+    /// # drop(work);
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn group_snapshot<G: Clone + 'static>(&self) -> Option<Vec<GroupSnapshot<G>>> {
+        let now = self.0.clock.now();
+        // Outside the lock, so that the groups are dropped there too if a `Clone` panics.
+        let mut shown = Vec::new();
+        let are_shown = self.0.with_state(|state| {
+            state.pass_time(now);
+            let groups = &state.machine.ready.groups()?.groups;
+            let names: &NamesOf<G> = groups.names().downcast_ref()?;
+            for (at, group) in groups.iter() {
+                shown.extend(names.get(at).map(|name| GroupSnapshot {
+                    group: name.clone(),
+                    live: group.live as usize,
+                    ready: group.ready as usize,
+                    processing: group.processing as usize,
+                    held_for: group.parked.map(|until| until.saturating_since(now)),
+                }));
+            }
+            Some(())
+        });
+        are_shown.map(|()| shown)
+    }
 }
 
 /// What is in a [`WorkQueue`].
@@ -103,6 +140,22 @@ pub struct Stats {
     pub longest_running: Duration,
     /// For how long all workers together have held the keys that they hold.
     pub unfinished: Duration,
+}
+
+/// A group of keys: see [`WorkQueue::group_snapshot`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GroupSnapshot<G> {
+    /// The group.
+    pub group: G,
+    /// Its live keys.
+    pub live: usize,
+    /// Those that are ready, also while the group may not run.
+    pub ready: usize,
+    /// Those that are being processed.
+    pub processing: usize,
+    /// Its limiter holds it back, for so long unless a token comes earlier.
+    pub held_for: Option<Duration>,
 }
 
 /// How a live key stands; from [`WorkQueue::snapshot`].
@@ -174,7 +227,7 @@ pub enum KeyState {
 impl<K: Clone> Machine<K> {
     fn snapshot(&self, now: Timestamp, keys: &mut Vec<KeySnapshot<K>>) {
         let slots = self.entries.slots();
-        let listed = self.processing.iter(slots).chain(self.ready.iter(slots));
+        let listed = self.processing.iter(slots).chain(self.ready.list(slots));
         let all = listed.chain(delayed(slots).map(|(index, _)| index));
         keys.reserve(self.entries.len());
         keys.extend(all.filter_map(|index| self.snapshot_of(index, now)));

@@ -8,7 +8,11 @@ use std::task::Waker;
 
 use super::adders::Adders;
 use super::admit::{Added, Refused, Room};
+use super::bands::Turn;
 use super::entry::Hash;
+use super::group_table::GroupId;
+use super::groups::GroupKey;
+use super::lanes::{Admitted, Lanes};
 use super::machine::Machine;
 use super::options::AddOptions;
 use super::run::Started;
@@ -25,9 +29,13 @@ pub(super) struct State<K> {
     /// In line for a key.
     consumers: Consumers,
     /// Nothing is handed out.
-    pub(super) paused: bool,
+    paused: bool,
+    /// It is paused, or limited, or has groups.
+    is_special: bool,
     /// Of which each key that is handed out needs a token.
     throttle: Option<Throttle>,
+    /// Or also of its group's limiter.
+    has_limited_groups: bool,
     /// The limiter was found closed, and the observer has not been told.
     limiter_closed: bool,
     /// To be woken with whom the next change wakes.
@@ -45,10 +53,15 @@ pub(super) struct State<K> {
 
 impl<K> State<K> {
     pub(super) fn new(machine: Machine<K>, throttle: Option<Throttle>) -> Self {
+        let groups = machine.ready.groups();
+        let is_special = throttle.is_some() || groups.is_some();
+        let has_limited_groups = groups.is_some_and(|lanes| lanes.groups.bounds.limited);
         Self {
+            has_limited_groups,
             machine,
             consumers: Consumers::new(),
             paused: false,
+            is_special,
             throttle,
             limiter_closed: false,
             wakers: Wakers::default(),
@@ -59,6 +72,16 @@ impl<K> State<K> {
             drainers: WaitList::new(),
             awaited: false,
         }
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    pub(super) fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
+        let is_grouped = self.machine.ready.groups().is_some();
+        self.is_special = paused || self.throttle.is_some() || is_grouped;
     }
 
     /// Whether nobody waits: then there is nothing to settle.
@@ -94,12 +117,7 @@ impl<K> State<K> {
         while closed && let Some(waker) = self.adders.wake_first() {
             wakers.extend([waker]);
         }
-        while self.machine.has_room()
-            && let Some(waker) = self.adders.promise_first()
-        {
-            self.machine.promise_room();
-            wakers.extend([waker]);
-        }
+        self.promise_room(wakers);
         if closed || self.resync_due() {
             wakers.extend(std::iter::from_fn(|| self.resyncers.wake_first()));
         }
@@ -111,17 +129,48 @@ impl<K> State<K> {
             self.watchers
                 .wake_where(|&key| machine.is_dirty(key), wakers);
         }
-        self.awaited = self.waiters() > 0;
-        self.leave_limiter(wakers);
+        self.awaited = self.waiters() > 0 || self.has_limited_groups;
+        self.leave_limiters(wakers);
     }
 
-    /// Leaves the limiter's line, unless a consumer waits for a key that the limiter holds back.
-    fn leave_limiter(&mut self, wakers: &mut Wakers) {
-        let is_of_use = self.consumers.len() > 0 && !self.paused && self.machine.ready_len() > 0;
+    /// Promises what room there is to blocked adders.
+    fn promise_room(&mut self, wakers: &mut Wakers) {
+        if let Some(groups) = self.machine.ready.groups_mut() {
+            groups.bring_back(|group| self.adders.bring_back(group));
+        }
+        while self.machine.has_room()
+            && let Some((adder, group)) = self.adders.next()
+        {
+            if let Some(group) = group
+                && let Some(groups) = self.machine.ready.groups_mut()
+                && !groups.promise_room(group)
+            {
+                self.adders.set_apart(adder, group);
+                continue;
+            }
+            self.machine.promise_room();
+            wakers.extend(self.adders.promise(adder));
+        }
+    }
+
+    /// Leaves the limiter's line, unless a consumer waits for a key that the limiter holds back; and those
+    /// of groups without ready keys.
+    fn leave_limiters(&mut self, wakers: &mut Wakers) {
+        if let Some(groups) = self.machine.ready.groups_mut() {
+            groups.leave_limiters(wakers);
+        }
+        let is_of_use = self.consumers.len() > 0 && !self.paused && self.machine.startable() > 0;
         if let Some(throttle) = &mut self.throttle
             && !is_of_use
         {
             throttle.leave(wakers);
+        }
+    }
+
+    /// The limiter of a group may have a token.
+    pub(super) fn ring_group(&mut self, group: GroupId) {
+        if let Some(groups) = self.machine.ready.groups_mut() {
+            groups.ring(group);
         }
     }
 
@@ -142,6 +191,9 @@ impl<K> State<K> {
         self.machine.advance(now);
         if let Some(throttle) = &mut self.throttle {
             throttle.pass_time(now);
+        }
+        if let Some(groups) = self.machine.ready.groups_mut() {
+            groups.pass_time(now);
         }
     }
 
@@ -182,7 +234,7 @@ impl<K> State<K> {
 
     /// How many consumers a key might be handed to now.
     pub(super) fn startable(&self) -> usize {
-        match self.machine.ready_len() {
+        match self.machine.startable() {
             _ if self.paused || self.refused().is_some() => 0,
             // Whether there is a token shows when it is asked for.
             ready if self.throttle.is_some() => ready.min(1),
@@ -207,8 +259,11 @@ impl<K> State<K> {
         }
         // After the end of time nobody can look.
         let refused = self.refused().filter(|at| *at < Timestamp::MAX);
-        let refused = refused.filter(|_| self.machine.ready_len() > 0);
-        self.machine.next_due().into_iter().chain(refused).min()
+        let refused = refused.filter(|_| self.machine.startable() > 0);
+        let parked = self.machine.ready.groups().and_then(Lanes::next_look);
+        let parked = parked.filter(|at| *at < Timestamp::MAX);
+        let next = self.machine.next_due().into_iter();
+        next.chain(refused).chain(parked).min()
     }
 }
 
@@ -224,10 +279,31 @@ impl<K: Eq> State<K> {
         now: Timestamp,
     ) -> Result<Added, Refused> {
         let added = self.machine.add(hash, key, options, room, now);
+        self.came_in(hash, added);
+        added
+    }
+
+    /// As [`Machine::add_special`].
+    pub(super) fn add_special(
+        &mut self,
+        hash: Hash,
+        key: &mut Option<K>,
+        options: AddOptions,
+        room: Room,
+        now: Timestamp,
+        group: Option<&mut GroupKey<'_>>,
+    ) -> Result<Added, Refused> {
+        let machine = &mut self.machine;
+        let added = machine.add_special(hash, key, options, room, now, group);
+        self.came_in(hash, added);
+        added
+    }
+
+    #[inline]
+    fn came_in(&mut self, hash: Hash, added: Result<Added, Refused>) {
         if self.adders.len() > 0 && matches!(added, Ok(Added::New)) {
             self.adders.came_in(hash);
         }
-        added
     }
 }
 
@@ -238,18 +314,59 @@ impl<K> State<K> {
     #[inline(always)]
     pub(super) fn start(&mut self, now: Timestamp, waits: bool) -> Option<Started<K>> {
         self.machine.advance(now);
-        if self.paused {
-            return None;
+        if self.is_special {
+            return self.start_special(now, waits);
         }
-        let turn = self.machine.turn()?;
-        if self.throttle.is_some() && !self.take_token(now, waits) {
-            return None;
-        }
+        let turn = self.machine.ready.bands.turn()?;
         Some(self.machine.start(turn, now))
     }
 
+    /// As [`start`](Self::start), of a key for which there are tokens: of the queue's limiter first, then
+    /// of its group's. Groups whose limiters refuse are passed over.
+    #[inline(never)]
+    fn start_special(&mut self, now: Timestamp, waits: bool) -> Option<Started<K>> {
+        if self.paused {
+            return None;
+        }
+        if self.throttle.is_none() && !self.has_limited_groups {
+            let turn = self.machine.turn()?;
+            return Some(self.machine.start(turn, now));
+        }
+        self.pass_time(now);
+        let mut has_token = self.throttle.is_none();
+        while let Some(turn) = self.machine.turn() {
+            if !has_token && !self.take_token(now, waits) {
+                return None;
+            }
+            has_token = true;
+            if self.admit(turn, now) {
+                return Some(self.machine.start(turn, now));
+            }
+        }
+        if has_token && let Some(throttle) = &mut self.throttle {
+            throttle.give_back(&mut self.wakers);
+            self.awaited = true;
+        }
+        None
+    }
+
+    /// Whether there is a token for the group whose turn it is.
+    fn admit(&mut self, turn: Turn, now: Timestamp) -> bool {
+        let Some(groups) = self.machine.ready.groups_mut() else {
+            return true;
+        };
+        let admitted = groups.admit(turn, now, &mut self.wakers);
+        self.awaited = true;
+        if let Admitted::Closed(group) = admitted {
+            self.limiter_closed = true;
+            if self.machine.is_closed() {
+                self.machine.leave_group(group);
+            }
+        }
+        admitted == Admitted::Yes
+    }
+
     /// A token for a key that is about to start: one that is added again while it waits costs none.
-    #[cold]
     fn take_token(&mut self, now: Timestamp, waits: bool) -> bool {
         let Some(throttle) = &mut self.throttle else {
             return true;
@@ -270,11 +387,19 @@ impl<K> State<K> {
     /// Closes the queue. Keys that a closed limiter holds back are left too.
     pub(super) fn close(&mut self, now: Timestamp) {
         self.machine.close(now);
+        self.awaited |= self.throttle.is_some();
         if self.machine.ready_len() > 0
             && let Some(throttle) = &mut self.throttle
-            && throttle.ask_closed()
+            && throttle.ask_closed(&mut self.wakers)
         {
             self.machine.shut_down();
+        }
+        if self.has_limited_groups
+            && let Some(groups) = self.machine.ready.groups_mut()
+        {
+            for group in groups.closed(&mut self.wakers) {
+                self.machine.leave_group(group);
+            }
         }
     }
 

@@ -4,7 +4,7 @@
 //! own a task, whose end may run anything.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 use std::task::Waker;
 
 use crate::arena::Arena;
@@ -66,9 +66,7 @@ impl<T: Copy> WaitList<T> {
         wants: T,
     ) -> Option<Waker> {
         let Some(WaitId(index)) = *place else {
-            let order = (0, self.arrivals);
-            self.arrivals += 1;
-            *place = Some(self.join(order, waker.clone(), wants));
+            *place = Some(self.join_ranked(0, waker.clone(), wants));
             return None;
         };
         let slot = &mut self.slots[index];
@@ -81,6 +79,30 @@ impl<T: Copy> WaitList<T> {
                 None
             }
         }
+    }
+
+    /// Joins at the end of the line of a rank.
+    pub(crate) fn join_ranked(&mut self, rank: u64, waker: Waker, wants: T) -> WaitId {
+        let order = (rank, self.arrivals);
+        self.arrivals += 1;
+        self.join(order, waker, wants)
+    }
+
+    /// Moves a waiter to another rank, before those who arrived after it.
+    pub(crate) fn move_to(&mut self, id: WaitId, rank: u64) {
+        let slot = &mut self.slots[id.0];
+        let (old, order) = (slot.order, (rank, slot.order.1));
+        slot.order = order;
+        if self.line.remove(&old).is_some() {
+            self.line.insert(order, id.0);
+        }
+    }
+
+    /// The first in line of those ranks.
+    pub(crate) fn first_of(&self, ranks: Range<u64>) -> Option<WaitId> {
+        let orders = (ranks.start, 0)..(ranks.end, 0);
+        let first = self.line.range(orders).next();
+        first.map(|(_, index)| WaitId(*index))
     }
 
     /// Joins at a place that nobody else has.
@@ -104,12 +126,6 @@ impl<T: Copy> WaitList<T> {
     pub(crate) fn first(&self) -> Option<(WaitId, &T)> {
         let head = self.head()?;
         Some((WaitId(head), &self.slots[head].wants))
-    }
-
-    /// As [`first`](Self::first), to note what it was given.
-    pub(crate) fn first_mut(&mut self) -> Option<(WaitId, &mut T)> {
-        let head = self.head()?;
-        Some((WaitId(head), &mut self.slots[head].wants))
     }
 
     /// What a waiter wants, also when it has been woken.

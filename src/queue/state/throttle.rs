@@ -63,9 +63,10 @@ impl Throttle {
         self.refused = None;
     }
 
-    /// Asks whether the limiter is closed. It takes nothing and wakes nobody.
-    pub(crate) fn ask_closed(&mut self) -> bool {
-        let asked = self.limiter.ask(1, 0, self.limiter.now());
+    /// Asks whether the limiter is closed.
+    pub(crate) fn ask_closed(&mut self, wakers: &mut Wakers) -> bool {
+        let (asked, woken) = defer(|| self.limiter.ask(1, 0, self.limiter.now()));
+        wakers.append(woken);
         self.is_closed = asked == Err(Denied::Closed);
         self.is_closed
     }
@@ -89,6 +90,12 @@ impl Throttle {
             self.refused = None;
         }
         taken
+    }
+
+    /// Gives a token back that was taken just now, and not used.
+    pub(crate) fn give_back(&self, wakers: &mut Wakers) {
+        let ((), woken) = defer(|| self.limiter.refund(1));
+        wakers.append(woken);
     }
 
     /// Leaves the limiter's line.

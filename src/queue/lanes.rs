@@ -1,0 +1,468 @@
+//! The ready keys of a queue with groups, and which of them is served next.
+//!
+//! A lane is the FIFO list of the ready keys of one group and one priority. The lanes of the groups
+//! that may run stand in the ring of their band, the others are held. The lane at the head of a ring
+//! hands out as many keys as its group weighs, and goes to the tail: between two turns of a lane every
+//! other lane of its ring has one turn at most, and lanes that join the ring stand behind it.
+
+use std::collections::BTreeSet;
+use std::task::Waker;
+
+use super::Priority;
+use super::bands::{Bands, Turn};
+use super::group_table::{GroupId, GroupTable};
+use super::groups::{GroupBounds, GroupKey, Names};
+use super::state::Throttle;
+use crate::arena::Arena;
+use crate::clock::Timestamp;
+use crate::list::{Index, Linked, Links, List, NIL};
+use crate::wake::Wakers;
+
+/// Makes what a limiter wakes when it may have a token for a group.
+pub(super) type Bell = Box<dyn Fn(GroupId) -> Waker + Send>;
+
+pub(super) struct Lanes {
+    pub(super) groups: GroupTable,
+    lanes: Arena<Lane>,
+    /// The rings.
+    rings: Bands,
+    /// The lanes of groups that may not run.
+    held: List,
+    /// The group of each key, at the place of its entry.
+    group_of: Vec<Index>,
+    len: usize,
+    startable: usize,
+    /// Groups whose limiters refuse, by the time until when.
+    parked: BTreeSet<(Timestamp, Index)>,
+    /// Groups that may stand in a limiter's line for nothing.
+    idle: Vec<Index>,
+    /// Groups in which there is room that blocked adders wait for.
+    pub(super) freed: Vec<Index>,
+    bell: Bell,
+}
+
+#[derive(Debug)]
+struct Lane {
+    links: Links,
+    keys: List,
+    group: Index,
+    priority: Priority,
+    /// How many keys it may still hand out in its turn.
+    credit: u32,
+    /// The next lane of its group.
+    next: Index,
+}
+
+impl Linked for Lane {
+    fn links(&self) -> &Links {
+        &self.links
+    }
+
+    fn links_mut(&mut self) -> &mut Links {
+        &mut self.links
+    }
+}
+
+/// What others call is out of line, so that queues without groups do not pay for it.
+impl Lanes {
+    pub(super) fn new(names: Box<dyn Names>, bounds: GroupBounds, bell: Bell, aging: u32) -> Self {
+        Self {
+            groups: GroupTable::new(names, bounds),
+            lanes: Arena::new(),
+            rings: Bands::new(aging),
+            held: List::new(),
+            group_of: Vec::new(),
+            len: 0,
+            startable: 0,
+            parked: BTreeSet::new(),
+            idle: Vec::new(),
+            freed: Vec::new(),
+            bell,
+        }
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// How many keys may start.
+    pub(super) const fn startable(&self) -> usize {
+        self.startable
+    }
+
+    pub(super) fn grow(&mut self, entries: usize) {
+        self.group_of.resize(entries, NIL);
+    }
+
+    /// The group that was last at a place.
+    pub(super) fn hint(&self, entry: Option<Index>) -> Option<Index> {
+        let group = *self.group_of.get(entry? as usize)?;
+        (group != NIL).then_some(group)
+    }
+
+    /// A new key is of a group.
+    pub(super) fn enter(&mut self, entry: Index, found: Option<Index>, key: &mut GroupKey<'_>) {
+        let bell = &self.bell;
+        let throttle = |id: GroupId, key: &mut GroupKey<'_>| {
+            let limiter = key.limiter.take().flatten()?;
+            Some(Throttle::new(limiter, bell(id)))
+        };
+        let at = self.groups.enter(found, key, throttle);
+        self.groups[at].live += 1;
+        self.group_of[entry as usize] = at;
+    }
+
+    /// A key is no longer live.
+    #[inline(never)]
+    pub(super) fn leave(&mut self, entry: Index) {
+        let at = self.group_of[entry as usize];
+        let group = &mut self.groups[at];
+        group.live -= 1;
+        if group.blocked > 0 {
+            self.freed.push(at);
+        }
+        self.groups.leave(at);
+    }
+
+    /// Keeps room in a group for a blocked adder, if there is any.
+    pub(super) fn promise_room(&mut self, id: GroupId) -> bool {
+        let has_room = self.groups.room(id.at) > 0;
+        match self.groups.of_id(id) {
+            Some(group) if has_room => {
+                group.promised += 1;
+                true
+            }
+            // It finds a new group when it comes.
+            None => true,
+            Some(group) => {
+                group.blocked += 1;
+                false
+            }
+        }
+    }
+
+    /// Calls that off.
+    pub(super) fn release_room(&mut self, id: GroupId) {
+        if let Some(group) = self.groups.of_id(id) {
+            group.promised -= 1;
+            if group.blocked > 0 {
+                self.freed.push(id.at);
+            }
+            self.groups.leave(id.at);
+        }
+    }
+
+    /// A blocked adder of a full group has left.
+    pub(super) fn unblock(&mut self, id: GroupId) {
+        if let Some(group) = self.groups.of_id(id) {
+            group.blocked -= 1;
+            self.groups.leave(id.at);
+        }
+    }
+
+    /// Has as many of those who wait for room in a group take their turn again as there is room for.
+    pub(super) fn bring_back(&mut self, mut bring_back: impl FnMut(GroupId) -> bool) {
+        while let Some(at) = self.freed.pop() {
+            let id = self.groups.id(at);
+            let mut room = self.groups.room(at);
+            while room > 0 && self.groups[at].blocked > 0 && bring_back(id) {
+                self.groups[at].blocked -= 1;
+                room -= 1;
+            }
+            self.groups.leave(at);
+        }
+    }
+
+    #[inline(never)]
+    pub(super) fn push<T: Linked>(&mut self, slots: &mut [T], entry: Index, priority: Priority) {
+        let at = self.group_of[entry as usize];
+        let lane = self.find(at, priority);
+        let lane = lane.unwrap_or_else(|| self.add_lane(at, priority));
+        self.lanes[lane].keys.push_back(slots, entry);
+        self.groups[at].ready += 1;
+        self.len += 1;
+        self.refresh(at);
+    }
+
+    #[inline(never)]
+    pub(super) fn remove<T: Linked>(&mut self, slots: &mut [T], entry: Index, priority: Priority) {
+        let at = self.group_of[entry as usize];
+        let Some(lane) = self.find(at, priority) else {
+            unreachable!("a ready key is in a lane")
+        };
+        self.lanes[lane].keys.remove(slots, entry);
+        self.is_one_less(at, lane);
+    }
+
+    /// Whose turn it is.
+    #[inline(never)]
+    pub(super) fn turn(&self) -> Option<Turn> {
+        let mut turn = self.rings.turn()?;
+        turn.lane = turn.index;
+        turn.index = self.lanes[turn.lane].keys.head()?;
+        Some(turn)
+    }
+
+    /// Takes out whose turn it is, to be processed.
+    #[inline(never)]
+    pub(super) fn take<T: Linked>(&mut self, slots: &mut [T], turn: Turn) {
+        self.rings.count(turn);
+        let lane = &mut self.lanes[turn.lane];
+        let at = lane.group;
+        lane.keys.pop_front(slots);
+        lane.credit = lane.credit.saturating_sub(1);
+        if lane.credit == 0 {
+            lane.credit = self.groups[at].weight;
+            self.rings.rotate(self.lanes.slots_mut(), turn);
+        }
+        self.groups[at].processing += 1;
+        self.is_one_less(at, turn.lane);
+    }
+
+    /// A key is no longer processed.
+    #[inline(never)]
+    pub(super) fn stop(&mut self, entry: Index) {
+        let at = self.group_of[entry as usize];
+        self.groups[at].processing -= 1;
+        self.refresh(at);
+    }
+
+    /// A key is done.
+    #[inline(never)]
+    pub(super) fn finish(&mut self, entry: Index) {
+        self.stop(entry);
+        self.leave(entry);
+    }
+
+    /// A token for the group whose turn it is. If its limiter refuses, it is passed over until then.
+    pub(super) fn admit(&mut self, turn: Turn, now: Timestamp, wakers: &mut Wakers) -> Admitted {
+        let at = self.lanes[turn.lane].group;
+        let group = &mut self.groups[at];
+        let Some(throttle) = &mut group.throttle else {
+            return Admitted::Yes;
+        };
+        if throttle.take(now, true, wakers) {
+            return Admitted::Yes;
+        }
+        let (until, is_closed) = (throttle.refused(), throttle.is_closed());
+        let until = until.unwrap_or(now);
+        group.parked = Some(until);
+        self.parked.insert((until, at));
+        self.refresh(at);
+        if is_closed {
+            Admitted::Closed(at)
+        } else {
+            Admitted::No
+        }
+    }
+
+    /// When a parked group is to be asked again.
+    pub(super) fn next_look(&self) -> Option<Timestamp> {
+        self.parked.first().map(|(until, _)| *until)
+    }
+
+    /// Asks those again whose time has come.
+    pub(super) fn pass_time(&mut self, now: Timestamp) {
+        while let Some(&(until, at)) = self.parked.first()
+            && until <= now
+        {
+            self.unpark(at);
+        }
+    }
+
+    /// The limiter of a group may have a token.
+    pub(super) fn ring(&mut self, id: GroupId) {
+        if self.groups.of_id(id).is_some() {
+            self.unpark(id.at);
+        }
+    }
+
+    fn unpark(&mut self, at: Index) {
+        let group = &mut self.groups[at];
+        if let Some(until) = group.parked.take() {
+            self.parked.remove(&(until, at));
+        }
+        if let Some(throttle) = &mut group.throttle {
+            throttle.ring();
+        }
+        self.refresh(at);
+    }
+
+    /// Groups without ready keys leave their limiters' lines, and ask again when they have some.
+    pub(super) fn leave_limiters(&mut self, wakers: &mut Wakers) {
+        while let Some(at) = self.idle.pop() {
+            let group = &mut self.groups[at];
+            if group.ready > 0 {
+                continue;
+            }
+            if let Some(throttle) = &mut group.throttle {
+                throttle.leave(wakers);
+            }
+            self.unpark(at);
+        }
+    }
+
+    /// The groups whose limiters are closed: it asks them.
+    pub(super) fn closed(&mut self, wakers: &mut Wakers) -> Vec<Index> {
+        let ready = self.groups.iter().filter(|(_, group)| group.ready > 0);
+        let mut ready: Vec<Index> = ready.map(|(at, _)| at).collect();
+        ready.retain(|at| {
+            let throttle = self.groups[*at].throttle.as_mut();
+            throttle.is_some_and(|throttle| throttle.ask_closed(wakers))
+        });
+        ready
+    }
+
+    /// Takes out a ready key of a group.
+    pub(super) fn pop_of<T: Linked>(&mut self, slots: &mut [T], at: Index) -> Option<Index> {
+        let lane = self.groups[at].lanes;
+        if lane == NIL {
+            return None;
+        }
+        self.pop_lane(slots, lane)
+    }
+
+    /// Takes out any ready key.
+    pub(super) fn pop_any<T: Linked>(&mut self, slots: &mut [T]) -> Option<Index> {
+        let lane = self
+            .held
+            .head()
+            .or_else(|| Some(self.rings.turn()?.index))?;
+        self.pop_lane(slots, lane)
+    }
+
+    fn pop_lane<T: Linked>(&mut self, slots: &mut [T], lane: Index) -> Option<Index> {
+        let index = self.lanes[lane].keys.pop_front(slots)?;
+        self.is_one_less(self.lanes[lane].group, lane);
+        Some(index)
+    }
+
+    /// All ready keys: those of the rings in their order, then those that are held.
+    pub(super) fn list<T: Linked>(&self, slots: &[T]) -> Vec<Index> {
+        let lanes = self.lanes.slots();
+        let all = self.rings.iter(lanes).chain(self.held.iter(lanes));
+        all.flat_map(|lane| self.lanes[lane].keys.iter(slots))
+            .collect()
+    }
+
+    /// A key of a lane is no longer ready.
+    fn is_one_less(&mut self, at: Index, lane: Index) {
+        self.len -= 1;
+        self.groups[at].ready -= 1;
+        if self.lanes[lane].keys.is_empty() {
+            self.drop_lane(at, lane);
+        }
+        self.refresh(at);
+        if self.groups.bounds.limited && self.groups[at].ready == 0 {
+            self.idle.push(at);
+        }
+    }
+
+    /// Restores, after any change of a group: its lanes are in the rings if it may run, and as many keys
+    /// count as startable as may start.
+    fn refresh(&mut self, at: Index) {
+        let bounds = self.groups.bounds;
+        let group = &mut self.groups[at];
+        let free = bounds.processing.saturating_sub(group.processing);
+        let most = match (&group.parked, &group.throttle) {
+            (Some(_), _) => 0,
+            // Whether there is a token shows when it is asked for.
+            (None, Some(_)) => free.min(1),
+            (None, None) => free,
+        };
+        let startable = group.ready.min(most);
+        let before = std::mem::replace(&mut group.startable, startable);
+        self.startable = self.startable - before as usize + startable as usize;
+        if (before > 0) != (startable > 0) {
+            self.move_lanes(at, startable > 0);
+        }
+    }
+
+    /// Moves the lanes of a group into the rings, or out of them.
+    fn move_lanes(&mut self, at: Index, into_rings: bool) {
+        let weight = self.groups[at].weight;
+        let mut lane = self.groups[at].lanes;
+        while lane != NIL {
+            let (priority, next) = (self.lanes[lane].priority, self.lanes[lane].next);
+            let slots = self.lanes.slots_mut();
+            if into_rings {
+                self.held.remove(slots, lane);
+                slots[lane as usize].credit = weight;
+                self.rings.push(slots, lane, priority);
+            } else {
+                self.rings.remove(slots, lane, priority);
+                self.held.push_back(slots, lane);
+            }
+            lane = next;
+        }
+    }
+
+    fn find(&self, at: Index, priority: Priority) -> Option<Index> {
+        let mut lane = self.groups[at].lanes;
+        // A group has as many lanes as priorities of its ready keys: one, mostly.
+        while lane != NIL && self.lanes[lane].priority != priority {
+            lane = self.lanes[lane].next;
+        }
+        (lane != NIL).then_some(lane)
+    }
+
+    fn add_lane(&mut self, at: Index, priority: Priority) -> Index {
+        let group = &mut self.groups[at];
+        let lane = self.lanes.insert(Lane {
+            links: Links::new(),
+            keys: List::new(),
+            group: at,
+            priority,
+            credit: group.weight,
+            next: group.lanes,
+        });
+        group.lanes = lane;
+        let slots = self.lanes.slots_mut();
+        if group.startable > 0 {
+            self.rings.push(slots, lane, priority);
+        } else {
+            self.held.push_back(slots, lane);
+        }
+        lane
+    }
+
+    fn drop_lane(&mut self, at: Index, lane: Index) {
+        let Lane { priority, next, .. } = self.lanes[lane];
+        let group = &mut self.groups[at];
+        if group.lanes == lane {
+            group.lanes = next;
+        } else {
+            let mut before = group.lanes;
+            while self.lanes[before].next != lane {
+                before = self.lanes[before].next;
+            }
+            self.lanes[before].next = next;
+        }
+        let in_ring = self.groups[at].startable > 0;
+        let slots = self.lanes.slots_mut();
+        if in_ring {
+            self.rings.remove(slots, lane, priority);
+        } else {
+            self.held.remove(slots, lane);
+        }
+        self.lanes.release(lane);
+    }
+}
+
+/// Whether a group has a token for a key that is about to start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admitted {
+    Yes,
+    No,
+    /// Nor will it ever: its limiter is closed.
+    Closed(Index),
+}
+
+impl std::fmt::Debug for Lanes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lanes")
+            .field("len", &self.len)
+            .field("startable", &self.startable)
+            .finish_non_exhaustive()
+    }
+}

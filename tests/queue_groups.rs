@@ -1,0 +1,550 @@
+//! Queues whose keys are grouped: turns, bounds and limits of groups.
+#![cfg(not(tollgate_loom))]
+
+#[allow(dead_code, reason = "shared with other tests")]
+#[path = "model/tasks.rs"]
+mod tasks;
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tasks::Polled;
+use tollgate::queue::Groups;
+use tollgate::{
+    AddError, AddOptions, CarryOver, KeyedLimiter, LockedTokenBucket, ManualClock, Priority,
+    QueueError, RateLimiter, Work, WorkQueue,
+};
+
+type Key = (u8, u32);
+type Queue = WorkQueue<Key, ManualClock>;
+
+const HOUR: Duration = Duration::from_hours(1);
+
+fn by_tenant() -> Groups<Key, u8> {
+    Groups::by(|key: &Key| key.0)
+}
+
+fn queue(capacity: usize, groups: Groups<Key, u8>) -> (Queue, ManualClock) {
+    let clock = ManualClock::new();
+    let builder = WorkQueue::builder(capacity).clock(clock.clone());
+    (builder.groups(groups).build().unwrap(), clock)
+}
+
+fn add(queue: &Queue, group: u8, keys: std::ops::Range<u32>) {
+    keys.for_each(|n| queue.try_add((group, n)).unwrap());
+}
+
+fn groups_of(queue: &Queue, keys: usize) -> Vec<u8> {
+    let work = std::iter::from_fn(|| queue.try_get());
+    let groups = work.take(keys).map(|work| {
+        let group = work.0;
+        work.done();
+        group
+    });
+    groups.collect()
+}
+
+#[test]
+fn a_thousand_keys_of_one_tenant_hold_up_no_other() {
+    let (queue, _) = queue(10_000, by_tenant());
+    add(&queue, b'a', 0..1_000);
+    add(&queue, b'b', 0..1);
+    assert_eq!(groups_of(&queue, 3), *b"aba");
+    add(&queue, b'c', 0..2);
+    assert_eq!(groups_of(&queue, 5), *b"acaca");
+}
+
+#[test]
+fn a_turn_is_as_long_as_its_group_weighs() {
+    let weigh = |tenant: &u8| u32::from(*tenant - b'a');
+    let (queue, _) = queue(1_000, by_tenant().weight(weigh));
+    // `a` weighs nothing, which counts as one.
+    (b'a'..=b'd').for_each(|group| add(&queue, group, 0..20));
+    assert_eq!(groups_of(&queue, 14), *b"abccdddabccddd");
+}
+
+#[test]
+fn a_group_at_its_most_is_passed_over_and_comes_back() {
+    let (queue, _) = queue(100, by_tenant().max_processing(2));
+    add(&queue, b'a', 0..5);
+    add(&queue, b'b', 0..1);
+    let mut held: Vec<_> = std::iter::from_fn(|| queue.try_get()).collect();
+    assert_eq!(held.iter().map(|work| work.0).collect::<Vec<_>>(), *b"aba");
+    assert_eq!(queue.stats().ready, 3);
+    let consumer = Polled::pending(queue.get());
+    held.remove(0).requeue();
+    let third = consumer.ready().unwrap();
+    assert_eq!(third.1, 2);
+    queue.remove(&(b'a', 1));
+    assert!(queue.try_get().is_none());
+    let returned = queue.shutdown_now().returned;
+    assert_eq!(returned.len(), 3, "keys that are held back are not lost");
+}
+
+#[test]
+fn a_higher_priority_goes_first_whatever_its_group() {
+    let (queue, _) = queue(100, by_tenant());
+    add(&queue, b'a', 0..3);
+    for n in 3..5 {
+        queue.try_add_with((b'a', n), Priority::HIGH).unwrap();
+    }
+    queue.try_add_with((b'b', 0), Priority::HIGH).unwrap();
+    // A promotion takes the key to another lane.
+    queue.try_add_with((b'a', 1), Priority::HIGH).unwrap();
+    let order: Vec<_> = std::iter::from_fn(|| queue.try_get()).collect();
+    let order: Vec<Key> = order.iter().map(|work| **work).collect();
+    let expected = [
+        (b'a', 3),
+        (b'b', 0),
+        (b'a', 4),
+        (b'a', 1),
+        (b'a', 0),
+        (b'a', 2),
+    ];
+    assert_eq!(order, expected);
+}
+
+#[test]
+fn a_tenant_cannot_fill_the_queue() {
+    let (queue, _) = queue(10, by_tenant().max_live(3));
+    add(&queue, b'a', 0..3);
+    assert_eq!(queue.try_add((b'a', 3)), Err(AddError::Full((b'a', 3))));
+    assert_eq!(queue.try_add((b'a', 0)), Ok(()), "a live key is no new one");
+    add(&queue, b'b', 0..3);
+    let work = queue.try_get().unwrap();
+    assert_eq!(work.add_related((b'a', 3)), Err(AddError::Full((b'a', 3))));
+    work.done();
+    assert_eq!(queue.try_add((b'a', 3)), Ok(()));
+    let refused = queue.try_add_batch((0..3).map(|n| (b'c', n + 7)), AddOptions::new());
+    assert_eq!(refused, []);
+}
+
+#[test]
+fn blocked_adders_take_turns_by_their_groups() {
+    let (queue, _) = queue(2, by_tenant());
+    add(&queue, b'x', 0..2);
+    let mut blocked: Vec<_> = [b'a', b'a', b'a', b'b', b'c', b'a']
+        .into_iter()
+        .zip(0..)
+        .map(|key| (key, Polled::pending(queue.add(key))))
+        .collect();
+    // One leaves, and takes its turn along.
+    blocked.remove(1);
+    let mut order = Vec::new();
+    while !blocked.is_empty() {
+        queue.try_get().unwrap().done();
+        let at = blocked.iter().position(|(_, adder)| adder.woken() > 0);
+        let (key, adder) = blocked.remove(at.expect("there is room"));
+        assert_eq!(adder.ready(), Ok(()));
+        order.push(key);
+    }
+    let expected = [(b'a', 0), (b'b', 3), (b'c', 4), (b'a', 2), (b'a', 5)];
+    assert_eq!(order, expected);
+}
+
+#[test]
+fn an_adder_of_a_full_group_holds_up_no_other() {
+    let (queue, _) = queue(3, by_tenant().max_live(2));
+    add(&queue, b'a', 0..2);
+    let mut of_a = [2, 3].map(|n| Polled::pending(queue.add((b'a', n))));
+    // There is room in the queue.
+    let mut of_b = Polled::pending(async {
+        queue.add((b'b', 0)).await.unwrap();
+        queue.add((b'b', 1)).await
+    });
+    let first = queue.try_get().unwrap();
+    assert_eq!(first.0, b'a');
+    first.done();
+    assert!(
+        of_b.poll().is_pending(),
+        "the room is promised to the first"
+    );
+    assert_eq!(of_a.each_ref().map(Polled::woken), [1, 0]);
+    assert_eq!(of_a[0].poll(), Poll::Ready(Ok(())));
+    assert_eq!(groups_of(&queue, 1), *b"b");
+    assert_eq!(of_a[1].woken(), 0, "its group is full still");
+    assert_eq!(of_b.poll(), Poll::Ready(Ok(())));
+    let _ = queue.remove(&(b'a', 1));
+    let [_, last] = of_a;
+    assert_eq!(last.woken(), 1);
+    assert_eq!(last.ready(), Ok(()));
+    assert_eq!(queue.group_snapshot::<u8>().unwrap().len(), 2);
+}
+
+#[test]
+fn a_promise_that_is_called_off_goes_to_the_next_of_the_group() {
+    let (queue, _) = queue(8, by_tenant().max_live(1));
+    add(&queue, b'a', 0..1);
+    let [first, second] = [1, 2].map(|n| Polled::pending(queue.add((b'a', n))));
+    queue.try_get().unwrap().done();
+    assert_eq!((first.woken(), second.woken()), (1, 0));
+    assert!(queue.try_add((b'a', 3)).is_err(), "the room is promised");
+    drop(first);
+    assert_eq!(second.ready(), Ok(()));
+    queue.try_get().unwrap().done();
+    assert_eq!(queue.group_snapshot::<u8>().unwrap(), []);
+}
+
+/// A queue whose tenants have a token an hour each, and those limits.
+fn limited(
+    capacity: usize,
+) -> (
+    Queue,
+    ManualClock,
+    Arc<KeyedLimiter<u8, Hashers, ManualClock>>,
+) {
+    let clock = ManualClock::new();
+    let builder = KeyedLimiter::builder("1/h".parse().unwrap(), 100);
+    let limits = Arc::new(
+        builder
+            .hasher(Hashers::new())
+            .clock(clock.clone())
+            .build()
+            .unwrap(),
+    );
+    let of = Arc::clone(&limits);
+    let limit = move |tenant: &u8| -> Option<Arc<dyn RateLimiter>> {
+        (*tenant != b'-').then(|| Arc::new(of.owned_key(*tenant)) as _)
+    };
+    let groups = by_tenant().rate_limit(limit);
+    let builder = WorkQueue::builder(capacity).clock(clock.clone());
+    (builder.groups(groups).build().unwrap(), clock, limits)
+}
+
+type Hashers = std::hash::RandomState;
+
+#[test]
+fn a_group_without_tokens_is_passed_over_and_comes_back() {
+    let (queue, clock, limits) = limited(100);
+    add(&queue, b'a', 0..3);
+    add(&queue, b'b', 0..2);
+    add(&queue, b'-', 0..2);
+    assert_eq!(groups_of(&queue, 9), *b"ab--");
+    let mut consumer = Polled::pending(queue.get());
+    let held = queue.group_snapshot::<u8>().unwrap();
+    assert!(held.iter().all(|group| group.held_for == Some(HOUR)));
+    clock.advance(HOUR - Duration::from_nanos(1));
+    assert!(consumer.poll().is_pending());
+    clock.advance(Duration::from_nanos(1));
+    assert_eq!(consumer.ready().unwrap().0, b'a');
+    assert_eq!(groups_of(&queue, 9), *b"b");
+    // A raised quota is heard of at once.
+    let consumer = Polled::pending(queue.get());
+    let seen = consumer.woken();
+    let quota = "100/s burst 5".parse().unwrap();
+    limits.set_quota_for(&b'a', quota, CarryOver::Full).unwrap();
+    assert_eq!(consumer.woken(), seen + 1);
+    consumer.ready().unwrap().done();
+}
+
+#[test]
+fn a_group_in_its_limiters_line_leaves_with_its_last_key() {
+    let (queue, _, limits) = limited(100);
+    add(&queue, b'a', 0..2);
+    assert_eq!(groups_of(&queue, 9), *b"a");
+    assert_eq!(limits.key(&b'a').status(1).waiting, 1);
+    assert!(queue.remove(&(b'a', 1)));
+    assert_eq!(limits.key(&b'a').status(1).waiting, 0);
+    add(&queue, b'a', 2..3);
+    assert!(queue.try_get().is_none());
+    assert_eq!(limits.key(&b'a').status(1).waiting, 1);
+    drop(queue);
+    assert_eq!(limits.key(&b'a').status(1).waiting, 0);
+}
+
+#[test]
+fn keys_behind_a_closed_limiter_of_a_group_come_back() {
+    let (queue, _, limits) = limited(100);
+    add(&queue, b'a', 0..3);
+    add(&queue, b'-', 0..2);
+    assert_eq!(groups_of(&queue, 1), *b"a");
+    limits.close();
+    let drained = queue.close();
+    assert_eq!((drained.returned.len(), drained.ready), (2, 2));
+    assert_eq!(groups_of(&queue, 9), *b"--");
+}
+
+#[test]
+fn the_queues_token_is_kept_while_no_group_may_run() {
+    let clock = ManualClock::new();
+    let bucket = |text: &str| {
+        let quota = text.parse().unwrap();
+        Arc::new(LockedTokenBucket::with_clock(quota, clock.clone()).unwrap())
+    };
+    let (all, tenant) = (bucket("5/h"), bucket("1/h"));
+    let of = tenant.clone();
+    let groups = by_tenant().rate_limit(move |_| Some(of.clone()));
+    let builder = WorkQueue::builder(8).clock(clock.clone()).groups(groups);
+    let queue = builder.rate_limit(all.clone()).build().unwrap();
+    add(&queue, b'a', 0..3);
+    assert_eq!(groups_of(&queue, 9), *b"a");
+    assert_eq!(all.available(), 4);
+    assert!(queue.try_get().is_none());
+    assert_eq!(all.available(), 4);
+    clock.advance(HOUR);
+    assert_eq!(groups_of(&queue, 9), *b"a");
+}
+
+#[test]
+fn a_group_may_have_no_keys_only_by_mistake() {
+    let zero = |groups| WorkQueue::<Key>::builder(8).groups(groups).build();
+    let error = Some(QueueError::ZeroGroupBound);
+    assert_eq!(zero(by_tenant().max_processing(0)).err(), error);
+    assert_eq!(zero(by_tenant().max_live(0)).err(), error);
+}
+
+#[test]
+fn a_limit_that_panics_adds_nothing() {
+    let groups = by_tenant().rate_limit(|_| panic!("no limit"));
+    let (queue, _) = queue(8, groups);
+    let added = || queue.try_add((b'a', 0));
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(added));
+    assert!(panicked.is_err());
+    assert_eq!(
+        (queue.stats().ready, queue.group_snapshot::<u8>().unwrap()),
+        (0, vec![])
+    );
+}
+
+/// The queue as plain lists: each priority has a ring of the groups that may run.
+struct Model {
+    weights: [u32; 4],
+    most: u32,
+    live_most: usize,
+    /// Ready keys by priority and group, in order.
+    ready: BTreeMap<(i32, u8), VecDeque<Key>>,
+    rings: BTreeMap<i32, VecDeque<(u8, u32)>>,
+    running: HashMap<u8, u32>,
+    live: HashMap<Key, i32>,
+}
+
+impl Model {
+    fn may_run(&self, group: u8) -> bool {
+        self.running.get(&group).is_none_or(|n| *n < self.most)
+    }
+
+    /// Groups that may run and have ready keys join their ring at its end; others leave it.
+    fn refresh(&mut self) {
+        let ready = &self.ready;
+        let may_run: HashSet<u8> = (0..4).filter(|group| self.may_run(*group)).collect();
+        for (priority, ring) in &mut self.rings {
+            ring.retain(|(group, _)| {
+                may_run.contains(group) && ready.contains_key(&(*priority, *group))
+            });
+        }
+        for (priority, group) in ready.keys() {
+            let ring = self.rings.entry(*priority).or_default();
+            if may_run.contains(group) && ring.iter().all(|(other, _)| other != group) {
+                ring.push_back((*group, self.weights[usize::from(*group)]));
+            }
+        }
+    }
+
+    fn add(&mut self, key: Key, priority: i32, running: bool) -> bool {
+        if let Some(old) = self.live.get(&key).copied() {
+            if priority > old {
+                self.live.insert(key, priority);
+                if self.unready(key, old) {
+                    self.make_ready(key);
+                }
+            }
+            let _ = running;
+            return true;
+        }
+        let of_group = self.live.keys().filter(|live| live.0 == key.0).count();
+        if self.live.len() >= 12 || of_group >= self.live_most {
+            return false;
+        }
+        self.live.insert(key, priority);
+        self.make_ready(key);
+        true
+    }
+
+    fn make_ready(&mut self, key: Key) {
+        let lane = (self.live[&key], key.0);
+        self.ready.entry(lane).or_default().push_back(key);
+        self.refresh();
+    }
+
+    fn unready(&mut self, key: Key, priority: i32) -> bool {
+        let Some(lane) = self.ready.get_mut(&(priority, key.0)) else {
+            return false;
+        };
+        let Some(at) = lane.iter().position(|ready| *ready == key) else {
+            return false;
+        };
+        lane.remove(at);
+        if lane.is_empty() {
+            self.ready.remove(&(priority, key.0));
+        }
+        self.refresh();
+        true
+    }
+
+    fn get(&mut self) -> Option<Key> {
+        let rings = self.rings.iter_mut().rev();
+        let (priority, ring) = rings.into_iter().find(|(_, ring)| !ring.is_empty())?;
+        let (priority, (group, credit)) = (*priority, ring.pop_front()?);
+        match credit - 1 {
+            0 => ring.push_back((group, self.weights[usize::from(group)])),
+            credit => ring.push_front((group, credit)),
+        }
+        let lane = self.ready.get_mut(&(priority, group)).unwrap();
+        let key = lane.pop_front().unwrap();
+        if lane.is_empty() {
+            self.ready.remove(&(priority, group));
+        }
+        *self.running.entry(group).or_default() += 1;
+        self.refresh();
+        Some(key)
+    }
+
+    fn stop(&mut self, key: Key) {
+        *self.running.get_mut(&key.0).unwrap() -= 1;
+        self.refresh();
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Op {
+    Add(Key, i8),
+    Get,
+    Done(usize),
+    Requeue(usize),
+    Remove(Key),
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let key = || (0..4_u8, 0..6_u32);
+    prop_oneof![
+        6 => (key(), -1..2_i8).prop_map(|(key, priority)| Op::Add(key, priority)),
+        4 => Just(Op::Get),
+        2 => any::<usize>().prop_map(Op::Done),
+        1 => any::<usize>().prop_map(Op::Requeue),
+        1 => key().prop_map(Op::Remove),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn groups_agree_with_plain_lists(
+        ops in prop::collection::vec(op(), 1..120),
+        weights in prop::array::uniform4(1..4_u32),
+        most in 1..4_u32,
+        live_most in 1..7_usize,
+    ) {
+        let mut model = Model {
+            weights, most, live_most,
+            ready: BTreeMap::new(), rings: BTreeMap::new(),
+            running: HashMap::new(), live: HashMap::new(),
+        };
+        let weigh = move |group: &u8| weights[usize::from(*group)];
+        let groups = by_tenant().weight(weigh).max_processing(most).max_live(live_most as u32);
+        let builder = WorkQueue::builder(12).aging(0).groups(groups);
+        let queue: WorkQueue<Key> = builder.build().unwrap();
+        let mut held = Vec::<Work<Key>>::new();
+        // Of those that are held: who was added again, to run again.
+        let mut dirty = HashSet::new();
+        for op in ops {
+            match op {
+                Op::Add(key, priority) => {
+                    let options = Priority::new(priority.into()).unwrap();
+                    let got = queue.try_add_with(key, options).is_ok();
+                    let runs = held.iter().any(|work| **work == key);
+                    prop_assert_eq!(got, model.add(key, priority.into(), runs));
+                    if runs {
+                        dirty.insert(key);
+                    }
+                }
+                Op::Get => {
+                    let work = queue.try_get();
+                    prop_assert_eq!(work.as_ref().map(|work| **work), model.get());
+                    held.extend(work);
+                }
+                Op::Done(at) if !held.is_empty() => {
+                    let work = held.swap_remove(at % held.len());
+                    let key = *work;
+                    work.done();
+                    model.stop(key);
+                    if dirty.remove(&key) {
+                        model.make_ready(key);
+                    } else {
+                        model.live.remove(&key);
+                    }
+                }
+                Op::Requeue(at) if !held.is_empty() => {
+                    let work = held.swap_remove(at % held.len());
+                    let key = *work;
+                    work.requeue();
+                    dirty.remove(&key);
+                    model.stop(key);
+                    model.make_ready(key);
+                }
+                Op::Remove(key) => {
+                    queue.remove(&key);
+                    if let Some(priority) = model.live.get(&key).copied()
+                        && model.unready(key, priority)
+                    {
+                        model.live.remove(&key);
+                    }
+                    dirty.remove(&key);
+                }
+                Op::Done(_) | Op::Requeue(_) => {}
+            }
+            let stats = queue.stats();
+            prop_assert_eq!(stats.ready + stats.processing, model.live.len());
+            let shown = queue.group_snapshot::<u8>().unwrap();
+            for group in shown {
+                let live = model.live.keys().filter(|key| key.0 == group.group).count();
+                prop_assert_eq!(group.live, live);
+            }
+        }
+    }
+
+    /// No key starts without a token of its group's limiter, and none waits whose group has one.
+    #[test]
+    fn limits_of_groups_are_kept_and_hold_nothing_else(
+        ops in prop::collection::vec((op(), 0..40_u64), 1..120),
+    ) {
+        let clock = ManualClock::new();
+        let limiters: Vec<_> = (1..5_u64).map(|n| {
+            let text = format!("1/{}ms burst {n}", 7 * n);
+            let quota = text.parse().unwrap();
+            Arc::new(LockedTokenBucket::with_clock(quota, clock.clone()).unwrap())
+        }).collect();
+        let of = limiters.clone();
+        let limit = move |group: &u8| of.get(usize::from(*group)).map(|one| one.clone() as _);
+        let builder = WorkQueue::builder(24).clock(clock.clone());
+        let queue = builder.groups(by_tenant().rate_limit(limit)).build().unwrap();
+        let mut held = Vec::<Work<Key, ManualClock>>::new();
+        for (op, millis) in ops {
+            match op {
+                Op::Add(key, priority) => {
+                    let options = Priority::new(priority.into()).unwrap();
+                    queue.try_add_with(key, options).unwrap();
+                }
+                Op::Get => {
+                    let tokens = || -> Vec<u64> {
+                        limiters.iter().map(|limiter| limiter.available()).collect()
+                    };
+                    let ready: HashSet<u8> = queue.group_snapshot::<u8>().unwrap().into_iter()
+                        .filter(|group| group.ready > 0).map(|group| group.group).collect();
+                    // A token that was given in line is kept, and counts as taken already.
+                    let free: Vec<u8> = (0..4).filter(|group| ready.contains(group)
+                        && tokens()[usize::from(*group)] > 0).collect();
+                    let work = queue.try_get();
+                    prop_assert!(work.is_some() || free.is_empty(), "{free:?}");
+                    held.extend(work);
+                }
+                Op::Done(at) if !held.is_empty() => held.swap_remove(at % held.len()).done(),
+                Op::Requeue(at) if !held.is_empty() => held.swap_remove(at % held.len()).requeue(),
+                Op::Remove(key) => drop(queue.remove(&key)),
+                Op::Done(_) | Op::Requeue(_) => {}
+            }
+            clock.advance(Duration::from_millis(millis));
+        }
+    }
+}
