@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use super::adders::Gone;
+use super::adders::{Gone, Promise};
 use super::admit::{Added, Refused, Room};
 use super::entry::Hash;
 use super::options::AddOptions;
@@ -299,7 +299,7 @@ impl<K, C, S> Add<'_, K, C, S> {
         let Some(place) = self.place else {
             return Room::Free;
         };
-        let Some(group) = state.adders.take_promise(place) else {
+        let Some(Promise { group }) = state.adders.take_promise(place) else {
             return Room::None;
         };
         state.machine.release_room();

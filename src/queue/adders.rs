@@ -52,6 +52,13 @@ pub(super) struct OfGroup {
     pub(super) id: Option<GroupId>,
 }
 
+/// Room for an adder.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Promise {
+    /// And in this group.
+    pub(super) group: Option<GroupId>,
+}
+
 /// What an adder leaves.
 #[derive(Debug)]
 pub(super) struct Gone {
@@ -138,10 +145,11 @@ impl Adders {
     }
 
     /// Whether an adder was promised room, and in which group, once.
-    pub(super) fn take_promise(&mut self, place: WaitId) -> Option<Option<GroupId>> {
+    pub(super) fn take_promise(&mut self, place: WaitId) -> Option<Promise> {
         let adder = self.line.wants_mut(place);
         let promised = std::mem::take(&mut adder.promised);
-        promised.then(|| adder.of.and_then(|of| of.id))
+        let group = adder.of.and_then(|of| of.id);
+        promised.then_some(Promise { group })
     }
 
     /// Whose turn it is to have room, and in which group.

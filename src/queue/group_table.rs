@@ -40,12 +40,12 @@ pub(super) struct Group {
     pub(super) startable: u32,
     /// Its limiter refuses, until then.
     pub(super) parked: Option<Timestamp>,
-    pub(super) throttle: Option<Throttle>,
+    pub(super) throttle: Option<Box<Throttle>>,
     is_used: bool,
 }
 
 impl Group {
-    const fn new(hash: u64, generation: u32) -> Self {
+    const fn new(hash: u64, generation: u32, lanes: Index) -> Self {
         Self {
             links: Links::new(),
             hash,
@@ -56,7 +56,7 @@ impl Group {
             promised: 0,
             blocked: 0,
             weight: 1,
-            lanes: NIL,
+            lanes,
             startable: 0,
             parked: None,
             throttle: None,
@@ -97,6 +97,10 @@ impl GroupTable {
         }
     }
 
+    pub(super) fn get(&self, at: Index) -> Option<&Group> {
+        self.slots.slots().get(at as usize)
+    }
+
     pub(super) fn id(&self, at: Index) -> GroupId {
         let generation = self.slots[at].generation;
         GroupId { at, generation }
@@ -131,7 +135,7 @@ impl GroupTable {
         &mut self,
         found: Option<Index>,
         key: &mut GroupKey<'_>,
-        throttle: impl FnOnce(GroupId, &mut GroupKey<'_>) -> Option<Throttle>,
+        throttle: impl FnOnce(GroupId, &mut GroupKey<'_>) -> Option<Box<Throttle>>,
     ) -> Index {
         let at = found.unwrap_or_else(|| self.occupy(key, throttle));
         if !self.slots[at].is_used {
@@ -146,20 +150,23 @@ impl GroupTable {
     fn occupy(
         &mut self,
         key: &mut GroupKey<'_>,
-        throttle: impl FnOnce(GroupId, &mut GroupKey<'_>) -> Option<Throttle>,
+        throttle: impl FnOnce(GroupId, &mut GroupKey<'_>) -> Option<Box<Throttle>>,
     ) -> Index {
         let at = match self.slots.next_free() {
             Some(at) => {
                 let old = &mut self.slots[at];
                 let (hash, generation) = (old.hash, old.generation.wrapping_add(1));
+                // Its last lane, which has no keys.
+                let lanes = old.lanes;
                 key.spare = old.throttle.take();
                 if let Ok(found) = self.index.find_entry(hash, |other| *other == at) {
                     found.remove();
                 }
-                self.slots.reuse(at, Group::new(key.hash, generation));
+                self.slots
+                    .reuse(at, Group::new(key.hash, generation, lanes));
                 at
             }
-            None => self.slots.push(Group::new(key.hash, 0)),
+            None => self.slots.push(Group::new(key.hash, 0, NIL)),
         };
         self.names.swap(at, key.name);
         let slots = &self.slots;

@@ -187,23 +187,27 @@ pub(super) struct GroupKey<'a> {
     /// An `Option` of the group: what the table takes, and what it leaves there, is dropped without the
     /// lock.
     pub(super) name: &'a mut (dyn Any + Send),
-    limit: Option<&'a dyn Fn(&dyn Any) -> Option<Arc<dyn RateLimiter>>>,
-    /// The limiter of a new group, once it was asked for.
-    pub(super) limiter: Option<Option<Arc<dyn RateLimiter>>>,
+    limit: Option<&'a AnyLimit<'a>>,
+    /// Whether the limiter of a new group was asked for, and what came of it.
+    has_asked: bool,
+    pub(super) limiter: Option<Arc<dyn RateLimiter>>,
     /// Of the group that had the place before.
-    pub(super) spare: Option<Throttle>,
+    pub(super) spare: Option<Box<Throttle>>,
 }
+
+type AnyLimit<'a> = dyn Fn(&dyn Any) -> Option<Arc<dyn RateLimiter>> + 'a;
 
 impl GroupKey<'_> {
     /// Asks for the limiter of a new group.
     pub(super) fn make_limiter(&mut self) {
         let name: &dyn Any = self.name;
-        self.limiter = Some(self.limit.and_then(|limit| limit(name)));
+        self.limiter = self.limit.and_then(|limit| limit(name));
+        self.has_asked = true;
     }
 
     /// Whether a new group can come into being.
     pub(super) const fn is_ready(&self) -> bool {
-        self.limit.is_none() || self.limiter.is_some()
+        self.limit.is_none() || self.has_asked
     }
 }
 
@@ -240,6 +244,7 @@ impl<K, G: Hash + Eq + Send + 'static> Grouping<K> for Groups<K, G> {
             weight: weight.max(1),
             name: &mut name,
             limit: limit.as_ref().map(|limit| limit as _),
+            has_asked: false,
             limiter: None,
             spare: None,
         };

@@ -1,7 +1,7 @@
 //! The ready keys of a queue with groups, and which of them is served next.
 //!
 //! A lane is the FIFO list of the ready keys of one group and one priority. The lanes of the groups
-//! that may run stand in the ring of their band, the others are held. The lane at the head of a ring
+//! that may run stand in the ring of their band, if they have keys. A group keeps its last lane. The lane at the head of a ring
 //! hands out as many keys as its group weighs, and goes to the tail: between two turns of a lane every
 //! other lane of its ring has one turn at most, and lanes that join the ring stand behind it.
 
@@ -23,11 +23,11 @@ pub(super) type Bell = Box<dyn Fn(GroupId) -> Waker + Send>;
 
 pub(super) struct Lanes {
     pub(super) groups: GroupTable,
-    lanes: Arena<Lane>,
-    /// The rings.
+    slots: Arena<Lane>,
+    /// The lanes with keys of the groups that may run.
     rings: Bands,
-    /// The lanes of groups that may not run.
-    held: List,
+    /// No group before this one has keys, while all are taken out.
+    cursor: Index,
     /// The group of each key, at the place of its entry.
     group_of: Vec<Index>,
     len: usize,
@@ -51,6 +51,7 @@ struct Lane {
     credit: u32,
     /// The next lane of its group.
     next: Index,
+    in_ring: bool,
 }
 
 impl Linked for Lane {
@@ -68,9 +69,9 @@ impl Lanes {
     pub(super) fn new(names: Box<dyn Names>, bounds: GroupBounds, bell: Bell, aging: u32) -> Self {
         Self {
             groups: GroupTable::new(names, bounds),
-            lanes: Arena::new(),
+            slots: Arena::new(),
             rings: Bands::new(aging),
-            held: List::new(),
+            cursor: 0,
             group_of: Vec::new(),
             len: 0,
             startable: 0,
@@ -104,8 +105,8 @@ impl Lanes {
     pub(super) fn enter(&mut self, entry: Index, found: Option<Index>, key: &mut GroupKey<'_>) {
         let bell = &self.bell;
         let throttle = |id: GroupId, key: &mut GroupKey<'_>| {
-            let limiter = key.limiter.take().flatten()?;
-            Some(Throttle::new(limiter, bell(id)))
+            let limiter = key.limiter.take()?;
+            Some(Box::new(Throttle::new(limiter, bell(id))))
         };
         let at = self.groups.enter(found, key, throttle);
         self.groups[at].live += 1;
@@ -176,21 +177,24 @@ impl Lanes {
     #[inline(never)]
     pub(super) fn push<T: Linked>(&mut self, slots: &mut [T], entry: Index, priority: Priority) {
         let at = self.group_of[entry as usize];
-        let lane = self.find(at, priority);
-        let lane = lane.unwrap_or_else(|| self.add_lane(at, priority));
-        self.lanes[lane].keys.push_back(slots, entry);
+        let lane = self.lane_for(at, priority);
+        self.slots[lane].keys.push_back(slots, entry);
         self.groups[at].ready += 1;
         self.len += 1;
         self.refresh(at);
+        if self.groups[at].startable > 0 {
+            self.join_ring(at, lane);
+        }
     }
 
     #[inline(never)]
     pub(super) fn remove<T: Linked>(&mut self, slots: &mut [T], entry: Index, priority: Priority) {
         let at = self.group_of[entry as usize];
-        let Some(lane) = self.find(at, priority) else {
-            unreachable!("a ready key is in a lane")
-        };
-        self.lanes[lane].keys.remove(slots, entry);
+        let mut lane = self.groups[at].lanes;
+        while self.slots[lane].priority != priority {
+            lane = self.slots[lane].next;
+        }
+        self.slots[lane].keys.remove(slots, entry);
         self.is_one_less(at, lane);
     }
 
@@ -199,7 +203,7 @@ impl Lanes {
     pub(super) fn turn(&self) -> Option<Turn> {
         let mut turn = self.rings.turn()?;
         turn.lane = turn.index;
-        turn.index = self.lanes[turn.lane].keys.head()?;
+        turn.index = self.slots[turn.lane].keys.head()?;
         Some(turn)
     }
 
@@ -207,13 +211,13 @@ impl Lanes {
     #[inline(never)]
     pub(super) fn take<T: Linked>(&mut self, slots: &mut [T], turn: Turn) {
         self.rings.count(turn);
-        let lane = &mut self.lanes[turn.lane];
+        let lane = &mut self.slots[turn.lane];
         let at = lane.group;
         lane.keys.pop_front(slots);
         lane.credit = lane.credit.saturating_sub(1);
-        if lane.credit == 0 {
+        if lane.credit == 0 && !lane.keys.is_empty() {
             lane.credit = self.groups[at].weight;
-            self.rings.rotate(self.lanes.slots_mut(), turn);
+            self.rings.rotate(self.slots.slots_mut(), turn);
         }
         self.groups[at].processing += 1;
         self.is_one_less(at, turn.lane);
@@ -236,7 +240,7 @@ impl Lanes {
 
     /// A token for the group whose turn it is. If its limiter refuses, it is passed over until then.
     pub(super) fn admit(&mut self, turn: Turn, now: Timestamp, wakers: &mut Wakers) -> Admitted {
-        let at = self.lanes[turn.lane].group;
+        let at = self.slots[turn.lane].group;
         let group = &mut self.groups[at];
         let Some(throttle) = &mut group.throttle else {
             return Admitted::Yes;
@@ -315,41 +319,50 @@ impl Lanes {
 
     /// Takes out a ready key of a group.
     pub(super) fn pop_of<T: Linked>(&mut self, slots: &mut [T], at: Index) -> Option<Index> {
-        let lane = self.groups[at].lanes;
-        if lane == NIL {
-            return None;
-        }
-        self.pop_lane(slots, lane)
+        let lane = self.lanes_of(at).next()?;
+        let index = self.slots[lane].keys.pop_front(slots)?;
+        self.is_one_less(at, lane);
+        Some(index)
     }
 
     /// Takes out any ready key.
     pub(super) fn pop_any<T: Linked>(&mut self, slots: &mut [T]) -> Option<Index> {
-        let lane = self
-            .held
-            .head()
-            .or_else(|| Some(self.rings.turn()?.index))?;
-        self.pop_lane(slots, lane)
+        while self.len > 0 {
+            let Some(group) = self.groups.get(self.cursor) else {
+                self.cursor = 0;
+                continue;
+            };
+            if group.ready > 0 {
+                return self.pop_of(slots, self.cursor);
+            }
+            self.cursor += 1;
+        }
+        None
     }
 
-    fn pop_lane<T: Linked>(&mut self, slots: &mut [T], lane: Index) -> Option<Index> {
-        let index = self.lanes[lane].keys.pop_front(slots)?;
-        self.is_one_less(self.lanes[lane].group, lane);
-        Some(index)
-    }
-
-    /// All ready keys: those of the rings in their order, then those that are held.
+    /// All ready keys: those of the rings in their order, then those of groups that may not run.
     pub(super) fn list<T: Linked>(&self, slots: &[T]) -> Vec<Index> {
-        let lanes = self.lanes.slots();
-        let all = self.rings.iter(lanes).chain(self.held.iter(lanes));
-        all.flat_map(|lane| self.lanes[lane].keys.iter(slots))
+        let held = self.groups.iter().filter(|(_, group)| group.startable == 0);
+        let held = held.flat_map(|(at, _)| self.lanes_of(at));
+        let all = self.rings.iter(self.slots.slots()).chain(held);
+        all.flat_map(|lane| self.slots[lane].keys.iter(slots))
             .collect()
+    }
+
+    /// The lanes of a group that have keys.
+    fn lanes_of(&self, at: Index) -> impl Iterator<Item = Index> {
+        let some = |lane: Index| (lane != NIL).then_some(lane);
+        let next = move |lane: &Index| some(self.slots[*lane].next);
+        let all = std::iter::successors(some(self.groups[at].lanes), next);
+        all.filter(|lane| !self.slots[*lane].keys.is_empty())
     }
 
     /// A key of a lane is no longer ready.
     fn is_one_less(&mut self, at: Index, lane: Index) {
         self.len -= 1;
         self.groups[at].ready -= 1;
-        if self.lanes[lane].keys.is_empty() {
+        if self.slots[lane].keys.is_empty() {
+            self.leave_ring(lane);
             self.drop_lane(at, lane);
         }
         self.refresh(at);
@@ -358,94 +371,103 @@ impl Lanes {
         }
     }
 
-    /// Restores, after any change of a group: its lanes are in the rings if it may run, and as many keys
-    /// count as startable as may start.
+    /// Restores, after any change of a group: as many of its keys count as startable as may start, and its
+    /// lanes are in the rings if any may.
     fn refresh(&mut self, at: Index) {
         let bounds = self.groups.bounds;
         let group = &mut self.groups[at];
         let free = bounds.processing.saturating_sub(group.processing);
         let most = match (&group.parked, &group.throttle) {
-            (Some(_), _) => 0,
+            (None, None) => free,
             // Whether there is a token shows when it is asked for.
             (None, Some(_)) => free.min(1),
-            (None, None) => free,
+            (Some(_), _) => 0,
         };
         let startable = group.ready.min(most);
         let before = std::mem::replace(&mut group.startable, startable);
         self.startable = self.startable - before as usize + startable as usize;
-        if (before > 0) != (startable > 0) {
+        // A lane without keys has left its ring already.
+        if (before > 0) != (startable > 0) && group.ready > 0 {
             self.move_lanes(at, startable > 0);
         }
     }
 
     /// Moves the lanes of a group into the rings, or out of them.
     fn move_lanes(&mut self, at: Index, into_rings: bool) {
-        let weight = self.groups[at].weight;
         let mut lane = self.groups[at].lanes;
         while lane != NIL {
-            let (priority, next) = (self.lanes[lane].priority, self.lanes[lane].next);
-            let slots = self.lanes.slots_mut();
-            if into_rings {
-                self.held.remove(slots, lane);
-                slots[lane as usize].credit = weight;
-                self.rings.push(slots, lane, priority);
-            } else {
-                self.rings.remove(slots, lane, priority);
-                self.held.push_back(slots, lane);
+            if !into_rings {
+                self.leave_ring(lane);
+            } else if !self.slots[lane].keys.is_empty() {
+                self.join_ring(at, lane);
             }
-            lane = next;
+            lane = self.slots[lane].next;
         }
     }
 
-    fn find(&self, at: Index, priority: Priority) -> Option<Index> {
-        let mut lane = self.groups[at].lanes;
+    fn join_ring(&mut self, at: Index, lane: Index) {
+        let one = &mut self.slots[lane];
+        if !one.in_ring {
+            (one.in_ring, one.credit) = (true, self.groups[at].weight);
+            let priority = one.priority;
+            self.rings.push(self.slots.slots_mut(), lane, priority);
+        }
+    }
+
+    fn leave_ring(&mut self, lane: Index) {
+        let one = &mut self.slots[lane];
+        if std::mem::take(&mut one.in_ring) {
+            let priority = one.priority;
+            self.rings.remove(self.slots.slots_mut(), lane, priority);
+        }
+    }
+
+    /// The lane of a group and a priority: that one, one without keys, or another.
+    fn lane_for(&mut self, at: Index, priority: Priority) -> Index {
         // A group has as many lanes as priorities of its ready keys: one, mostly.
-        while lane != NIL && self.lanes[lane].priority != priority {
-            lane = self.lanes[lane].next;
+        let mut lane = self.groups[at].lanes;
+        while lane != NIL {
+            let one = &mut self.slots[lane];
+            if one.keys.is_empty() {
+                // It is the only one.
+                one.priority = priority;
+            }
+            if one.priority == priority {
+                return lane;
+            }
+            lane = one.next;
         }
-        (lane != NIL).then_some(lane)
-    }
-
-    fn add_lane(&mut self, at: Index, priority: Priority) -> Index {
         let group = &mut self.groups[at];
-        let lane = self.lanes.insert(Lane {
+        let lane = self.slots.insert(Lane {
             links: Links::new(),
             keys: List::new(),
             group: at,
             priority,
-            credit: group.weight,
+            credit: 0,
             next: group.lanes,
+            in_ring: false,
         });
         group.lanes = lane;
-        let slots = self.lanes.slots_mut();
-        if group.startable > 0 {
-            self.rings.push(slots, lane, priority);
-        } else {
-            self.held.push_back(slots, lane);
-        }
         lane
     }
 
+    /// Frees a lane without keys, unless it is the last of its group.
     fn drop_lane(&mut self, at: Index, lane: Index) {
-        let Lane { priority, next, .. } = self.lanes[lane];
+        let next = self.slots[lane].next;
         let group = &mut self.groups[at];
         if group.lanes == lane {
+            if next == NIL {
+                return;
+            }
             group.lanes = next;
         } else {
             let mut before = group.lanes;
-            while self.lanes[before].next != lane {
-                before = self.lanes[before].next;
+            while self.slots[before].next != lane {
+                before = self.slots[before].next;
             }
-            self.lanes[before].next = next;
+            self.slots[before].next = next;
         }
-        let in_ring = self.groups[at].startable > 0;
-        let slots = self.lanes.slots_mut();
-        if in_ring {
-            self.rings.remove(slots, lane, priority);
-        } else {
-            self.held.remove(slots, lane);
-        }
-        self.lanes.release(lane);
+        self.slots.release(lane);
     }
 }
 

@@ -23,6 +23,7 @@ use crate::wake::{Wakers, thread_waker};
 use consumers::{Consumers, Kind};
 pub(super) use throttle::Throttle;
 
+#[expect(clippy::struct_excessive_bools, reason = "each is for itself")]
 #[derive(Debug)]
 pub(super) struct State<K> {
     pub(super) machine: Machine<K>,
