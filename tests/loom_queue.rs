@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use explore::{block_on, explore};
 use loom::thread;
+use tollgate::queue::Groups;
 use tollgate::{AddError, LockedTokenBucket, ManualClock, Quota, RateLimiter, Work, WorkQueue};
 
 type Queue = WorkQueue<u8, ManualClock>;
@@ -148,6 +149,78 @@ fn a_waiting_consumer_gets_what_is_added() {
         let mut got = consumers.map(|consumer| consumer.join().unwrap());
         got.sort_unstable();
         assert_eq!(got, [1, 2]);
+    });
+}
+
+/// A queue of two groups, by the parity of a key.
+fn grouped(groups: Groups<u8, u8>) -> Queue {
+    let builder = WorkQueue::builder(4).clock(ManualClock::new());
+    builder.groups(groups).build().unwrap()
+}
+
+fn by_parity() -> Groups<u8, u8> {
+    Groups::by(|key| key % 2)
+}
+
+#[test]
+fn a_key_of_a_group_at_its_most_starts_once_another_is_finished() {
+    explore("finish x get x get, of one group", Some(3), || {
+        let queue = grouped(by_parity().max_processing(1));
+        [2, 4].map(|key| queue.try_add(key).unwrap());
+        let held = Arc::new(Held::default());
+        let worker = {
+            let held = Arc::clone(&held);
+            beside(&queue, move |queue| {
+                held.finish(block_on(queue.get()).unwrap())
+            })
+        };
+        held.finish(block_on(queue.get()).unwrap());
+        worker.join().unwrap();
+    });
+}
+
+#[test]
+fn an_adder_of_a_full_group_gets_the_room_that_is_freed_in_it() {
+    explore("finish x blocked add, of a full group", None, || {
+        let queue = grouped(by_parity().max_live(1));
+        queue.try_add(2).unwrap();
+        let work = queue.try_get().unwrap();
+        let adder = beside(&queue, move |queue| block_on(queue.add(4)).unwrap());
+        work.done();
+        adder.join().unwrap();
+        assert_eq!(*queue.try_get().unwrap(), 4);
+    });
+    explore(
+        "finish x cancelled add x blocked add, of a full group",
+        Some(3),
+        || {
+            let queue = grouped(by_parity().max_live(1));
+            queue.try_add(2).unwrap();
+            let work = queue.try_get().unwrap();
+            let cancelled = beside(&queue, move |queue| {
+                if poll_once(queue.add(6)).is_ready() {
+                    assert!(queue.remove(&6));
+                }
+            });
+            let adder = beside(&queue, move |queue| block_on(queue.add(4)).unwrap());
+            work.done();
+            adder.join().unwrap();
+            cancelled.join().unwrap();
+            assert_eq!(*queue.try_get().unwrap(), 4);
+        },
+    );
+}
+
+#[test]
+fn a_consumer_hears_of_a_token_of_a_group() {
+    explore("refund x get, of a group", None, || {
+        let (_, limiter) = held_back();
+        let of = limiter.clone();
+        let queue = grouped(by_parity().rate_limit(move |_| Some(of.clone())));
+        queue.try_add(2).unwrap();
+        let consumer = beside(&queue, move |queue| *block_on(queue.get()).unwrap());
+        limiter.refund(1);
+        assert_eq!(consumer.join().unwrap(), 2);
     });
 }
 

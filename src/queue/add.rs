@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use super::adders::{Gone, Promise};
+use super::adders::Promise;
 use super::admit::{Added, Refused, Room};
 use super::entry::Hash;
 use super::options::AddOptions;
@@ -314,11 +314,11 @@ impl<K, C, S> Add<'_, K, C, S> {
     /// Leaves the line. Returns a waker to be dropped once the lock is released.
     fn leave(&mut self, state: &mut State<K>) -> Option<Waker> {
         self.room(state);
-        let Gone { waker, apart } = state.adders.leave(self.place.take()?);
-        if let (Some(group), Some(groups)) = (apart, state.machine.ready.groups_mut()) {
-            groups.unblock(group);
+        let gone = state.adders.leave(self.place.take()?);
+        if let (Some(group), Some(groups)) = (gone.group, state.machine.ready.groups_mut()) {
+            groups.adder_left(group, gone.was_apart);
         }
-        waker
+        gone.waker
     }
 }
 
@@ -347,8 +347,14 @@ impl<K: Eq, C, S> Add<'_, K, C, S> {
             match added {
                 Err(Refused::Full) if in_time => {
                     state.awaited = true;
-                    let of = group.map(|group| state.machine.ready.of_group(group));
+                    let joins = self.place.is_none();
+                    let of = group.filter(|_| joins);
+                    let of = of.map(|group| state.machine.ready.of_group(group));
                     stale = state.adders.wait(&mut self.place, waker, self.hash, of);
+                    let id = self.place.and_then(|place| state.adders.group_of(place));
+                    if let (Some(id), Some(groups)) = (id, state.machine.ready.groups_mut()) {
+                        groups.adder_waits(id, joins);
+                    }
                     Ok(None)
                 }
                 // It comes again at once.

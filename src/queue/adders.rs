@@ -64,8 +64,9 @@ pub(super) struct Promise {
 pub(super) struct Gone {
     /// To be dropped once the lock is released.
     pub(super) waker: Option<Waker>,
-    /// The full group for which it stood apart.
-    pub(super) apart: Option<GroupId>,
+    /// Its group, and whether it stood apart for that.
+    pub(super) group: Option<GroupId>,
+    pub(super) was_apart: bool,
 }
 
 /// The ranks of those who stand apart begin here.
@@ -140,8 +141,16 @@ impl Adders {
                 self.rounds.remove(&of.hash);
             }
         }
-        let apart = of.and_then(|of| of.id).filter(|_| wanted.is_apart);
-        Gone { waker, apart }
+        Gone {
+            waker,
+            group: of.and_then(|of| of.id),
+            was_apart: wanted.is_apart,
+        }
+    }
+
+    /// The group of an adder, if it was there when the adder began to wait.
+    pub(super) fn group_of(&self, place: WaitId) -> Option<GroupId> {
+        self.line.wants(place).of.and_then(|of| of.id)
     }
 
     /// Whether an adder was promised room, and in which group, once.

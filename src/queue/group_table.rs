@@ -31,7 +31,8 @@ pub(super) struct Group {
     pub(super) ready: u32,
     /// Room that is promised to blocked adders.
     pub(super) promised: u32,
-    /// Blocked adders that wait for room in this group.
+    /// Blocked adders, and those of them that stand apart for room in this group.
+    pub(super) adders: u32,
     pub(super) blocked: u32,
     pub(super) weight: u32,
     /// The first of its lanes.
@@ -54,6 +55,7 @@ impl Group {
             processing: 0,
             ready: 0,
             promised: 0,
+            adders: 0,
             blocked: 0,
             weight: 1,
             lanes,
@@ -66,7 +68,7 @@ impl Group {
 
     /// Whether nothing says that it is there.
     const fn is_empty(&self) -> bool {
-        self.live == 0 && self.promised == 0 && self.blocked == 0
+        self.live == 0 && self.adders == 0
     }
 }
 

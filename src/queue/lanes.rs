@@ -149,14 +149,23 @@ impl Lanes {
             if group.blocked > 0 {
                 self.freed.push(id.at);
             }
-            self.groups.leave(id.at);
         }
     }
 
-    /// A blocked adder of a full group has left.
-    pub(super) fn unblock(&mut self, id: GroupId) {
+    /// An adder of a group that is there waits for room, from now on or again.
+    pub(super) fn adder_waits(&mut self, id: GroupId, joins: bool) {
         if let Some(group) = self.groups.of_id(id) {
-            group.blocked -= 1;
+            group.adders += u32::from(joins);
+            // While it was awake nobody brought it back.
+            self.freed.push(id.at);
+        }
+    }
+
+    /// It has left, and does not stand apart any more.
+    pub(super) fn adder_left(&mut self, id: GroupId, was_apart: bool) {
+        if let Some(group) = self.groups.of_id(id) {
+            group.adders -= 1;
+            group.blocked -= u32::from(was_apart);
             self.groups.leave(id.at);
         }
     }
@@ -170,7 +179,6 @@ impl Lanes {
                 self.groups[at].blocked -= 1;
                 room -= 1;
             }
-            self.groups.leave(at);
         }
     }
 
