@@ -21,6 +21,7 @@ mod machine;
 mod options;
 mod priority;
 mod ready;
+mod rest;
 mod resync;
 mod run;
 mod shared;
@@ -44,12 +45,14 @@ pub use groups::Groups;
 pub use hash::{FastHash, FastHasher};
 pub use options::{AddOptions, Merge};
 pub use priority::{Priority, PriorityError};
+pub use rest::Revive;
 pub use resync::Resync;
 pub use snapshot::{GroupSnapshot, KeySnapshot, KeyState, Stats};
 pub(crate) use work::InHand;
 pub use work::Work;
 
 use crate::clock::{Clock, SystemClock};
+use admit::Removed;
 use shared::Shared;
 
 /// A bounded queue of keys to be worked on, each at most once at a time.
@@ -82,6 +85,10 @@ use shared::Shared;
 /// A queue that [debounces](QueueBuilder::debounce) has every `add` wait for a quiet time first. Where a
 /// [backoff is held](QueueBuilder::hold_backoff), no add and no other wish makes a failed key Ready
 /// before that is over.
+///
+/// With a [shortest interval](QueueBuilder::min_interval), or where keys that were given up are
+/// [remembered](QueueBuilder::remember_given_up), a key without work may be *at rest*: it is remembered,
+/// counts in no bound, and gives way to a new key.
 ///
 /// # Bound
 /// At most `capacity` keys are live. Only a new key can meet the bound: adding a live key again (to a
@@ -208,7 +215,7 @@ impl<K: Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
     {
         let hash = self.0.hash(key);
         let removed = self.0.with_state(|state| state.machine.remove(hash, key));
-        removed.is_some()
+        matches!(removed, Some(Removed::Key(_) | Removed::Wish(_)))
     }
 }
 

@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollgate::queue::Groups;
+use tollgate::queue::{Groups, Revive};
 use tollgate::{AddError, AddOptions, AtomicTokenBucket, Priority, RateLimiter, Work, WorkQueue};
 use trap::{
     ALL, Call, Ears, Hashers, Key, Name, OUTSIDE, Waiter, Watch, trapped, without_deadlock,
@@ -191,6 +191,7 @@ fn done(
         .backoff(Ears)
         .observer(Arc::new(Ears));
     let builder = if is_grouped {
+        let builder = builder.remember_given_up(Revive::Once, DAY / 2);
         builder.groups(groups(&watch))
     } else {
         builder

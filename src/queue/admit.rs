@@ -47,6 +47,8 @@ pub(super) enum Room {
 pub(super) enum Removed<K> {
     /// The key, which was waiting.
     Key(K),
+    /// A key at rest.
+    Memory(K),
     /// The wish to run it again, and the key for that run if there is one; it is being processed.
     Wish(Option<K>),
 }
@@ -55,6 +57,8 @@ pub(super) enum Removed<K> {
 enum Looked {
     /// It was live.
     Live(Added),
+    /// It rests.
+    Resting { index: Index, due: u64 },
     Absent {
         /// Where a key of its hash was.
         left: Option<Index>,
@@ -86,6 +90,7 @@ impl<K: Eq> Machine<K> {
         let (left, due) = match self.add_if_live::<false>(hash, key, options, now)? {
             Looked::Live(added) => return Ok(added),
             Looked::Absent { left, due } => (left, due),
+            Looked::Resting { .. } => unreachable!("none rests"),
         };
         if !self.has_room_for(room) {
             return Err(Refused::Full);
@@ -106,19 +111,32 @@ impl<K: Eq> Machine<K> {
         now: Timestamp,
         mut group: Option<&mut GroupKey<'_>>,
     ) -> Result<Added, Refused> {
-        let (left, due) = match self.add_if_live::<true>(hash, key, options, now)? {
+        let looked = self.add_if_live::<true>(hash, key, options, now)?;
+        let place = match looked {
             Looked::Live(added) => return Ok(added),
-            Looked::Absent { left, due } => (left, due),
+            Looked::Resting { index, .. } => Some(index),
+            Looked::Absent { left, .. } => left,
         };
         let found = group
             .as_ref()
-            .and_then(|group| self.ready.find_group(group, left));
-        if !self.has_room_for(room) || !self.ready.has_room_in(found) {
+            .and_then(|group| self.ready.find_group(group, place));
+        let is_new = matches!(looked, Looked::Absent { .. });
+        if is_new && !(self.has_room_for(room) && self.ready.has_room_in(found)) {
             return Err(Refused::Full);
         }
         if found.is_none() && group.as_ref().is_some_and(|group| !group.is_ready()) {
             return Err(Refused::NeedsLimiter);
         }
+        if let Looked::Resting { index, due } = looked {
+            if let (Some(groups), Some(group)) = (self.ready.groups_mut(), &mut group) {
+                groups.enter(index, found, group);
+            }
+            return Ok(self.wake(index, due, options, now));
+        }
+        self.evict_resting();
+        let Looked::Absent { left, due } = looked else {
+            unreachable!("the others have gone")
+        };
         let index = self.take_place(left, hash, options.priority, now);
         if let (Some(groups), Some(group)) = (self.ready.groups_mut(), &mut group) {
             groups.enter(index, found, group);
@@ -142,6 +160,9 @@ impl<K: Eq> Machine<K> {
         }
         // What has become due meanwhile was ready first, although nobody has asked for it yet.
         self.advance(now);
+        if SPECIAL {
+            self.expire(now);
+        }
         let due = tick_of(options.delay, now);
         // The caller's `Eq` runs here, before anything has changed.
         let same = |place| self.keys.get(place) == key.as_ref();
@@ -151,6 +172,13 @@ impl<K: Eq> Machine<K> {
                     self.keep_newest(index, key);
                 }
                 let entry = &self.entries[index];
+                if SPECIAL && matches!(entry.phase, Phase::Resting | Phase::GivenUp) {
+                    return Ok(if self.is_woken(index) {
+                        Looked::Resting { index, due }
+                    } else {
+                        Looked::Live(Added::Coalesced)
+                    });
+                }
                 let waits = entry.phase == Phase::Ready && entry.priority >= options.priority;
                 return Ok(Looked::Live(if waits {
                     Added::Coalesced
@@ -194,7 +222,7 @@ impl<K: Eq> Machine<K> {
 
     /// Lets a new key wait for its time, or for its turn.
     #[inline]
-    fn admit<const GROUPED: bool>(
+    fn admit<const SPECIAL: bool>(
         &mut self,
         index: Index,
         key: Option<K>,
@@ -206,13 +234,17 @@ impl<K: Eq> Machine<K> {
         self.keys.put(index, key);
         let (due, window) = self.due_of_new(due, now);
         if self.wheel.is_ahead(due) {
+            if SPECIAL {
+                // It was never started.
+                self.entries[index].since = Timestamp::MAX;
+            }
             self.windows.set(index, window);
             self.make_delayed(index, due);
         } else {
             // Whoever had the place before may have left a window open.
             self.windows.set(index, NEVER);
             let slots = self.entries.slots_mut();
-            if GROUPED {
+            if SPECIAL {
                 self.ready.push(slots, index, priority);
             } else {
                 self.ready.bands.push(slots, index, priority);
@@ -240,7 +272,7 @@ impl<K: Eq> Machine<K> {
 
     /// When a new key is due, and until when its window is open, if it has one.
     #[inline]
-    fn due_of_new(&self, due: u64, now: Timestamp) -> (u64, u64) {
+    pub(super) fn due_of_new(&self, due: u64, now: Timestamp) -> (u64, u64) {
         match self.limits.debounce {
             Some(debounce) if due == 0 => debounce.next(NEVER, NEVER, now),
             _ => (due, NEVER),
@@ -261,7 +293,9 @@ impl<K: Eq> Machine<K> {
         let Some(new) = key.take() else { return };
         *key = match self.entries[index].phase {
             Phase::Free => unreachable!("it is live"),
-            Phase::Ready | Phase::Delayed => Some(self.keys.replace(index, new)),
+            Phase::Ready | Phase::Delayed | Phase::Resting | Phase::GivenUp => {
+                Some(self.keys.replace(index, new))
+            }
             Phase::Processing | Phase::Dirty | Phase::DirtyHeld => {
                 let newest = self.newest.get_or_insert_default();
                 newest.insert(index, new)
@@ -277,6 +311,7 @@ impl<K: Eq> Machine<K> {
         }
         let holds = options.holds_backoff.unwrap_or(self.limits.holds_backoff);
         let floor = if holds { self.backoff_of(index) } else { 0 };
+        let floor = floor.max(self.interval_of(index));
         // That its time may be over by the wheel does not make it an add without a delay.
         if due > 0 {
             self.add_live_later(index, due.max(floor), options.merge, now)
@@ -298,12 +333,22 @@ impl<K: Eq> Machine<K> {
         }
     }
 
+    /// The tick at which the shortest interval of a delayed key is over; 0: none holds it.
+    fn interval_of(&self, index: Index) -> u64 {
+        let entry = &self.entries[index];
+        if entry.phase == Phase::Delayed {
+            self.next_start(entry.since)
+        } else {
+            0
+        }
+    }
+
     /// Adds a live key, to be handed out as soon as may be; if it is being processed and `holds`, not
     /// before the backoff, should that run fail.
     fn add_live(&mut self, index: Index, holds: bool, now: Timestamp) -> Added {
         let entry = &mut self.entries[index];
         match entry.phase {
-            Phase::Free => unreachable!("it is live"),
+            Phase::Free | Phase::Resting | Phase::GivenUp => unreachable!("work is pending"),
             Phase::Ready | Phase::Dirty => Added::Coalesced,
             Phase::DirtyHeld => {
                 entry.phase = dirty(holds);
@@ -334,7 +379,9 @@ impl<K: Eq> Machine<K> {
         let next = next.max(floor);
         self.windows.set(index, window_end);
         match phase {
-            Phase::Free | Phase::Ready => unreachable!("it is live, and not ready"),
+            Phase::Free | Phase::Ready | Phase::Resting | Phase::GivenUp => {
+                unreachable!("work is pending, and it is not ready")
+            }
             Phase::Processing => {
                 entry.phase = dirty(holds);
                 entry.due = next;
@@ -384,7 +431,7 @@ impl<K: Eq> Machine<K> {
         let entry = &mut self.entries[index];
         let old = entry.priority;
         match entry.phase {
-            Phase::Free => unreachable!("it is live"),
+            Phase::Free | Phase::Resting | Phase::GivenUp => unreachable!("work is pending"),
             Phase::Ready => {
                 entry.priority = new;
                 let slots = self.entries.slots_mut();
@@ -421,6 +468,7 @@ impl<K: Eq> Machine<K> {
                 self.ready.remove(self.entries.slots_mut(), index, priority);
             }
             Phase::Delayed => self.undelay(index),
+            Phase::Resting | Phase::GivenUp => return self.take_resting(index),
             Phase::Free | Phase::Processing | Phase::Dirty | Phase::DirtyHeld => {
                 unreachable!("it waits")
             }
@@ -444,6 +492,7 @@ impl<K> Machine<K> {
         match entry.phase {
             Phase::Free => unreachable!("it is live"),
             Phase::Ready | Phase::Delayed => Some(Removed::Key(self.take_out(index))),
+            Phase::Resting | Phase::GivenUp => Some(Removed::Memory(self.take_out(index))),
             Phase::Processing | Phase::Dirty | Phase::DirtyHeld => {
                 let wished = entry.phase != Phase::Processing || entry.due != NEVER;
                 entry.phase = Phase::Processing;

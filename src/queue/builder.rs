@@ -11,6 +11,7 @@ use super::groups::{Grouping, Groups};
 use super::lanes::{self, Lanes};
 use super::machine::{Limits, Machine};
 use super::ready::Ready;
+use super::rest::{GivenUp, Revive};
 use super::shared::{Bell, GroupBell, Shared};
 use super::state::{State, Throttle};
 use super::{FastHash, WorkQueue};
@@ -45,6 +46,7 @@ pub struct QueueBuilder<K, C = SystemClock, S = FastHash> {
     seed: u64,
     limiter: Option<Arc<dyn RateLimiter>>,
     grouping: Option<Box<dyn Grouping<K>>>,
+    copy: Option<fn(&K) -> K>,
     observer: Option<Arc<dyn Observer>>,
     clock: C,
     hasher: S,
@@ -61,12 +63,15 @@ impl<K> QueueBuilder<K> {
                 holds_backoff: false,
                 aging: AGING,
                 keeps_newest: false,
+                min_interval: Duration::ZERO,
+                given_up: None,
             },
             backoff: Box::new(ExponentialBackoff::default()),
             max_attempts: None,
             seed: RandomState::new().hash_one(()),
             limiter: None,
             grouping: None,
+            copy: None,
             observer: None,
             clock: SystemClock::new(),
             hasher: FastHash::default(),
@@ -266,6 +271,64 @@ impl<K, C, S> QueueBuilder<K, C, S> {
         self
     }
 
+    /// The shortest time between two starts of one key; the first is at once. An event in between waits,
+    /// whatever its priority, and so does a requeue or a retry. None unless set.
+    ///
+    /// For that the last start of a key is remembered: until the interval is over it rests in the queue, and
+    /// gives way to a new key that needs the room, the one whose rest ends soonest first.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{ManualClock, WorkQueue};
+    ///
+    /// let clock = ManualClock::new();
+    /// let builder = WorkQueue::builder(8).min_interval(Duration::from_secs(10));
+    /// let queue = builder.clock(clock.clone()).build()?;
+    /// queue.try_add("key").unwrap();
+    /// queue.try_get().unwrap().done();
+    /// clock.advance(Duration::from_secs(1));
+    /// queue.try_add("key").unwrap();
+    /// assert!(queue.try_get().is_none());
+    /// clock.advance(Duration::from_secs(9));
+    /// assert!(queue.try_get().is_some());
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn min_interval(mut self, interval: Duration) -> Self {
+        self.limits.min_interval = interval;
+        self
+    }
+
+    /// Remembers each key that was given up (after [`max_attempts`](Self::max_attempts), or by
+    /// [`Work::fail`](super::Work::fail)) for a while, and has events do to it what `revive` says. Unless
+    /// set it is forgotten, and an event begins anew: if a failed attempt itself causes an event, for
+    /// example by a status that it writes, the key is never given up for long.
+    ///
+    /// The key rests in the queue, and gives way as with [`min_interval`](Self::min_interval); what
+    /// `retry` and `fail` return is a clone. [`remove`](WorkQueue::remove) forgets it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::WorkQueue;
+    /// use tollgate::queue::Revive;
+    ///
+    /// let hour = Duration::from_secs(3_600);
+    /// let builder = WorkQueue::builder(8).remember_given_up(Revive::Never, hour);
+    /// let queue = builder.build()?;
+    /// queue.try_add("key").unwrap();
+    /// assert_eq!(queue.try_get().unwrap().fail(), Some("key"));
+    /// queue.try_add("key").unwrap(); // of its own status write, perhaps
+    /// assert!(queue.try_get().is_none());
+    /// # Ok::<(), tollgate::QueueError>(())
+    /// ```
+    pub fn remember_given_up(mut self, revive: Revive, remembered: Duration) -> Self
+    where
+        K: Clone,
+    {
+        self.limits.given_up = Some(GivenUp { revive, remembered });
+        self.copy = Some(K::clone);
+        self
+    }
+
     /// Keeps the newest of equal keys, for keys that carry more than what `Eq` compares: an add of a live
     /// key replaces the key that waits, and the next run of one that is being processed sees the key
     /// that was added last. Unless set, the key that was added first stays until it is done.
@@ -388,6 +451,7 @@ impl<K, C, S> QueueBuilder<K, C, S> {
             seed,
             limiter,
             grouping,
+            copy,
             observer,
             clock: _,
             hasher,
@@ -400,6 +464,7 @@ impl<K, C, S> QueueBuilder<K, C, S> {
             seed,
             limiter,
             grouping,
+            copy,
             observer,
             clock,
             hasher,
@@ -425,6 +490,7 @@ impl<K, C, S> QueueBuilder<K, C, S> {
             seed,
             limiter,
             grouping,
+            copy,
             observer,
             clock,
             hasher: _,
@@ -437,6 +503,7 @@ impl<K, C, S> QueueBuilder<K, C, S> {
             seed,
             limiter,
             grouping,
+            copy,
             observer,
             clock,
             hasher,
@@ -516,7 +583,8 @@ impl<K, C, S> QueueBuilder<K, C, S> {
         }
         let aging = self.limits.aging;
         let names = self.grouping.as_ref().map(|grouping| grouping.names());
-        let adds_specially = names.is_some() || self.limits.keeps_newest;
+        let has_memory = !self.limits.min_interval.is_zero() || self.limits.given_up.is_some();
+        let adds_specially = names.is_some() || self.limits.keeps_newest || has_memory;
         let ready = |queue: &Weak<Shared<K, C, S>>| match (names, bounds, bell(queue)) {
             (Some(names), Some(bounds), Some(bell)) => {
                 Ready::new(aging).in_lanes(Lanes::new(names, bounds, bell, aging))
@@ -536,6 +604,7 @@ impl<K, C, S> QueueBuilder<K, C, S> {
             random: Random::new(self.seed),
             observer: self.observer,
             grouping: self.grouping,
+            copy: self.copy,
             adds_specially,
         });
         Ok(WorkQueue(shared))

@@ -53,7 +53,8 @@ pub(super) struct Entry {
     pub(super) failures: u16,
     /// When the backoff after the last failure is over.
     pub(super) until: Timestamp,
-    /// Ready: since when. Processing: when it was started.
+    /// Ready: since when. Processing: when it was started. Delayed or at rest: when it was started last, or
+    /// the end of time.
     pub(super) since: Timestamp,
     /// Delayed: the tick at which it becomes ready. Processing: the same, for when it is finished,
     /// or `NEVER`.
@@ -71,6 +72,10 @@ pub(super) enum Phase {
     Dirty,
     /// As `Dirty`, but the key is to wait for the backoff, should this run fail.
     DirtyHeld,
+    /// No work is pending until `due`, and then it is forgotten.
+    Resting,
+    /// As `Resting`, of a key that was given up.
+    GivenUp,
 }
 
 /// A key's hash, folded in half: enough to find its slot among 2^32, and to tell keys apart before

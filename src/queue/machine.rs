@@ -1,16 +1,17 @@
 //! The states of the keys: the queue as a sequential machine. `now` comes in, nothing is locked,
 //! nobody is woken.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::FastHash;
 use super::bands::Turn;
 use super::debounce::{Debounce, Windows};
-use super::entry::{Entry, NEVER, Phase, start_of, tick_at};
+use super::entry::{Entry, NEVER, Phase, start_of, tick_after, tick_at};
 use super::index::KeyIndex;
 use super::keys::{Keys, Lent};
 use super::ready::Ready;
+use super::rest::GivenUp;
 use super::run::{Failing, Outcome, Run, Started};
 use super::wheel::Wheel;
 use crate::arena::Arena;
@@ -31,6 +32,10 @@ pub(super) struct Limits {
     pub(super) aging: u32,
     /// Whether an add replaces the key that is there.
     pub(super) keeps_newest: bool,
+    /// Between two starts of a key.
+    pub(super) min_interval: Duration,
+    /// What is remembered of keys that were given up.
+    pub(super) given_up: Option<GivenUp>,
 }
 
 #[derive(Debug)]
@@ -62,6 +67,10 @@ pub(super) struct Machine<K> {
     /// Keys that were added while an equal one is being processed, for its next run; `None` if the key
     /// that was added first is kept.
     pub(super) newest: Option<HashMap<Index, K, FastHash>>,
+    /// By the tick until which they rest.
+    pub(super) resting: BTreeSet<(u64, Index)>,
+    /// Keys whose rest is over, until somebody drops them without the lock.
+    pub(super) expired: Vec<K>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,6 +89,8 @@ pub(super) struct Finished<K> {
     pub(super) forgotten: Option<K>,
     /// The key that a newer one has replaced.
     pub(super) replaced: Option<K>,
+    /// It was given up, and rests.
+    pub(super) is_given_up: bool,
 }
 
 impl<K> Finished<K> {
@@ -88,6 +99,7 @@ impl<K> Finished<K> {
         Self {
             forgotten,
             replaced: None,
+            is_given_up: false,
         }
     }
 }
@@ -96,6 +108,8 @@ impl<K> Machine<K> {
     pub(super) fn new(limits: Limits, ready: Ready) -> Self {
         Self {
             newest: limits.keeps_newest.then(HashMap::default),
+            resting: BTreeSet::new(),
+            expired: Vec::new(),
             entries: Arena::new(),
             keys: Keys::new(limits.capacity),
             index: KeyIndex::new(),
@@ -161,7 +175,8 @@ impl<K> Machine<K> {
 
     #[inline]
     pub(super) fn has_room_in(&self, capacity: usize) -> bool {
-        self.entries.len() + self.promised < capacity
+        // A key at rest makes room.
+        self.entries.len() - self.resting.len() + self.promised < capacity
     }
 
     /// Keeps room for a blocked adder, until it adds or calls it off.
@@ -263,7 +278,7 @@ impl<K> Machine<K> {
     /// comes back, and has it again.
     #[expect(clippy::inline_always, reason = "a call costs more than it does")]
     #[inline(always)]
-    fn release_entry(&mut self, index: Index) {
+    pub(super) fn release_entry(&mut self, index: Index) {
         self.entries[index].phase = Phase::Free;
         self.entries.release(index);
     }
@@ -335,7 +350,7 @@ impl<K> Machine<K> {
     pub(super) fn finish_done(&mut self, lent: &mut Option<Lent<K>>) -> Option<K> {
         let index = lent.as_ref()?.index();
         let entry = &self.entries[index];
-        if entry.phase != Phase::Processing || entry.due != NEVER {
+        if entry.phase != Phase::Processing || entry.due != NEVER || self.has_memory() {
             return None;
         }
         self.stop_entry(index);
@@ -363,6 +378,7 @@ impl<K> Machine<K> {
         self.advance(now);
         let index = self.keys.give_back(key);
         self.stop(index);
+        let next_start = self.next_start(self.entries[index].since);
         let entry = &mut self.entries[index];
         let (wish, failures) = outcome.wish(entry.had());
         (entry.failures, entry.until) = (failures.count, failures.until);
@@ -382,15 +398,39 @@ impl<K> Machine<K> {
         } else {
             asked
         };
+        let gives_up = matches!(outcome, Outcome::GiveUp(_) | Outcome::Fail(_));
+        let asked = if gives_up {
+            self.asked_of_given_up(asked, failures)
+        } else {
+            asked
+        };
         if wish < asked {
             self.windows.set(index, NEVER);
         }
         // A key that was added meanwhile is wanted, unless it was removed.
         let replaced = self.take_newest(index);
         let replaced = replaced.map(|newest| self.keys.replace(index, newest));
-        match asked.min(wish) {
-            NEVER => return Finished::forgotten(Some(self.forget(index))),
-            due if self.wheel.is_ahead(due) => self.make_delayed(index, due),
+        let rests = match self.limits.given_up {
+            _ if self.is_closed() => None,
+            Some(GivenUp { remembered, .. }) if gives_up => {
+                let until = tick_after(now.saturating_add(remembered));
+                Some((Phase::GivenUp, until))
+            }
+            _ if next_start > 0 => Some((Phase::Resting, next_start)),
+            _ => None,
+        };
+        match (asked.min(wish), rests) {
+            (NEVER, Some((phase, until))) => self.rest(index, phase, until),
+            (NEVER, None) => {
+                let forgotten = Some(self.forget(index));
+                return Finished {
+                    forgotten,
+                    replaced,
+                    is_given_up: false,
+                };
+            }
+            (due, _) if next_start > due => self.make_delayed(index, next_start),
+            (due, _) if self.wheel.is_ahead(due) => self.make_delayed(index, due),
             _ => self.make_ready(index, now),
         }
         if self.is_closed() {
@@ -399,6 +439,7 @@ impl<K> Machine<K> {
         Finished {
             forgotten: None,
             replaced,
+            is_given_up: gives_up && self.entries[index].phase == Phase::GivenUp,
         }
     }
 
@@ -466,6 +507,8 @@ mod tests {
                 holds_backoff: false,
                 aging: AGING,
                 keeps_newest: false,
+                min_interval: Duration::ZERO,
+                given_up: None,
             };
             let mut machine = Machine::new(limits, Ready::new(AGING));
             for n in 0..capacity {
@@ -498,6 +541,8 @@ mod tests {
             holds_backoff: false,
             aging: AGING,
             keeps_newest: false,
+            min_interval: Duration::ZERO,
+            given_up: None,
         };
         let mut machine = Machine::new(limits, Ready::new(AGING));
         let mut run = |key: u32| {
@@ -540,6 +585,8 @@ mod tests {
             holds_backoff: false,
             aging: AGING,
             keeps_newest: false,
+            min_interval: Duration::ZERO,
+            given_up: None,
         };
         let mut machine = Machine::new(limits, Ready::new(AGING));
         let hash = Hash::new(0);

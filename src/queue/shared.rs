@@ -37,7 +37,9 @@ pub(super) struct Shared<K, C, S> {
     pub(super) random: Random,
     pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) grouping: Option<Box<dyn Grouping<K>>>,
-    /// It has groups, or keeps the newest of equal keys.
+    /// Copies a key that is given up and remembered.
+    pub(super) copy: Option<fn(&K) -> K>,
+    /// It has groups, keeps the newest of equal keys, or remembers keys.
     pub(super) adds_specially: bool,
 }
 
@@ -221,11 +223,18 @@ impl<K, C, S: BuildHasher> Shared<K, C, S> {
 }
 
 impl<K, C: Clock, S> Shared<K, C, S> {
+    /// A clone of a key that is about to be given up, if that is to be remembered.
+    pub(super) fn copy_of_given_up(&self, key: &Lent<K>, outcome: Outcome) -> Option<K> {
+        let gives_up = matches!(outcome, Outcome::GiveUp(_) | Outcome::Fail(_));
+        self.copy.filter(|_| gives_up).map(|copy| copy(key))
+    }
+
     /// Ends the processing of a key that was started at `started`. It comes back if it is no longer
-    /// live.
+    /// live, or its clone if it is given up and remembered.
     pub(super) fn finish(
         &self,
         key: Lent<K>,
+        copy: Option<K>,
         outcome: Outcome,
         started: Timestamp,
         now: Timestamp,
@@ -233,7 +242,9 @@ impl<K, C: Clock, S> Shared<K, C, S> {
         let Finished {
             forgotten,
             replaced,
+            is_given_up,
         } = self.with_state(|state| state.machine.finish(key, outcome, now));
+        let forgotten = if is_given_up { copy } else { forgotten };
         self.observe_finish(started, now, |observer| match outcome {
             Outcome::Done => {}
             // If it is still live, somebody has added it meanwhile.
@@ -328,9 +339,15 @@ impl<K: Eq, C, S> Shared<K, C, S> {
         room: Room,
         now: Timestamp,
     ) -> Result<Added, Refused> {
-        self.with_adder_of(key, |state, key, group| {
-            state.add_special(hash, key, options, room, now, group)
-        })
+        let mut expired = Vec::new();
+        let added = self.with_adder_of(key, |state, key, group| {
+            let added = state.add_special(hash, key, options, room, now, group);
+            // Dropped once the lock is released.
+            expired.append(&mut state.machine.expired);
+            added
+        });
+        drop(expired);
+        added
     }
 }
 

@@ -222,6 +222,9 @@ pub enum KeyState {
     Processing,
     /// A worker holds it, and it was added again meanwhile, without a delay.
     Dirty,
+    /// At rest: no work is pending, and it is remembered for a while, after a start or because it was
+    /// given up.
+    Resting,
 }
 
 impl<K: Clone> Machine<K> {
@@ -229,6 +232,11 @@ impl<K: Clone> Machine<K> {
         let slots = self.entries.slots();
         let listed = self.processing.iter(slots).chain(self.ready.list(slots));
         let all = listed.chain(delayed(slots).map(|(index, _)| index));
+        let resting = self
+            .resting
+            .iter()
+            .filter(|(until, _)| start_of(*until) > now);
+        let all = all.chain(resting.map(|(_, index)| *index));
         keys.reserve(self.entries.len());
         keys.extend(all.filter_map(|index| self.snapshot_of(index, now)));
     }
@@ -242,6 +250,7 @@ impl<K: Clone> Machine<K> {
             Phase::Delayed => KeyState::Delayed,
             Phase::Processing => KeyState::Processing,
             Phase::Dirty | Phase::DirtyHeld => KeyState::Dirty,
+            Phase::Resting | Phase::GivenUp => KeyState::Resting,
         };
         let due = (entry.due != NEVER).then(|| start_of(entry.due));
         Some(KeySnapshot {
@@ -249,7 +258,8 @@ impl<K: Clone> Machine<K> {
             state,
             priority: entry.priority,
             due_in: due.map(|due| due.saturating_since(now)),
-            age: (state != KeyState::Delayed).then(|| now.saturating_since(entry.since)),
+            age: (!matches!(state, KeyState::Delayed | KeyState::Resting))
+                .then(|| now.saturating_since(entry.since)),
             failures: entry.failures.into(),
         })
     }

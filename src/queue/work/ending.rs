@@ -221,8 +221,10 @@ impl<K, C: Clock, S> Work<K, C, S> {
     ) -> Option<K> {
         let held = self.held.as_ref()?;
         let outcome = outcome(&mut self.run, held, now);
+        // Should the clone panic, dropping this releases the key.
+        let copy = held.shared.copy_of_given_up(&held.key, outcome);
         let Held { shared, key } = self.held.take()?;
-        shared.finish(key, outcome, self.run.started, now)
+        shared.finish(key, copy, outcome, self.run.started, now)
     }
 }
 
