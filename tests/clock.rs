@@ -1,5 +1,7 @@
 //! The clocks, by what a caller sees of them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_executor::block_on;
@@ -57,6 +59,29 @@ fn who_waits_on_the_boot_clock_looks_at_it_each_second() {
         start.elapsed() < Duration::from_secs(60),
         "as if it had slept"
     );
+}
+
+/// A clock that counts how often it is read, and waits as a clock does by default.
+#[derive(Default)]
+struct Counted(AtomicUsize);
+
+impl Clock for Counted {
+    fn now(&self) -> Timestamp {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        MonotonicClock::new().now()
+    }
+}
+
+#[test]
+fn a_thread_that_waits_sleeps_instead_of_looking_at_the_clock() {
+    let clock = Arc::new(Counted::default());
+    let quota = "200/s burst 1".parse().unwrap();
+    let bucket = AtomicTokenBucket::with_clock(quota, Arc::clone(&clock)).unwrap();
+    for _ in 0..3 {
+        bucket.acquire(1).wait().unwrap();
+    }
+    let reads = clock.0.load(Ordering::Relaxed);
+    assert!(reads < 100, "{reads} in 10 ms");
 }
 
 #[test]

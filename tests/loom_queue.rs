@@ -166,7 +166,9 @@ fn by_parity() -> Groups<u8, u8> {
 fn a_key_of_a_group_at_its_most_starts_once_another_is_finished() {
     explore("finish x get x get, of one group", Some(3), || {
         let queue = grouped(by_parity().max_processing(1));
-        [2, 4].map(|key| queue.try_add(key).unwrap());
+        for key in [2, 4] {
+            queue.try_add(key).unwrap();
+        }
         let held = Arc::new(Held::default());
         let worker = {
             let held = Arc::clone(&held);

@@ -32,10 +32,13 @@ fn queue(
     (builder.clock(clock.clone()).build().unwrap(), clock)
 }
 
+/// Ends a run, and has the key asked for again.
+type Ask = fn(&Queue, Work<u32, ManualClock>);
+
 #[test]
 fn two_runs_of_a_key_are_apart_however_it_is_asked_for() {
     let (queue, clock) = queue(8, |builder| builder.min_interval(10 * SECOND));
-    let ask: [fn(&Queue, Work<u32, ManualClock>); 7] = [
+    let ask: [Ask; 7] = [
         |queue, work| {
             work.done();
             queue.try_add(7).unwrap();
@@ -46,7 +49,7 @@ fn two_runs_of_a_key_are_apart_however_it_is_asked_for() {
         },
         |_, work| work.requeue(),
         |_, work| work.requeue_after(SECOND),
-        |_, work| drop(work.retry()),
+        |_, work| assert!(work.retry().is_none()),
         |_, work| work.defer(Duration::ZERO),
         |queue, work| {
             work.requeue_after(HOUR);
@@ -197,7 +200,7 @@ fn a_status_write_of_each_attempt_makes_no_hot_loop_of_a_key_that_was_given_up()
                     if in_run {
                         queue.try_add(7).unwrap();
                     }
-                    drop(work.retry());
+                    let _ = work.retry();
                     if !in_run {
                         clock.advance(Duration::from_millis(5));
                         queue.try_add(7).unwrap();
@@ -278,7 +281,9 @@ proptest! {
                 }
                 Op::Done(at) if !held.is_empty() => held.swap_remove(at % held.len()).done(),
                 Op::Requeue(at) if !held.is_empty() => held.swap_remove(at % held.len()).requeue(),
-                Op::Retry(at) if !held.is_empty() => drop(held.swap_remove(at % held.len()).retry()),
+                Op::Retry(at) if !held.is_empty() => {
+                    let _ = held.swap_remove(at % held.len()).retry();
+                }
                 Op::Remove(key) => {
                     queue.remove(&key);
                 }

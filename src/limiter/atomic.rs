@@ -193,5 +193,6 @@ mod tests {
         clock.advance(Duration::from_secs(1));
         assert!(Pin::new(&mut waiting).poll(context).is_ready());
         assert!(bucket.desk.has_settled());
+        assert!(bucket.cell.peek(|_| ()).is_some(), "takes go by the word");
     }
 }
