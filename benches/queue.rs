@@ -240,6 +240,32 @@ fn cycle(c: &mut Criterion) {
     group.finish();
 }
 
+/// What groups add to a cycle: with one group, and with as many groups as keys.
+fn groups(c: &mut Criterion) {
+    const KEYS: u64 = 100_000;
+    let mut group = c.benchmark_group("queue of groups");
+    let plain = || WorkQueue::<u64>::builder(MANY);
+    let queues = [
+        ("no groups", plain().build()),
+        ("one group", plain().group_by(|_| 0_u64).build()),
+        (
+            "100k groups of one key",
+            plain().group_by(|key| *key).build(),
+        ),
+    ];
+    for (name, queue) in queues {
+        let (queue, mut next) = (queue.unwrap(), 0);
+        group.bench_function(format!("add, get, finish, {name}"), |b| {
+            b.iter(|| {
+                next = (next + 1) % KEYS;
+                queue.try_add(next).unwrap();
+                queue.try_get().unwrap().done();
+            });
+        });
+    }
+    group.finish();
+}
+
 fn fill(queue: &WorkQueue<String>, keys: Vec<String>) {
     for key in keys {
         queue.try_add(key).unwrap();
@@ -375,5 +401,14 @@ fn workers(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, bounds, sets, cycle, fill_and_drain, workers, due);
+criterion_group!(
+    benches,
+    bounds,
+    sets,
+    cycle,
+    groups,
+    fill_and_drain,
+    workers,
+    due
+);
 criterion_main!(benches);
