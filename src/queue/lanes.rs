@@ -10,7 +10,7 @@ use std::task::Waker;
 
 use super::Priority;
 use super::bands::{Bands, Turn};
-use super::group_table::{GroupId, GroupTable};
+use super::group_table::{Group, GroupId, GroupTable};
 use super::groups::{GroupBounds, GroupKey, Names};
 use super::state::Throttle;
 use crate::arena::Arena;
@@ -31,6 +31,8 @@ pub(super) struct Lanes {
     /// The group of each key, at the place of its entry.
     group_of: Vec<Index>,
     len: usize,
+    /// Whether a group may be held back, so that what may start is counted.
+    may_hold: bool,
     startable: usize,
     /// Groups whose limiters refuse, by the time until when.
     parked: BTreeSet<(Timestamp, Index)>,
@@ -74,6 +76,7 @@ impl Lanes {
             cursor: 0,
             group_of: Vec::new(),
             len: 0,
+            may_hold: bounds.limited || bounds.processing < u32::MAX,
             startable: 0,
             parked: BTreeSet::new(),
             idle: Vec::new(),
@@ -88,7 +91,11 @@ impl Lanes {
 
     /// How many keys may start.
     pub(super) const fn startable(&self) -> usize {
-        self.startable
+        if self.may_hold {
+            self.startable
+        } else {
+            self.len
+        }
     }
 
     pub(super) fn grow(&mut self, entries: usize) {
@@ -190,7 +197,7 @@ impl Lanes {
         self.groups[at].ready += 1;
         self.len += 1;
         self.refresh(at);
-        if self.groups[at].startable > 0 {
+        if !self.may_hold || self.groups[at].startable > 0 {
             self.join_ring(at, lane);
         }
     }
@@ -350,7 +357,8 @@ impl Lanes {
 
     /// All ready keys: those of the rings in their order, then those of groups that may not run.
     pub(super) fn list<T: Linked>(&self, slots: &[T]) -> Vec<Index> {
-        let held = self.groups.iter().filter(|(_, group)| group.startable == 0);
+        let is_held = |group: &Group| self.may_hold && group.startable == 0;
+        let held = self.groups.iter().filter(|(_, group)| is_held(group));
         let held = held.flat_map(|(at, _)| self.lanes_of(at));
         let all = self.rings.iter(self.slots.slots()).chain(held);
         all.flat_map(|lane| self.slots[lane].keys.iter(slots))
@@ -381,7 +389,14 @@ impl Lanes {
 
     /// Restores, after any change of a group: as many of its keys count as startable as may start, and its
     /// lanes are in the rings if any may.
+    #[inline]
     fn refresh(&mut self, at: Index) {
+        if self.may_hold {
+            self.refresh_held(at);
+        }
+    }
+
+    fn refresh_held(&mut self, at: Index) {
         let bounds = self.groups.bounds;
         let group = &mut self.groups[at];
         let free = bounds.processing.saturating_sub(group.processing);
