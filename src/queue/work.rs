@@ -36,15 +36,19 @@ pub(crate) use in_hand::InHand;
 /// | dropped | as `retry`, and never for the last time | one more ¹ | runs it at once ² |
 ///
 /// ¹ The same number, if the run began before the backoff of the failure before it was over.
-/// ² When the backoff is over, where it is [held](super::QueueBuilder::hold_backoff).
+/// ² When the backoff is over, where it is [held](super::QueueBuilder::hold_backoff). If the key is given
+/// up and [remembered](super::QueueBuilder::remember_given_up), as that says.
+///
+/// With a [shortest interval](super::QueueBuilder::min_interval) none of this is before that is over.
 ///
 /// What others do: client-go's `AddRateLimited` is `retry`, `Forget` with `AddAfter` is
 /// `requeue_after`, and `AddAfter` alone, which keeps the failures, is `defer`; controller-runtime's
 /// terminal error is `fail`, its error is `retry`, and neither can carry a delay.
 ///
 /// Dropping it, by a panic, a `?` or a cancelled future, is a retry: a lost worker never loses work. None of this can
-/// fail or block for room, whatever has become of the queue meanwhile, nor allocate. (But for two cases:
-/// what a closed queue keeps until a caller collects it, and several waiters that are woken at once.)
+/// fail or block for room, whatever has become of the queue meanwhile, nor allocate. (But for these cases:
+/// what a closed queue keeps until a caller collects it, several waiters that are woken at once, and the
+/// bookkeeping of groups, of keys at rest and of limiters.)
 ///
 /// ```
 /// use std::time::Duration;
