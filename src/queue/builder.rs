@@ -12,7 +12,7 @@ use super::lanes::{self, Lanes};
 use super::machine::{Limits, Machine};
 use super::ready::Ready;
 use super::rest::{GivenUp, Revive};
-use super::shared::{Bell, GroupBell, Shared};
+use super::shared::{Bell, Shared};
 use super::state::{State, Throttle};
 use super::{FastHash, WorkQueue};
 use crate::backoff::{Backoff, ExponentialBackoff, Random};
@@ -533,16 +533,15 @@ where
     /// ```
     pub fn build(mut self) -> Result<WorkQueue<K, C, S>, QueueError> {
         let limiter = self.limiter.take();
+        let bell = |queue: &Weak<Shared<K, C, S>>, group| {
+            let queue = Weak::clone(queue);
+            Waker::from(Arc::new(Bell { queue, group }))
+        };
         self.assemble(
-            |queue| {
-                let bell = Waker::from(Arc::new(Bell(Weak::clone(queue))));
-                limiter.map(|limiter| Throttle::new(limiter, bell))
-            },
+            |queue| limiter.map(|limiter| Throttle::new(limiter, bell(queue, None))),
             |queue| {
                 let queue = Weak::clone(queue);
-                Some(Box::new(move |group| {
-                    Waker::from(Arc::new(GroupBell(Weak::clone(&queue), group)))
-                }))
+                Some(Box::new(move |group| bell(&queue, Some(group))))
             },
         )
     }

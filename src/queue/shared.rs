@@ -43,8 +43,11 @@ pub(super) struct Shared<K, C, S> {
     pub(super) adds_specially: bool,
 }
 
-/// What a limiter wakes when it may have a token for the queue.
-pub(super) struct Bell<K, C, S>(pub(super) Weak<Shared<K, C, S>>);
+/// What a limiter wakes when it may have a token for the queue, or for one of its groups.
+pub(super) struct Bell<K, C, S> {
+    pub(super) queue: Weak<Shared<K, C, S>>,
+    pub(super) group: Option<GroupId>,
+}
 
 impl<K, C, S> Wake for Bell<K, C, S>
 where
@@ -53,24 +56,8 @@ where
     S: Send + Sync + 'static,
 {
     fn wake(self: Arc<Self>) {
-        if let Some(shared) = self.0.upgrade() {
-            shared.with_state(State::ring);
-        }
-    }
-}
-
-/// As [`Bell`], for one of its groups.
-pub(super) struct GroupBell<K, C, S>(pub(super) Weak<Shared<K, C, S>>, pub(super) GroupId);
-
-impl<K, C, S> Wake for GroupBell<K, C, S>
-where
-    K: Send + Sync + 'static,
-    C: Clock + 'static,
-    S: Send + Sync + 'static,
-{
-    fn wake(self: Arc<Self>) {
-        if let Some(shared) = self.0.upgrade() {
-            shared.with_state(|state| state.ring_group(self.1));
+        if let Some(shared) = self.queue.upgrade() {
+            shared.with_state(|state| state.ring(self.group));
         }
     }
 }

@@ -168,17 +168,19 @@ impl<K> State<K> {
         }
     }
 
-    /// The limiter of a group may have a token.
-    pub(super) fn ring_group(&mut self, group: GroupId) {
-        if let Some(groups) = self.machine.ready.groups_mut() {
-            groups.ring(group);
-        }
-    }
-
-    /// The limiter may have a token.
-    pub(super) fn ring(&mut self) {
-        if let Some(throttle) = &mut self.throttle {
-            throttle.ring();
+    /// The limiter may have a token, or that of a group.
+    pub(super) fn ring(&mut self, group: Option<GroupId>) {
+        match group {
+            None => {
+                if let Some(throttle) = &mut self.throttle {
+                    throttle.ring();
+                }
+            }
+            Some(group) => {
+                if let Some(groups) = self.machine.ready.groups_mut() {
+                    groups.ring(group);
+                }
+            }
         }
     }
 
