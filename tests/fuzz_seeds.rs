@@ -5,6 +5,10 @@
     reason = "of amounts that are bounded by 64 bits"
 )]
 
+#[path = "model/groups.rs"]
+mod groups_model;
+#[path = "../fuzz/ops/groups.rs"]
+mod groups_ops;
 #[path = "model/keyed.rs"]
 mod keyed_model;
 #[path = "../fuzz/ops/keyed.rs"]
@@ -34,6 +38,11 @@ fn replay(target: &str, check: fn(&[u8]) -> usize) {
         replayed += 1;
     }
     assert!(replayed > 0, "no seeds in {}", seeds.display());
+}
+
+#[test]
+fn group_ops() {
+    replay("group_ops", groups_ops::check);
 }
 
 #[test]

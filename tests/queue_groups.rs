@@ -5,11 +5,15 @@
 #[path = "model/tasks.rs"]
 mod tasks;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+#[path = "model/groups.rs"]
+mod groups_model;
+
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use groups_model::{Config, Key, Op};
 use proptest::prelude::*;
 use tasks::Polled;
 use tollgate::queue::Groups;
@@ -18,7 +22,6 @@ use tollgate::{
     QueueError, RateLimiter, Work, WorkQueue,
 };
 
-type Key = (u8, u32);
 type Queue = WorkQueue<Key, ManualClock>;
 
 const HOUR: Duration = Duration::from_hours(1);
@@ -309,114 +312,6 @@ fn a_limit_that_panics_adds_nothing() {
     );
 }
 
-/// The queue as plain lists: each priority has a ring of the groups that may run.
-struct Model {
-    weights: [u32; 4],
-    most: u32,
-    live_most: usize,
-    /// Ready keys by priority and group, in order.
-    ready: BTreeMap<(i32, u8), VecDeque<Key>>,
-    rings: BTreeMap<i32, VecDeque<(u8, u32)>>,
-    running: HashMap<u8, u32>,
-    live: HashMap<Key, i32>,
-}
-
-impl Model {
-    fn may_run(&self, group: u8) -> bool {
-        self.running.get(&group).is_none_or(|n| *n < self.most)
-    }
-
-    /// Groups that may run and have ready keys join their ring at its end; others leave it.
-    fn refresh(&mut self) {
-        let ready = &self.ready;
-        let may_run: HashSet<u8> = (0..4).filter(|group| self.may_run(*group)).collect();
-        for (priority, ring) in &mut self.rings {
-            ring.retain(|(group, _)| {
-                may_run.contains(group) && ready.contains_key(&(*priority, *group))
-            });
-        }
-        for (priority, group) in ready.keys() {
-            let ring = self.rings.entry(*priority).or_default();
-            if may_run.contains(group) && ring.iter().all(|(other, _)| other != group) {
-                ring.push_back((*group, self.weights[usize::from(*group)]));
-            }
-        }
-    }
-
-    fn add(&mut self, key: Key, priority: i32, running: bool) -> bool {
-        if let Some(old) = self.live.get(&key).copied() {
-            if priority > old {
-                self.live.insert(key, priority);
-                if self.unready(key, old) {
-                    self.make_ready(key);
-                }
-            }
-            let _ = running;
-            return true;
-        }
-        let of_group = self.live.keys().filter(|live| live.0 == key.0).count();
-        if self.live.len() >= 12 || of_group >= self.live_most {
-            return false;
-        }
-        self.live.insert(key, priority);
-        self.make_ready(key);
-        true
-    }
-
-    fn make_ready(&mut self, key: Key) {
-        let lane = (self.live[&key], key.0);
-        self.ready.entry(lane).or_default().push_back(key);
-        self.refresh();
-    }
-
-    fn unready(&mut self, key: Key, priority: i32) -> bool {
-        let Some(lane) = self.ready.get_mut(&(priority, key.0)) else {
-            return false;
-        };
-        let Some(at) = lane.iter().position(|ready| *ready == key) else {
-            return false;
-        };
-        lane.remove(at);
-        if lane.is_empty() {
-            self.ready.remove(&(priority, key.0));
-        }
-        self.refresh();
-        true
-    }
-
-    fn get(&mut self) -> Option<Key> {
-        let rings = self.rings.iter_mut().rev();
-        let (priority, ring) = rings.into_iter().find(|(_, ring)| !ring.is_empty())?;
-        let (priority, (group, credit)) = (*priority, ring.pop_front()?);
-        match credit - 1 {
-            0 => ring.push_back((group, self.weights[usize::from(group)])),
-            credit => ring.push_front((group, credit)),
-        }
-        let lane = self.ready.get_mut(&(priority, group)).unwrap();
-        let key = lane.pop_front().unwrap();
-        if lane.is_empty() {
-            self.ready.remove(&(priority, group));
-        }
-        *self.running.entry(group).or_default() += 1;
-        self.refresh();
-        Some(key)
-    }
-
-    fn stop(&mut self, key: Key) {
-        *self.running.get_mut(&key.0).unwrap() -= 1;
-        self.refresh();
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Op {
-    Add(Key, i8),
-    Get,
-    Done(usize),
-    Requeue(usize),
-    Remove(Key),
-}
-
 fn op() -> impl Strategy<Value = Op> {
     let key = || (0..4_u8, 0..6_u32);
     prop_oneof![
@@ -433,75 +328,10 @@ proptest! {
     fn groups_agree_with_plain_lists(
         ops in prop::collection::vec(op(), 1..120),
         weights in prop::array::uniform4(1..4_u32),
-        most in 1..4_u32,
-        live_most in 1..7_usize,
+        processing in 1..4_u32,
+        live in 1..7_usize,
     ) {
-        let mut model = Model {
-            weights, most, live_most,
-            ready: BTreeMap::new(), rings: BTreeMap::new(),
-            running: HashMap::new(), live: HashMap::new(),
-        };
-        let weigh = move |group: &u8| weights[usize::from(*group)];
-        let groups = by_tenant().weight(weigh).max_processing(most).max_live(live_most as u32);
-        let builder = WorkQueue::builder(12).aging(0).groups(groups);
-        let queue: WorkQueue<Key> = builder.build().unwrap();
-        let mut held = Vec::<Work<Key>>::new();
-        // Of those that are held: who was added again, to run again.
-        let mut dirty = HashSet::new();
-        for op in ops {
-            match op {
-                Op::Add(key, priority) => {
-                    let options = Priority::new(priority.into()).unwrap();
-                    let got = queue.try_add_with(key, options).is_ok();
-                    let runs = held.iter().any(|work| **work == key);
-                    prop_assert_eq!(got, model.add(key, priority.into(), runs));
-                    if runs {
-                        dirty.insert(key);
-                    }
-                }
-                Op::Get => {
-                    let work = queue.try_get();
-                    prop_assert_eq!(work.as_ref().map(|work| **work), model.get());
-                    held.extend(work);
-                }
-                Op::Done(at) if !held.is_empty() => {
-                    let work = held.swap_remove(at % held.len());
-                    let key = *work;
-                    work.done();
-                    model.stop(key);
-                    if dirty.remove(&key) {
-                        model.make_ready(key);
-                    } else {
-                        model.live.remove(&key);
-                    }
-                }
-                Op::Requeue(at) if !held.is_empty() => {
-                    let work = held.swap_remove(at % held.len());
-                    let key = *work;
-                    work.requeue();
-                    dirty.remove(&key);
-                    model.stop(key);
-                    model.make_ready(key);
-                }
-                Op::Remove(key) => {
-                    queue.remove(&key);
-                    if let Some(priority) = model.live.get(&key).copied()
-                        && model.unready(key, priority)
-                    {
-                        model.live.remove(&key);
-                    }
-                    dirty.remove(&key);
-                }
-                Op::Done(_) | Op::Requeue(_) => {}
-            }
-            let stats = queue.stats();
-            prop_assert_eq!(stats.ready + stats.processing, model.live.len());
-            let shown = queue.group_snapshot::<u8>().unwrap();
-            for group in shown {
-                let live = model.live.keys().filter(|key| key.0 == group.group).count();
-                prop_assert_eq!(group.live, live);
-            }
-        }
+        groups_model::run(Config { weights, processing, live }, &ops);
     }
 
     /// No key starts without a token of its group's limiter, and none waits whose group has one.
