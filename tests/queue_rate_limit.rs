@@ -214,6 +214,24 @@ fn a_token_at_the_queues_turn_is_kept_until_a_consumer_looks() {
 }
 
 #[test]
+fn a_token_that_was_kept_for_long_adds_nothing_to_a_burst() {
+    let clock = ManualClock::new();
+    let limiter = bucket("1/h burst 3", &clock);
+    let builder = WorkQueue::builder(16).clock(clock.clone());
+    let queue = builder.rate_limit(limiter.clone()).build().unwrap();
+    add(&queue, 0..10);
+    let taken = || std::iter::from_fn(|| queue.try_get()).map(|work| work.done());
+    assert_eq!(taken().count(), 3);
+    let set_aside = Polled::pending(queue.get());
+    // Another use of the limiter gives the queue its token, and no consumer looks.
+    clock.advance(HOUR);
+    assert!(limiter.try_acquire(1).is_err());
+    clock.advance(10 * HOUR);
+    assert_eq!(taken().count(), 3);
+    drop(set_aside);
+}
+
+#[test]
 fn a_place_in_line_that_is_of_no_use_holds_up_nobody() {
     let clock = ManualClock::new();
     let limiter = bucket("1/h", &clock);

@@ -62,7 +62,6 @@ impl Turn {
     }
 
     /// Another turn, of the same arrival, that takes.
-    #[cfg(feature = "tower")]
     pub(crate) fn taking(&mut self, timeout: Duration) -> Self {
         Self {
             arrival: Some(self.arrival()),

@@ -285,24 +285,24 @@ impl Lanes {
         while let Some(&(until, at)) = self.parked.first()
             && until <= now
         {
-            self.unpark(at);
+            self.unpark(at, None);
         }
     }
 
     /// The limiter of a group may have a token.
-    pub(super) fn ring(&mut self, id: GroupId) {
+    pub(super) fn ring(&mut self, id: GroupId, now: Option<Timestamp>) {
         if self.groups.of_id(id).is_some() {
-            self.unpark(id.at);
+            self.unpark(id.at, now);
         }
     }
 
-    fn unpark(&mut self, at: Index) {
+    fn unpark(&mut self, at: Index, rung: Option<Timestamp>) {
         let group = &mut self.groups[at];
         if let Some(until) = group.parked.take() {
             self.parked.remove(&(until, at));
         }
         if let Some(throttle) = &mut group.throttle {
-            throttle.ring();
+            throttle.ring(rung);
         }
         self.refresh(at);
     }
@@ -317,7 +317,7 @@ impl Lanes {
             if let Some(throttle) = &mut group.throttle {
                 throttle.leave(wakers);
             }
-            self.unpark(at);
+            self.unpark(at, None);
         }
     }
 

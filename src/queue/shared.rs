@@ -22,6 +22,7 @@ use crate::backoff::{Backoff, ExponentialBackoff, Random};
 use crate::clock::{Clock, Timestamp};
 use crate::observe::Observer;
 use crate::sync::{Mutex, MutexGuard};
+use crate::unwind::Panics;
 use crate::wake::Wakers;
 use crate::whereabouts::Signpost;
 
@@ -57,7 +58,10 @@ where
 {
     fn wake(self: Arc<Self>) {
         if let Some(shared) = self.queue.upgrade() {
-            shared.with_state(|state| state.ring(self.group));
+            // It rings also if the clock panics.
+            let mut panics = Panics::default();
+            let now = panics.catch(|| shared.clock.now());
+            shared.with_state(|state| state.ring(self.group, now));
         }
     }
 }

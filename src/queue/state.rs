@@ -169,16 +169,16 @@ impl<K> State<K> {
     }
 
     /// The limiter may have a token, or that of a group.
-    pub(super) fn ring(&mut self, group: Option<GroupId>) {
+    pub(super) fn ring(&mut self, group: Option<GroupId>, now: Option<Timestamp>) {
         match group {
             None => {
                 if let Some(throttle) = &mut self.throttle {
-                    throttle.ring();
+                    throttle.ring(now);
                 }
             }
             Some(group) => {
                 if let Some(groups) = self.machine.ready.groups_mut() {
-                    groups.ring(group);
+                    groups.ring(group, now);
                 }
             }
         }

@@ -4,7 +4,8 @@
 //! no other. Whatever the limiter wakes meanwhile is woken once the lock is released.
 //!
 //! The place is a waiter's as any other: newcomers do not overtake it, and it hears of another quota, or
-//! of the end of a pause, at once. What it is given at its turn is kept until a consumer looks. The queue
+//! of the end of a pause, at once. What it is given at its turn is kept until a consumer looks; if that is
+//! not in the same millisecond, it is changed for a token of that time. The queue
 //! leaves the line, and gives that back, once no consumer waits or nothing may start. A limiter that
 //! refuses without an instant is asked once a second.
 
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
+use super::super::entry::tick_at;
 use crate::clock::Timestamp;
 use crate::limiter::{Denied, Kind, RateLimiter, Turn};
 use crate::wait::Progress;
@@ -27,6 +29,8 @@ pub(crate) struct Throttle {
     /// Rings the queue when the turn has come.
     waker: Waker,
     turn: Option<Turn>,
+    /// When the turn was given its token.
+    rung: Option<Timestamp>,
     /// The limiter has refused, and is believed until then, on the queue's clock.
     refused: Option<Timestamp>,
     is_closed: bool,
@@ -38,6 +42,7 @@ impl Throttle {
             limiter,
             waker,
             turn: None,
+            rung: None,
             refused: None,
             is_closed: false,
         }
@@ -58,9 +63,10 @@ impl Throttle {
         self.refused = self.refused.filter(|until| now < *until);
     }
 
-    /// The limiter is to be asked again.
-    pub(crate) const fn ring(&mut self) {
+    /// The limiter is to be asked again: it has rung, at `now` if a clock could be read.
+    pub(crate) fn ring(&mut self, now: Option<Timestamp>) {
         self.refused = None;
+        self.rung = self.rung.or(now);
     }
 
     /// Asks whether the limiter is closed.
@@ -76,6 +82,7 @@ impl Throttle {
         let (taken, woken) = defer(|| {
             // On the limiter's own clock, which may be another than the queue's.
             let at = self.limiter.now();
+            self.renew(now);
             if waits && self.turn.is_none() {
                 self.turn = Some(Turn::new(1, 0, Kind::Take, Duration::MAX));
             }
@@ -90,6 +97,19 @@ impl Throttle {
             self.refused = None;
         }
         taken
+    }
+
+    /// Changes a token that was given in an earlier millisecond for one of now, at the same place in line:
+    /// the bucket has gained others since, and both together could be more than a burst at once.
+    fn renew(&mut self, now: Timestamp) {
+        let is_old = |rung: Timestamp| tick_at(rung) < tick_at(now);
+        if self.rung.take().is_some_and(is_old)
+            && let Some(turn) = self.turn.as_mut().filter(|turn| turn.is_in_line())
+        {
+            let fresh = turn.taking(Duration::MAX);
+            self.limiter.leave_turn(turn);
+            self.turn = Some(fresh);
+        }
     }
 
     /// Gives a token back that was taken just now, and not used.
