@@ -97,7 +97,8 @@ pub trait Observer: Send + Sync {
     /// A key could not be worked on now: it will be run again, and its failures are what they were.
     fn deferred(&self) {}
 
-    /// The limiter of a queue was found closed: no key starts any more. Told once.
+    /// The limiter of a queue, or of one of its groups, was found closed: no key behind it starts any more.
+    /// Told once of each.
     fn limiter_closed(&self) {}
 
     /// A key failed for the last time that it may: it will not be run again by itself.

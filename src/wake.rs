@@ -75,23 +75,25 @@ loom::thread_local! {
     static DEFERRED: RefCell<Option<Wakers>> = RefCell::new(None);
 }
 
-/// Runs what would wake at its end, and collects who is to be woken: for a caller that holds a lock.
-/// If it panics they are woken then.
-pub(crate) fn defer<T>(run: impl FnOnce() -> T) -> (T, Wakers) {
+/// Runs what would wake at its end, and collects who is to be woken, also if it panics: for a caller that
+/// holds a lock.
+pub(crate) fn defer<T>(into: &mut Wakers, run: impl FnOnce() -> T) -> T {
     /// Ends the scope however it ends.
-    struct Scope(Option<Wakers>);
+    struct Scope<'a> {
+        before: Option<Wakers>,
+        into: &'a mut Wakers,
+    }
 
-    impl Drop for Scope {
+    impl Drop for Scope<'_> {
         fn drop(&mut self) {
-            DEFERRED.with(|deferred| deferred.replace(self.0.take()));
+            let woken = DEFERRED.with(|deferred| deferred.replace(self.before.take()));
+            self.into.append(woken.unwrap_or_default());
         }
     }
 
-    let scope = Scope(DEFERRED.with(|deferred| deferred.replace(Some(Wakers::default()))));
-    let output = run();
-    let woken = DEFERRED.with(RefCell::take);
-    drop(scope);
-    (output, woken.unwrap_or_default())
+    let before = DEFERRED.with(|deferred| deferred.replace(Some(Wakers::default())));
+    let _scope = Scope { before, into };
+    run()
 }
 
 /// Leaves wakers to the scope of [`defer`] in which the thread is: whether it is in one.
@@ -174,6 +176,24 @@ mod tests {
         let all = wakers(&woken);
         assert!(catch_unwind(AssertUnwindSafe(|| drop(all))).is_err());
         assert_eq!(woken.0.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
+    fn what_is_deferred_is_woken_by_the_caller_also_after_a_panic() {
+        let woken = Arc::new(Counts(AtomicUsize::new(0)));
+        let mut collected = Wakers::default();
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            defer(&mut collected, || {
+                let mut one = Wakers::default();
+                one.extend([Waker::from(Arc::clone(&woken))]);
+                drop(one);
+                panic!("under the lock");
+            });
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(woken.0.load(Ordering::Relaxed), 0, "the lock is held");
+        drop(collected);
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
     }
 
     #[test]

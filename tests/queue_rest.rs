@@ -7,13 +7,15 @@
 mod tasks;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use tasks::Polled;
 use tollgate::queue::{KeyState, QueueBuilder, Revive};
 use tollgate::{
-    AddError, Clock, ExponentialBackoff, ManualClock, Priority, Timestamp, Work, WorkQueue,
+    AddError, AddOptions, Clock, ExponentialBackoff, ManualClock, Priority, Timestamp, Work,
+    WorkQueue,
 };
 
 type Queue = WorkQueue<u32, ManualClock>;
@@ -116,6 +118,23 @@ fn rest_is_no_work() {
     let drained = queue.close();
     assert!(drained.complete() && drained.returned.is_empty());
     assert!(drain.poll().is_ready());
+}
+
+#[test]
+fn a_key_whose_rest_is_over_is_dropped_at_the_next_add_of_any_kind() {
+    let clock = ManualClock::new();
+    let builder = WorkQueue::builder(8).min_interval(SECOND);
+    let queue = builder.clock(clock.clone()).build().unwrap();
+    let first = Arc::new(1);
+    let weak = Arc::downgrade(&first);
+    queue.try_add(first).unwrap();
+    queue.try_get().unwrap().done();
+    assert!(weak.upgrade().is_some(), "it rests");
+    clock.advance(SECOND);
+    queue
+        .try_add_or_resync(Arc::new(2), AddOptions::new())
+        .unwrap();
+    assert!(weak.upgrade().is_none());
 }
 
 /// Fails until the key is given up.

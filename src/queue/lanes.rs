@@ -1,9 +1,10 @@
 //! The ready keys of a queue with groups, and which of them is served next.
 //!
 //! A lane is the FIFO list of the ready keys of one group and one priority. The lanes of the groups
-//! that may run stand in the ring of their band, if they have keys. A group keeps its last lane. The lane at the head of a ring
-//! hands out as many keys as its group weighs, and goes to the tail: between two turns of a lane every
-//! other lane of its ring has one turn at most, and lanes that join the ring stand behind it.
+//! that may run stand in the ring of their band, if they have keys. A group keeps its last lane. The
+//! lane at the head of a ring hands out as many keys as its group weighs, and goes to the tail: between
+//! two turns of a lane every other lane of its ring has one turn at most, and lanes that join the ring
+//! stand behind it.
 
 use std::collections::BTreeSet;
 use std::task::Waker;
@@ -260,6 +261,7 @@ impl Lanes {
         let Some(throttle) = &mut group.throttle else {
             return Admitted::Yes;
         };
+        let was_closed = throttle.is_closed();
         if throttle.take(now, true, wakers) {
             return Admitted::Yes;
         }
@@ -269,7 +271,10 @@ impl Lanes {
         self.parked.insert((until, at));
         self.refresh(at);
         if is_closed {
-            Admitted::Closed(at)
+            Admitted::Closed {
+                group: at,
+                is_news: !was_closed,
+            }
         } else {
             Admitted::No
         }
@@ -500,7 +505,11 @@ pub(super) enum Admitted {
     Yes,
     No,
     /// Nor will it ever: its limiter is closed.
-    Closed(Index),
+    Closed {
+        group: Index,
+        /// It was not known yet.
+        is_news: bool,
+    },
 }
 
 impl std::fmt::Debug for Lanes {

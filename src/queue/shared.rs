@@ -143,15 +143,24 @@ impl<K, C, S> Shared<K, C, S> {
             Option<&mut GroupKey<'_>>,
         ) -> Result<T, Refused>,
     ) -> Result<T, Refused> {
+        // Keys whose rest is over, dropped once the lock is released.
+        let mut expired = Vec::new();
+        let mut add = |key: &mut Option<K>, group: Option<&mut GroupKey<'_>>| {
+            self.with_adder(|state| {
+                let added = add(state, key, group);
+                expired.append(&mut state.machine.expired);
+                added
+            })
+        };
         let Some(grouping) = &self.grouping else {
-            return self.with_adder(|state| add(state, key, None));
+            return add(key, None);
         };
         let mut added = Err(Refused::NeedsLimiter);
         grouping.with(key, &mut |key, mut group| {
-            added = self.with_adder(|state| add(state, key, group.as_deref_mut()));
+            added = add(key, group.as_deref_mut());
             if let (Err(Refused::NeedsLimiter), Some(group)) = (&added, &mut group) {
                 group.make_limiter();
-                added = self.with_adder(|state| add(state, key, Some(group)));
+                added = add(key, Some(group));
             }
         });
         added
@@ -330,15 +339,9 @@ impl<K: Eq, C, S> Shared<K, C, S> {
         room: Room,
         now: Timestamp,
     ) -> Result<Added, Refused> {
-        let mut expired = Vec::new();
-        let added = self.with_adder_of(key, |state, key, group| {
-            let added = state.add_special(hash, key, options, room, now, group);
-            // Dropped once the lock is released.
-            expired.append(&mut state.machine.expired);
-            added
-        });
-        drop(expired);
-        added
+        self.with_adder_of(key, |state, key, group| {
+            state.add_special(hash, key, options, room, now, group)
+        })
     }
 }
 

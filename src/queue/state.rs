@@ -360,8 +360,8 @@ impl<K> State<K> {
         };
         let admitted = groups.admit(turn, now, &mut self.wakers);
         self.awaited = true;
-        if let Admitted::Closed(group) = admitted {
-            self.limiter_closed = true;
+        if let Admitted::Closed { group, is_news } = admitted {
+            self.limiter_closed |= is_news;
             if self.machine.is_closed() {
                 self.machine.leave_group(group);
             }

@@ -4,10 +4,10 @@
 //! no other. Whatever the limiter wakes meanwhile is woken once the lock is released.
 //!
 //! The place is a waiter's as any other: newcomers do not overtake it, and it hears of another quota, or
-//! of the end of a pause, at once. What it is given at its turn is kept until a consumer looks; if that is
-//! not in the same millisecond, it is changed for a token of that time. The queue
-//! leaves the line, and gives that back, once no consumer waits or nothing may start. A limiter that
-//! refuses without an instant is asked once a second.
+//! of the end of a pause, at once. What it is given at its turn is kept until a consumer looks; if that
+//! is not in the same millisecond, it is changed for a token of that time. The queue leaves the line,
+//! and gives that back, once no consumer waits or nothing may start. A limiter that refuses without an
+//! instant is asked once a second.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -71,15 +71,14 @@ impl Throttle {
 
     /// Asks whether the limiter is closed.
     pub(crate) fn ask_closed(&mut self, wakers: &mut Wakers) -> bool {
-        let (asked, woken) = defer(|| self.limiter.ask(1, 0, self.limiter.now()));
-        wakers.append(woken);
+        let asked = defer(wakers, || self.limiter.ask(1, 0, self.limiter.now()));
         self.is_closed = asked == Err(Denied::Closed);
         self.is_closed
     }
 
     /// Takes a token: whether there was one. If not, one that waits stands in the limiter's line then.
     pub(crate) fn take(&mut self, now: Timestamp, waits: bool, wakers: &mut Wakers) -> bool {
-        let (taken, woken) = defer(|| {
+        let taken = defer(wakers, || {
             // On the limiter's own clock, which may be another than the queue's.
             let at = self.limiter.now();
             self.renew(now);
@@ -92,7 +91,6 @@ impl Throttle {
             let taken = self.limiter.try_acquire_at(1, at);
             taken.map_err(|denied| self.refuse(denied, now)).is_ok()
         });
-        wakers.append(woken);
         if taken {
             self.refused = None;
         }
@@ -114,15 +112,13 @@ impl Throttle {
 
     /// Gives a token back that was taken just now, and not used.
     pub(crate) fn give_back(&self, wakers: &mut Wakers) {
-        let ((), woken) = defer(|| self.limiter.refund(1));
-        wakers.append(woken);
+        defer(wakers, || self.limiter.refund(1));
     }
 
     /// Leaves the limiter's line.
     pub(crate) fn leave(&mut self, wakers: &mut Wakers) {
         if let Some(mut turn) = self.turn.take_if(|turn| turn.is_in_line()) {
-            let ((), woken) = defer(|| self.limiter.leave_turn(&mut turn));
-            wakers.append(woken);
+            defer(wakers, || self.limiter.leave_turn(&mut turn));
         }
     }
 
