@@ -12,69 +12,30 @@
 //! All are exact to the nanosecond, and the token buckets make the same decisions by the same
 //! arithmetic. All share one line of waiters, in which a waiter holds nothing before its turn.
 
-mod account;
-mod acquire;
-mod all_of;
-mod atomic;
-mod bounds;
-mod bucket;
-mod carry;
-mod cell;
-mod configs;
-mod denied;
-mod desk;
-mod fill;
-mod gate;
-mod internal;
-#[allow(
-    dead_code,
-    reason = "the tests of the core also take alone, and in parts"
-)]
-mod interval;
-mod interval_bucket;
-mod keyed;
-mod lease;
-mod ledger;
-mod line;
-mod locked;
-mod locked_line;
-mod metered;
-mod quota_limiter;
-mod rate;
-mod rate_limiter;
-mod reservation;
-mod saved;
-mod single;
-mod sliding_window;
-mod standing_denial;
-mod status;
-mod tokens;
-mod turn;
-#[allow(
-    dead_code,
-    reason = "the tests of the core also take alone, and in parts"
-)]
-mod window;
-mod word;
+pub(crate) mod core;
+pub(crate) mod keyed;
+pub(crate) mod ops;
+pub(crate) mod shell;
 
-pub use acquire::Acquire;
-pub use all_of::{AllOf, Limits};
-pub use atomic::AtomicTokenBucket;
-pub use carry::CarryOver;
-pub use denied::Denied;
-pub use interval_bucket::IntervalTokenBucket;
-pub use keyed::{ClientAddr, PrefixTooLong};
-pub use keyed::{
-    KeyHandle, KeyedBuilder, KeyedError, KeyedLimiter, KeyedStats, OnFull, OwnedKey, ToKey,
+pub use self::core::carry::CarryOver;
+pub use self::core::denied::Denied;
+pub use self::core::saved::{Saved, SavedError};
+pub use self::core::status::Status;
+#[cfg(feature = "tower")]
+pub(crate) use self::core::turn::{Kind, Turn};
+pub use self::core::window::{History, WindowError};
+pub use self::keyed::{
+    ClientAddr, KeyHandle, KeyedBuilder, KeyedError, KeyedLimiter, KeyedStats, OnFull, OwnedKey,
+    PrefixTooLong, ToKey,
 };
-pub use lease::{Leasable, TokenLease};
-pub use locked::LockedTokenBucket;
-pub use metered::{Meter, Metered};
-pub use quota_limiter::QuotaLimiter;
-pub use rate_limiter::RateLimiter;
-pub use reservation::Reservation;
-pub use saved::{Saved, SavedError};
-pub use sliding_window::SlidingWindow;
-pub use status::Status;
-pub(crate) use turn::{Kind, Turn};
-pub use window::{History, WindowError};
+pub use self::ops::acquire::Acquire;
+pub use self::ops::all_of::{AllOf, Limits};
+pub use self::ops::atomic::AtomicTokenBucket;
+pub use self::ops::interval_bucket::IntervalTokenBucket;
+pub use self::ops::lease::{Leasable, TokenLease};
+pub use self::ops::locked::LockedTokenBucket;
+pub use self::ops::metered::{Meter, Metered};
+pub use self::ops::quota_limiter::QuotaLimiter;
+pub use self::ops::rate_limiter::RateLimiter;
+pub use self::ops::reservation::Reservation;
+pub use self::ops::sliding_window::SlidingWindow;

@@ -1,0 +1,140 @@
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::clock::{Timestamp, saturating_nanos};
+use crate::limiter::core::carry::CarryOver;
+use crate::limiter::core::carry::Change;
+use crate::limiter::core::rate::{Instant, Rate, View};
+use crate::quota::Quota;
+
+/// How full a bucket was at an instant of the wall clock: from
+/// [`save`](crate::AtomicTokenBucket::save), for
+/// [`restore`](crate::AtomicTokenBucket::restore). It prints and reads as one line of text.
+///
+/// ```
+/// use tollgate::{AtomicTokenBucket, Saved};
+///
+/// let bucket = AtomicTokenBucket::new("100/s burst 20".parse()?)?;
+/// let saved = bucket.save();
+/// assert_eq!(saved.to_string().parse::<Saved>()?, saved);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Saved {
+    quota: Quota,
+    /// What was missing to full, in units of the quota.
+    missing: Instant,
+    /// How long a pause went on, in nanoseconds.
+    paused: u64,
+    /// Nanoseconds since the Unix epoch.
+    wall: u64,
+}
+
+impl Saved {
+    pub(crate) fn new(quota: Quota, missing: Instant, paused: Duration, wall: SystemTime) -> Self {
+        Self {
+            quota,
+            missing,
+            paused: saturating_nanos(paused),
+            wall: nanos_of(wall),
+        }
+    }
+
+    /// Nanoseconds since it was saved; none if the clock was set back.
+    fn since(&self, wall: SystemTime) -> u64 {
+        nanos_of(wall).saturating_sub(self.wall)
+    }
+
+    /// When a bucket is full that lacks what was missing, less what has accrued since.
+    pub(crate) fn full_at(&self, rate: &Rate, now: Timestamp, wall: SystemTime) -> Instant {
+        let Ok(units) = self.quota.units() else {
+            return 0;
+        };
+        let before = Rate::new(units);
+        let accrued = before.at(Timestamp::from_nanos(self.since(wall)));
+        let view = View {
+            rate: before,
+            full_at: before.at(now) + self.missing.saturating_sub(accrued),
+            known: Timestamp::ZERO,
+            most: Instant::MAX,
+        };
+        Change::new(CarryOver::Tokens).full_at(&view, rate, now)
+    }
+
+    /// How long a pause still goes on.
+    pub(crate) fn paused(&self, wall: SystemTime) -> Duration {
+        Duration::from_nanos(self.paused.saturating_sub(self.since(wall)))
+    }
+}
+
+fn nanos_of(wall: SystemTime) -> u64 {
+    saturating_nanos(wall.duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+/// A text is not that of a [`Saved`] bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedError(());
+
+impl fmt::Display for SavedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "not a saved bucket (expected, for example, `missing 5 paused 0 at 1800000000000000000 of 1/s burst 1`)",
+        )
+    }
+}
+
+impl std::error::Error for SavedError {}
+
+impl fmt::Display for Saved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            quota,
+            missing,
+            paused,
+            wall,
+        } = self;
+        write!(f, "missing {missing} paused {paused} at {wall} of {quota}")
+    }
+}
+
+impl FromStr for Saved {
+    type Err = SavedError;
+
+    fn from_str(text: &str) -> Result<Self, SavedError> {
+        /// The most that a bucket can owe.
+        const MOST: Instant = 1 << 126;
+        fn read(text: &str) -> Option<Saved> {
+            let text = text.trim().strip_prefix("missing ")?;
+            let (missing, text) = text.split_once(" paused ")?;
+            let (paused, text) = text.split_once(" at ")?;
+            let (wall, quota) = text.split_once(" of ")?;
+            Some(Saved {
+                quota: quota.parse().ok()?,
+                missing: missing.parse().ok().filter(|missing| *missing <= MOST)?,
+                paused: paused.parse().ok()?,
+                wall: wall.parse().ok()?,
+            })
+        }
+        read(text).ok_or(SavedError(()))
+    }
+}
+
+#[cfg(all(test, not(tollgate_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_texts_are_refused() {
+        for text in [
+            "",
+            "missing",
+            "missing 1 paused 0 at 5 of",
+            "missing -1 paused 0 at 5 of 1/s",
+            "missing 1 paused 0 at 5 of 1/x",
+            "missing 340282366920938463463374607431768211455 paused 0 at 5 of 1/s",
+        ] {
+            assert!(text.parse::<Saved>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::limiter::core::rate::View;
+
+/// How full a limiter is, in one look that takes nothing: from
+/// [`RateLimiter::status`](crate::RateLimiter::status).
+///
+/// ```
+/// use std::time::Duration;
+/// use tollgate::{AtomicTokenBucket, ManualClock, RateLimiter};
+///
+/// let clock = ManualClock::new();
+/// let bucket = AtomicTokenBucket::with_clock("7/min burst 7".parse()?, clock.clone())?;
+/// bucket.try_acquire(7)?;
+/// clock.advance(Duration::from_secs(20));
+/// let status = bucket.status(5);
+/// assert_eq!((status.limit, status.remaining), (7, 2));
+/// assert_eq!(status.full_after, Some(Duration::from_secs(40)));
+/// assert_eq!(status.retry_after, Some(Duration::from_nanos(22_857_142_858)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Status {
+    /// The most tokens that can be had at once.
+    pub limit: u64,
+    /// Whole tokens that are there, whether others wait for them or not.
+    pub remaining: u64,
+    /// How long until the tokens that were asked about can be had, if all who wait stay; `None`:
+    /// never.
+    pub retry_after: Option<Duration>,
+    /// How long until the limiter is full, if nobody takes; `None`: never.
+    pub full_after: Option<Duration>,
+    /// Callers that wait in line.
+    pub waiting: usize,
+}
+
+impl Status {
+    /// Of no limit at all.
+    pub(crate) const NO_LIMIT: Self = Self {
+        limit: u64::MAX,
+        remaining: u64::MAX,
+        retry_after: Some(Duration::ZERO),
+        full_after: Some(Duration::ZERO),
+        waiting: 0,
+    };
+
+    /// Of a bucket for which nobody waits.
+    pub(crate) fn of(view: &View, n: u64, now: Timestamp) -> Self {
+        let retry_after = match view.take(n, 0, now) {
+            Ok(_) => Some(Duration::ZERO),
+            Err(denied) => denied.retry_after(),
+        };
+        Self {
+            limit: view.rate.units.burst,
+            remaining: view.available(now),
+            retry_after,
+            full_after: view.full_after(now),
+            waiting: 0,
+        }
+    }
+
+    /// The tightest of two.
+    pub(crate) fn tighter(self, other: Self) -> Self {
+        Self {
+            limit: self.limit.min(other.limit),
+            remaining: self.remaining.min(other.remaining),
+            retry_after: longer(self.retry_after, other.retry_after),
+            full_after: longer(self.full_after, other.full_after),
+            waiting: self.waiting.max(other.waiting),
+        }
+    }
+}
+
+fn longer(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    Some(one?.max(other?))
+}

@@ -1,0 +1,159 @@
+//! The log of a sliding window: admissions in the order of their instants, with running totals.
+//!
+//! The tokens between two instants are the difference of two totals, so a binary search counts a
+//! window of any length.
+
+use std::collections::VecDeque;
+
+use crate::clock::Timestamp;
+
+/// Admissions that count at one instant.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    at: Timestamp,
+    /// The tokens up to here, this entry's included. It wraps: only differences count.
+    through: u64,
+    /// The part of this entry that was reserved, and can still be cancelled.
+    reserved: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Log {
+    /// In the order of their instants, which differ; none is empty.
+    entries: VecDeque<Entry>,
+    /// The total before the first entry.
+    base: u64,
+}
+
+/// One entry, as a reader sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Admitted {
+    pub(crate) at: Timestamp,
+    pub(crate) tokens: u64,
+    pub(crate) reserved: u64,
+}
+
+impl Log {
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// How many entries lie after `at`.
+    pub(crate) fn len_after(&self, at: Timestamp) -> usize {
+        self.entries.len() - self.position(at)
+    }
+
+    /// How many entries lie at `at` or before.
+    fn position(&self, at: Timestamp) -> usize {
+        match self.entries.back() {
+            // Mostly nothing lies ahead.
+            Some(last) if last.at > at => self.entries.partition_point(|entry| entry.at <= at),
+            _ => self.entries.len(),
+        }
+    }
+
+    /// The total before the entry at `index`.
+    fn before(&self, index: usize) -> u64 {
+        match index.checked_sub(1) {
+            Some(previous) => self.entries[previous].through,
+            None => self.base,
+        }
+    }
+
+    /// The tokens in the log up to `at`.
+    #[inline]
+    pub(crate) fn through(&self, at: Timestamp) -> u64 {
+        self.before(self.position(at)).wrapping_sub(self.base)
+    }
+
+    /// The instant of the first entry after `at`.
+    #[inline]
+    pub(crate) fn next_after(&self, at: Timestamp) -> Option<Timestamp> {
+        Some(self.entries.get(self.position(at))?.at)
+    }
+
+    /// The instant by which this log and `other` together hold `target` tokens, if that is the
+    /// instant of an entry of this log.
+    pub(crate) fn reached(&self, target: u64, other: &Self) -> Option<Timestamp> {
+        let index = self.entries.partition_point(|entry| {
+            entry.through.wrapping_sub(self.base) + other.through(entry.at) < target
+        });
+        Some(self.entries.get(index)?.at)
+    }
+
+    pub(crate) fn get(&self, index: usize) -> Option<Admitted> {
+        let entry = self.entries.get(index)?;
+        Some(Admitted {
+            at: entry.at,
+            tokens: entry.through.wrapping_sub(self.before(index)),
+            reserved: entry.reserved,
+        })
+    }
+
+    /// The index of the entry at `at`.
+    pub(crate) fn find(&self, at: Timestamp) -> Option<usize> {
+        self.entries
+            .binary_search_by_key(&at, |entry| entry.at)
+            .ok()
+    }
+
+    /// Adds `tokens` at `at`, of which `reserved` can be cancelled.
+    pub(crate) fn add(&mut self, at: Timestamp, tokens: u64, reserved: u64) {
+        if tokens == 0 {
+            return;
+        }
+        let mut index = self.position(at);
+        match index.checked_sub(1) {
+            Some(previous) if self.entries[previous].at == at => {
+                self.entries[previous].reserved += reserved;
+                index = previous;
+            }
+            _ => {
+                let through = self.before(index);
+                let entry = Entry {
+                    at,
+                    through,
+                    reserved,
+                };
+                self.entries.insert(index, entry);
+            }
+        }
+        for entry in self.entries.range_mut(index..) {
+            entry.through = entry.through.wrapping_add(tokens);
+        }
+    }
+
+    /// Removes `plain` tokens that were not reserved, and `reserved` that were, from the entry at
+    /// `index`, which has them.
+    pub(crate) fn remove(&mut self, index: usize, plain: u64, reserved: u64) {
+        for entry in self.entries.range_mut(index..) {
+            entry.through = entry.through.wrapping_sub(plain + reserved);
+        }
+        self.entries[index].reserved -= reserved;
+        if self.entries[index].through == self.before(index) {
+            self.entries.remove(index);
+        }
+    }
+
+    /// Drops entries from the front, as long as those behind them up to `latest`, and `more`
+    /// tokens, are at least `enough`.
+    pub(crate) fn forget(&mut self, latest: Timestamp, more: u64, enough: u64) {
+        while let Some(first) = self.entries.front()
+            && first.at <= latest
+            && self.through(latest) - first.through.wrapping_sub(self.base) + more >= enough
+        {
+            self.base = first.through;
+            self.entries.pop_front();
+        }
+    }
+
+    /// The entries after `after`, if that is an instant, and up to `to`.
+    pub(crate) fn between(
+        &self,
+        after: Option<Timestamp>,
+        to: Timestamp,
+    ) -> impl Iterator<Item = Admitted> {
+        let first = after.map_or(0, |after| self.position(after));
+        (first..self.position(to)).filter_map(|index| self.get(index))
+    }
+}

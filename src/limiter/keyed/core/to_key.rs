@@ -1,0 +1,56 @@
+use std::borrow::Cow;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What a key of a [`KeyedLimiter`](crate::KeyedLimiter) is made of when it is new: a `String` or an
+/// `Arc<str>` of a `str`, and every key of itself, by cloning it.
+///
+/// Implement it to ask for keys by a borrowed form of one's own. It is called without a lock.
+///
+/// ```
+/// use std::sync::Arc;
+/// use tollgate::{KeyedLimiter, RateLimiter};
+///
+/// let tenants: KeyedLimiter<Arc<str>> = KeyedLimiter::new("5/s".parse()?, 100)?;
+/// assert!(tenants.key("ada").try_acquire(1).is_ok());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait ToKey<K> {
+    /// The key.
+    fn to_key(&self) -> K;
+}
+
+impl<K: Clone> ToKey<K> for K {
+    fn to_key(&self) -> K {
+        self.clone()
+    }
+}
+
+macro_rules! to_key {
+    ($($borrowed:ty => $($key:ty),+;)+) => {$($(
+        impl ToKey<$key> for $borrowed {
+            fn to_key(&self) -> $key {
+                self.to_owned().into()
+            }
+        }
+    )+)+};
+}
+
+to_key! {
+    str => String, Arc<str>, Box<str>, Cow<'static, str>;
+    OsStr => OsString;
+    Path => PathBuf, Arc<Path>;
+}
+
+impl<T: Clone> ToKey<Vec<T>> for [T] {
+    fn to_key(&self) -> Vec<T> {
+        self.to_vec()
+    }
+}
+
+impl<T: Clone> ToKey<Arc<[T]>> for [T] {
+    fn to_key(&self) -> Arc<[T]> {
+        self.into()
+    }
+}

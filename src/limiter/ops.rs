@@ -1,0 +1,16 @@
+//! The operations: what the public limiters do.
+
+pub(crate) mod acquire;
+pub(crate) mod all_of;
+pub(crate) mod atomic;
+pub(crate) mod bucket;
+pub(crate) mod internal;
+pub(crate) mod interval_bucket;
+pub(crate) mod lease;
+pub(crate) mod locked;
+pub(crate) mod metered;
+pub(crate) mod quota_limiter;
+pub(crate) mod rate_limiter;
+pub(crate) mod reservation;
+pub(crate) mod single;
+pub(crate) mod sliding_window;

@@ -1,0 +1,182 @@
+//! Several limits at once, all or nothing.
+
+mod limits;
+mod members;
+
+use std::task::Waker;
+use std::time::Duration;
+
+pub use crate::limiter::ops::all_of::limits::Limits;
+
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::limiter::core::denied::Denied;
+use crate::limiter::core::status::Status;
+use crate::limiter::core::taken::Parts;
+use crate::limiter::core::turn::Turn;
+use crate::limiter::ops::acquire::Acquire;
+use crate::limiter::ops::all_of::members::Members;
+use crate::limiter::ops::internal::Internal;
+use crate::limiter::ops::rate_limiter::RateLimiter;
+use crate::limiter::ops::single::acquire_methods;
+use crate::limiter::shell::gate::Gate;
+use crate::wait::{Progress, Wait};
+
+/// Several limits at once, all or nothing: per second and per hour, per tenant and for all. It is a
+/// limiter, and goes wherever one is asked for.
+///
+/// Takers of the same members do not fail because of each other: they go through the members' gates
+/// in one order. A member can still be taken from directly meanwhile; then what was taken of the
+/// others is given back exactly, and the answer is a denial.
+///
+/// Its clock is that of the first member. A quota belongs to a member: change it there.
+///
+/// # Waiting
+/// A waiter stands in the line of one member only, the one that would be ready last, at the place of
+/// its arrival. At its turn that member's tokens are set aside for it, and it asks the others; if one
+/// refuses, they go back, and it moves to the line of that one, at the same place by arrival. So it
+/// holds nothing of one member while it waits for another, and waiters on the same members are
+/// served first come, first served; those with a lower floor first, as at a single limiter.
+///
+/// A pause, another quota, a refund and a charge of a member reach those who wait in its line. A
+/// waiter that is not polled holds up no other: at its turn that member's tokens are set aside for it,
+/// and the line goes on. It asks the other members when it is polled.
+///
+/// A direct take of another member, just when the waiter's turn comes at the first, sends the waiter
+/// to the head of that member's line: each such take delays it by the time of the tokens that were
+/// taken, and by no more. It ends when a member is closed.
+///
+/// # Cancel safety
+/// Dropping a wait leaves the line; it holds nothing before its turn, and what was set aside for it
+/// goes back.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use tollgate::{AllOf, AtomicTokenBucket, Denied, KeyedLimiter, ManualClock, Quota, RateLimiter};
+///
+/// let clock = ManualClock::new();
+/// let global = AtomicTokenBucket::with_clock(Quota::per_hour(100)?, clock.clone())?;
+/// let tenants = KeyedLimiter::<u64>::builder(Quota::per_second(2)?, 1_000).clock(clock).build()?;
+///
+/// let limits = AllOf::new((tenants.key(&7), &global));
+/// assert!(limits.try_acquire(2).is_ok());
+/// let denied = limits.try_acquire(1).unwrap_err();
+/// assert_eq!(denied, Denied::NotYet { retry_after: Duration::from_millis(500) });
+/// assert_eq!(global.available(), 98); // the denied call took nothing
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct AllOf<L>(L);
+
+impl<L: Limits> AllOf<L> {
+    /// All of these limits. Of no limits at all, everything passes.
+    pub const fn new(limits: L) -> Self {
+        Self(limits)
+    }
+
+    acquire_methods!();
+
+    fn members(&self) -> Members<'_> {
+        Members::of(&self.0)
+    }
+}
+
+impl<L: Limits> RateLimiter for AllOf<L> {
+    fn now(&self) -> Timestamp {
+        self.members().now()
+    }
+
+    fn try_acquire_above_at(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
+        let members = self.members();
+        let _held = members.enter();
+        members.take(n, floor, now)
+    }
+
+    fn try_acquire_with_status_at(&self, n: u64, now: Timestamp) -> (Result<(), Denied>, Status) {
+        let members = self.members();
+        let _held = members.enter();
+        (members.take(n, 0, now), members.status(n, now))
+    }
+
+    fn try_acquire_up_to_at(&self, n: u64, now: Timestamp) -> u64 {
+        let members = self.members();
+        let _held = members.enter();
+        members.take_up_to(n, now)
+    }
+
+    fn refund_at(&self, n: u64, now: Timestamp) {
+        self.0.visit(&mut |member| member.refund_at(n, now));
+    }
+
+    fn charge_at(&self, n: u64, now: Timestamp) {
+        self.0.visit(&mut |member| member.charge_at(n, now));
+    }
+
+    /// Pauses every member that can be paused; the error is that of the first that cannot.
+    fn pause_until_at(&self, until: Timestamp, now: Timestamp) -> Result<(), Denied> {
+        let mut paused = Ok(());
+        self.0.visit(&mut |member| {
+            let one = member.pause_until_at(until, now);
+            paused = paused.and(one);
+        });
+        paused
+    }
+
+    fn available_at(&self, now: Timestamp) -> u64 {
+        self.members().available(now)
+    }
+
+    fn status_at(&self, n: u64, now: Timestamp) -> Status {
+        self.members().status(n, now)
+    }
+}
+
+impl<L: Limits> Internal for AllOf<L> {
+    fn as_dyn(&self) -> &dyn RateLimiter {
+        self
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        static NONE: SystemClock = SystemClock::new();
+        self.members().first().map_or(&NONE, |first| first.clock())
+    }
+
+    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn RateLimiter)) {
+        self.0.visit(visit);
+    }
+
+    fn gate(&self) -> Option<&Gate> {
+        None
+    }
+
+    fn ask(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
+        self.members().ask(n, floor, now)
+    }
+
+    fn owe(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Parts, Denied> {
+        let members = self.members();
+        let _held = members.enter();
+        members.owe(n, max_wait, now)
+    }
+
+    fn give_back(&self, parts: &Parts, now: Option<Timestamp>) {
+        self.members().give_back(parts, now);
+    }
+
+    fn keep(&self, parts: &Parts) {
+        self.members().keep(parts);
+    }
+
+    fn poll_turn(
+        &self,
+        turn: &mut Turn,
+        now: Timestamp,
+        waker: &Waker,
+    ) -> Progress<Result<(), Denied>> {
+        self.members().poll_turn(turn, now, waker)
+    }
+
+    fn leave_turn(&self, turn: &mut Turn) {
+        self.members().leave_turn(turn);
+    }
+}

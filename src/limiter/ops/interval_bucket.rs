@@ -1,0 +1,201 @@
+use std::fmt;
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::limiter::core::denied::Denied;
+use crate::limiter::core::interval::{Interval, Refill};
+use crate::limiter::core::status::Status;
+use crate::limiter::core::taken::Parts;
+use crate::limiter::core::turn::Turn;
+use crate::limiter::core::window::History;
+use crate::limiter::ops::acquire::Acquire;
+use crate::limiter::ops::internal::Internal;
+use crate::limiter::ops::rate_limiter::RateLimiter;
+use crate::limiter::ops::single::{acquire_methods, limiter};
+use crate::limiter::shell::gate::Gate;
+use crate::limiter::shell::locked_line::LockedLine;
+use crate::quota::QuotaError;
+use crate::wait::{Progress, Wait};
+
+/// A bucket of B tokens that gains N at each boundary and none between: for a server that refills all
+/// at once, at each full minute.
+///
+/// The boundaries are the instants `anchor` + k * P, before the anchor as well as after it. Admitted
+/// from s to e is at most B + N for each boundary in (s, e]. With N = B it is a fixed window.
+///
+/// - An older `now` counts as the time of the latest take.
+/// - A reservation is debited at its `ready_at`; it never stands in line, and takes fit around it.
+/// - `pause_until` blocks all admissions, and tokens accrue meanwhile. With N = 0 it is not an error.
+/// - `acquire_many` of more than the burst is refused with [`Denied::ExceedsBurst`].
+///
+/// # Waiting
+/// Waiters are served by floor, then by arrival, as [every limiter](RateLimiter#waiting) serves them:
+/// as many at each boundary as it brings tokens for. A waiter holds nothing before its turn, so dropping
+/// it costs nothing; a pause, [`set_refill`](Self::set_refill), a refund, a charge and `close` reach all
+/// of them; one that is not polled holds up no other.
+///
+/// # Cost
+/// Every operation takes the lock. A take is a few divisions; while reservations are ahead, it is
+/// linear in them, and while others wait, it is computed behind each waiter ahead.
+///
+/// # Memory ordering
+/// Every operation takes the lock, and so synchronises with every other on the same bucket.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use tollgate::{IntervalTokenBucket, ManualClock, RateLimiter, Timestamp};
+///
+/// let clock = ManualClock::new();
+/// let minute = Duration::from_secs(60);
+/// let bucket =
+///     IntervalTokenBucket::with_clock(5, minute, 5, Timestamp::ZERO, clock.clone())?;
+/// let mut admitted = vec![];
+/// for _ in 0..5 {
+///     admitted.push(bucket.try_acquire_up_to(100));
+///     clock.advance(Duration::from_secs(15));
+/// }
+/// assert_eq!(admitted, [5, 0, 0, 0, 5]);
+/// # Ok::<(), tollgate::QuotaError>(())
+/// ```
+pub struct IntervalTokenBucket<C = SystemClock> {
+    desk: LockedLine<Interval, C>,
+}
+
+impl IntervalTokenBucket {
+    /// A full bucket of `burst` tokens that gains `tokens` at `anchor` and at each whole `period`
+    /// before and after it, on the [`SystemClock`].
+    ///
+    /// # Errors
+    /// [`QuotaError`], with the bound that was broken.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{Clock, IntervalTokenBucket, RateLimiter, SystemClock};
+    ///
+    /// // The server said that its minute ends in 20 seconds.
+    /// let anchor = SystemClock::new().now().saturating_add(Duration::from_secs(20));
+    /// let bucket = IntervalTokenBucket::new(5, Duration::from_secs(60), 5, anchor)?;
+    /// bucket.try_acquire(5).unwrap();
+    /// let wait = bucket.try_acquire(5).unwrap_err().retry_after().unwrap();
+    /// assert!(wait <= Duration::from_secs(20));
+    /// # Ok::<(), tollgate::QuotaError>(())
+    /// ```
+    pub fn new(
+        tokens: u64,
+        period: Duration,
+        burst: u64,
+        anchor: Timestamp,
+    ) -> Result<Self, QuotaError> {
+        Self::with_clock(tokens, period, burst, anchor, SystemClock::new())
+    }
+}
+
+impl<C> IntervalTokenBucket<C> {
+    /// As [`new`](IntervalTokenBucket::new), on the given clock.
+    ///
+    /// # Errors
+    /// [`QuotaError`], with the bound that was broken.
+    pub fn with_clock(
+        tokens: u64,
+        period: Duration,
+        burst: u64,
+        anchor: Timestamp,
+        clock: C,
+    ) -> Result<Self, QuotaError> {
+        let interval = Interval::new(Refill {
+            tokens,
+            period,
+            burst,
+            anchor,
+        })?;
+        let desk = LockedLine::new(interval, clock);
+        Ok(Self { desk })
+    }
+}
+
+impl<C: Clock> IntervalTokenBucket<C> {
+    fn counter(&self) -> &LockedLine<Interval, C> {
+        &self.desk
+    }
+
+    fn take(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
+        self.desk.take(n, floor, now)
+    }
+
+    /// Changes how it refills, from now on. Reservations keep their instants, waiters are re-timed,
+    /// and those that want more than the new burst end with [`Denied::ExceedsBurst`].
+    ///
+    /// [`History::Kept`] keeps the tokens that the new burst can hold, and the debt;
+    /// [`History::Forgotten`] starts full, and ends a pause.
+    ///
+    /// # Errors
+    /// [`QuotaError`]; nothing was changed.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{History, IntervalTokenBucket, ManualClock, RateLimiter, Timestamp};
+    ///
+    /// let (minute, clock) = (Duration::from_secs(60), ManualClock::new());
+    /// let bucket = IntervalTokenBucket::with_clock(5, minute, 5, Timestamp::ZERO, clock.clone())?;
+    /// bucket.try_acquire(2)?;
+    /// // The server's reset is 10 s past the minute.
+    /// let anchor = Timestamp::from_nanos(10_000_000_000);
+    /// bucket.set_refill(5, minute, 5, anchor, History::Kept)?;
+    /// assert_eq!(bucket.available(), 3);
+    /// clock.advance(Duration::from_secs(10));
+    /// assert_eq!(bucket.available(), 5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_refill(
+        &self,
+        tokens: u64,
+        period: Duration,
+        burst: u64,
+        anchor: Timestamp,
+        history: History,
+    ) -> Result<(), QuotaError> {
+        let refill = Refill {
+            tokens,
+            period,
+            burst,
+            anchor,
+        };
+        self.desk.change_tokens(None, |interval, now| {
+            interval.set_refill(refill, history, now)
+        })
+    }
+
+    /// Lets no more than `remaining` tokens be there: the server said `X-RateLimit-Remaining`. It
+    /// only tightens.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{IntervalTokenBucket, RateLimiter, Timestamp};
+    ///
+    /// let day = Duration::from_secs(86_400);
+    /// let bucket = IntervalTokenBucket::new(60, day, 60, Timestamp::ZERO)?;
+    /// bucket.sync_remaining(7);
+    /// assert_eq!(bucket.available(), 7);
+    /// # Ok::<(), tollgate::QuotaError>(())
+    /// ```
+    pub fn sync_remaining(&self, remaining: u64) {
+        self.sync_remaining_at(remaining, self.desk.clock.now());
+    }
+
+    /// As [`sync_remaining`](Self::sync_remaining), at the caller's time.
+    pub fn sync_remaining_at(&self, remaining: u64, now: Timestamp) {
+        self.desk.tighten(remaining, now);
+    }
+}
+
+limiter!(IntervalTokenBucket);
+
+impl<C> fmt::Debug for IntervalTokenBucket<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the lock: `Debug` never blocks.
+        f.debug_struct("IntervalTokenBucket")
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,265 @@
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::clock::{Clock, Timestamp};
+use crate::limiter::core::denied::Denied;
+use crate::limiter::core::status::Status;
+use crate::limiter::core::taken::Parts;
+use crate::limiter::core::turn::{Kind, Turn};
+use crate::limiter::ops::internal::Internal;
+use crate::limiter::ops::rate_limiter::RateLimiter;
+use crate::limiter::shell::gate::Gate;
+use crate::sync::UnmodelledU64;
+use crate::wait::Progress;
+
+/// A limiter that counts what it admits and denies, and how long callers wait. It is a limiter, and
+/// goes wherever one is asked for.
+///
+/// # Waiting
+/// As at the limiter that it wraps: same line, same order, same bounds. A wait counts once, when it
+/// ends: as admitted with its length, as denied if it ends with an error (a limiter that is closed,
+/// a bound), or as abandoned if its future is dropped. A waiter that is not polled counts when it is.
+///
+/// # As a member of several
+/// In an [`AllOf`](crate::AllOf) it counts what that takes of it, also tokens that go back because
+/// another member refuses. A metered `AllOf` in another one counts nothing there, since the outer one
+/// takes from its members directly: meter the outer one.
+///
+/// # Examples
+/// ```
+/// use tollgate::{AtomicTokenBucket, Metered, Quota, RateLimiter};
+///
+/// let limiter = Metered::new(AtomicTokenBucket::new(Quota::per_hour(2)?)?);
+/// limiter.acquire(2).wait()?;
+/// assert!(limiter.try_acquire(1).is_err());
+/// let meter = limiter.meter();
+/// assert_eq!((meter.admitted, meter.denied, meter.waited()), (1, 1, 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Metered<L> {
+    limiter: L,
+    admitted: UnmodelledU64,
+    denied: UnmodelledU64,
+    abandoned: UnmodelledU64,
+    waits: [UnmodelledU64; Meter::BUCKETS],
+    waited: UnmodelledU64,
+}
+
+/// What a [`Metered`] limiter has counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Meter {
+    /// Calls that got their tokens, at once or after a wait, and reservations.
+    pub admitted: u64,
+    /// Calls that were refused, waits that ended with an error among them.
+    pub denied: u64,
+    /// Waits that were given up.
+    pub abandoned: u64,
+    /// Calls that were admitted after a wait, by how long it was: entry i counts those up to
+    /// [`Meter::bound`] of i, the last all longer ones.
+    pub waits: [u64; Meter::BUCKETS],
+    /// The sum of those waits.
+    pub total_wait: Duration,
+}
+
+impl Meter {
+    /// Entries of the histogram.
+    pub const BUCKETS: usize = 12;
+
+    /// The longest wait that an entry of the histogram counts: 1 us for the first, ten times as much
+    /// for each next. The last has no bound.
+    pub const fn bound(entry: usize) -> Duration {
+        if entry + 1 >= Self::BUCKETS {
+            return Duration::MAX;
+        }
+        let mut nanos = 1_000;
+        let mut at = 0;
+        while at < entry {
+            nanos *= 10;
+            at += 1;
+        }
+        Duration::from_nanos(nanos)
+    }
+
+    /// Calls that were admitted after a wait.
+    pub fn waited(&self) -> u64 {
+        self.waits.iter().sum()
+    }
+}
+
+impl<L> Metered<L> {
+    /// Counts what `limiter` decides.
+    pub const fn new(limiter: L) -> Self {
+        Self {
+            limiter,
+            admitted: UnmodelledU64::new(0),
+            denied: UnmodelledU64::new(0),
+            abandoned: UnmodelledU64::new(0),
+            waits: [const { UnmodelledU64::new(0) }; Meter::BUCKETS],
+            waited: UnmodelledU64::new(0),
+        }
+    }
+
+    /// The limiter. What is taken from it directly is not counted.
+    pub const fn inner(&self) -> &L {
+        &self.limiter
+    }
+
+    /// What was counted so far: each count by itself, not all at one instant.
+    pub fn meter(&self) -> Meter {
+        Meter {
+            admitted: self.admitted.load_relaxed(),
+            denied: self.denied.load_relaxed(),
+            abandoned: self.abandoned.load_relaxed(),
+            waits: self.waits.each_ref().map(UnmodelledU64::load_relaxed),
+            total_wait: Duration::from_nanos(self.waited.load_relaxed()),
+        }
+    }
+
+    fn count<T>(&self, decided: &Result<T, Denied>) {
+        let count = match decided {
+            Ok(_) => &self.admitted,
+            Err(_) => &self.denied,
+        };
+        count.fetch_add_relaxed(1);
+    }
+
+    fn count_wait(&self, waited: Duration) {
+        let longer = |entry: &usize| Meter::bound(*entry) >= waited;
+        let entry = (0..Meter::BUCKETS).find(longer);
+        self.waits[entry.unwrap_or(Meter::BUCKETS - 1)].fetch_add_relaxed(1);
+        let nanos = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
+        self.waited.fetch_add_relaxed(nanos);
+    }
+}
+
+impl<L: RateLimiter> RateLimiter for Metered<L> {
+    #[inline]
+    fn now(&self) -> Timestamp {
+        self.limiter.now()
+    }
+
+    #[inline]
+    fn try_acquire_above_at(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
+        let decided = self.limiter.try_acquire_above_at(n, floor, now);
+        self.count(&decided);
+        decided
+    }
+
+    fn try_acquire_with_status_at(&self, n: u64, now: Timestamp) -> (Result<(), Denied>, Status) {
+        let (decided, status) = self.limiter.try_acquire_with_status_at(n, now);
+        self.count(&decided);
+        (decided, status)
+    }
+
+    /// Counts as one call, admitted if it got any token.
+    fn try_acquire_up_to_at(&self, n: u64, now: Timestamp) -> u64 {
+        let taken = self.limiter.try_acquire_up_to_at(n, now);
+        let count = match taken {
+            0 if n > 0 => &self.denied,
+            _ => &self.admitted,
+        };
+        count.fetch_add_relaxed(1);
+        taken
+    }
+
+    fn refund_at(&self, n: u64, now: Timestamp) {
+        self.limiter.refund_at(n, now);
+    }
+
+    fn charge_at(&self, n: u64, now: Timestamp) {
+        self.limiter.charge_at(n, now);
+    }
+
+    fn pause_until_at(&self, until: Timestamp, now: Timestamp) -> Result<(), Denied> {
+        self.limiter.pause_until_at(until, now)
+    }
+
+    fn available_at(&self, now: Timestamp) -> u64 {
+        self.limiter.available_at(now)
+    }
+
+    fn status_at(&self, n: u64, now: Timestamp) -> Status {
+        self.limiter.status_at(n, now)
+    }
+}
+
+impl<L: RateLimiter> Internal for Metered<L> {
+    fn as_dyn(&self) -> &dyn RateLimiter {
+        self
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        self.limiter.clock()
+    }
+
+    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn RateLimiter)) {
+        // What is taken of several has a part for each, and a turn can stand at one of them only.
+        if self.limiter.gate().is_some() {
+            visit(self);
+        } else {
+            self.limiter.each(visit);
+        }
+    }
+
+    fn gate(&self) -> Option<&Gate> {
+        self.limiter.gate()
+    }
+
+    fn ask(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
+        self.limiter.ask(n, floor, now)
+    }
+
+    fn take_at_once(&self, n: u64, floor: u64, now: Timestamp) -> bool {
+        let taken = self.limiter.take_at_once(n, floor, now);
+        if taken {
+            self.admitted.fetch_add_relaxed(1);
+        }
+        taken
+    }
+
+    fn owe(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Parts, Denied> {
+        let owed = self.limiter.owe(n, max_wait, now);
+        self.count(&owed);
+        owed
+    }
+
+    fn give_back(&self, parts: &Parts, now: Option<Timestamp>) {
+        self.limiter.give_back(parts, now);
+    }
+
+    fn keep(&self, parts: &Parts) {
+        self.limiter.keep(parts);
+    }
+
+    fn poll_turn(
+        &self,
+        turn: &mut Turn,
+        now: Timestamp,
+        waker: &Waker,
+    ) -> Progress<Result<(), Denied>> {
+        let progress = self.limiter.poll_turn(turn, now, waker);
+        if let Progress::Done(decided) = &progress {
+            // A call takes nothing: what is done upon it counts by itself.
+            if turn.kind != Kind::Call {
+                self.count(decided);
+            }
+            let waited = turn.waited(now);
+            if decided.is_ok() && !waited.is_zero() {
+                self.count_wait(waited);
+            }
+        }
+        progress
+    }
+
+    fn leave_turn(&self, turn: &mut Turn) {
+        let count = if turn.is_refused {
+            &self.denied
+        } else {
+            &self.abandoned
+        };
+        count.fetch_add_relaxed(1);
+        self.limiter.leave_turn(turn);
+    }
+}

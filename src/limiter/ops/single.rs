@@ -1,0 +1,207 @@
+//! What the limiters with one line have in common: all but where a take is decided.
+
+/// Implements the traits of a limiter with one line. It has `desk`, with a clock, a gate and bounds;
+/// `counter`, with the operations; and `take`.
+macro_rules! limiter {
+    ($limiter:ident) => {
+        impl<C: Clock> RateLimiter for $limiter<C> {
+            #[inline]
+            fn now(&self) -> Timestamp {
+                self.desk.clock.now()
+            }
+
+            #[inline]
+            fn try_acquire_above_at(
+                &self,
+                n: u64,
+                floor: u64,
+                now: Timestamp,
+            ) -> Result<(), Denied> {
+                self.take(n, floor, now)
+            }
+
+            fn try_acquire_with_status_at(
+                &self,
+                n: u64,
+                now: Timestamp,
+            ) -> (Result<(), Denied>, Status) {
+                self.counter().take_with_status(n, now)
+            }
+
+            fn try_acquire_up_to_at(&self, n: u64, now: Timestamp) -> u64 {
+                self.counter().take_up_to(n, now)
+            }
+
+            fn refund_at(&self, n: u64, now: Timestamp) {
+                self.counter().refund(n, now);
+            }
+
+            fn charge_at(&self, n: u64, now: Timestamp) {
+                self.counter().charge(n, now);
+            }
+
+            fn pause_until_at(&self, until: Timestamp, now: Timestamp) -> Result<(), Denied> {
+                self.counter().pause_until(until, now)
+            }
+
+            fn available_at(&self, now: Timestamp) -> u64 {
+                self.counter().available(now)
+            }
+
+            fn status_at(&self, n: u64, now: Timestamp) -> Status {
+                self.counter().status(n, now)
+            }
+        }
+
+        impl<C: Clock> Internal for $limiter<C> {
+            fn as_dyn(&self) -> &dyn RateLimiter {
+                self
+            }
+
+            fn clock(&self) -> &dyn Clock {
+                &self.desk.clock
+            }
+
+            fn gate(&self) -> Option<&Gate> {
+                Some(&self.desk.gate)
+            }
+
+            fn ask(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
+                self.counter().ask(n, floor, now)
+            }
+
+            #[inline]
+            fn take_at_once(&self, n: u64, floor: u64, now: Timestamp) -> bool {
+                self.take(n, floor, now).is_ok()
+            }
+
+            fn owe(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Parts, Denied> {
+                let taken = self.counter().reserve(n, max_wait, now)?;
+                Ok(Parts::from_elem(taken, 1))
+            }
+
+            fn give_back(&self, parts: &Parts, now: Option<Timestamp>) {
+                for taken in parts {
+                    self.counter().give_back(taken, now);
+                }
+            }
+
+            fn keep(&self, parts: &Parts) {
+                for taken in parts {
+                    self.counter().keep(taken);
+                }
+            }
+
+            fn poll_turn(
+                &self,
+                turn: &mut Turn,
+                now: Timestamp,
+                waker: &Waker,
+            ) -> Progress<Result<(), Denied>> {
+                self.counter().poll_turn(turn, now, waker)
+            }
+
+            fn leave_turn(&self, turn: &mut Turn) {
+                self.counter().leave(turn);
+            }
+        }
+
+        impl<C: Clock> $limiter<C> {
+            acquire_methods!();
+        }
+
+        impl<C: Clock> $limiter<C> {
+            /// Ends all waits with [`Denied::Closed`](crate::Denied::Closed), which every take, reservation
+            /// and wait answers from now on. Reads, refunds, charges, and what a lease holds already go on.
+            /// It cannot be undone.
+            ///
+            /// ```
+            /// use tollgate::{AtomicTokenBucket, Denied, Quota, RateLimiter};
+            ///
+            /// let bucket = AtomicTokenBucket::new(Quota::per_day(3)?)?;
+            /// bucket.close();
+            /// assert_eq!(bucket.try_acquire(1), Err(Denied::Closed));
+            /// assert_eq!(bucket.acquire(1).wait(), Err(Denied::Closed));
+            /// # Ok::<(), tollgate::QuotaError>(())
+            /// ```
+            pub fn close(&self) {
+                self.counter().close();
+            }
+
+            /// Whether it was closed.
+            pub fn is_closed(&self) -> bool {
+                self.counter().is_closed()
+            }
+        }
+
+        /// Bounds on those who wait.
+        impl<C> $limiter<C> {
+            /// The most callers that may wait at once; any number unless set. The next is refused
+            /// with [`Denied::TooManyWaiters`]. A reservation that stands in line
+            /// counts as one.
+            ///
+            /// ```
+            /// use tollgate::{AtomicTokenBucket, Denied, RateLimiter};
+            ///
+            /// let bucket = AtomicTokenBucket::new("1/h".parse()?)?.max_waiters(0);
+            /// bucket.acquire(1).wait().unwrap(); // it is there
+            /// assert_eq!(bucket.acquire(1).wait(), Err(Denied::TooManyWaiters));
+            /// # Ok::<(), tollgate::QuotaError>(())
+            /// ```
+            #[must_use]
+            pub fn max_waiters(mut self, most: usize) -> Self {
+                self.desk.bounds_mut().most = most;
+                self
+            }
+
+            /// The longest that a caller may wait; any time unless set. One that would wait for
+            /// longer, as the line stands, is refused at once with [`Denied::TooLong`].
+            ///
+            /// ```
+            /// use std::time::Duration;
+            /// use tollgate::{AtomicTokenBucket, Denied, RateLimiter};
+            ///
+            /// let bucket = AtomicTokenBucket::new("1/h".parse()?)?.max_wait(Duration::from_secs(5));
+            /// bucket.try_acquire(1).unwrap();
+            /// let refused = bucket.acquire(1).wait(); // does not wait five seconds
+            /// assert!(matches!(refused, Err(Denied::TooLong { .. })));
+            /// # Ok::<(), tollgate::QuotaError>(())
+            /// ```
+            #[must_use]
+            pub fn max_wait(mut self, longest: Duration) -> Self {
+                self.desk.bounds_mut().longest = longest;
+                self
+            }
+        }
+    };
+}
+
+/// The methods of [`RateLimiter`](crate::RateLimiter) that wait, for callers that have not imported
+/// it, and without a call through a table.
+macro_rules! acquire_methods {
+    () => {
+        /// See [`RateLimiter::acquire`].
+        ///
+        /// # Errors
+        /// As there.
+        ///
+        /// # Cancel safety
+        /// As there.
+        pub fn acquire(&self, n: u64) -> Wait<Acquire<&Self>> {
+            Acquire::of(self, n)
+        }
+
+        /// See [`RateLimiter::acquire_timeout`].
+        ///
+        /// # Errors
+        /// As there.
+        ///
+        /// # Cancel safety
+        /// As there.
+        pub fn acquire_timeout(&self, n: u64, timeout: Duration) -> Wait<Acquire<&Self>> {
+            Acquire::of_timeout(self, n, timeout)
+        }
+    };
+}
+
+pub(crate) use {acquire_methods, limiter};

@@ -1,0 +1,189 @@
+use std::fmt;
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::clock::{Clock, SystemClock, Timestamp, saturating_nanos};
+use crate::limiter::core::denied::Denied;
+use crate::limiter::core::status::Status;
+use crate::limiter::core::taken::Parts;
+use crate::limiter::core::turn::Turn;
+use crate::limiter::core::window::{History, MAX_LIMIT, Window, WindowError};
+use crate::limiter::ops::acquire::Acquire;
+use crate::limiter::ops::internal::Internal;
+use crate::limiter::ops::rate_limiter::RateLimiter;
+use crate::limiter::ops::single::{acquire_methods, limiter};
+use crate::limiter::shell::gate::Gate;
+use crate::limiter::shell::locked_line::LockedLine;
+use crate::wait::{Progress, Wait};
+
+/// At most N tokens in any window of P, exactly: for a server that counts so.
+///
+/// A token bucket of `60/min` can admit 60 from full and up to 60 more as it refills, all in one
+/// minute. This admits 60 in that minute, and the next as the first leaves the window. The
+/// algorithm is the sliding window log. A window is half-open: what was admitted at t no longer
+/// counts at t + P.
+///
+/// - An older `now` counts as the time of the latest take.
+/// - A reservation counts at its `ready_at`; it never stands in line, and takes fit around it.
+/// - `refund` removes the newest admissions that still count, but no reservation still to come.
+/// - `charge` fills the windows to come with what is above the limit. A charge of more than 65,536
+///   entries to come is cut.
+/// - `acquire_many` of more than the limit is refused with [`Denied::ExceedsBurst`].
+///
+/// # Waiting
+/// Waiters are served by floor, then by arrival, as [every limiter](RateLimiter#waiting) serves them,
+/// each when the window has room for its tokens. A waiter holds nothing before its turn, so dropping it
+/// costs nothing; a pause, another limit, a refund, a charge and `close` reach all of them. A waiter
+/// that is not polled holds up no other: once its turn has come, the next operation of any caller
+/// serves it, and its tokens count in the window from then on.
+///
+/// # Cost
+/// Every operation takes the lock. An admission is 24 bytes while it counts, so at most 24 MiB at the
+/// largest limit. A take is a few binary searches; while others wait, it is computed behind each
+/// waiter ahead.
+///
+/// # Memory ordering
+/// Every operation takes the lock, and so synchronises with every other on the same limiter.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use tollgate::{ManualClock, RateLimiter, SlidingWindow};
+///
+/// let clock = ManualClock::new();
+/// let window = SlidingWindow::with_clock(60, Duration::from_secs(60), clock.clone())?;
+/// window.try_acquire(20)?;
+/// clock.advance(Duration::from_secs(50));
+/// window.try_acquire(40)?;
+/// let wait = window.try_acquire(1).unwrap_err().retry_after();
+/// assert_eq!(wait, Some(Duration::from_secs(10))); // until the first 20 leave
+/// clock.advance(Duration::from_secs(10));
+/// assert_eq!(window.available(), 20);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct SlidingWindow<C = SystemClock> {
+    desk: LockedLine<Window, C>,
+}
+
+impl SlidingWindow {
+    /// At most `limit` tokens in any `period`, on the [`SystemClock`].
+    ///
+    /// # Errors
+    /// [`WindowError`], with the bound that was broken.
+    pub fn new(limit: u64, period: Duration) -> Result<Self, WindowError> {
+        Self::with_clock(limit, period, SystemClock::new())
+    }
+}
+
+impl<C> SlidingWindow<C> {
+    /// The largest limit: its log takes 24 MiB.
+    pub const MAX_LIMIT: u64 = MAX_LIMIT;
+
+    /// As [`new`](SlidingWindow::new), on the given clock.
+    ///
+    /// # Errors
+    /// [`WindowError`], with the bound that was broken.
+    pub fn with_clock(limit: u64, period: Duration, clock: C) -> Result<Self, WindowError> {
+        let window = Window::new(limit, saturating_nanos(period))?;
+        let desk = LockedLine::new(window, clock);
+        Ok(Self { desk })
+    }
+}
+
+impl<C: Clock> SlidingWindow<C> {
+    fn counter(&self) -> &LockedLine<Window, C> {
+        &self.desk
+    }
+
+    fn take(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
+        self.desk.take(n, floor, now)
+    }
+
+    /// Changes the limit, for takes from now on. Reservations keep their instants, waiters are
+    /// re-timed, and those that want more than the new limit end with [`Denied::ExceedsBurst`].
+    ///
+    /// Of the history the newest tokens are known, as many as the largest limit since it was last
+    /// forgotten: a limit that goes back and forth mints nothing.
+    ///
+    /// # Errors
+    /// [`WindowError`]; nothing was changed.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{History, ManualClock, RateLimiter, SlidingWindow};
+    ///
+    /// let minute = Duration::from_secs(60);
+    /// let window = SlidingWindow::with_clock(10, minute, ManualClock::new())?;
+    /// window.try_acquire(8)?;
+    /// window.set_limit(20, minute, History::Kept)?;
+    /// assert_eq!(window.available(), 12);
+    /// window.set_limit(20, minute, History::Forgotten)?;
+    /// assert_eq!(window.available(), 20);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn set_limit(
+        &self,
+        limit: u64,
+        period: Duration,
+        history: History,
+    ) -> Result<(), WindowError> {
+        self.set(limit, period, history, None)
+    }
+
+    /// As [`set_limit`](Self::set_limit), at the caller's time.
+    ///
+    /// # Errors
+    /// As [`set_limit`](Self::set_limit).
+    pub fn set_limit_at(
+        &self,
+        limit: u64,
+        period: Duration,
+        history: History,
+        now: Timestamp,
+    ) -> Result<(), WindowError> {
+        self.set(limit, period, history, Some(now))
+    }
+
+    fn set(
+        &self,
+        limit: u64,
+        period: Duration,
+        history: History,
+        now: Option<Timestamp>,
+    ) -> Result<(), WindowError> {
+        let period = saturating_nanos(period);
+        self.desk.change_tokens(now, |window, now| {
+            window.set_limit(limit, period, history, now)
+        })
+    }
+
+    /// Lets no more than `remaining` tokens be there: the server said `X-RateLimit-Remaining`. It
+    /// only tightens.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{RateLimiter, SlidingWindow};
+    ///
+    /// let window = SlidingWindow::new(60, Duration::from_secs(3_600))?;
+    /// window.sync_remaining(7);
+    /// assert_eq!(window.available(), 7);
+    /// # Ok::<(), tollgate::WindowError>(())
+    /// ```
+    pub fn sync_remaining(&self, remaining: u64) {
+        self.sync_remaining_at(remaining, self.desk.clock.now());
+    }
+
+    /// As [`sync_remaining`](Self::sync_remaining), at the caller's time.
+    pub fn sync_remaining_at(&self, remaining: u64, now: Timestamp) {
+        self.desk.tighten(remaining, now);
+    }
+}
+
+limiter!(SlidingWindow);
+
+impl<C> fmt::Debug for SlidingWindow<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the lock: `Debug` never blocks.
+        f.debug_struct("SlidingWindow").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,220 @@
+//! The groups of the live keys, at stable places.
+//!
+//! A group without keys keeps its place, its limiter and its name until another group needs the place:
+//! mostly its keys come back.
+
+use std::any::Any;
+
+use hashbrown::HashTable;
+
+use crate::arena::Arena;
+use crate::clock::Timestamp;
+use crate::list::{Index, Linked, Links, NIL};
+use crate::queue::core::groups::grouping::{GroupBounds, GroupKey, Names};
+use crate::queue::core::throttle::Throttle;
+
+pub(crate) struct GroupTable {
+    slots: Arena<Group>,
+    index: HashTable<Index>,
+    names: Box<dyn Names>,
+    pub(crate) bounds: GroupBounds,
+}
+
+#[derive(Debug)]
+pub(crate) struct Group {
+    links: Links,
+    hash: u64,
+    /// Grows with each group that has the place.
+    pub(crate) generation: u32,
+    pub(crate) live: u32,
+    pub(crate) processing: u32,
+    pub(crate) ready: u32,
+    /// Room that is promised to blocked adders.
+    pub(crate) promised: u32,
+    /// Blocked adders, and those of them that stand apart for room in this group.
+    pub(crate) adders: u32,
+    pub(crate) blocked: u32,
+    pub(crate) weight: u32,
+    /// The first of its lanes.
+    pub(crate) lanes: Index,
+    /// How many of its ready keys may start.
+    pub(crate) startable: u32,
+    /// Its limiter refuses, until then.
+    pub(crate) parked: Option<Timestamp>,
+    pub(crate) throttle: Option<Box<Throttle>>,
+    is_used: bool,
+}
+
+impl Group {
+    const fn new(hash: u64, generation: u32, lanes: Index) -> Self {
+        Self {
+            links: Links::new(),
+            hash,
+            generation,
+            live: 0,
+            processing: 0,
+            ready: 0,
+            promised: 0,
+            adders: 0,
+            blocked: 0,
+            weight: 1,
+            lanes,
+            startable: 0,
+            parked: None,
+            throttle: None,
+            is_used: true,
+        }
+    }
+
+    /// Whether nothing says that it is there.
+    const fn is_empty(&self) -> bool {
+        self.live == 0 && self.adders == 0
+    }
+}
+
+impl Linked for Group {
+    fn links(&self) -> &Links {
+        &self.links
+    }
+
+    fn links_mut(&mut self) -> &mut Links {
+        &mut self.links
+    }
+}
+
+/// A group at its place, or one that had it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GroupId {
+    pub(crate) at: Index,
+    generation: u32,
+}
+
+impl GroupTable {
+    pub(crate) fn new(names: Box<dyn Names>, bounds: GroupBounds) -> Self {
+        Self {
+            slots: Arena::new(),
+            index: HashTable::new(),
+            names,
+            bounds,
+        }
+    }
+
+    pub(crate) fn get(&self, at: Index) -> Option<&Group> {
+        self.slots.slots().get(at as usize)
+    }
+
+    pub(crate) fn id(&self, at: Index) -> GroupId {
+        let generation = self.slots[at].generation;
+        GroupId { at, generation }
+    }
+
+    /// The group at a place, if it is in use.
+    pub(crate) fn used_id(&self, at: Index) -> Option<GroupId> {
+        self.slots[at].is_used.then(|| self.id(at))
+    }
+
+    /// The group, if it has its place still.
+    pub(crate) fn of_id(&mut self, id: GroupId) -> Option<&mut Group> {
+        let group = self.slots.slots_mut().get_mut(id.at as usize)?;
+        (group.is_used && group.generation == id.generation).then_some(group)
+    }
+
+    /// Where a group is, or was: at the hint perhaps. Runs the `Eq` of groups.
+    pub(crate) fn find(&self, key: &GroupKey<'_>, hint: Option<Index>) -> Option<Index> {
+        let name: &dyn Any = key.name;
+        let is = |at: Index| self.slots[at].hash == key.hash && self.names.is(at, name);
+        let hint = hint.filter(|at| (*at as usize) < self.slots.slots().len() && is(*at));
+        hint.or_else(|| self.index.find(key.hash, |at| is(*at)).copied())
+    }
+
+    /// Whether there is room in a group for another key.
+    pub(crate) fn has_room(&self, at: Option<Index>) -> bool {
+        at.is_none_or(|at| self.room(at) > 0)
+    }
+
+    /// Has a group use its place, or a new one.
+    pub(crate) fn enter(
+        &mut self,
+        found: Option<Index>,
+        key: &mut GroupKey<'_>,
+        throttle: impl FnOnce(GroupId, &mut GroupKey<'_>) -> Option<Box<Throttle>>,
+    ) -> Index {
+        let at = found.unwrap_or_else(|| self.occupy(key, throttle));
+        if !self.slots[at].is_used {
+            self.slots.revive(at);
+            self.slots[at].is_used = true;
+        }
+        self.slots[at].weight = key.weight;
+        at
+    }
+
+    /// A place for a new group. What was there goes to `key`.
+    fn occupy(
+        &mut self,
+        key: &mut GroupKey<'_>,
+        throttle: impl FnOnce(GroupId, &mut GroupKey<'_>) -> Option<Box<Throttle>>,
+    ) -> Index {
+        let at = match self.slots.next_free() {
+            Some(at) => {
+                let old = &mut self.slots[at];
+                let (hash, generation) = (old.hash, old.generation.wrapping_add(1));
+                // Its last lane, which has no keys.
+                let lanes = old.lanes;
+                key.spare = old.throttle.take();
+                if let Ok(found) = self.index.find_entry(hash, |other| *other == at) {
+                    found.remove();
+                }
+                self.slots
+                    .reuse(at, Group::new(key.hash, generation, lanes));
+                at
+            }
+            None => self.slots.push(Group::new(key.hash, 0, NIL)),
+        };
+        self.names.swap(at, key.name);
+        let slots = &self.slots;
+        self.index.insert_unique(key.hash, at, |at| slots[*at].hash);
+        let id = self.id(at);
+        self.slots[at].throttle = throttle(id, key);
+        at
+    }
+
+    /// Takes note that less says that a group is there.
+    pub(crate) fn leave(&mut self, at: Index) {
+        let group = &mut self.slots[at];
+        if group.is_used && group.is_empty() {
+            group.is_used = false;
+            self.slots.release(at);
+        }
+    }
+
+    /// How many more keys there is room for in a group.
+    pub(crate) fn room(&self, at: Index) -> u32 {
+        let group = &self.slots[at];
+        let taken = group.live.saturating_add(group.promised);
+        self.bounds.live.saturating_sub(taken)
+    }
+
+    /// Those that are in use.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Index, &Group)> {
+        let numbered = (0..).zip(self.slots.slots());
+        numbered.filter(|(_, group)| group.is_used)
+    }
+
+    pub(crate) fn names(&self) -> &dyn Any {
+        self.names.as_any()
+    }
+}
+
+impl std::ops::Index<Index> for GroupTable {
+    type Output = Group;
+
+    fn index(&self, at: Index) -> &Group {
+        &self.slots[at]
+    }
+}
+
+impl std::ops::IndexMut<Index> for GroupTable {
+    fn index_mut(&mut self, at: Index) -> &mut Group {
+        &mut self.slots[at]
+    }
+}

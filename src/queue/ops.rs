@@ -1,0 +1,12 @@
+//! The operations: what the public types do.
+
+pub(crate) mod add;
+pub(crate) mod batch;
+pub(crate) mod builder;
+pub(crate) mod dirtied;
+pub(crate) mod drain;
+pub(crate) mod get;
+pub(crate) mod resync;
+pub(crate) mod snapshot;
+pub(crate) mod work;
+pub(crate) mod work_queue;

@@ -1,0 +1,56 @@
+use std::future::Future;
+use std::hash::{BuildHasher, Hash};
+use std::pin::Pin;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::queue::core::add_error::AddError;
+use crate::queue::core::options::AddOptions;
+use crate::queue::core::priority::Priority;
+use crate::queue::ops::work::Work;
+
+/// A [`Work`] whose clock and hasher have no name, for a request.
+pub(crate) trait InHand<K>: Sync {
+    fn key(&self) -> &K;
+    fn failures(&self) -> u32;
+    fn priority(&self) -> Priority;
+    fn queued(&self) -> Duration;
+    fn is_dirty(&self) -> bool;
+    fn dirtied(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+    fn add_related(&self, key: K, options: AddOptions) -> Result<(), AddError<K>>;
+}
+
+impl<K, C, S> InHand<K> for Work<K, C, S>
+where
+    K: Hash + Eq + Send + Sync,
+    C: Clock,
+    S: BuildHasher + Send + Sync,
+{
+    fn key(&self) -> &K {
+        self
+    }
+
+    fn failures(&self) -> u32 {
+        self.failures()
+    }
+
+    fn priority(&self) -> Priority {
+        self.priority()
+    }
+
+    fn queued(&self) -> Duration {
+        self.queued()
+    }
+
+    fn is_dirty(&self) -> bool {
+        self.is_dirty()
+    }
+
+    fn dirtied(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.dirtied())
+    }
+
+    fn add_related(&self, key: K, options: AddOptions) -> Result<(), AddError<K>> {
+        self.add_related_with(key, options)
+    }
+}
