@@ -66,7 +66,7 @@ fn wrong(table: &Table, crowded: bool) -> Vec<String> {
                         expect(
                             row.about.name,
                             kept.excess <= 0.0,
-                            format!("admitted {} too many", kept.excess),
+                            format!("admitted {} tokens over its quota", kept.excess),
                         );
                         expect(
                             row.about.name,
@@ -78,7 +78,7 @@ fn wrong(table: &Table, crowded: bool) -> Vec<String> {
                         row.about.name,
                         answers.right(),
                         format!(
-                            "denied {} of {} wrongly, and admitted {} too many of a key",
+                            "denied {} of {} calls wrongly, and admitted {} tokens over the quota of a key",
                             answers.missed,
                             answers.admitted + answers.missed,
                             answers.excess.max(0.0)
@@ -87,13 +87,13 @@ fn wrong(table: &Table, crowded: bool) -> Vec<String> {
                     Check::Excess(excess) => expect(
                         row.about.name,
                         excess <= 0.0,
-                        format!("admitted {excess} too many"),
+                        format!("admitted {excess} tokens over its quota"),
                     ),
                     Check::Keys { lost, twice } => {
                         expect(
                             row.about.name,
                             lost + twice == 0,
-                            format!("lost {lost} keys, handed {twice} out twice"),
+                            format!("lost {lost} keys, handed out {twice} twice"),
                         );
                     }
                     Check::None => {}
@@ -107,7 +107,10 @@ fn wrong(table: &Table, crowded: bool) -> Vec<String> {
                     expect(
                         row.about.name,
                         kept.excess <= 0.0,
-                        format!("admitted {} too many ({})", kept.excess, pattern.name),
+                        format!(
+                            "admitted {} tokens over its quota ({})",
+                            kept.excess, pattern.name
+                        ),
                     );
                     if pattern.saturates && !crowded {
                         expect(
@@ -135,7 +138,7 @@ fn below(tables: &[Table], (table, peer, floor): (&str, &str, f64)) -> Option<St
         .find(|row: &&Row| row.about.name == peer)
         .and_then(|row| row.ratio);
     let Some(Spread { max: best, .. }) = ratio else {
-        return Some(format!("{table}: no {peer} to hold the floor against"));
+        return Some(format!("{table}: no {peer} to compare with the floor"));
     };
     (best < floor).then(|| {
         format!(

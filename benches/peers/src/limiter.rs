@@ -74,10 +74,13 @@ pub fn all() -> Vec<Box<dyn Driven>> {
         Of::<tollgate::Leased>::boxed(ours("TokenLease", "TSC")),
         Of::<LockedTokenBucket>::boxed(ours("LockedTokenBucket", "TSC")),
         Of::<governor::Governor<governor::Given>>::boxed(peer("governor", "TSC")),
-        Of::<governor::Governor<governor::Default>>::boxed(peer("governor, as it comes", "quanta")),
+        Of::<governor::Governor<governor::Default>>::boxed(peer(
+            "governor, default clock",
+            "quanta",
+        )),
         Of::<leaky_bucket::LeakyBucket>::boxed(peer("leaky-bucket", "Instant")),
         Of::<ratelimit::Ratelimit<Tsc>>::boxed(peer("ratelimit", "TSC")),
-        Of::<ratelimit::Ratelimit<Os>>::boxed(peer("ratelimit, as it comes", "Instant")),
+        Of::<ratelimit::Ratelimit<Os>>::boxed(peer("ratelimit, default clock", "Instant")),
         Of::<tower::Tower>::boxed(peer("tower RateLimit, in a lock", "Instant").single_tokens()),
         Of::<textbook::Textbook<textbook::Float>>::boxed(textbook("textbook, float")),
         Of::<textbook::Textbook<textbook::Truncating>>::boxed(textbook("textbook, truncating")),
@@ -96,7 +99,11 @@ pub fn all() -> Vec<Box<dyn Driven>> {
 
 /// A key of ours that has a quota of its own: beside all, where quotas change.
 pub fn one_key() -> Box<dyn Driven> {
-    let about = About::new("KeyedLimiter, a key with its own", Family::Ours, "TSC");
+    let about = About::new(
+        "KeyedLimiter, one key with its own quota",
+        Family::Ours,
+        "TSC",
+    );
     Of::<tollgate::OneKey>::boxed(about)
 }
 

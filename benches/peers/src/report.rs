@@ -81,9 +81,9 @@ pub enum Unit {
 impl fmt::Display for Unit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NanosACall => "ns a call",
-            Self::NanosAKey => "ns a key",
-            Self::BytesAKey => "bytes a key",
+            Self::NanosACall => "ns/call",
+            Self::NanosAKey => "ns/key",
+            Self::BytesAKey => "bytes/key",
         })
     }
 }

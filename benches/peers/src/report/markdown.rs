@@ -24,7 +24,7 @@ fn facts(text: &mut String, report: &Report) {
     let machine = &report.machine;
     let _ = writeln!(
         text,
-        "{}, commit {}: {}, {} threads at once, {}, {}. A {} run.\n",
+        "{}, commit {}: {}, {} hardware threads, {}, {}. A {} run.\n",
         machine.date,
         machine.commit,
         machine.processor,
@@ -35,7 +35,7 @@ fn facts(text: &mut String, report: &Report) {
     );
     let _ = writeln!(
         text,
-        "Beside: {}{}.\n",
+        "Peers: {}{}.\n",
         machine.versions.join(", "),
         machine
             .go
@@ -69,7 +69,7 @@ fn lost_in(table: &Table) -> Vec<String> {
             let faster = theirs.filter_map(|row| {
                 let ratio = row.ratio.filter(|ratio| ratio.median < 1.0)?;
                 Some(format!(
-                    "{}: {} takes {:.2} of what ours does ({unit}{})",
+                    "{}: {} takes {:.2} of ours ({unit}{})",
                     table.title,
                     code(row.about.name),
                     ratio.median,
@@ -91,7 +91,7 @@ fn lost_in(table: &Table) -> Vec<String> {
                 let both = row.named().into_iter().zip(ours.named());
                 let sooner = both.filter(|((_, theirs), (_, ours))| theirs < ours);
                 let sooner = sooner.map(|((name, theirs), (_, ours))| {
-                    format!("{name} {} for our {}", duration(theirs), duration(ours))
+                    format!("{name} {} (ours {})", duration(theirs), duration(ours))
                 });
                 let sooner: Vec<_> = sooner.collect();
                 (!sooner.is_empty()).then(|| {
@@ -147,7 +147,7 @@ fn figures(text: &mut String, unit: Unit, rows: &[Row]) {
     let clocked = rows.iter().any(|row| !row.about.clock.is_empty());
     let _ = write!(
         text,
-        "| | {}{unit}, median | min to max | of ours |",
+        "| | {}{unit}, median | min to max | relative |",
         if clocked { "clock | " } else { "" }
     );
     let _ = writeln!(text, "{}", if checked { " correct |" } else { "" });
@@ -211,9 +211,9 @@ fn probed(text: &mut String, patterns: &[Pattern], rows: &[Probed]) {
             .iter()
             .zip(&row.kept)
             .map(|(pattern, found)| match found {
-                None => "can't".to_owned(),
+                None => "not supported".to_owned(),
                 Some(found) if pattern.saturates => kept(*found),
-                Some(found) => excess(*found).unwrap_or_else(|| "none too many".to_owned()),
+                Some(found) => excess(*found).unwrap_or_else(|| "within quota".to_owned()),
             });
         let cells: Vec<_> = cells.collect();
         let _ = writeln!(
@@ -261,7 +261,7 @@ fn check(check: Check) -> String {
         Check::Quota(found) => kept(found),
         Check::Answers(found) => answers(found),
         Check::Excess(excess) if excess > 0.0 => too_many(excess),
-        Check::Excess(_) => "none too many".into(),
+        Check::Excess(_) => "within quota".into(),
         Check::Keys { lost: 0, twice: 0 } => "yes".into(),
         Check::Keys { lost, twice } => format!("**{lost} lost, {twice} held twice**"),
     }
@@ -294,7 +294,7 @@ fn excess(kept: Kept) -> Option<String> {
 }
 
 fn too_many(tokens: f64) -> String {
-    format!("**{:.0} too many**", tokens.ceil())
+    format!("**{:.0} over quota**", tokens.ceil())
 }
 
 /// Three digits that count.

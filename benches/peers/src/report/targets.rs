@@ -67,7 +67,7 @@ pub fn compare(tables: &[Table]) -> Vec<Target> {
             over("admit", "AtomicTokenBucket, given time", "CAS"),
         ),
         target(
-            "two threads at a given time, over two threads' CAS",
+            "admit at a given time by two threads, over a CAS by two threads",
             1.20,
             over("contention-2", "AtomicTokenBucket, given time", "CAS"),
         ),
@@ -97,7 +97,7 @@ pub fn compare(tables: &[Table]) -> Vec<Target> {
             over("keyed-1k", "KeyedLimiter", "governor, dashmap"),
         ),
         target(
-            "keyed, bytes for each of 1 000 000 keys",
+            "keyed, bytes per key at 1 000 000 keys",
             24.0,
             value("keyed-memory", "KeyedLimiter"),
         ),
@@ -114,12 +114,12 @@ pub fn compare(tables: &[Table]) -> Vec<Target> {
             value("queue-cycle", "WorkQueue"),
         ),
         target(
-            "queue, add, get, finish, in batches of 32, ns a key",
+            "queue, add, get, finish, in batches of 32, ns/key",
             45.0,
             value("queue-batch", "WorkQueue"),
         ),
         target(
-            "queue, fill and drain, ns a key",
+            "queue, fill and drain, ns/key",
             110.0,
             value("queue-fill-drain", "WorkQueue"),
         ),
@@ -144,12 +144,12 @@ pub fn compare(tables: &[Table]) -> Vec<Target> {
             over("queue-delay-insert", "WorkQueue", "DelayQueue + set"),
         ),
         target(
-            "queue, the last delayed key is late by, ms",
+            "queue, lateness of the last delayed key, ms",
             50.0,
             slowest("queue-delays", "WorkQueue").map(|row| row.max as f64 / 1e6),
         ),
         target(
-            "queue, bytes a key beyond the key",
+            "queue, bytes per key beyond the key",
             64.0,
             value("queue-memory", "WorkQueue"),
         ),

@@ -182,7 +182,7 @@ pub fn changes(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     }
     let pauses = PAUSES.map(|pause| pause.as_millis().to_string()).join(", ");
     let note = format!(
-        "{threads} threads take all the time while another thread changes the quota, after {pauses} ms in turn. A change happens at some instant of its call: the more generous quota counts meanwhile."
+        "{threads} threads take without a pause while another thread changes the quota, after {pauses} ms in turn. A change takes effect at some instant within its call; for the length of the call the more generous quota counts."
     );
     let table = |name: &str, title: &str, rows| Table {
         name: name.into(),
@@ -191,10 +191,14 @@ pub fn changes(bench: &Bench) -> anyhow::Result<Vec<Table>> {
         body: Body::Probed(vec![TOLD], rows),
     };
     Ok(vec![
-        table("changes", "A quota that changes under load", buckets),
+        table(
+            "changes",
+            "The quota of one bucket changes under load",
+            buckets,
+        ),
         table(
             "keyed-changes",
-            "Keyed: a quota of all of 64 keys that changes under load",
+            "Keyed: the quota of all 64 keys changes under load",
             keyed,
         ),
     ])

@@ -16,8 +16,7 @@ const FEW: usize = 1_000;
 const MANY: usize = 1_000_000;
 
 /// What the judge sees beside the times.
-const JUDGED: &str =
-    "The check puts every call of the same traffic on record, at a quota of which keys run out.";
+const JUDGED: &str = "The correctness check records every call of the same traffic, at a quota at which keys run out of tokens.";
 
 /// 1,000 keys, each as often as the others.
 pub fn small(bench: &Bench) -> anyhow::Result<Vec<Table>> {
@@ -119,8 +118,8 @@ pub fn flood(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     }
     Ok(vec![Table {
         name: "keyed-flood".into(),
-        title: "Keyed: only new keys, on top of 1 000 000".into(),
-        note: "governor keeps every key that it has seen until it is told to look. The check has four times as many keys as there is room for, so that buckets come and go.".into(),
+        title: "Keyed: only new keys, into a table of 1 000 000".into(),
+        note: "governor keeps every key until its caller removes the stale ones. The correctness check uses four times as many keys as there is room for, so buckets are evicted and created again.".into(),
         body: Body::Rows(Unit::NanosACall, rows),
     }])
 }
@@ -143,8 +142,8 @@ pub fn memory(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     let rows = interleave(contenders.collect(), 1, bench.progress)?;
     Ok(vec![Table {
         name: "keyed-memory".into(),
-        title: "Keyed: bytes for each of 1 000 000 integer keys".into(),
-        note: "The key's own 8 bytes included.".into(),
+        title: "Keyed: bytes per key, 1 000 000 integer keys".into(),
+        note: "Includes the 8 bytes of the key.".into(),
         body: Body::Rows(Unit::BytesAKey, rows),
     }])
 }

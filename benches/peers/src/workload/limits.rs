@@ -42,7 +42,7 @@ const PROBES: &[Probe] = &[
         pattern: Pattern::Saturate,
     },
     Probe {
-        name: "the same by all threads",
+        name: "100 000/s, polled by all threads",
         rate: 100_000,
         weight: 1,
         burst_part: 4,
@@ -50,7 +50,7 @@ const PROBES: &[Probe] = &[
         pattern: Pattern::Saturate,
     },
     Probe {
-        name: "600 000 000/s by thousands",
+        name: "600 000 000/s, 1 000 tokens a call",
         rate: 600_000_000,
         weight: 1_000,
         burst_part: 4,
@@ -58,7 +58,7 @@ const PROBES: &[Probe] = &[
         pattern: Pattern::Saturate,
     },
     Probe {
-        name: "100 000/s, one, rest, all",
+        name: "100 000/s, one call, a rest, then polled",
         rate: 100_000,
         weight: 1,
         burst_part: 20,
@@ -94,7 +94,7 @@ pub fn correctness(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     }
     Ok(vec![Table {
         name: "correctness".into(),
-        title: "Correctness: what was admitted, of what was configured".into(),
+        title: "Correctness: tokens admitted, relative to the quota".into(),
         note: String::new(),
         body: Body::Probed(PROBES.iter().map(Probe::told).collect(), rows),
     }])
@@ -142,7 +142,7 @@ pub fn mixed_1x(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     times(
         bench,
         "mixed-1x",
-        "Mixed: the rate is what one thread asks for",
+        "Mixed: rate equal to what one thread asks for",
         |limiter| mixed(bench, limiter, 1),
     )
 }
@@ -152,7 +152,7 @@ pub fn mixed_10x(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     times(
         bench,
         "mixed-10x",
-        "Mixed: the rate is a tenth of what one thread asks for",
+        "Mixed: rate a tenth of what one thread asks for",
         |limiter| mixed(bench, limiter, 10),
     )
 }
@@ -229,7 +229,7 @@ pub fn latency(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     Ok(vec![Table {
         name: "latency".into(),
         title: format!("Latency: a call every {PACE:?} in each of {} threads", bench.threads),
-        note: "From when a call was due to when it had returned, a clock read included: a call that is held up makes the next ones late.".into(),
+        note: "Measured from the instant at which a call was due to its return, a clock read included. A delayed call also delays the calls behind it.".into(),
         body: Body::Percentiles(rows.collect()),
     }])
 }

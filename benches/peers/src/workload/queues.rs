@@ -74,7 +74,7 @@ pub fn cycles(bench: &Bench) -> anyhow::Result<Vec<Table>> {
         bench,
         "queue-cycle",
         "Queue: add, take, finish, one key at a time",
-        "The scheduler and DelayQueue round times up to a millisecond: one key at a time, they sleep.",
+        "The scheduler and DelayQueue round a deadline up to a millisecond, so they sleep for every single key.",
         |loads| Some(loads.cycle),
     )
 }
@@ -86,7 +86,7 @@ pub fn batches(bench: &Bench) -> anyhow::Result<Vec<Table>> {
         bench,
         "queue-batch",
         &title,
-        "Who has no batches is given one key after the other. The scheduler and DelayQueue sleep once a batch.",
+        "A queue without batches gets one key after the other. The scheduler and DelayQueue sleep once per batch.",
         |loads| Some(loads.batch),
     )
 }
@@ -98,7 +98,7 @@ pub fn fill_drains(bench: &Bench) -> anyhow::Result<Vec<Table>> {
         bench,
         "queue-fill-drain",
         &title,
-        "Channels don't know their keys: they are the ceiling.",
+        "A channel does not know its keys: it is the upper bound.",
         |loads| Some(loads.fill_drain),
     )
 }
@@ -108,7 +108,7 @@ pub fn duplicates(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     times(
         bench,
         "queue-duplicate",
-        "Queue: add a key that waits already",
+        "Queue: add a key that is already queued",
         "",
         |loads| loads.duplicate,
     )
@@ -143,7 +143,7 @@ pub fn manies(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     Ok(vec![Table {
         name: "queue-many".into(),
         title,
-        note: "The scheduler and DelayQueue are polled by one task: they have one consumer. All have room for all keys. The check adds 8 keys over and over from all producers.".into(),
+        note: "One task polls the scheduler and DelayQueue, so each has one consumer. All have room for all keys. The correctness check adds the same 8 keys over and over from all producers.".into(),
         body: Body::Rows(Unit::NanosAKey, rows),
     }])
 }
@@ -155,10 +155,10 @@ pub fn memories(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     Ok(vec![Table {
         name: "queue-memory".into(),
         title: format!(
-            "Queue: bytes for each of {} waiting keys, beyond the key",
+            "Queue: bytes per waiting key beyond the key, {} keys",
             bench.effort.queued
         ),
-        note: "The key is 24 bytes and its 30 bytes of text.".into(),
+        note: "Not counted: the 24 bytes of the `String` and its 30 bytes of text.".into(),
         body: Body::Rows(Unit::BytesAKey, rows),
     }])
 }
@@ -176,10 +176,10 @@ pub fn delays(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     Ok(vec![Table {
         name: "queue-delays".into(),
         title: format!(
-            "Queue: {} keys due within {:?}, one consumer: how late each is handed out",
+            "Queue: lateness of {} keys due within {:?}, one consumer",
             bench.effort.many, bench.effort.due_within
         ),
-        note: "All count time in milliseconds and round up.".into(),
+        note: "All three count time in milliseconds and round up.".into(),
         body: Body::Percentiles(rows),
     }])
 }

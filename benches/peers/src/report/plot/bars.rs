@@ -49,7 +49,7 @@ pub fn draw(tables: &[Table], title: &str, unit: Unit, rows: &[Row]) -> anyhow::
             .axis_style(INK.mix(0.4))
             .x_label_formatter(&|value| format!("{value}"))
             .x_desc(format!(
-                "{unit} (median; whiskers: least and most of all rounds)"
+                "{unit} (median; whiskers: minimum and maximum of all rounds)"
             ))
             .label_style(("sans-serif", 12).into_font().color(&INK))
             .draw()?;
@@ -162,7 +162,7 @@ fn legend(root: &Canvas, rows: &[Row], hatched: bool) -> anyhow::Result<()> {
         }
     }
     if hatched {
-        entry(Family::Peer, "wrong: its name says how", true)?;
+        entry(Family::Peer, "found wrong: see its label", true)?;
     }
     let reading = if ours(rows).is_some() {
         "shorter is better; the line is ours"

@@ -61,7 +61,7 @@ pub fn draw(tables: &[Table], sweep: &[(u32, &[Row], &Table)]) -> anyhow::Result
             .x_labels(sweep.len())
             .y_label_formatter(&|value| format!("{value}"))
             .x_desc("threads")
-            .y_desc("ns a call, all threads together (logarithmic)")
+            .y_desc("ns/call, all threads together (logarithmic)")
             .label_style(("sans-serif", 12).into_font().color(&INK))
             .draw()?;
         let mut ends = Vec::new();
