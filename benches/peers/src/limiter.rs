@@ -1,4 +1,4 @@
-//! Limiters under test, one file each.
+//! The single-bucket limiters under test, one file each.
 
 mod bounds;
 pub mod governor;
@@ -15,33 +15,33 @@ use crate::workload::drive::{Driven, Of};
 
 /// A limiter under test.
 pub trait Limiter: Sync + Sized {
-    /// What a thread holds of it.
+    /// A thread's access to the limiter.
     type Handle<'a>: Handle
     where
         Self: 'a;
 
-    /// A full one.
+    /// Makes a full bucket.
     fn new(quota: Quota) -> Self;
 
-    /// For one thread of so many.
+    /// Makes a handle for one of `callers` threads.
     fn handle(&self, callers: usize) -> Self::Handle<'_>;
 
-    /// The time, in nanoseconds, by the clock that it decides by.
+    /// Returns the time of the limiter's own clock, in nanoseconds.
     fn nanos(&self) -> u64;
 
-    /// Changes the quota, and keeps the tokens that are there; whether it can.
+    /// Changes the quota and keeps the current tokens; returns whether it supports that.
     fn set_quota(&self, _quota: Quota) -> bool {
         false
     }
 }
 
-/// A thread's end of a limiter.
+/// A thread's access to a limiter.
 pub trait Handle {
     /// Takes `n` tokens now, or none.
     fn try_acquire(&mut self, n: u32) -> bool;
 }
 
-/// A limiter that any thread can call as it is.
+/// A limiter that threads call through a shared reference.
 pub trait Shared: Sync {
     /// Takes `n` tokens now, or none.
     fn try_acquire(&self, n: u32) -> bool;
@@ -54,7 +54,7 @@ impl<S: Shared> Handle for &S {
     }
 }
 
-/// All of them, ours first.
+/// Returns all of them, ours first.
 pub fn all() -> Vec<Box<dyn Driven>> {
     use ::tollgate::{AtomicTokenBucket, LockedTokenBucket};
 
@@ -97,7 +97,7 @@ pub fn all() -> Vec<Box<dyn Driven>> {
     all
 }
 
-/// A key of ours that has a quota of its own: beside all, where quotas change.
+/// A key of a `KeyedLimiter` with its own quota: takes part in `changes` only.
 pub fn one_key() -> Box<dyn Driven> {
     let about = About::new(
         "KeyedLimiter, one key with its own quota",

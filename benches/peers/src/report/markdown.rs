@@ -1,4 +1,4 @@
-//! The report as text.
+//! The report as Markdown.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use crate::judge::{Answers, Kept};
 use crate::measure::{Check, Row};
 use crate::subject::{About, Family};
 
-/// All of it, each plot above its table.
+/// Renders the whole report, each plot above its table.
 pub fn whole(report: &Report, plots: &[Plot]) -> String {
     let mut text = String::new();
     facts(&mut text, report);
@@ -48,7 +48,7 @@ fn facts(text: &mut String, report: &Report) {
     }
 }
 
-/// Peers that were faster in the median, or up to some percentile, bounds aside.
+/// Lists the peers with a lower median, or a lower percentile; bounds do not count.
 fn losses(text: &mut String, tables: &[Table]) {
     let _ = writeln!(text, "## Where we lose\n");
     let lost: Vec<_> = tables.iter().flat_map(lost_in).collect();
@@ -234,7 +234,7 @@ fn name(name: &str, family: Family) -> String {
     }
 }
 
-/// With the names of types marked as code.
+/// Marks the names of types as code.
 fn code(text: &str) -> String {
     let mut marked = String::new();
     for part in text.split_inclusive(|end: char| !end.is_alphanumeric()) {
@@ -248,7 +248,7 @@ fn code(text: &str) -> String {
     marked
 }
 
-/// Of several words, each with a capital: `WorkQueue`.
+/// Whether a word is in camel case, as `WorkQueue` is.
 fn is_type(word: &str) -> bool {
     let mut humps = word.chars().zip(word.chars().skip(1));
     word.starts_with(char::is_uppercase)
@@ -267,7 +267,7 @@ fn check(check: Check) -> String {
     }
 }
 
-/// What was admitted of what the rate gave, and what was too many.
+/// Renders the share of the rate that was admitted, and the excess.
 fn kept(kept: Kept) -> String {
     let achieved = format!("{:.2}%", kept.achieved * 100.0);
     match excess(kept) {
@@ -276,7 +276,7 @@ fn kept(kept: Kept) -> String {
     }
 }
 
-/// What was admitted of what should have been, and what was answered wrongly.
+/// Renders the share of correct admissions, and the wrong answers.
 fn answers(answers: Answers) -> String {
     let mut text = format!("{:.2}%", answers.achieved() * 100.0);
     if answers.missed > 0 {
@@ -288,7 +288,7 @@ fn answers(answers: Answers) -> String {
     text
 }
 
-/// More than the burst and the rate allow in some window.
+/// Renders the worst excess of any window over burst and rate, if there is one.
 fn excess(kept: Kept) -> Option<String> {
     (kept.excess > 0.0).then(|| too_many(kept.excess))
 }
@@ -297,7 +297,7 @@ fn too_many(tokens: f64) -> String {
     format!("**{:.0} over quota**", tokens.ceil())
 }
 
-/// Three digits that count.
+/// Rounds to three significant digits.
 pub fn figure(value: f64) -> String {
     match value {
         value if value < 10.0 => format!("{value:.2}"),
@@ -306,7 +306,7 @@ pub fn figure(value: f64) -> String {
     }
 }
 
-/// In the unit that suits.
+/// Renders nanoseconds in the unit that suits them.
 pub fn duration(nanos: u64) -> String {
     let nanos = nanos as f64;
     match nanos {

@@ -1,22 +1,22 @@
-//! What the library set out for, and what was measured.
+//! The targets of the library, and the figures measured for them.
 
 use serde::Serialize;
 
 use super::{Body, Report, Table};
 
-/// A figure, and its bound.
+/// A target and its figure.
 #[derive(Clone, Debug, Serialize)]
 pub struct Target {
-    /// What was to hold.
+    /// What is measured.
     pub what: &'static str,
-    /// The most that it may be.
+    /// The upper bound.
     pub at_most: f64,
-    /// What it is: the median over the rounds.
+    /// The median of the rounds.
     pub measured: f64,
 }
 
 impl Target {
-    /// Whether it holds.
+    /// Whether the figure is within the bound.
     pub fn met(&self) -> bool {
         self.measured <= self.at_most
     }
@@ -24,7 +24,7 @@ impl Target {
 
 const OURS: &str = "AtomicTokenBucket";
 
-/// Those that these tables can answer.
+/// Returns the targets whose figures these tables hold.
 pub fn compare(tables: &[Table]) -> Vec<Target> {
     let value = |table: &str, name: &str| {
         let row = Report::find(tables, table)?

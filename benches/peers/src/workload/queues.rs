@@ -1,4 +1,4 @@
-//! What queues are put through: 30-byte keys.
+//! The workloads of queues, with 30-byte keys.
 
 mod crowd;
 mod rounds;
@@ -13,10 +13,10 @@ use crate::subject::About;
 
 use crowd::sides;
 
-/// One round of a workload: so many keys, so many callers of each side; the time of a key.
+/// One round of a workload; returns the time of one key, or its bytes.
 type Load = fn(&Bench) -> f64;
 
-/// What a queue can be put through.
+/// The workloads that a queue supports.
 pub struct Loads {
     about: About,
     cycle: Load,
@@ -31,7 +31,7 @@ pub struct Loads {
 }
 
 impl Loads {
-    /// Of any queue.
+    /// The workloads of any queue.
     pub fn of<Q: Queue>(about: About) -> Self {
         Self {
             about,
@@ -47,20 +47,20 @@ impl Loads {
         }
     }
 
-    /// Of one that holds a key once.
+    /// Adds the workload of a queue that deduplicates keys.
     pub fn deduplicates<Q: Queue>(mut self) -> Self {
         self.duplicate = Some(rounds::duplicate::<Q>);
         self
     }
 
-    /// Of one with delays.
+    /// Adds the workloads of a queue with delays.
     pub fn delays<Q: Delays>(mut self) -> Self {
         self.insert_delays = Some(rounds::insert_delays::<Q>);
         self.lateness = Some(rounds::lateness::<Q>);
         self
     }
 
-    /// Of one for many threads.
+    /// Adds the workloads of a queue for many threads.
     pub fn shared<Q: Shared>(mut self) -> Self {
         self.many = Some(crowd::many::<Q>);
         self.check = Some(crowd::check::<Q>);
@@ -79,7 +79,7 @@ pub fn cycles(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     )
 }
 
-/// Some keys at a time.
+/// A batch of keys at a time: add, take, finish.
 pub fn batches(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     let title = format!("Queue: add, take, finish, {} keys at a time", rounds::BATCH);
     times(
@@ -91,7 +91,7 @@ pub fn batches(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     )
 }
 
-/// All in, then all out.
+/// Adds all keys, then takes and finishes all.
 pub fn fill_drains(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     let title = format!("Queue: fill with {} keys, then drain", bench.effort.queued);
     times(
@@ -103,7 +103,7 @@ pub fn fill_drains(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     )
 }
 
-/// A key that waits already.
+/// Adds a key that is already queued.
 pub fn duplicates(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     times(
         bench,
@@ -114,7 +114,7 @@ pub fn duplicates(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     )
 }
 
-/// Keys for later.
+/// Adds keys with delays.
 pub fn delay_inserts(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     let title = format!(
         "Queue: add {} keys with delays of up to 100 s",
@@ -125,7 +125,7 @@ pub fn delay_inserts(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     })
 }
 
-/// Many producers, many consumers.
+/// As many producers as consumers.
 pub fn manies(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     let sides = sides(bench);
     let title = format!("Queue: {sides} producers, {sides} consumers");
@@ -148,7 +148,7 @@ pub fn manies(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     }])
 }
 
-/// What a waiting key takes.
+/// The bytes of a waiting key.
 pub fn memories(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     let contenders = contenders(bench, |loads| Some(loads.memory));
     let rows: Vec<Row> = interleave(contenders, 1, bench.progress)?;
@@ -163,7 +163,7 @@ pub fn memories(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     }])
 }
 
-/// Keys that become due, and how late they are handed out.
+/// The lateness of delayed keys.
 pub fn delays(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     let mut rows = Vec::new();
     for loads in queue::all() {
