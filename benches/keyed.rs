@@ -1,10 +1,10 @@
-//! What a limit a key costs, beside its bounds in the same run: a clock read, the hash of a key, a
-//! plain map behind a lock.
+//! The cost of a limit for each key, beside its bounds in the same run: a clock read, the hash of a
+//! key, a plain map behind a lock.
 
 #![allow(
     clippy::disallowed_types,
     clippy::disallowed_methods,
-    reason = "a bench measures with what the library hides"
+    reason = "a bench uses the clocks and locks that the library wraps"
 )]
 #![allow(
     missing_docs,
@@ -27,12 +27,12 @@ use criterion::{
 use parking_lot::Mutex;
 use tollgate::{Clock, KeyedLimiter, Quota, RateLimiter, SystemClock};
 
-/// Admits for as long as a benchmark can run, and is never full again in it.
+/// Never denies within a benchmark, and is never full again in it.
 fn generous() -> Quota {
     Quota::per_hour(1_000_000_000).unwrap()
 }
 
-/// Numbers that look random and repeat from run to run.
+/// A pseudo-random generator with a fixed seed, so that runs repeat.
 struct Random(u64);
 
 impl Random {
@@ -52,7 +52,7 @@ fn uniform(keys: usize) -> Vec<u32> {
     (0..PICKS).map(|_| random.next(keys) as u32).collect()
 }
 
-/// Ranks by Zipf's law with s = 1.1, by inverting the sum of weights.
+/// Draws ranks by Zipf's law with s = 1.1, by inverting the cumulative weights.
 fn zipf(keys: usize) -> Vec<u32> {
     let mut sum = 0.0;
     let sums: Vec<f64> = (1..=keys)
@@ -63,13 +63,13 @@ fn zipf(keys: usize) -> Vec<u32> {
         .collect();
     let mut random = Random(2);
     let picks = (0..PICKS).map(|_| random.next(1 << 30) as f64 / f64::from(1 << 30) * sum);
-    // Scattered, so that neighbours in rank are not neighbours in memory.
+    // Scattered, so that keys of neighbouring ranks are not neighbours in memory.
     picks
         .map(|at| (sums.partition_point(|sum| *sum < at).min(keys - 1) * 7_919 % keys) as u32)
         .collect()
 }
 
-/// The keys as they are asked for, side by side: a request brings its key with it.
+/// Returns the keys in the order of the requests, side by side: a request carries its key.
 fn asked<K: Clone>(keys: &[K], picks: &[u32]) -> Vec<K> {
     let picked = picks.iter().map(|pick| &keys[*pick as usize]);
     picked.cloned().collect()
@@ -129,7 +129,8 @@ fn on_keys<K: Hash + Eq + Clone + Send + Sync>(
     }
 }
 
-/// The time of one call is that of both threads' calls over their number.
+/// Runs `iterations` calls on two threads, so that the time of one call is that of both threads
+/// divided by the calls of both.
 fn two_threads(iterations: u64, work: &(impl Fn(usize) + Sync)) -> Duration {
     let start = Instant::now();
     thread::scope(|scope| {
@@ -154,7 +155,8 @@ fn keyed(c: &mut Criterion) {
     group.finish();
 }
 
-/// New keys at capacity: of a limiter whose keys are in use, and of one whose keys are full again.
+/// New keys at capacity. A limiter whose keys are in use denies them; one whose keys are full again
+/// evicts.
 fn flood(c: &mut Criterion) {
     let mut group = c.benchmark_group("keyed, flood of new keys at a capacity of 1,000,000");
     let keys: Vec<u64> = (0..1_000_000).collect();

@@ -1,10 +1,10 @@
-//! What a limiter costs, each beside its bound in the same run: a clock read, a bare
+//! The cost of each limiter, beside its bound in the same run: a clock read, a bare
 //! compare-and-swap, a lock pair.
 
 #![allow(
     clippy::disallowed_types,
     clippy::disallowed_methods,
-    reason = "a bench measures with what the library hides"
+    reason = "a bench uses the clocks and locks that the library wraps"
 )]
 #![allow(
     missing_docs,
@@ -28,7 +28,7 @@ use tollgate::{
     TokenLease,
 };
 
-/// Admits for as long as a benchmark can run.
+/// Never denies within a benchmark.
 fn generous() -> Quota {
     Quota::per_second(1_000_000_000)
         .unwrap()
@@ -36,7 +36,7 @@ fn generous() -> Quota {
         .unwrap()
 }
 
-/// A bucket that denies for as long as a benchmark can run.
+/// Empties a bucket, which then denies for the rest of the benchmark.
 fn spent<L: RateLimiter>(limiter: L) -> L {
     limiter.try_acquire(1).unwrap();
     limiter
@@ -46,7 +46,7 @@ fn stingy() -> Quota {
     Quota::per_day(1).unwrap()
 }
 
-/// Takes nothing away and gives nothing back: what a compare-and-swap loop costs.
+/// A bare compare-and-swap loop: the bound of every change of a shared word.
 fn bare_cas(word: &AtomicU64) {
     let mut seen = word.load(Ordering::Relaxed);
     while let Err(actual) =
@@ -76,7 +76,7 @@ fn bounds(group: &mut BenchmarkGroup<'_, WallTime>) {
             *black_box(&lock).lock() += 1;
         });
     });
-    // What any denial does, and what one that says how long to wait does: they wait for the clock.
+    // Bounds of a denial: a comparison that depends on the clock read, and a wait computed from it.
     let until = Timestamp::from_nanos(black_box(u64::MAX));
     group.bench_function("for comparison: clock read, and whether it is then", |b| {
         b.iter(|| clock.now() >= until);
@@ -84,7 +84,7 @@ fn bounds(group: &mut BenchmarkGroup<'_, WallTime>) {
     group.bench_function("for comparison: clock read, and how long until then", |b| {
         b.iter(|| Duration::from_nanos(black_box(u64::MAX) - clock.now().as_nanos()));
     });
-    // Why a plain lock: what the guide says of reader-writer locks.
+    // Shows what a reader-writer lock would cost instead of a mutex; the guide explains the choice.
     let readers = RwLock::new(0_u64);
     group.bench_function("for comparison: clock read + RwLock read pair", |b| {
         b.iter(|| {
@@ -119,7 +119,7 @@ fn one_thread(c: &mut Criterion) {
     group.bench_function("atomic: deny, and its wait", |b| {
         b.iter(|| wait_of(black_box(&spent_atomic)))
     });
-    // Such a denial is not kept.
+    // The bucket caches no denial of several tokens, so this one is computed.
     group.bench_function("atomic: deny two", |b| {
         b.iter(|| black_box(&spent_pair).try_acquire(2).is_ok())
     });
@@ -148,15 +148,15 @@ fn one_thread(c: &mut Criterion) {
     group.finish();
 }
 
-/// How long a denial says to wait, in a register: a whole `Result` would be copied through memory
-/// before criterion has it.
+/// Returns the wait of a denial, in a register: criterion would get a whole `Result` through
+/// memory.
 #[inline]
 fn wait_of(limiter: &impl RateLimiter) -> Option<Duration> {
     limiter.try_acquire(1).err()?.retry_after()
 }
 
-/// Times `n` runs of `work`, each of which is told its number: what it counts by stays in a register,
-/// as in a loop of the user's own.
+/// Times `n` runs of `work`, and passes each its number. The counter stays in a register, as in a
+/// loop of a caller's own.
 fn time(n: u64, mut work: impl FnMut(u64)) -> Duration {
     let start = Instant::now();
     for i in 0..n {
@@ -169,8 +169,8 @@ fn atomic_now() -> Timestamp {
     SystemClock::new().now()
 }
 
-/// Times `work` on `threads` threads that start together; the time of one call is that of all
-/// threads' calls over their number.
+/// Times `iterations` calls on `threads` threads that start at a barrier, so that the time of one
+/// call is that of all threads divided by the calls of all.
 fn contend(threads: u64, iterations: u64, work: &(impl Fn() + Sync)) -> Duration {
     let barrier = Arc::new(Barrier::new(threads as usize));
     let each = iterations / threads + 1;
@@ -193,7 +193,7 @@ fn contend(threads: u64, iterations: u64, work: &(impl Fn() + Sync)) -> Duration
     })
 }
 
-/// A bucket for the leases of all threads, of whom a dozen take more than a token a nanosecond.
+/// The bucket of all leases. Its rate is high: a dozen threads take more than a token a nanosecond.
 fn shared() -> &'static AtomicTokenBucket {
     static BUCKET: LazyLock<AtomicTokenBucket> = LazyLock::new(|| {
         let quota = Quota::per_second(1_000_000_000_000).unwrap();
@@ -238,7 +238,7 @@ fn contended(c: &mut Criterion) {
             b.iter_custom(|n| {
                 contend(threads, n, &|| {
                     LEASED.with_borrow_mut(|held| {
-                        // A thread of a bench lives for one sample: its lease is its own.
+                        // Each sample starts new threads, so no lease outlives its sample.
                         let lease = held.get_or_insert_with(|| shared().lease(10_000).unwrap());
                         black_box(lease.try_acquire(1).is_ok());
                     });

@@ -1,13 +1,13 @@
-//! What the queue costs, beside its bounds: 30-byte string keys, one thread, and one producer with
-//! workers. Each row of several keys stands beside what a hash set of them takes.
+//! The cost of the queue beside its bounds: 30-byte string keys, one thread, and one producer with
+//! workers. Each row of several keys stands beside a hash set of as many keys.
 //!
-//! The key is made outside the time, for that is the allocator's. That it is dropped once it is done
-//! is inside.
+//! The timed part excludes the allocation of a key, which is the allocator's cost, and includes its
+//! drop once the key is done.
 
 #![allow(
     clippy::disallowed_types,
     clippy::disallowed_methods,
-    reason = "a bench measures with what the library hides"
+    reason = "a bench uses the clocks and locks that the library wraps"
 )]
 #![allow(missing_docs, clippy::cast_possible_truncation)]
 
@@ -26,11 +26,11 @@ use tollgate::{AddOptions, Clock, Observer, SystemClock, WorkQueue};
 const MANY: usize = 200_000;
 const MILLION: usize = 1_000_000;
 const BATCH: usize = 32;
-/// Keys that are made together, outside the time: so few that they are still in the cache when they
-/// are added, as a key is that was just made.
+/// Keys allocated together, outside the timed part: so few that each is still in the cache when it
+/// is added, like a key that was just allocated.
 const FRESH: BatchSize = BatchSize::NumIterations(64);
 
-/// 30 bytes, as `namespace/name` often is.
+/// Returns a key of 30 bytes, the length of many a `namespace/name`.
 fn key(n: usize) -> String {
     format!("namespace-{:04}/name-{n:010}", n % 10_000)
 }
@@ -46,7 +46,7 @@ fn queue(capacity: usize) -> WorkQueue<String> {
 struct Silent;
 impl Observer for Silent {}
 
-/// What no queue with a lock, a clock and keys of its own can be faster than.
+/// The bounds of any queue with a lock, a clock and owned keys.
 fn bounds(c: &mut Criterion) {
     let mut group = c.benchmark_group("bound");
     let clock = SystemClock::new();
@@ -62,8 +62,8 @@ fn bounds(c: &mut Criterion) {
     group.bench_function("hash, SipHash", |b| {
         b.iter(|| sip.hash_one(black_box(&name)))
     });
-    // Three lock pairs, two clock reads, a hash, the drop of the key, and the guard's count of the
-    // queue.
+    // Three lock pairs, two clock reads, a hash, the drop of the key, and the guard's reference
+    // count.
     let handle = Arc::new(());
     group.bench_function("parts of add, get, finish", |b| {
         b.iter_batched(
@@ -96,8 +96,8 @@ fn remove(set: &mut KeySet, keys: &[String]) {
     }
 }
 
-/// What it takes only to know which keys are live: a hash set, without order, time, states, a lock or
-/// a guard. And the least that could be called a queue beside it.
+/// The cost of knowing which keys are live: a hash set, without order, time, states, a lock or a
+/// guard. Beside it, the least that could be called a queue.
 fn sets(c: &mut Criterion) {
     let mut group = c.benchmark_group("bound, a hash set alone");
     let mut warm = KeySet::default();
@@ -197,7 +197,7 @@ fn cycle(c: &mut Criterion) {
         let (mut work, mut n) = (plain.try_get(), 0);
         b.iter_batched(
             || {
-                // Never the one that is being worked on.
+                // Never the key in flight, which would become dirty instead of queued.
                 n ^= 1;
                 key(n)
             },
@@ -208,7 +208,7 @@ fn cycle(c: &mut Criterion) {
             FRESH,
         );
     });
-    // The keys are shared strings: to clone and to drop one is to count.
+    // The keys are shared strings: a clone and a drop are reference counts only.
     let shared = WorkQueue::<Arc<str>>::new(1_000).unwrap();
     let name: Arc<str> = key(1).into();
     group.bench_function("add, get, finish, shared keys", |b| {
@@ -240,7 +240,7 @@ fn cycle(c: &mut Criterion) {
     group.finish();
 }
 
-/// What groups add to a cycle: with one group, and with as many groups as keys.
+/// The cost that groups add to a cycle: with one group, and with as many groups as keys.
 fn groups(c: &mut Criterion) {
     const KEYS: u64 = 100_000;
     let mut group = c.benchmark_group("queue of groups");
@@ -278,7 +278,8 @@ fn drain(queue: &WorkQueue<String>) {
     }
 }
 
-/// As a worker does that has no end of work.
+/// Drains like a worker that never runs out of work: it finishes a key and gets the next in one
+/// call.
 fn drain_by_done_and_get(queue: &WorkQueue<String>) {
     let mut next = queue.try_get();
     while let Some(work) = next {
@@ -307,7 +308,7 @@ fn fill_and_drain(c: &mut Criterion) {
             );
         });
     }
-    // Has all its memory, as a queue has that is filled by every resync.
+    // Has all its memory already, like a queue that each resync fills.
     let used = queue(MANY);
     fill(&used, keys(MANY));
     drain(&used);
@@ -338,8 +339,8 @@ fn fill_and_drain(c: &mut Criterion) {
     group.finish();
 }
 
-/// A million keys that come due within two seconds, from three seconds after the first was added,
-/// handed out as they do: for how long the last was due before it was finished.
+/// A million keys become due within two seconds, from three seconds after the first add, and are
+/// handed out as they do. Measures how long after its due instant the last key is finished.
 fn due(c: &mut Criterion) {
     let mut group = c.benchmark_group("1M keys due within 2 s");
     let span = Duration::from_secs(2);
@@ -354,7 +355,7 @@ fn due(c: &mut Criterion) {
                     let delay = Duration::from_secs(3) + span * n / MILLION as u32;
                     queue.try_add_after(key, delay).unwrap();
                 }
-                // Before the snapshot, which takes its time: an upper bound of what follows.
+                // Read before the snapshot, which takes time: so the lateness is an upper bound.
                 let start = Instant::now();
                 let last = queue
                     .snapshot()

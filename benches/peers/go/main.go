@@ -1,4 +1,5 @@
-// The loops of ../src/workload/drive.rs over golang.org/x/time/rate. Each prints words of 64 bits, little endian.
+// Runs the loops of ../src/workload/drive.rs over golang.org/x/time/rate. Each mode prints its records as
+// 64-bit words, little endian.
 package main
 
 import (
@@ -19,19 +20,19 @@ var (
 	tokens  = flag.Uint64("tokens", 1, "tokens per period")
 	period  = flag.Uint64("period", 1e9, "the period in ns")
 	burst   = flag.Int("burst", 1, "tokens of a full bucket")
-	weight  = flag.Int("weight", 1, "tokens a call; 0 is 1 to 16, as they come")
+	weight  = flag.Int("weight", 1, "tokens a call; 0 means 1 to 16 in pseudo-random order")
 	threads = flag.Int("threads", 1, "callers")
 	spent   = flag.Bool("spent", false, "spend the burst first")
-	slice   = flag.Int64("slice", 1e6, "how long, in ns")
+	slice   = flag.Int64("slice", 1e6, "the duration of the run, in ns")
 	pace    = flag.Int64("pace", 1e4, "ns between two calls of mode pace")
 )
 
-// Calls between two looks at the time.
+// Calls between two clock reads of the driver.
 const batch = 512
 
 var origin = time.Now()
 
-// Nanoseconds by the monotonic clock, which the limiter decides by too.
+// Returns the time of the monotonic clock, which the limiter also reads.
 func nanos() int64 { return int64(time.Since(origin)) }
 
 func main() {
@@ -78,7 +79,7 @@ func main() {
 	}
 }
 
-// Runs callers that are all there before the first starts.
+// Runs callers, which wait for one another at a barrier before they start.
 func together(caller func(n int, start int64) []uint64) []uint64 {
 	results := make([][]uint64, *threads)
 	var there, done sync.WaitGroup
@@ -120,14 +121,14 @@ func spin(limiter *rate.Limiter, seed uint32, start int64) []uint64 {
 	return []uint64{calls, admitted, took}
 }
 
-// When a caller last began a call that was denied; 0 if none was.
+// The clock before the last denied call of any caller; 0 if no call was denied.
 var (
 	lastDenial uint64
 	denials    sync.Mutex
 )
 
-// One call, of which the time before it is known: the time after it, and when it began if it was
-// denied.
+// Makes one call; before is the clock before it. Returns the clock after it, before if the call was
+// denied (else 0), and the record.
 func call(limiter *rate.Limiter, before int64, record []uint64) (int64, uint64, []uint64) {
 	admitted := limiter.AllowN(time.Now(), *weight)
 	after := nanos()
@@ -167,7 +168,8 @@ func oneRestAll(limiter *rate.Limiter, end int64) []uint64 {
 	return record
 }
 
-// Changes the quota to ten times itself, and back, and so on; when each change began and ended.
+// Raises the quota tenfold and lowers it again until end; returns the stamps before and after each
+// change.
 func changeUntil(limiter *rate.Limiter, end int64) []uint64 {
 	runtime.LockOSThread()
 	small, times := limiter.Limit(), 1

@@ -5,31 +5,31 @@ use clap::builder::{PossibleValuesParser, RangedU64ValueParser};
 
 use crate::workload;
 
-/// Measures tollgate beside everything a user would pick instead, and judges what they admit.
+/// Measures tollgate beside the crates that a user would pick instead, and judges what they admit.
 ///
-/// Writes target/peers/report.md, report.json and plots. Fails if one of ours breaks its quota or
-/// loses a key, or falls below its floor in every round.
+/// Writes target/peers/report.md, report.json and plots. Fails if one of ours exceeds its quota,
+/// loses a key, or misses its floor in every round.
 #[derive(Clone, Debug, Parser)]
 #[command(version)]
 pub struct Args {
-    /// End within two minutes: fewer and shorter rounds
+    /// Run fewer and shorter rounds: ends within two minutes
     #[arg(long)]
     pub quick: bool,
 
-    /// Measure these workloads only, or those that begin so: all of "keyed" or "queue"
+    /// Measure only these workloads, or a group of them: "keyed" or "queue"
     #[arg(long, value_name = "NAME", hide_possible_values = true, value_parser = PossibleValuesParser::new(names()))]
     pub only: Vec<String>,
 
-    /// Use at most this many threads [default: as many as the machine runs at once]
+    /// Use at most this many threads [default: the available parallelism]
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_024))]
     pub threads: Option<usize>,
 
-    /// Print the report to standard output, as JSON
+    /// Also print the report to standard output, as JSON
     #[arg(long)]
     pub json: bool,
 }
 
-/// Groups of workloads, by how their names begin.
+/// Prefixes of names that `--only` takes for all workloads that begin with them.
 const GROUPS: [&str; 2] = ["keyed", "queue"];
 
 fn names() -> impl Iterator<Item = &'static str> {
@@ -40,7 +40,7 @@ fn names() -> impl Iterator<Item = &'static str> {
 }
 
 impl Args {
-    /// Whether this workload is to be measured.
+    /// Whether `--only` selects this workload.
     pub fn wants(&self, workload: &str) -> bool {
         let named = |only: &String| {
             only == workload || GROUPS.contains(&only.as_str()) && workload.starts_with(only)

@@ -1,4 +1,4 @@
-//! The two clocks that limiters go by.
+//! The two clocks that limiters read.
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use governor::nanos::Nanos;
 use tollgate::{SystemClock, Timestamp};
 
-/// A clock under a limiter.
+/// The clock that a limiter reads.
 pub trait Clock: Clone + Default + Send + Sync + 'static {
     /// Nanoseconds since its origin.
     fn nanos(&self) -> u64;
 }
 
-/// The time-stamp counter, as tollgate reads it by default: the clock of all who can be given one.
+/// The time-stamp counter, as tollgate reads it by default. Every contender that accepts a clock
+/// gets it.
 #[derive(Clone, Debug, Default)]
 pub struct Tsc(SystemClock);
 
@@ -28,7 +29,7 @@ impl Clock for Tsc {
 pub struct Os(Instant);
 
 impl Default for Os {
-    /// All share an origin.
+    /// All instances share an origin.
     fn default() -> Self {
         static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
         Self(*ORIGIN)
@@ -43,7 +44,7 @@ impl Clock for Os {
     }
 }
 
-/// Any of the clocks as the clock of another crate.
+/// Adapts a clock to the clock traits of the other crates.
 #[derive(Clone, Debug, Default)]
 pub struct As<C>(pub C);
 
@@ -63,7 +64,7 @@ impl<C: Clock> governor::clock::Clock for As<C> {
     }
 }
 
-/// A clock that counts from when it was made, as `ratelimit` wants it.
+/// A clock that counts from its creation, as `ratelimit` requires.
 #[derive(Clone, Debug)]
 pub struct Since<C>(C, u64);
 
@@ -76,7 +77,7 @@ impl<C: Clock> Default for Since<C> {
 }
 
 impl<C: Clock> Since<C> {
-    /// The clock itself.
+    /// Returns the underlying clock.
     pub fn clock(&self) -> &C {
         &self.0
     }

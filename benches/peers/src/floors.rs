@@ -1,14 +1,14 @@
 //! What must hold on every machine. A timing fails only if the best of all rounds missed its floor,
-//! and the floors have room: they catch a wrong turn, not a busy machine.
+//! and the floors leave room: they catch a regression, not a busy machine.
 
 use crate::measure::{Check, Row};
 use crate::report::{Body, Report, Table};
 use crate::stats::Spread;
 use crate::subject::Family;
 
-/// Theirs over ours, in the same round, is at least this in one round. Each is about half of the
-/// worst "best round" of several quick runs on a machine with more to do than cores; a third where
-/// the figure goes by what the cache holds. Bytes don't depend on the machine: they have less room.
+/// The peer's time over ours, in the same round, reaches this in at least one round. Each floor is
+/// about half of the worst "best round" of several quick runs on an overcommitted machine; a third
+/// where the figure depends on the cache. Bytes do not depend on the machine: they have less room.
 const FLOORS: &[(&str, &str, f64)] = &[
     ("admit", "governor", 0.5),
     ("deny", "governor", 0.5),
@@ -23,7 +23,7 @@ const FLOORS: &[(&str, &str, f64)] = &[
     ("keyed-strings", "governor, dashmap", 0.5),
     ("keyed-flood", "governor, dashmap", 0.25),
     ("keyed-memory", "governor, dashmap", 1.3),
-    // The streams sleep in a cycle of one key: only a channel says anything there.
+    // The streams sleep in a cycle of one key, so only a channel is a useful reference there.
     ("queue-cycle", "crossbeam channel", 0.1),
     ("queue-batch", "crossbeam channel", 0.1),
     ("queue-fill-drain", "kube-runtime scheduler", 1.5),
@@ -33,14 +33,14 @@ const FLOORS: &[(&str, &str, f64)] = &[
     ("queue-memory", "kube-runtime scheduler", 2.0),
 ];
 
-/// Of what the rate gave, a saturated limiter of ours admits no less than this, in parts.
+/// The least share of its rate that a saturated limiter of ours admits.
 pub const ACHIEVED: f64 = 0.999;
 
-/// The same for a short round, at whose end a lease may hold a batch.
+/// The same for a short round, at the end of which a lease may still hold a batch.
 const HELD: f64 = 0.98;
 
-/// What does not hold. Threads that have no core of their own hold locks and leases while they
-/// wait for one: then only what was done wrongly counts.
+/// Lists what does not hold. `crowded` means more threads than cores: a descheduled thread then
+/// holds locks and leases, so only wrong answers count, not floors and shares.
 pub fn broken(tables: &[Table], crowded: bool) -> Vec<String> {
     let floors = if crowded { &[] } else { FLOORS };
     tables
@@ -50,7 +50,7 @@ pub fn broken(tables: &[Table], crowded: bool) -> Vec<String> {
         .collect()
 }
 
-/// What of ours did something else than it should.
+/// Lists the wrong answers of our own types.
 fn wrong(table: &Table, crowded: bool) -> Vec<String> {
     let mut found = Vec::new();
     let mut expect = |name: &str, holds: bool, what: String| {
@@ -66,7 +66,7 @@ fn wrong(table: &Table, crowded: bool) -> Vec<String> {
                         expect(
                             row.about.name,
                             kept.excess <= 0.0,
-                            format!("admitted {} too many", kept.excess),
+                            format!("admitted {} tokens over its quota", kept.excess),
                         );
                         expect(
                             row.about.name,
@@ -78,7 +78,7 @@ fn wrong(table: &Table, crowded: bool) -> Vec<String> {
                         row.about.name,
                         answers.right(),
                         format!(
-                            "denied {} of {} wrongly, and admitted {} too many of a key",
+                            "denied {} of {} calls wrongly, and admitted {} tokens over the quota of a key",
                             answers.missed,
                             answers.admitted + answers.missed,
                             answers.excess.max(0.0)
@@ -87,13 +87,13 @@ fn wrong(table: &Table, crowded: bool) -> Vec<String> {
                     Check::Excess(excess) => expect(
                         row.about.name,
                         excess <= 0.0,
-                        format!("admitted {excess} too many"),
+                        format!("admitted {excess} tokens over its quota"),
                     ),
                     Check::Keys { lost, twice } => {
                         expect(
                             row.about.name,
                             lost + twice == 0,
-                            format!("lost {lost} keys, handed {twice} out twice"),
+                            format!("lost {lost} keys, handed out {twice} twice"),
                         );
                     }
                     Check::None => {}
@@ -107,7 +107,10 @@ fn wrong(table: &Table, crowded: bool) -> Vec<String> {
                     expect(
                         row.about.name,
                         kept.excess <= 0.0,
-                        format!("admitted {} too many ({})", kept.excess, pattern.name),
+                        format!(
+                            "admitted {} tokens over its quota ({})",
+                            kept.excess, pattern.name
+                        ),
                     );
                     if pattern.saturates && !crowded {
                         expect(
@@ -127,7 +130,7 @@ fn wrong(table: &Table, crowded: bool) -> Vec<String> {
     found
 }
 
-/// `None` where the workload was not asked for, or the floor holds.
+/// Reports a missed floor; `None` where the workload was not selected, or the floor holds.
 fn below(tables: &[Table], (table, peer, floor): (&str, &str, f64)) -> Option<String> {
     let rows = Report::find(tables, table)?;
     let ratio = rows
@@ -135,7 +138,7 @@ fn below(tables: &[Table], (table, peer, floor): (&str, &str, f64)) -> Option<St
         .find(|row: &&Row| row.about.name == peer)
         .and_then(|row| row.ratio);
     let Some(Spread { max: best, .. }) = ratio else {
-        return Some(format!("{table}: no {peer} to hold the floor against"));
+        return Some(format!("{table}: no {peer} to compare with the floor"));
     };
     (best < floor).then(|| {
         format!(
@@ -255,7 +258,7 @@ mod tests {
         assert_eq!(broken(&polled(1.0, 2.0, false), false).len(), 1);
         assert!(broken(&polled(0.9, 0.0, false), false).is_empty());
         assert!(broken(&polled(1.0, 0.0, true), false).is_empty());
-        // Unless its threads wait for each other.
+        // More threads than cores: only an excess counts.
         assert!(broken(&polled(0.9, 0.0, true), true).is_empty());
         assert_eq!(broken(&polled(0.9, 1.0, true), true).len(), 1);
     }

@@ -1,9 +1,9 @@
-//! Whether a limiter kept its quota.
+//! Judges whether a limiter kept its quota.
 //!
-//! Every admission is stamped before and after the call, by the clock that the limiter itself
-//! decides by: whatever instant it decided at lies between. A window is charged only with
-//! admissions that certainly fell into it, so an excess that is found is one; a limiter that is
-//! right is never accused, however the threads were scheduled.
+//! Every admission is stamped before and after the call, by the limiter's own clock: its
+//! linearization point lies between the stamps. A window is charged only with admissions that
+//! certainly fell into it. So every excess that is found is real, and a correct limiter is never
+//! accused, however its threads are scheduled.
 
 mod by_key;
 mod course;
@@ -18,9 +18,9 @@ pub use course::{Change, Course};
 /// Tokens that were admitted between two stamps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Admission {
-    /// Read before the call.
+    /// The clock, read before the call.
     pub before: u64,
-    /// Read after it.
+    /// The clock, read after the call.
     pub after: u64,
     /// Tokens.
     pub n: u64,
@@ -29,15 +29,15 @@ pub struct Admission {
 /// How a limiter did against its quota.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Kept {
-    /// What was admitted beyond the first burst, in parts of what the rate gave.
+    /// Tokens admitted beyond the first burst, as a share of those that accrued.
     pub achieved: f64,
-    /// The most tokens admitted in any window over burst + rate x length; not above 0 if right.
+    /// The worst excess in any window over burst + rate x length; at most 0 in a correct limiter.
     pub excess: f64,
 }
 
 impl Kept {
-    /// In two rounds. An excess in one is an excess. What was achieved is that of the round that
-    /// came closest: a busy machine takes from some, a wrong limiter is off in all.
+    /// Combines two rounds. An excess in one is an excess. The share is that of the round closest
+    /// to 1: a busy machine lowers it in some rounds, a wrong limiter is off in all.
     pub fn and(self, other: Self) -> Self {
         let off = |kept: Self| (kept.achieved - 1.0).abs();
         let closest = if off(self) < off(other) { self } else { other };
@@ -48,17 +48,17 @@ impl Kept {
     }
 }
 
-/// What one caller saw of a limiter.
+/// What one caller recorded of a limiter.
 #[derive(Clone, Debug, Default)]
 pub struct Record {
-    /// In the order in which they came.
+    /// In the order of the calls.
     pub admissions: Vec<Admission>,
-    /// Read before the last call that was denied: the bucket was empty then.
+    /// The clock before the last denied call: the bucket was empty then.
     pub last_denial: Option<u64>,
 }
 
 impl Record {
-    /// Adds a call: the stamps, the tokens that were asked for, and whether it got them.
+    /// Adds a call: its stamps, the tokens it requested, and whether it was admitted.
     pub fn add(&mut self, call: Admission, admitted: bool) {
         if admitted {
             self.admissions.push(call);
@@ -68,22 +68,22 @@ impl Record {
     }
 }
 
-/// Judges a limiter by what all its callers saw.
+/// Judges a limiter by the records of all its callers.
 pub fn judge(quota: Quota, records: Vec<Record>) -> Kept {
     let admissions = records.iter().flat_map(|record| &record.admissions);
     judge_changing(&Course::constant(start(admissions), quota), records)
 }
 
-/// When the first began.
+/// Returns the instant before the first admission.
 fn start<'a>(admissions: impl IntoIterator<Item = &'a Admission>) -> u64 {
     let befores = admissions.into_iter().map(|admission| admission.before);
     befores.min().unwrap_or(0)
 }
 
-/// As [`judge`], of a quota that changes.
+/// Judges a limiter whose quota changes, as [`judge`] does one whose quota stays.
 ///
-/// What was achieved is counted from the first admission, when the bucket was full, to the last
-/// denial, when it was empty: a caller that is held up after it changes nothing.
+/// The share counts from the first admission, when the bucket was full, to the last denial, when it
+/// was empty, so a caller that is descheduled after that does not lower it.
 pub fn judge_changing(course: &Course, records: Vec<Record>) -> Kept {
     let last_denial = records.iter().filter_map(|record| record.last_denial).max();
     let mut admissions: Vec<_> = records
@@ -109,11 +109,11 @@ pub fn judge_changing(course: &Course, records: Vec<Record>) -> Kept {
     }
 }
 
-/// Over all windows, the most tokens admitted above the burst at its start and what came in it.
+/// Returns the worst excess of any window over the burst at its start plus the tokens that accrued
+/// in it.
 ///
 /// For a window from s to e, the admissions that ended by e, less those that began before s, are a
-/// lower bound of those inside. One pass over the beginnings and ends in the order of time keeps
-/// the best s seen so far.
+/// lower bound of those inside. One pass over the stamps in order of time keeps the best s so far.
 fn worst_excess(course: &Course, admissions: &mut [Admission]) -> f64 {
     let mut ends: Vec<(u64, u64)> = admissions
         .iter()
@@ -153,7 +153,7 @@ mod tests {
         burst: 2,
     };
 
-    /// One caller, whose last call was denied.
+    /// The record of one caller whose last call was denied.
     fn seen(stamps: &[(u64, u64)], last_denial: u64) -> Vec<Record> {
         let admission = |&(before, after): &(u64, u64)| Admission {
             before,
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn doubt_is_for_the_limiter() {
-        // Three in no time are one too many; if the third may have come 10 ns later, they are not.
+        // Three at one instant are one too many; not if the third may have come 10 ns later.
         assert_eq!(
             judge(QUOTA, seen(&[(0, 0), (0, 0), (0, 0)], 10)).excess,
             1.0
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_changed_quota_is_followed() {
-        // From 30 to 40 it becomes ten times the rate and burst, and a token comes each ns.
+        // Between 30 and 40 rate and burst become tenfold: one token a nanosecond.
         let change = Change {
             quota: Quota {
                 tokens: QUOTA.tokens * 10,
@@ -237,10 +237,10 @@ mod tests {
             judge_changing(&course, vec![record]).excess
         };
         assert_eq!(excess(&[(0, 2), (30, 3), (40, 10), (50, 10)]), 0.0);
-        // Before the change the small quota counts, and after it no more than came by then.
+        // Before the change the small quota counts; after it, only what has accrued by then.
         assert_eq!(excess(&[(0, 2), (29, 4)]), 2.0);
         assert_eq!(excess(&[(0, 2), (30, 3), (40, 12), (50, 10)]), 2.0);
-        // A window that begins after the change may begin with the large burst.
+        // A window that begins after the change may start with the large burst.
         assert_eq!(excess(&[(60, 20), (65, 5)]), 0.0);
     }
 

@@ -1,4 +1,4 @@
-//! Limiters of many keys under test, one file each.
+//! The keyed limiters under test, one file each.
 
 mod governor;
 mod tollgate;
@@ -13,26 +13,26 @@ use crate::workload::keys::drive::{Driven, Of};
 
 /// A limiter with a bucket for each key.
 pub trait Keyed<K>: Sync {
-    /// For at least that many keys.
+    /// Makes a limiter with room for at least `capacity` keys.
     fn new(quota: Quota, capacity: usize) -> Self;
 
-    /// Takes a token of a key now, or none.
+    /// Takes one token of `key` now, or none.
     fn try_acquire(&self, key: &K) -> bool;
 
-    /// The time, in nanoseconds, by the clock that it decides by.
+    /// Returns the time of the limiter's own clock, in nanoseconds.
     fn nanos(&self) -> u64;
 
-    /// Changes the quota, and keeps the tokens that are there; whether it can.
+    /// Changes the quota and keeps the current tokens; returns whether it supports that.
     fn set_quota(&self, _quota: Quota) -> bool {
         false
     }
 }
 
-/// What a key can be here.
+/// A key of a workload.
 pub trait Key: Hash + Eq + Clone + Send + Sync + 'static {}
 impl<K: Hash + Eq + Clone + Send + Sync + 'static> Key for K {}
 
-/// All of them, ours first.
+/// Returns all of them, ours first.
 pub fn all<K: Key>() -> Vec<Box<dyn Driven<K>>> {
     use crate::limiter::governor::{Default, Given};
 
@@ -40,7 +40,7 @@ pub fn all<K: Key>() -> Vec<Box<dyn Driven<K>>> {
     vec![
         Of::<KeyedLimiter<K>>::boxed(About::new("KeyedLimiter", Family::Ours, "TSC")),
         Of::<governor::DashMap<K, Given>>::boxed(peer("governor, dashmap", "TSC")),
-        Of::<governor::DashMap<K, Default>>::boxed(peer("governor, as it comes", "quanta")),
+        Of::<governor::DashMap<K, Default>>::boxed(peer("governor, default clock", "quanta")),
         Of::<governor::HashMap<K>>::boxed(peer("governor, hash map in a lock", "TSC")),
     ]
 }

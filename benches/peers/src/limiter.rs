@@ -1,4 +1,4 @@
-//! Limiters under test, one file each.
+//! The single-bucket limiters under test, one file each.
 
 mod bounds;
 pub mod governor;
@@ -15,33 +15,33 @@ use crate::workload::drive::{Driven, Of};
 
 /// A limiter under test.
 pub trait Limiter: Sync + Sized {
-    /// What a thread holds of it.
+    /// A thread's access to the limiter.
     type Handle<'a>: Handle
     where
         Self: 'a;
 
-    /// A full one.
+    /// Makes a full bucket.
     fn new(quota: Quota) -> Self;
 
-    /// For one thread of so many.
+    /// Makes a handle for one of `callers` threads.
     fn handle(&self, callers: usize) -> Self::Handle<'_>;
 
-    /// The time, in nanoseconds, by the clock that it decides by.
+    /// Returns the time of the limiter's own clock, in nanoseconds.
     fn nanos(&self) -> u64;
 
-    /// Changes the quota, and keeps the tokens that are there; whether it can.
+    /// Changes the quota and keeps the current tokens; returns whether it supports that.
     fn set_quota(&self, _quota: Quota) -> bool {
         false
     }
 }
 
-/// A thread's end of a limiter.
+/// A thread's access to a limiter.
 pub trait Handle {
     /// Takes `n` tokens now, or none.
     fn try_acquire(&mut self, n: u32) -> bool;
 }
 
-/// A limiter that any thread can call as it is.
+/// A limiter that threads call through a shared reference.
 pub trait Shared: Sync {
     /// Takes `n` tokens now, or none.
     fn try_acquire(&self, n: u32) -> bool;
@@ -54,7 +54,7 @@ impl<S: Shared> Handle for &S {
     }
 }
 
-/// All of them, ours first.
+/// Returns all of them, ours first.
 pub fn all() -> Vec<Box<dyn Driven>> {
     use ::tollgate::{AtomicTokenBucket, LockedTokenBucket};
 
@@ -74,10 +74,13 @@ pub fn all() -> Vec<Box<dyn Driven>> {
         Of::<tollgate::Leased>::boxed(ours("TokenLease", "TSC")),
         Of::<LockedTokenBucket>::boxed(ours("LockedTokenBucket", "TSC")),
         Of::<governor::Governor<governor::Given>>::boxed(peer("governor", "TSC")),
-        Of::<governor::Governor<governor::Default>>::boxed(peer("governor, as it comes", "quanta")),
+        Of::<governor::Governor<governor::Default>>::boxed(peer(
+            "governor, default clock",
+            "quanta",
+        )),
         Of::<leaky_bucket::LeakyBucket>::boxed(peer("leaky-bucket", "Instant")),
         Of::<ratelimit::Ratelimit<Tsc>>::boxed(peer("ratelimit", "TSC")),
-        Of::<ratelimit::Ratelimit<Os>>::boxed(peer("ratelimit, as it comes", "Instant")),
+        Of::<ratelimit::Ratelimit<Os>>::boxed(peer("ratelimit, default clock", "Instant")),
         Of::<tower::Tower>::boxed(peer("tower RateLimit, in a lock", "Instant").single_tokens()),
         Of::<textbook::Textbook<textbook::Float>>::boxed(textbook("textbook, float")),
         Of::<textbook::Textbook<textbook::Truncating>>::boxed(textbook("textbook, truncating")),
@@ -94,9 +97,13 @@ pub fn all() -> Vec<Box<dyn Driven>> {
     all
 }
 
-/// A key of ours that has a quota of its own: beside all, where quotas change.
+/// A key of a `KeyedLimiter` with its own quota: takes part in `changes` only.
 pub fn one_key() -> Box<dyn Driven> {
-    let about = About::new("KeyedLimiter, a key with its own", Family::Ours, "TSC");
+    let about = About::new(
+        "KeyedLimiter, one key with its own quota",
+        Family::Ours,
+        "TSC",
+    );
     Of::<tollgate::OneKey>::boxed(about)
 }
 

@@ -1,26 +1,26 @@
-//! Where and when a report was made.
+//! The machine, commit and date of a report.
 
 use std::process::{Command, Stdio};
 use std::thread::available_parallelism;
 
 use serde::Serialize;
 
-/// The facts without which a figure says nothing.
+/// The facts needed to compare a figure with another.
 #[derive(Clone, Debug, Serialize)]
 pub struct Machine {
-    /// When, in UTC.
+    /// The date and time, in UTC.
     pub date: String,
-    /// Of this repository; marked if files were changed since.
+    /// The commit of this repository; marked if tracked files have changed since.
     pub commit: String,
     /// The processor's name.
     pub processor: String,
-    /// How many threads it runs at once.
+    /// The available parallelism.
     pub cores: usize,
     /// The operating system.
     pub system: String,
     /// The compiler.
     pub rustc: String,
-    /// Go, if it took part.
+    /// Go's version, if it took part.
     pub go: Option<String>,
     /// The peers' versions.
     pub versions: Vec<String>,
@@ -38,7 +38,7 @@ const PEERS: [&str; 8] = [
 ];
 
 impl Machine {
-    /// This one, now.
+    /// Describes this machine, now.
     pub fn here(go: bool) -> Self {
         let unknown = || "unknown".to_owned();
         let dirty = output("git", &["status", "--porcelain", "--untracked-files=no"])
@@ -82,7 +82,7 @@ fn processor() -> Option<String> {
     Some(name.split_once(':')?.1.trim().to_owned())
 }
 
-/// As the workspace is locked to.
+/// Returns the version that the workspace is locked to.
 fn version(name: &str) -> Option<String> {
     const LOCK: &str = include_str!("../../../Cargo.lock");
     let (_, after) = LOCK.split_once(&format!("name = \"{name}\"\nversion = \""))?;

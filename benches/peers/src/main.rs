@@ -1,4 +1,4 @@
-//! `cargo run --release --bin peers`: tollgate beside everything a user would pick instead.
+//! `cargo run --release --bin peers`: tollgate beside the crates that a user would pick instead.
 
 mod cli;
 mod clock;
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> anyhow::Result<Report> {
     let folder = Path::new("target/peers");
-    // Now, rather than after some minutes.
+    // Fails before the measurement, not after minutes of it.
     Report::prepare(folder)?;
     let go = Go::build();
     if let Err(error) = &go {
@@ -77,7 +77,7 @@ fn run(args: &Args) -> anyhow::Result<Report> {
     let threads = args.threads.unwrap_or(cores);
     let crowded = threads > cores;
     if crowded {
-        eprintln!("{threads} threads on {cores} cores: floors don't count");
+        eprintln!("{threads} threads on {cores} cores: floors are not enforced");
     }
     let progress = Progress::new(wanted.clone().count());
     let bench = Bench {
@@ -104,7 +104,7 @@ fn run(args: &Args) -> anyhow::Result<Report> {
     if args.json {
         let printed = writeln!(stdout(), "{}", serde_json::to_string_pretty(&report)?);
         match printed {
-            // Who reads it has seen enough.
+            // The reader closed the pipe, as `head` does.
             Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
             printed => printed.context("cannot print the report")?,
         }

@@ -1,4 +1,5 @@
-//! Rounds in turn, A B A B, so that what the machine does meanwhile happens to all alike.
+//! Runs the rounds in turn, A B A B, so that disturbances of the machine affect all contenders
+//! alike.
 
 use std::time::Duration;
 
@@ -9,25 +10,25 @@ use crate::progress::Progress;
 use crate::stats::Spread;
 use crate::subject::{About, Family};
 
-/// How much is measured.
+/// How much to measure.
 #[derive(Clone, Copy, Debug)]
 pub struct Effort {
-    /// Rounds that count, after one that warms up.
+    /// Rounds that count, after one warm-up round.
     pub rounds: usize,
-    /// For how long a subject runs in a round.
+    /// How long a subject runs in a round.
     pub slice: Duration,
-    /// For how long a subject is watched when its correctness is judged.
+    /// How long a subject runs when its correctness is judged.
     pub watch: Duration,
     /// Keys in a queue.
     pub queued: usize,
     /// Keys of the largest workloads.
     pub many: usize,
-    /// In which delayed keys become due.
+    /// The span within which delayed keys become due.
     pub due_within: Duration,
 }
 
 impl Effort {
-    /// Ends within two minutes.
+    /// Takes at most two minutes.
     pub const QUICK: Self = Self {
         rounds: 5,
         slice: Duration::from_millis(10),
@@ -37,7 +38,7 @@ impl Effort {
         due_within: Duration::from_millis(500),
     };
 
-    /// Ends within twelve.
+    /// Takes at most twelve minutes.
     pub const FULL: Self = Self {
         rounds: 15,
         slice: Duration::from_millis(50),
@@ -51,28 +52,28 @@ impl Effort {
 /// One round of one subject.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sample {
-    /// The time of one operation.
+    /// The time of one operation, or the bytes of one key.
     pub nanos: f64,
-    /// Whether it did what it should, if that could be seen.
+    /// What the correctness check found.
     pub check: Check,
 }
 
-/// What was seen of correctness.
+/// The result of a correctness check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Check {
-    /// Nothing.
+    /// Not checked.
     #[default]
     None,
-    /// How a quota was kept.
+    /// Whether a quota was kept.
     Quota(Kept),
-    /// How every single call was answered.
+    /// Whether every single call was answered correctly.
     Answers(Answers),
-    /// Tokens admitted beyond a quota; not above 0 if right.
+    /// Tokens admitted beyond a quota; at most 0 if correct.
     Excess(f64),
-    /// What became of keys.
+    /// Keys of a queue.
     Keys {
-        /// Added, and never handed out.
+        /// Added, but not handed out afterwards.
         lost: u64,
         /// Held by two workers at once, or handed out once more than added.
         twice: u64,
@@ -80,7 +81,7 @@ pub enum Check {
 }
 
 impl Check {
-    /// Of two rounds: what was wrong in one is wrong.
+    /// Combines two rounds: a fault in one is a fault.
     pub fn and(self, other: Self) -> Self {
         match (self, other) {
             (Self::None, check) | (check, Self::None) => check,
@@ -104,30 +105,30 @@ impl Check {
 
 /// A subject, ready to run rounds.
 pub struct Contender<'a> {
-    /// Who.
+    /// The subject.
     pub about: About,
-    /// One round.
+    /// Runs one round.
     pub round: Box<dyn FnMut() -> anyhow::Result<Sample> + 'a>,
 }
 
-/// What the rounds of one subject came to.
+/// The result of all rounds of one subject.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    /// Who.
+    /// The subject.
     #[serde(flatten)]
     pub about: About,
-    /// Nanoseconds per operation.
+    /// Nanoseconds per operation, or bytes per key.
     pub nanos: Spread,
-    /// This subject's time over ours, of the same round; `None` where ours did not run.
+    /// This subject's time over ours in the same round; `None` where ours did not run.
     pub ratio: Option<Spread>,
-    /// What was seen of correctness in all rounds.
+    /// The combined correctness check of all rounds.
     pub check: Check,
 }
 
-/// Runs all in turn.
+/// Runs all contenders in turn.
 ///
 /// # Errors
-/// Whatever a round ends with.
+/// The first error of a round.
 pub fn interleave(
     mut contenders: Vec<Contender<'_>>,
     rounds: usize,
@@ -151,7 +152,7 @@ pub fn interleave(
     Ok(rows(abouts, &samples))
 }
 
-/// The first of ours is what all are compared with.
+/// Summarizes the rounds; the first of ours is the reference of all ratios.
 fn rows(abouts: Vec<About>, samples: &[Vec<Sample>]) -> Vec<Row> {
     let ours = abouts.iter().position(|about| about.family == Family::Ours);
     abouts

@@ -1,8 +1,9 @@
-//! How many bytes a piece of work leaves allocated.
+//! Counts the bytes that a piece of work leaves allocated.
 //!
-//! The counting crates were looked at: `allocation-counter` turns every growth of a vector into a
-//! copy, `stats_alloc` and `cap` make all threads share a counter. Either would change the times
-//! that stand beside the bytes. This one forwards every call and counts only while asked to.
+//! Why no counting crate: `allocation-counter` turns every growth of a vector into a copy, and
+//! `stats_alloc` and `cap` make all threads share a counter. Either would distort the times that
+//! are measured in the same process. This allocator forwards every call, and counts only on
+//! request.
 
 #![allow(
     unsafe_code,
@@ -19,7 +20,8 @@ static ALLOCATOR: Counting = Counting;
 static ON: AtomicBool = AtomicBool::new(false);
 static BYTES: AtomicI64 = AtomicI64::new(0);
 
-/// What `work` allocates, on any thread, less what it frees; and its result, still alive.
+/// Returns the result of `work`, still alive, and the bytes allocated less those freed meanwhile,
+/// on all threads.
 pub fn left_by<T>(work: impl FnOnce() -> T) -> (T, i64) {
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock();
@@ -38,30 +40,30 @@ fn count(bytes: usize, sign: i64) {
     }
 }
 
-// SAFETY: every method hands its arguments to `System` as they came, and returns what it returned.
+// SAFETY: every method forwards its arguments to `System` and returns its result unchanged.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size(), 1);
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: the caller upholds the same contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         count(layout.size(), 1);
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: the caller upholds the same contract.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         count(layout.size(), -1);
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: the caller upholds the same contract.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count(layout.size(), -1);
         count(size, 1);
-        // SAFETY: the caller's promises are passed on.
+        // SAFETY: the caller upholds the same contract.
         unsafe { System.realloc(pointer, layout, size) }
     }
 }
@@ -72,7 +74,7 @@ mod tests {
 
     #[test]
     fn counts_what_is_left() {
-        // Other tests run beside this one, and their few allocations are counted too.
+        // Other tests run in parallel, and their few allocations are counted too.
         let (kept, bytes) = left_by(|| {
             drop(vec![0_u8; 50_000_000]);
             vec![0_u8; 100_000_000]

@@ -1,14 +1,14 @@
-//! What is being measured, on standard error.
+//! Shows progress on standard error.
 
 use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A line that is redrawn on a terminal; one line a workload elsewhere.
+/// One redrawn line on a terminal; elsewhere one line for each workload.
 pub struct Progress(Option<ProgressBar>);
 
 impl Progress {
-    /// For that many workloads.
+    /// Starts a bar for that many workloads.
     pub fn new(workloads: usize) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let style =
@@ -18,13 +18,13 @@ impl Progress {
         Self(bar)
     }
 
-    /// For tests.
+    /// A bar that shows nothing.
     #[cfg(test)]
     pub fn hidden() -> Self {
         Self(Some(ProgressBar::hidden()))
     }
 
-    /// A workload begins.
+    /// Announces a workload.
     pub fn begin(&self, name: &str) {
         match &self.0 {
             Some(bar) => bar.set_prefix(name.to_owned()),
@@ -32,21 +32,21 @@ impl Progress {
         }
     }
 
-    /// A subject's turn.
+    /// Announces the subject that runs now.
     pub fn step(&self, subject: &'static str) {
         if let Some(bar) = &self.0 {
             bar.set_message(subject);
         }
     }
 
-    /// The workload has ended.
+    /// Marks the workload as finished.
     pub fn end(&self) {
         if let Some(bar) = &self.0 {
             bar.inc(1);
         }
     }
 
-    /// Takes the line away.
+    /// Removes the line.
     pub fn clear(&self) {
         if let Some(bar) = &self.0 {
             bar.finish_and_clear();

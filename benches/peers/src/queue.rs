@@ -1,4 +1,4 @@
-//! Queues under test, one file each.
+//! The queues under test, one file each.
 
 mod channels;
 mod delay_queue;
@@ -13,54 +13,55 @@ use crate::workload::queues::Loads;
 
 /// A queue that one thread fills and empties.
 pub trait Queue {
-    /// An empty one.
+    /// Makes an empty queue.
     fn new(capacity: usize) -> Self;
 
     /// Adds a key.
     fn add(&mut self, key: String);
 
-    /// Takes a key, once there is one, looks at it, and finishes it.
+    /// Waits for a key, passes it to `look`, and finishes it.
     fn take(&mut self, look: impl FnOnce(&str));
 
-    /// Takes so many keys one after the other, as a worker does that has no end of work.
+    /// Takes `n` keys one after the other, like a worker that never runs out of work.
     fn drain(&mut self, n: usize, mut look: impl FnMut(&str)) {
         (0..n).for_each(|_| self.take(&mut look));
     }
 
-    /// Adds keys, takes as many, looks at them, and finishes them: all at once, if it can.
+    /// Adds keys, takes as many, passes them to `look`, and finishes them; in batches where the
+    /// queue has them.
     fn batch(&mut self, keys: Vec<String>, look: impl FnMut(&str)) {
         let n = keys.len();
         keys.into_iter().for_each(|key| self.add(key));
         self.drain(n, look);
     }
 
-    /// Does what it put off when keys were added.
+    /// Completes work that `add` deferred.
     fn settle(&mut self) {}
 }
 
-/// A queue that holds keys back.
+/// A queue with delayed adds.
 pub trait Delays: Queue {
-    /// Adds a key that is not to be taken before `delay` has passed.
+    /// Adds a key that becomes due after `delay`.
     fn add_after(&mut self, key: String, delay: Duration);
 }
 
 /// A queue that many threads fill and empty.
 pub trait Shared: Sync {
-    /// An empty one.
+    /// Makes an empty queue.
     fn new(capacity: usize) -> Self;
 
-    /// Adds a key, when there is room.
+    /// Adds a key; waits for room.
     fn add(&self, key: String);
 
-    /// Lets that many consumers end, once all is worked off.
+    /// Closes the queue: that many consumers return once it is empty.
     fn close(&self, consumers: usize);
 
-    /// A consumer: works on keys and finishes them until the queue is closed; returns when it had
-    /// no more to do.
+    /// Runs a consumer until the queue is closed and empty; returns the instant at which it ran out
+    /// of keys.
     fn consume(&self, work: impl Fn(&str)) -> Instant;
 }
 
-/// All of them, ours first.
+/// Returns all of them, ours first.
 pub fn all() -> Vec<Loads> {
     let about = |name, family| About::new(name, family, "");
     vec![

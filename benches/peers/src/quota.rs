@@ -1,4 +1,4 @@
-//! A rate and a burst, in the terms that all peers can be told.
+//! A rate and a burst that convert to every peer's terms.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct Quota {
     /// Tokens per period.
     pub tokens: u64,
-    /// In which they come.
+    /// The period in which they accrue.
     pub period: Duration,
     /// Tokens of a full bucket.
     pub burst: u64,
@@ -17,21 +17,21 @@ impl Quota {
     /// The usual period.
     pub const SECOND: Duration = Duration::from_secs(1);
 
-    /// Admits for as long as a benchmark can run.
+    /// Never denies within a benchmark.
     pub const GENEROUS: Self = Self {
         tokens: 1_000_000_000,
         period: Self::SECOND,
         burst: 1_000_000_000,
     };
 
-    /// Once spent, denies for as long as a benchmark can run.
+    /// Once spent, never admits within a benchmark.
     pub const STINGY: Self = Self {
         tokens: 1,
         period: Duration::from_secs(3_600),
         burst: 1_000,
     };
 
-    /// `rate` tokens per second, and those of `filled_in` at once.
+    /// `rate` tokens per second, with the burst that accrues in `filled_in`.
     pub fn per_second(rate: u64, filled_in: Duration) -> Self {
         Self {
             tokens: rate,
@@ -45,14 +45,14 @@ impl Quota {
         self.tokens as f64 / self.period.as_nanos() as f64
     }
 
-    /// In tollgate's terms.
+    /// Converts to a tollgate quota.
     pub fn tollgate(self) -> tollgate::Quota {
         tollgate::Quota::new(self.tokens, self.period)
             .and_then(|quota| quota.burst(self.burst))
             .expect("the workloads' quotas are within range")
     }
 
-    /// In governor's terms: one token per whole number of nanoseconds.
+    /// Converts to a governor quota: one token per whole number of nanoseconds, rounded down.
     pub fn governor(self) -> governor::Quota {
         let burst = u32::try_from(self.burst)
             .ok()

@@ -1,4 +1,4 @@
-//! What was measured, and how it is told.
+//! The results and how they are written.
 
 mod markdown;
 mod plot;
@@ -23,93 +23,93 @@ pub use targets::Target;
 const TEXT: &str = "report.md";
 const DATA: &str = "report.json";
 
-/// Everything.
+/// All results of one run.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// Where and when.
+    /// The machine, commit and date.
     pub machine: Machine,
-    /// How much was measured.
+    /// "quick" or "full".
     pub effort: &'static str,
-    /// What was not measured, and why.
+    /// What was not measured, and the reason.
     pub skipped: Vec<String>,
-    /// What was.
+    /// The results, one table or more for each workload.
     pub tables: Vec<Table>,
-    /// What it was to be.
+    /// The library's targets and the figures measured.
     pub targets: Vec<Target>,
-    /// What it must be.
+    /// Broken quotas, lost keys and missed floors: these fail the command.
     pub failures: Vec<String>,
 }
 
-/// The rows of a workload.
+/// The results of a workload.
 #[derive(Debug, Serialize)]
 pub struct Table {
-    /// For floors and targets.
+    /// The name that floors and targets use.
     pub name: String,
-    /// For readers.
+    /// The heading.
     pub title: String,
-    /// What must be known to read it.
+    /// A note for the reader, or nothing.
     pub note: String,
     /// The rows.
     #[serde(flatten)]
     pub body: Body,
 }
 
-/// Rows of one of these kinds.
+/// The rows of a table, all of one kind.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Body {
-    /// A figure each.
+    /// One figure for each contender.
     Rows(Unit, Vec<Row>),
-    /// A distribution each.
+    /// One distribution for each contender.
     Percentiles(Vec<Percentiles>),
-    /// By these patterns, what was admitted of what was configured.
+    /// What each contender admitted in each pattern, relative to its quota.
     Probed(Vec<Pattern>, Vec<Probed>),
 }
 
-/// What a figure counts.
+/// The unit of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unit {
-    /// Nanoseconds, all threads together.
+    /// The time of all threads divided by the calls of all.
     NanosACall,
-    /// Nanoseconds.
+    /// The time of one key.
     NanosAKey,
-    /// Bytes.
+    /// Bytes that stay allocated.
     BytesAKey,
 }
 
 impl fmt::Display for Unit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NanosACall => "ns a call",
-            Self::NanosAKey => "ns a key",
-            Self::BytesAKey => "bytes a key",
+            Self::NanosACall => "ns/call",
+            Self::NanosAKey => "ns/key",
+            Self::BytesAKey => "bytes/key",
         })
     }
 }
 
-/// A distribution of nanoseconds.
+/// A latency distribution, in nanoseconds.
 #[derive(Debug, Serialize)]
 pub struct Percentiles {
-    /// Whose.
+    /// The contender.
     #[serde(flatten)]
     pub about: About,
-    /// Half were faster.
+    /// The median.
     pub p50: u64,
-    /// 99 of 100 were.
+    /// The 99th percentile.
     pub p99: u64,
-    /// 999 of 1 000.
+    /// The 99.9th percentile.
     pub p999: u64,
-    /// 9 999 of 10 000.
+    /// The 99.99th percentile.
     pub p9999: u64,
-    /// The slowest.
+    /// The maximum.
     pub max: u64,
-    /// How many.
+    /// The number of calls.
     pub count: u64,
 }
 
 impl Percentiles {
-    /// Each by its name.
+    /// Returns each percentile with its name.
     pub const fn named(&self) -> [(&'static str, u64); 5] {
         [
             ("p50", self.p50),
@@ -120,7 +120,7 @@ impl Percentiles {
         ]
     }
 
-    /// Of a histogram.
+    /// Reads the percentiles of a histogram.
     pub fn of(about: About, histogram: &Histogram<u64>) -> Self {
         Self {
             about,
@@ -134,32 +134,32 @@ impl Percentiles {
     }
 }
 
-/// How a limiter was polled to be judged.
+/// A pattern of calls for judging a limiter.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Pattern {
-    /// In a word.
+    /// The head of its column.
     pub name: &'static str,
-    /// Whether it was polled all the time, so that it should admit all that its rate gives.
+    /// Whether it polls without a pause, so that a correct limiter admits its full rate.
     pub saturates: bool,
 }
 
-/// A limiter, judged by each pattern that it can be put to.
+/// A limiter, judged in each pattern that it supports.
 #[derive(Debug, Serialize)]
 pub struct Probed {
-    /// Who.
+    /// The limiter.
     #[serde(flatten)]
     pub about: About,
-    /// How it did.
+    /// The result in each pattern; `None` where it is not supported.
     pub kept: Vec<Option<Kept>>,
 }
 
 impl Report {
-    /// Compares the tables with what they were to be.
+    /// Compares the tables with the targets.
     pub fn compare(&mut self) {
         self.targets = targets::compare(&self.tables);
     }
 
-    /// The rows of a table, if it was measured.
+    /// Returns the rows of a table, if it was measured.
     pub fn find<'a>(tables: &'a [Table], name: &str) -> Option<&'a [Row]> {
         tables
             .iter()
@@ -170,16 +170,16 @@ impl Report {
             })
     }
 
-    /// Makes the folder, and sees that a report can be written there.
+    /// Makes the folder and checks that a report can be written there.
     ///
     /// # Errors
-    /// What can't be made.
+    /// A folder or file that cannot be created.
     pub fn prepare(folder: &Path) -> anyhow::Result<()> {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make {}", folder.display()))?;
         for file in [TEXT, DATA] {
             let path = folder.join(file);
-            // An earlier report stays until there is a new one.
+            // Opened for appending: an earlier report stays until a new one replaces it.
             let mut options = OpenOptions::new();
             options
                 .append(true)
@@ -193,7 +193,7 @@ impl Report {
     /// Writes report.md, report.json and the plots into a folder; returns the paths.
     ///
     /// # Errors
-    /// What can't be written.
+    /// A file that cannot be written.
     pub fn write(&self, folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
         let (text, data) = (folder.join(TEXT), folder.join(DATA));
         let write = |path: &Path, content: String| {

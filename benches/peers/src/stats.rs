@@ -1,20 +1,20 @@
-//! Medians, and how far the rounds were apart.
+//! The median of the rounds and their spread.
 
 use serde::Serialize;
 
-/// The middle of some rounds, and the ends.
+/// Median, minimum and maximum of some rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Spread {
-    /// Half of the rounds were better, half were worse.
+    /// The median.
     pub median: f64,
-    /// The least.
+    /// The minimum.
     pub min: f64,
-    /// The most.
+    /// The maximum.
     pub max: f64,
 }
 
 impl Spread {
-    /// Of at least one value; `None` of none.
+    /// Summarizes `values`; `None` if there are none.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);

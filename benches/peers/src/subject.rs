@@ -1,40 +1,40 @@
-//! Who is measured.
+//! The name and kind of a contender.
 
 use serde::Serialize;
 
-/// Whose it is.
+/// The kind of a contender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Family {
-    /// This library's.
+    /// A type of this library.
     Ours,
-    /// What a user could pick instead.
+    /// A crate or package that a user could pick instead.
     Peer,
-    /// What a user could write instead.
+    /// A bucket that a user could write instead.
     Textbook,
-    /// What nothing can be faster than.
+    /// A lower bound on the time.
     Bound,
 }
 
-/// A name, and what must be known to read its figures.
+/// A contender's name, and what a reader needs to interpret its figures.
 #[derive(Clone, Debug, Serialize)]
 pub struct About {
-    /// The name in tables.
+    /// Its name in tables, floors and targets.
     pub name: &'static str,
-    /// Whose it is.
+    /// Its kind.
     pub family: Family,
-    /// The clock it goes by.
+    /// The clock it reads.
     pub clock: &'static str,
     /// Whether it can take several tokens at once.
     #[serde(skip)]
     pub weights: bool,
-    /// Whether it goes by the time, and so can be judged.
+    /// Whether it decides by a clock of its own, and so can be judged.
     #[serde(skip)]
     pub judged: bool,
 }
 
 impl About {
-    /// One that can do everything.
+    /// A contender with every capability.
     pub const fn new(name: &'static str, family: Family, clock: &'static str) -> Self {
         Self {
             name,
@@ -45,13 +45,13 @@ impl About {
         }
     }
 
-    /// Takes one token at a time.
+    /// Marks it as taking only one token a call.
     pub const fn single_tokens(mut self) -> Self {
         self.weights = false;
         self
     }
 
-    /// Does not go by a clock of its own: its quota can't be judged.
+    /// Marks it as having no clock of its own, so that its quota cannot be judged.
     pub const fn speed_only(mut self) -> Self {
         self.judged = false;
         self

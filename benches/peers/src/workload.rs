@@ -1,4 +1,4 @@
-//! What the subjects are put through.
+//! The workloads.
 
 pub mod changes;
 pub mod drive;
@@ -10,25 +10,25 @@ use crate::measure::Effort;
 use crate::progress::Progress;
 use crate::report::Table;
 
-/// What every workload is run with.
+/// The parameters of every workload.
 pub struct Bench<'a> {
-    /// How much is measured.
+    /// How much to measure.
     pub effort: Effort,
-    /// The most callers.
+    /// The largest number of threads.
     pub threads: usize,
-    /// Where it says what it does.
+    /// Where progress is shown.
     pub progress: &'a Progress,
 }
 
-/// Something to put subjects through, by name.
+/// A workload and its name.
 pub struct Workload {
-    /// As `--only` takes it.
+    /// The name that `--only` takes.
     pub name: &'static str,
-    /// Measures it.
+    /// Runs it.
     pub run: fn(&Bench) -> anyhow::Result<Vec<Table>>,
 }
 
-/// All of them, in the order of the report.
+/// All workloads, in the order of the report.
 pub const ALL: &[Workload] = &[
     Workload {
         name: "correctness",

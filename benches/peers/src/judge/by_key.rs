@@ -1,9 +1,8 @@
-//! Whether a limiter kept its quota for each of many keys.
+//! Judges whether a limiter kept its quota for each of many keys.
 //!
-//! An excess is found as for one bucket. For what was denied there is an exact bucket beside each
-//! key, which is given the least that can have come: calls are taken to have been decided at
-//! whichever instant between their stamps leaves fewer tokens. If it has one nevertheless, the
-//! limiter denied it wrongly.
+//! An excess is found as for one bucket. Denials are checked against an exact bucket for each key,
+//! which gets a lower bound of the tokens: every call counts at the instant between its stamps that
+//! leaves the fewest. If that bucket still has a token, the limiter denied wrongly.
 
 use serde::Serialize;
 
@@ -13,29 +12,29 @@ use crate::quota::Quota;
 /// A request for one token of a key.
 #[derive(Clone, Copy, Debug)]
 pub struct Call {
-    /// The key's number.
+    /// The key's index.
     pub key: u32,
-    /// What became of it.
+    /// Whether the limiter admitted it.
     pub admitted: bool,
-    /// Read before the call.
+    /// The clock, read before the call.
     pub before: u64,
-    /// Read after it.
+    /// The clock, read after the call.
     pub after: u64,
 }
 
 /// How calls were answered.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Answers {
-    /// Tokens that were admitted.
+    /// Tokens admitted.
     pub admitted: u64,
-    /// Tokens that were there, and were denied.
+    /// Tokens denied although the bucket held them.
     pub missed: u64,
-    /// The most tokens of any bucket, in any window, over burst + rate x length; not above 0 if right.
+    /// The worst excess of any key in any window over burst + rate x length; at most 0 if correct.
     pub excess: f64,
 }
 
 impl Answers {
-    /// What was admitted, in parts of what should have been.
+    /// Returns the tokens admitted, as a share of those that should have been.
     pub fn achieved(&self) -> f64 {
         match self.admitted + self.missed {
             0 => 1.0,
@@ -43,12 +42,12 @@ impl Answers {
         }
     }
 
-    /// Whether every call was answered as it should be.
+    /// Whether every call was answered correctly.
     pub fn right(&self) -> bool {
         self.missed == 0 && self.excess <= 0.0
     }
 
-    /// Of both.
+    /// Combines two results.
     pub fn and(self, other: Self) -> Self {
         Self {
             admitted: self.admitted + other.admitted,
@@ -58,7 +57,7 @@ impl Answers {
     }
 }
 
-/// Judges a limiter by all calls of all its callers: each key by itself.
+/// Judges a limiter by all calls of all its callers, each key by itself.
 pub fn judge_keys(quota: Quota, mut calls: Vec<Call>) -> Answers {
     calls.sort_unstable_by_key(|call| call.key);
     let none = Answers {
@@ -91,14 +90,15 @@ fn judge_key(quota: Quota, calls: &mut [Call]) -> Answers {
     }
 }
 
-/// Tokens that an exact bucket would have admitted to these calls, but were denied.
+/// Counts the tokens that an exact bucket would have admitted to these calls, but were denied.
 ///
-/// An admission takes its token when it began, and nothing accrues while it lasts. A denial finds
-/// what was there when it began, less what was admitted until it ended. So the bucket never holds
-/// more than is left of the real one.
+/// An admission takes its token at its start, and nothing accrues until its end. A denial sees the
+/// tokens at its start, less those admitted before its end. So this bucket never holds more than
+/// the real one did.
 ///
-/// A caller may be held up after it has read the time, and be judged by that time when others have
-/// used later ones: it then finds a bucket that is fuller only later, by as much as theirs are later.
+/// A caller may be descheduled after it has read the time, while others use later times. At its
+/// older time the real bucket holds less, by what accrues between the two times; a denial is
+/// allowed that.
 fn missed(quota: Quota, calls: &mut [Call]) -> u64 {
     calls.sort_unstable_by_key(|call| (call.before, call.after));
     let full = quota.burst as f64;
@@ -122,7 +122,7 @@ fn missed(quota: Quota, calls: &mut [Call]) -> u64 {
         let later = latest.min(call.after).saturating_sub(call.before);
         counted_to = counted_to.max(call.before);
         if tokens - meanwhile - quota.per_nano() * later as f64 >= 1.0 {
-            // As if it had been admitted: the next is missed only if another one has come.
+            // Take it, so that the next denial is wrong only once another token has accrued.
             tokens -= 1.0;
             missed += 1;
         }
@@ -130,7 +130,7 @@ fn missed(quota: Quota, calls: &mut [Call]) -> u64 {
     missed
 }
 
-/// So that no floating-point sum is ever above the exact one.
+/// Rounds every floating-point sum below the exact one.
 const LESS: f64 = 1.0 - 1e-9;
 
 #[cfg(test)]
@@ -181,10 +181,10 @@ mod tests {
         assert_eq!(then(&[1, 9]).missed, 0);
         assert_eq!(then(&[11, 12, 19]).missed, 1);
         assert_eq!(then(&[1, 11, 21]).missed, 2);
-        // It holds no more than two.
+        // The burst is two.
         assert_eq!(then(&[100, 100, 100]).missed, 2);
         assert_eq!(then(&[11]).achieved(), 2.0 / 3.0);
-        // A key that was never admitted.
+        // A key without an admission.
         assert_eq!(judge_keys(QUOTA, vec![call(2, false, 5, 5)]).missed, 1);
     }
 
@@ -193,14 +193,14 @@ mod tests {
         let missed = |calls: &[Call]| judge_keys(QUOTA, calls.to_vec()).missed;
         let first = [call(1, true, 0, 0), call(1, true, 0, 0)];
         let with = |rest: &[Call]| missed(&[&first, rest].concat());
-        // Denied at 9, perhaps.
+        // It may have been decided at 9.
         assert_eq!(with(&[call(1, false, 9, 30)]), 0);
-        // Another caller may have had that token, though its call was recorded as the later one.
+        // Another caller may have taken that token, although its call began later.
         assert_eq!(with(&[call(1, false, 11, 14), call(1, true, 12, 16)]), 0);
         assert_eq!(with(&[call(1, false, 11, 14), call(1, true, 15, 16)]), 1);
-        // What came after it was denied does not count, though it was told late.
+        // Tokens that accrued after the decision do not count, however late the call returned.
         assert_eq!(with(&[call(1, false, 1, 60), call(1, true, 50, 51)]), 0);
-        // It read the time, was held up, and found that another had used a later one.
+        // It read the time, was descheduled, and met a later time of another caller.
         assert_eq!(
             missed(&[call(1, false, 100, 160), call(1, true, 150, 151)]),
             0
@@ -209,7 +209,8 @@ mod tests {
             missed(&[call(1, true, 99, 151), call(1, false, 100, 160)]),
             0
         );
-        // The first may have been decided so late that the bucket was full until then.
+        // The first may have been decided so late that the bucket was full until then, and accrued
+        // nothing.
         assert_eq!(
             missed(&[
                 call(1, true, 0, 50),

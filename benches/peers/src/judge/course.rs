@@ -1,35 +1,35 @@
-//! What a quota that changes allows.
+//! What a changing quota allows.
 
 use crate::quota::Quota;
 
-/// A change of the quota, which came at some instant between the stamps.
+/// A change of the quota, which took effect at some instant between its stamps.
 #[derive(Clone, Copy, Debug)]
 pub struct Change {
-    /// In force from then on.
+    /// The new quota.
     pub quota: Quota,
-    /// Read before the call.
+    /// The clock, read before the call.
     pub before: u64,
-    /// Read after it.
+    /// The clock, read after the call.
     pub after: u64,
 }
 
-/// The quotas of a bucket, one after the other. While a change is under way, the more generous
-/// rate and the larger burst of both count.
+/// The quotas of a bucket over time. Between the stamps of a change, the higher rate and the larger
+/// burst of both quotas count.
 #[derive(Clone, Debug)]
 pub struct Course(Vec<Piece>);
 
-/// What is in force from an instant on.
+/// The rate and burst in force from an instant on.
 #[derive(Clone, Copy, Debug)]
 struct Piece {
     from: u64,
     per_nano: f64,
     burst: f64,
-    /// Tokens that came from the start of the course until then.
+    /// Tokens accrued from the start of the course until `from`.
     given: f64,
 }
 
 impl Course {
-    /// A quota that is in force from the start, and stays.
+    /// A quota that never changes.
     pub fn constant(start: u64, quota: Quota) -> Self {
         Self(vec![Piece {
             from: start,
@@ -39,15 +39,17 @@ impl Course {
         }])
     }
 
-    /// A quota that is in force from the start, and its changes in their order: each begins after
-    /// the one before has ended.
+    /// A quota and its changes in order.
+    ///
+    /// # Panics
+    /// If a change begins before the previous one has ended.
     pub fn changing(start: u64, mut quota: Quota, changes: &[Change]) -> Self {
         let mut course = Self::constant(start, quota);
         for change in changes {
             let per_nano = quota.per_nano().max(change.quota.per_nano());
             course.then(change.before, per_nano, quota.burst.max(change.quota.burst));
             quota = change.quota;
-            // A take at the very instant may still have come before the change.
+            // A take stamped at `after` may still have come before the change.
             course.then(change.after + 1, quota.per_nano(), quota.burst);
         }
         course
@@ -69,13 +71,13 @@ impl Course {
         self.0[begun.saturating_sub(1)]
     }
 
-    /// The most tokens that came from the start until then.
+    /// Returns an upper bound of the tokens accrued from the start until `stamp`.
     pub fn given(&self, stamp: u64) -> f64 {
         let piece = self.at(stamp);
         piece.given + piece.per_nano * stamp.saturating_sub(piece.from) as f64
     }
 
-    /// The most tokens that the bucket held then.
+    /// Returns the largest burst in force at `stamp`.
     pub fn burst(&self, stamp: u64) -> f64 {
         self.at(stamp).burst
     }

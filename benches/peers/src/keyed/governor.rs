@@ -1,4 +1,4 @@
-//! `governor` over the two maps that it comes with. Neither forgets a key by itself.
+//! `governor` over its two maps. Neither evicts a key by itself.
 
 use governor::RateLimiter;
 use governor::middleware::NoOpMiddleware;
@@ -14,7 +14,7 @@ type Limiter<K, S, C> =
 /// Over a dashmap.
 pub struct DashMap<K: Key, C: Stamps>(Limiter<K, DashMapStateStore<K>, C>);
 
-/// Over the standard library's map, behind a lock.
+/// Over the standard library's map, in a lock.
 pub struct HashMap<K: Key>(Limiter<K, HashMapStateStore<K>, Given>);
 
 impl<K: Key, C: Stamps> Keyed<K> for DashMap<K, C> {

@@ -1,4 +1,4 @@
-//! Ours.
+//! Our `KeyedLimiter`.
 
 use tollgate::{CarryOver, KeyedLimiter, RateLimiter};
 

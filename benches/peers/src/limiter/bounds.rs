@@ -1,4 +1,4 @@
-//! What no limiter on such a clock, word or lock can be faster than.
+//! Lower bounds: what any limiter on such a clock, word or lock pays.
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,19 +10,19 @@ use super::{Limiter, Shared};
 use crate::clock::{Clock, Tsc};
 use crate::quota::Quota;
 
-/// A word that everybody counts up.
+/// A shared word that every caller increments.
 #[derive(Default)]
 pub struct Cas(CachePadded<AtomicU64>);
 
-/// A look at the clock.
+/// A clock read.
 #[derive(Default)]
 pub struct ClockRead(Tsc);
 
-/// Both.
+/// A clock read and a compare-and-swap.
 #[derive(Default)]
 pub struct ClockReadAndCas(Tsc, Cas);
 
-/// A look at the clock, and a lock taken and released.
+/// A clock read, and a lock acquired and released.
 #[derive(Default)]
 pub struct ClockReadAndLock(Tsc, CachePadded<Mutex<u64>>);
 

@@ -1,4 +1,4 @@
-//! `governor`, the direct limiter.
+//! `governor`'s direct limiter.
 
 use std::num::NonZeroU32;
 use std::ops::Add;
@@ -14,12 +14,12 @@ use super::{Limiter, Shared};
 use crate::clock::{As, Tsc};
 use crate::quota::Quota;
 
-/// The clock that all share.
+/// The clock that all contenders share.
 pub type Given = As<Tsc>;
-/// The clock that it has by itself.
+/// governor's default clock.
 pub type Default = QuantaClock;
 
-/// A clock whose instants can be told as nanoseconds.
+/// A clock whose instants convert to nanoseconds.
 pub trait Stamps: governor::clock::Clock + std::default::Default + Send + Sync {
     /// Nanoseconds since the clock's origin.
     fn nanos(&self) -> u64;

@@ -1,5 +1,5 @@
 //! `leaky-bucket`. It refills in steps of at least a millisecond, and reads no clock while it has
-//! tokens.
+//! tokens left.
 
 use leaky_bucket::RateLimiter;
 
@@ -14,7 +14,7 @@ impl Limiter for LeakyBucket {
     type Handle<'a> = &'a Self;
 
     fn new(quota: Quota) -> Self {
-        // As fine as it can be told.
+        // The finest step that it accepts.
         let steps = quota.tokens.min(quota.period.as_millis() as u64);
         Self(
             RateLimiter::builder()

@@ -35,7 +35,7 @@ impl<C: Clock> Limiter for Ratelimit<C> {
         self.clock.nanos()
     }
 
-    /// By two calls: it has none for both.
+    /// Takes two calls: no single one sets both rate and burst.
     fn set_quota(&self, quota: Quota) -> bool {
         self.limiter.set_rate_per(quota.tokens, quota.period);
         self.limiter.set_max_tokens(quota.burst);

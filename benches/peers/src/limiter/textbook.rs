@@ -1,4 +1,4 @@
-//! The bucket that everybody writes once, behind a lock: a count, and when it was last looked at.
+//! The textbook bucket behind a lock: a token count and the instant of the last refill.
 
 use parking_lot::Mutex;
 
@@ -6,13 +6,13 @@ use super::{Limiter, Shared};
 use crate::clock::{Clock, Tsc};
 use crate::quota::Quota;
 
-/// A count of tokens that is brought up to date at each call.
+/// A token count that each call refills.
 pub trait Count: Copy + Send {
-    /// That many tokens.
+    /// A full bucket.
     fn full(burst: u64) -> Self;
-    /// What has come in `nanos`, but no more than the burst.
+    /// Adds what accrued in `nanos`, capped at the burst.
     fn refill(&mut self, quota: Quota, nanos: u64);
-    /// Takes `n`, if they are there.
+    /// Takes `n` tokens now, or none.
     fn take(&mut self, n: u32) -> bool;
 }
 
@@ -40,7 +40,8 @@ impl Count for Float {
     }
 }
 
-/// Whole tokens: what is less than one is lost at every call. Polled often, it never gains any.
+/// Whole tokens: every call discards the fraction that has accrued. Polled often, it never gains
+/// any.
 #[derive(Clone, Copy)]
 pub struct Truncating(u64);
 
@@ -63,7 +64,7 @@ impl Count for Truncating {
     }
 }
 
-/// The bucket, with either count.
+/// The bucket, with either kind of count.
 pub struct Textbook<T> {
     quota: Quota,
     clock: Tsc,
@@ -99,7 +100,7 @@ impl<T: Count> Shared for Textbook<T> {
     #[inline(always)]
     fn try_acquire(&self, n: u32) -> bool {
         let mut state = self.state.lock();
-        // Read under the lock, as its author would: time does not run backwards here.
+        // Read under the lock, as its author would, so that time never runs backwards.
         let now = self.clock.nanos();
         let (tokens, last) = &mut *state;
         tokens.refill(self.quota, now.saturating_sub(*last));

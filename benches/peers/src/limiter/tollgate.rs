@@ -1,4 +1,4 @@
-//! Ours.
+//! Our limiters.
 
 use tollgate::{
     AtomicTokenBucket, CarryOver, KeyedLimiter, LockedTokenBucket, QuotaLimiter, RateLimiter,
@@ -9,7 +9,7 @@ use super::{Handle, Limiter, Shared};
 use crate::clock::{As, Clock, Os, Tsc};
 use crate::quota::Quota;
 
-/// Buckets of ours, as limiters under test that threads call as they are.
+/// Implements the traits for our buckets that threads call through a shared reference.
 macro_rules! shared {
     ($($bucket:ty = |$quota:ident| $new:expr),* $(,)?) => {$(
         impl Limiter for $bucket {
@@ -48,10 +48,10 @@ shared! {
     LockedTokenBucket = |quota| LockedTokenBucket::new(quota),
 }
 
-/// `AtomicTokenBucket`, told the time by its caller.
+/// `AtomicTokenBucket` at the caller's time.
 pub struct AtGivenTime(AtomicTokenBucket);
 
-/// A caller that has the time in hand.
+/// A caller that already has a timestamp.
 pub struct WithTime<'a>(&'a AtomicTokenBucket, u64);
 
 impl Limiter for AtGivenTime {
@@ -80,7 +80,7 @@ impl Handle for WithTime<'_> {
     }
 }
 
-/// A key of a `KeyedLimiter`, with a quota of its own.
+/// A key of a `KeyedLimiter`, with its own quota.
 pub struct OneKey(KeyedLimiter<u64>);
 
 impl Limiter for OneKey {
@@ -122,7 +122,7 @@ impl Limiter for Leased {
         Self(Limiter::new(quota))
     }
 
-    /// All leave most of the burst to others.
+    /// Sizes the batch so that all leases together leave most of the burst in the bucket.
     fn handle(&self, callers: usize) -> Self::Handle<'_> {
         let part = 64.max(callers as u64 * 4);
         let batch = (self.0.quota().max_burst() / part).clamp(1, 10_000);

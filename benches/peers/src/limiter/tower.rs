@@ -1,4 +1,4 @@
-//! tower's `RateLimit`: fixed windows, one service that is called through `&mut`.
+//! tower's `RateLimit`: fixed windows over one service, which is called through `&mut`.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -17,10 +17,10 @@ use crate::quota::Quota;
 
 type Inner = fn(()) -> Ready<Result<(), Infallible>>;
 
-/// The layer's service, in a lock so that threads can share it; the burst is its window.
+/// The layer's service, in a lock so that threads can share it. Each window admits the burst.
 pub struct Tower(Mutex<RateLimit<tower::util::ServiceFn<Inner>>>);
 
-/// Drives its timers.
+/// Drives the timers of the service.
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

@@ -1,7 +1,7 @@
-//! Go's `golang.org/x/time/rate`, as a process of its own.
+//! Go's `golang.org/x/time/rate`, in its own process.
 //!
-//! It runs the same loops (`go/main.go`) in the same rounds, measures itself, and hands back what
-//! it saw; its admissions are judged here like everybody's.
+//! The process runs the same loops (`go/main.go`) in the same rounds, measures itself, and prints
+//! its records. Its admissions are judged here, like those of the other contenders.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -24,7 +24,7 @@ pub struct Go {
 const PROGRAM: &str = "target/peers/x-time-rate";
 
 impl Go {
-    /// The program, if it is there.
+    /// Returns the program, if it was built.
     pub fn built() -> Option<Self> {
         let about = About::new("Go x/time/rate", Family::Peer, "Go");
         Path::new(PROGRAM).exists().then_some(Self { about })
@@ -33,9 +33,9 @@ impl Go {
     /// Builds the program with Debian's Go and library.
     ///
     /// # Errors
-    /// Why it can't be had.
+    /// The reason why the build failed.
     pub fn build() -> anyhow::Result<()> {
-        // Never one of an earlier build.
+        // A stale program of an earlier build must not take part.
         let _ = std::fs::remove_file(PROGRAM);
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("go/main.go");
         let built = Command::new("go")
@@ -54,7 +54,7 @@ impl Go {
         Ok(())
     }
 
-    /// Runs one slice, and returns the words that it printed.
+    /// Runs one slice and returns the words that the program printed.
     fn run(
         &self,
         mode: &str,
@@ -117,7 +117,7 @@ fn recorded(last_denial: u64, admissions: &[u64]) -> Vec<Record> {
 }
 
 impl Changeable for Go {
-    /// By two calls, as it has none for both.
+    /// Each change takes two calls: no single one sets both rate and burst.
     fn change(&self, threads: usize, slice: Duration) -> anyhow::Result<Option<Kept>> {
         let load = Load {
             threads,

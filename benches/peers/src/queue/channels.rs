@@ -1,10 +1,10 @@
-//! Channels: the ceiling for a queue that need not know its keys.
+//! Channels: the bound for a queue that ignores its keys.
 
 use std::time::Instant;
 
 use super::{Queue, Shared};
 
-/// Both ends of a bounded channel, of crates whose channels differ by how they wait.
+/// Implements the traits for both ends of a bounded channel. The crates differ in how they wait.
 macro_rules! channels {
     ($($(#[$about:meta])* $name:ident = $channel:ident, $send:ident, $receive:ident;)*) => {$(
         $(#[$about])*
@@ -39,8 +39,8 @@ macro_rules! channels {
                 self.sender.$send(key).expect("a receiver is here");
             }
 
-            /// One of them closes only when its senders are gone, and one is here: an empty key
-            /// tells a consumer to go.
+            /// Sends each consumer an empty key as its end. crossbeam's channel closes only when
+            /// its senders are gone, and one lives here.
             fn close(&self, consumers: usize) {
                 (0..consumers).for_each(|_| Shared::add(self, String::new()));
             }

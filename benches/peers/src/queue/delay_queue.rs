@@ -1,4 +1,4 @@
-//! tokio-util's `DelayQueue`, with a set beside it so that a key waits once.
+//! tokio-util's `DelayQueue`, with a set that deduplicates keys.
 
 use std::collections::HashSet;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use super::streamed::{Request, Streamed};
 /// `DelayQueue` and a `HashSet`.
 pub struct Deduplicated;
 
-/// The keys that are due.
+/// The stream of due keys.
 pub struct Keys<R> {
     requests: R,
     queue: DelayQueue<String>,

@@ -1,4 +1,4 @@
-//! kube-runtime's scheduler, which its controllers run on.
+//! kube-runtime's scheduler, the queue of its controllers.
 
 use std::pin::Pin;
 use std::task::Context;
@@ -29,7 +29,7 @@ impl Streamed for Scheduler {
         keys: &mut Self::Keys<R>,
         context: &mut Context<'_>,
     ) {
-        // Due keys go to its list of held ones, as while no worker is free.
+        // Moves due keys to the scheduler's held list, as while no worker is free.
         let held = Pin::new(keys).hold().poll_next_unpin(context);
         debug_assert!(held.is_pending());
     }

@@ -1,4 +1,4 @@
-//! Queues that are streams: of keys, made from a stream of requests, and polled by one task.
+//! Queues in the form of streams: a stream of keys over a stream of requests, polled by one task.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -15,7 +15,7 @@ use tokio::runtime::Runtime;
 
 use super::{Delays, Queue, Shared};
 
-/// A key, and when it is wanted.
+/// A key and the instant at which it becomes due.
 pub type Request = (String, tokio::time::Instant);
 
 /// A queue that is a stream.
@@ -23,10 +23,10 @@ pub trait Streamed {
     /// The stream of keys.
     type Keys<R: Stream<Item = Request> + Unpin>: Stream<Item = String> + Unpin;
 
-    /// Keys as requested; goes on for ever, if the requests do.
+    /// Makes the stream of keys; it ends only when the requests do.
     fn over<R: Stream<Item = Request> + Unpin>(requests: R) -> Self::Keys<R>;
 
-    /// Takes in requests, and hands out nothing.
+    /// Takes in requests without handing out a key.
     fn settle<R: Stream<Item = Request> + Unpin>(
         keys: &mut Self::Keys<R>,
         context: &mut Context<'_>,
@@ -40,7 +40,7 @@ fn runtime() -> Runtime {
         .expect("the operating system gives a timer")
 }
 
-/// Requests from the thread that polls: a list costs less than any channel.
+/// Requests from the polling thread itself: a list costs less than any channel.
 #[derive(Clone, Default)]
 struct Pending(Rc<RefCell<VecDeque<Request>>>);
 
@@ -55,9 +55,9 @@ impl Stream for Pending {
     }
 }
 
-/// Filled and emptied by one thread. Its runtime is entered only to sleep.
+/// A queue that one thread fills and empties. It enters its runtime only to sleep.
 pub struct Local<S: Streamed> {
-    // Timers go before their runtime.
+    // Dropped before `runtime`, which owns its timers.
     keys: S::Keys<Pending>,
     requests: Pending,
     runtime: Runtime,
@@ -110,14 +110,15 @@ impl<S: Streamed> Delays for Local<S> {
     }
 }
 
-/// Filled by many threads through a channel, and emptied by the first consumer: a stream has one.
+/// A queue that many threads fill through a channel. The first consumer empties it: a stream has
+/// one.
 pub struct Actor<S: Streamed> {
     sender: UnboundedSender<Request>,
     keys: Mutex<Option<S::Keys<UnboundedReceiver<Request>>>>,
 }
 
-/// So much later than the last key is the empty one that ends the work: what is due in the same
-/// millisecond comes in any order.
+/// The delay of the empty key that ends the work: keys due in the same millisecond come in any
+/// order, so it must be due well after the last one.
 const LAST: Duration = Duration::from_millis(5);
 
 impl<S: Streamed> Shared for Actor<S>

@@ -1,4 +1,4 @@
-//! Ours.
+//! Our `WorkQueue`.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use tollgate::{AddOptions, WorkQueue};
 
 use super::{Delays, Queue, Shared};
 
-/// `WorkQueue`, from one thread.
+/// `WorkQueue`, used by one thread.
 pub struct Ours(WorkQueue<String>);
 
 impl Ours {

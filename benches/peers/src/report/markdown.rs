@@ -1,4 +1,4 @@
-//! The report as text.
+//! The report as Markdown.
 
 use std::fmt::Write;
 
@@ -8,7 +8,7 @@ use crate::judge::{Answers, Kept};
 use crate::measure::{Check, Row};
 use crate::subject::{About, Family};
 
-/// All of it, each plot above its table.
+/// Renders the whole report, each plot above its table.
 pub fn whole(report: &Report, plots: &[Plot]) -> String {
     let mut text = String::new();
     facts(&mut text, report);
@@ -24,7 +24,7 @@ fn facts(text: &mut String, report: &Report) {
     let machine = &report.machine;
     let _ = writeln!(
         text,
-        "{}, commit {}: {}, {} threads at once, {}, {}. A {} run.\n",
+        "{}, commit {}: {}, {} hardware threads, {}, {}. A {} run.\n",
         machine.date,
         machine.commit,
         machine.processor,
@@ -35,7 +35,7 @@ fn facts(text: &mut String, report: &Report) {
     );
     let _ = writeln!(
         text,
-        "Beside: {}{}.\n",
+        "Peers: {}{}.\n",
         machine.versions.join(", "),
         machine
             .go
@@ -48,7 +48,7 @@ fn facts(text: &mut String, report: &Report) {
     }
 }
 
-/// Peers that were faster in the median, or up to some percentile, bounds aside.
+/// Lists the peers with a lower median, or a lower percentile; bounds do not count.
 fn losses(text: &mut String, tables: &[Table]) {
     let _ = writeln!(text, "## Where we lose\n");
     let lost: Vec<_> = tables.iter().flat_map(lost_in).collect();
@@ -69,7 +69,7 @@ fn lost_in(table: &Table) -> Vec<String> {
             let faster = theirs.filter_map(|row| {
                 let ratio = row.ratio.filter(|ratio| ratio.median < 1.0)?;
                 Some(format!(
-                    "{}: {} takes {:.2} of what ours does ({unit}{})",
+                    "{}: {} takes {:.2} of ours ({unit}{})",
                     table.title,
                     code(row.about.name),
                     ratio.median,
@@ -91,7 +91,7 @@ fn lost_in(table: &Table) -> Vec<String> {
                 let both = row.named().into_iter().zip(ours.named());
                 let sooner = both.filter(|((_, theirs), (_, ours))| theirs < ours);
                 let sooner = sooner.map(|((name, theirs), (_, ours))| {
-                    format!("{name} {} for our {}", duration(theirs), duration(ours))
+                    format!("{name} {} (ours {})", duration(theirs), duration(ours))
                 });
                 let sooner: Vec<_> = sooner.collect();
                 (!sooner.is_empty()).then(|| {
@@ -147,7 +147,7 @@ fn figures(text: &mut String, unit: Unit, rows: &[Row]) {
     let clocked = rows.iter().any(|row| !row.about.clock.is_empty());
     let _ = write!(
         text,
-        "| | {}{unit}, median | min to max | of ours |",
+        "| | {}{unit}, median | min to max | relative |",
         if clocked { "clock | " } else { "" }
     );
     let _ = writeln!(text, "{}", if checked { " correct |" } else { "" });
@@ -211,9 +211,9 @@ fn probed(text: &mut String, patterns: &[Pattern], rows: &[Probed]) {
             .iter()
             .zip(&row.kept)
             .map(|(pattern, found)| match found {
-                None => "can't".to_owned(),
+                None => "not supported".to_owned(),
                 Some(found) if pattern.saturates => kept(*found),
-                Some(found) => excess(*found).unwrap_or_else(|| "none too many".to_owned()),
+                Some(found) => excess(*found).unwrap_or_else(|| "within quota".to_owned()),
             });
         let cells: Vec<_> = cells.collect();
         let _ = writeln!(
@@ -234,7 +234,7 @@ fn name(name: &str, family: Family) -> String {
     }
 }
 
-/// With the names of types marked as code.
+/// Marks the names of types as code.
 fn code(text: &str) -> String {
     let mut marked = String::new();
     for part in text.split_inclusive(|end: char| !end.is_alphanumeric()) {
@@ -248,7 +248,7 @@ fn code(text: &str) -> String {
     marked
 }
 
-/// Of several words, each with a capital: `WorkQueue`.
+/// Whether a word is in camel case, as `WorkQueue` is.
 fn is_type(word: &str) -> bool {
     let mut humps = word.chars().zip(word.chars().skip(1));
     word.starts_with(char::is_uppercase)
@@ -261,13 +261,13 @@ fn check(check: Check) -> String {
         Check::Quota(found) => kept(found),
         Check::Answers(found) => answers(found),
         Check::Excess(excess) if excess > 0.0 => too_many(excess),
-        Check::Excess(_) => "none too many".into(),
+        Check::Excess(_) => "within quota".into(),
         Check::Keys { lost: 0, twice: 0 } => "yes".into(),
         Check::Keys { lost, twice } => format!("**{lost} lost, {twice} held twice**"),
     }
 }
 
-/// What was admitted of what the rate gave, and what was too many.
+/// Renders the share of the rate that was admitted, and the excess.
 fn kept(kept: Kept) -> String {
     let achieved = format!("{:.2}%", kept.achieved * 100.0);
     match excess(kept) {
@@ -276,7 +276,7 @@ fn kept(kept: Kept) -> String {
     }
 }
 
-/// What was admitted of what should have been, and what was answered wrongly.
+/// Renders the share of correct admissions, and the wrong answers.
 fn answers(answers: Answers) -> String {
     let mut text = format!("{:.2}%", answers.achieved() * 100.0);
     if answers.missed > 0 {
@@ -288,16 +288,16 @@ fn answers(answers: Answers) -> String {
     text
 }
 
-/// More than the burst and the rate allow in some window.
+/// Renders the worst excess of any window over burst and rate, if there is one.
 fn excess(kept: Kept) -> Option<String> {
     (kept.excess > 0.0).then(|| too_many(kept.excess))
 }
 
 fn too_many(tokens: f64) -> String {
-    format!("**{:.0} too many**", tokens.ceil())
+    format!("**{:.0} over quota**", tokens.ceil())
 }
 
-/// Three digits that count.
+/// Rounds to three significant digits.
 pub fn figure(value: f64) -> String {
     match value {
         value if value < 10.0 => format!("{value:.2}"),
@@ -306,7 +306,7 @@ pub fn figure(value: f64) -> String {
     }
 }
 
-/// In the unit that suits.
+/// Renders nanoseconds in the unit that suits them.
 pub fn duration(nanos: u64) -> String {
     let nanos = nanos as f64;
     match nanos {

@@ -1,4 +1,4 @@
-//! The report as pictures: bars for a workload, lines for contention.
+//! The report as plots: bars for a workload, lines for contention.
 
 mod bars;
 mod lines;
@@ -13,21 +13,21 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::{Body, Table};
 use crate::subject::{About, Family};
 
-/// A picture, and where it belongs.
+/// A plot and the table that it belongs to.
 #[derive(Debug)]
 pub struct Plot {
-    /// The name of the table it goes with.
+    /// The name of its table.
     pub table: String,
-    /// The name of the file.
+    /// The file name.
     pub file: String,
-    /// For those who can't see it.
+    /// The alternative text.
     pub title: String,
 }
 
-/// Draws what there is into a folder.
+/// Draws every table of figures into a folder.
 ///
 /// # Errors
-/// What can't be written.
+/// A plot that cannot be drawn or written.
 pub fn all(tables: &[Table], folder: &Path) -> anyhow::Result<Vec<Plot>> {
     clear(folder)?;
     let mut plots = Vec::new();
@@ -44,7 +44,7 @@ pub fn all(tables: &[Table], folder: &Path) -> anyhow::Result<Vec<Plot>> {
     };
     let mut sweep = lines::sweep(tables);
     if sweep.len() < 2 {
-        // One number of threads makes no line.
+        // A line needs two points.
         sweep.clear();
     }
     if let Some((_, _, first)) = sweep.first() {
@@ -67,7 +67,7 @@ pub fn all(tables: &[Table], folder: &Path) -> anyhow::Result<Vec<Plot>> {
     Ok(plots)
 }
 
-/// Takes away the plots of an earlier report, which may have been of other workloads.
+/// Removes the plots of an earlier report, which may have had other workloads.
 fn clear(folder: &Path) -> anyhow::Result<()> {
     let cannot = || format!("cannot clear {}", folder.display());
     for entry in std::fs::read_dir(folder).with_context(cannot)? {
@@ -79,10 +79,10 @@ fn clear(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A white canvas while something is drawn.
+/// The canvas while a plot is drawn.
 type Canvas<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// Pixels from the left and from the top.
+/// A position in pixels, from the left and from the top.
 type Pixel = (i32, i32);
 
 const WIDTH: u32 = 900;
@@ -118,7 +118,7 @@ fn whose(family: Family) -> &'static str {
     }
 }
 
-/// A name and its colour; one that is wrong says how.
+/// Returns a contender's label and its colour; the label of a wrong one names the fault.
 fn label(about: &About, fault: Option<&str>) -> (String, RGBColor) {
     match (fault, about.family) {
         (Some(fault), _) => (format!("{} ✗ {fault}", about.name), WRONG),

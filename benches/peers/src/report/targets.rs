@@ -1,22 +1,22 @@
-//! What the library set out for, and what was measured.
+//! The targets of the library, and the figures measured for them.
 
 use serde::Serialize;
 
 use super::{Body, Report, Table};
 
-/// A figure, and its bound.
+/// A target and its figure.
 #[derive(Clone, Debug, Serialize)]
 pub struct Target {
-    /// What was to hold.
+    /// What is measured.
     pub what: &'static str,
-    /// The most that it may be.
+    /// The upper bound.
     pub at_most: f64,
-    /// What it is: the median over the rounds.
+    /// The median of the rounds.
     pub measured: f64,
 }
 
 impl Target {
-    /// Whether it holds.
+    /// Whether the figure is within the bound.
     pub fn met(&self) -> bool {
         self.measured <= self.at_most
     }
@@ -24,7 +24,7 @@ impl Target {
 
 const OURS: &str = "AtomicTokenBucket";
 
-/// Those that these tables can answer.
+/// Returns the targets whose figures these tables hold.
 pub fn compare(tables: &[Table]) -> Vec<Target> {
     let value = |table: &str, name: &str| {
         let row = Report::find(tables, table)?
@@ -67,7 +67,7 @@ pub fn compare(tables: &[Table]) -> Vec<Target> {
             over("admit", "AtomicTokenBucket, given time", "CAS"),
         ),
         target(
-            "two threads at a given time, over two threads' CAS",
+            "admit at a given time by two threads, over a CAS by two threads",
             1.20,
             over("contention-2", "AtomicTokenBucket, given time", "CAS"),
         ),
@@ -97,7 +97,7 @@ pub fn compare(tables: &[Table]) -> Vec<Target> {
             over("keyed-1k", "KeyedLimiter", "governor, dashmap"),
         ),
         target(
-            "keyed, bytes for each of 1 000 000 keys",
+            "keyed, bytes per key at 1 000 000 keys",
             24.0,
             value("keyed-memory", "KeyedLimiter"),
         ),
@@ -114,12 +114,12 @@ pub fn compare(tables: &[Table]) -> Vec<Target> {
             value("queue-cycle", "WorkQueue"),
         ),
         target(
-            "queue, add, get, finish, in batches of 32, ns a key",
+            "queue, add, get, finish, in batches of 32, ns/key",
             45.0,
             value("queue-batch", "WorkQueue"),
         ),
         target(
-            "queue, fill and drain, ns a key",
+            "queue, fill and drain, ns/key",
             110.0,
             value("queue-fill-drain", "WorkQueue"),
         ),
@@ -144,12 +144,12 @@ pub fn compare(tables: &[Table]) -> Vec<Target> {
             over("queue-delay-insert", "WorkQueue", "DelayQueue + set"),
         ),
         target(
-            "queue, the last delayed key is late by, ms",
+            "queue, lateness of the last delayed key, ms",
             50.0,
             slowest("queue-delays", "WorkQueue").map(|row| row.max as f64 / 1e6),
         ),
         target(
-            "queue, bytes a key beyond the key",
+            "queue, bytes per key beyond the key",
             64.0,
             value("queue-memory", "WorkQueue"),
         ),

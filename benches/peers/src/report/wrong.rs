@@ -1,15 +1,15 @@
-//! Who is fast, but wrong.
+//! Finds contenders that are fast but wrong.
 
 use super::{Body, Table};
 use crate::measure::{Check, Row};
 use crate::subject::Family;
 
-/// Of its rate, a limiter that is polled all the time should admit this, in parts.
+/// The least share of its rate that a limiter should admit while polled without a pause.
 const ACHIEVED: f64 = 0.99;
 
-/// What is wrong with what a row stands for: in its own workload, or in any pattern of the
-/// correctness table. What it does while its quota changes says nothing about a figure of a quota
-/// that stays. A bound promises nothing.
+/// Returns the fault of a row's contender, in its own workload or in any pattern of the correctness
+/// table. Faults while a quota changes do not count: the figures are of constant quotas. A bound
+/// promises nothing, so it has no fault.
 pub fn fault(tables: &[Table], row: &Row) -> Option<&'static str> {
     if row.about.family == Family::Bound {
         return None;
@@ -23,7 +23,7 @@ pub fn fault(tables: &[Table], row: &Row) -> Option<&'static str> {
             return Some("admits too little");
         }
         Check::Excess(excess) if excess > 0.0 => return Some("admits too much"),
-        // The patterns are for one bucket, and by name.
+        // The patterns judge single buckets, found by name: a keyed limiter may share the name.
         Check::Answers(_) | Check::Keys { .. } => return None,
         _ => {}
     }
@@ -108,7 +108,7 @@ mod tests {
             Some("hands keys out twice")
         );
         assert_eq!(fault(&[], &row(Family::Bound, twice)), None);
-        // For keys, it is another that bears the name.
+        // A queue's contender is not the limiter of the same name.
         let of_keys = row(Family::Peer, Check::Keys { lost: 0, twice: 0 });
         assert_eq!(fault(&probed(1.5, 3.0, false), &of_keys), None);
     }

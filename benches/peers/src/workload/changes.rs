@@ -1,7 +1,7 @@
-//! Limiters whose quota changes while threads take.
+//! Judges limiters whose quota changes while threads take.
 //!
-//! A change keeps the tokens that are there, and makes none: a limiter whose quota goes up and down
-//! all the time admits no more than its bucket held and the rate in force gave.
+//! A change keeps the current tokens and mints none. So a limiter whose quota goes up and down
+//! admits at most what its bucket held plus what accrued at the rates in force.
 
 use std::thread;
 use std::time::Duration;
@@ -16,40 +16,40 @@ use crate::quota::Quota;
 use crate::report::{Body, Pattern, Probed, Table};
 use crate::subject::About;
 
-/// The quota at first, and after every second change.
+/// The initial quota, in force again after every second change.
 pub const SMALL: Quota = Quota {
     tokens: 1_000,
     period: Quota::SECOND,
     burst: 100,
 };
 
-/// The other one.
+/// The quota in between.
 pub const LARGE: Quota = Quota {
     tokens: 10_000,
     burst: 1_000,
     ..SMALL
 };
 
-/// Between two changes, in turn: an odd number, so that each quota is in force for each of them.
+/// The pauses between changes, in turn: an odd number, so that each quota lasts for each of them.
 const PAUSES: [Duration; 3] = [
     Duration::from_millis(1),
     Duration::from_millis(2),
     Duration::from_millis(4),
 ];
 
-/// Leases of more would hold all of the small burst.
+/// The leases of more threads would hold all of the small burst.
 const MOST_TAKERS: usize = 16;
 
-/// Few enough that each is taken from more often than its tokens come.
+/// Few enough that takers ask for each key faster than its tokens accrue.
 const KEYS: usize = 64;
 
 /// A limiter whose quota may change.
 pub trait Changeable {
-    /// Takes from it for `slice` with so many threads, while another one changes its quota, and
-    /// judges what it admitted; `None` if its quota can't be changed.
+    /// Takes from it for `slice` with `threads` threads while another thread changes its quota, and
+    /// judges the admissions; `None` if its quota cannot be changed.
     ///
     /// # Errors
-    /// Why it can't be run.
+    /// The reason why the limiter's process failed.
     fn change(&self, threads: usize, slice: Duration) -> anyhow::Result<Option<Kept>>;
 }
 
@@ -69,7 +69,7 @@ impl<L: Limiter> Changeable for drive::Of<L> {
     }
 }
 
-/// As [`Changeable::change`], of a limiter of many keys.
+/// Does the same as [`Changeable::change`] for a keyed limiter.
 pub fn of_keys<K: Key, L: Keyed<K>>(keys: &[K], threads: usize, slice: Duration) -> Option<Kept> {
     let limiter = &L::new(SMALL, keys.len());
     let subject = Subject {
@@ -84,11 +84,11 @@ pub fn of_keys<K: Key, L: Keyed<K>>(keys: &[K], threads: usize, slice: Duration)
 /// A limiter of one bucket or of many.
 struct Subject<N, T, S> {
     keys: usize,
-    /// The time by its clock.
+    /// Reads its clock.
     nanos: N,
-    /// Makes what a thread takes a token of a key by.
+    /// Makes a thread's function that takes one token of a key.
     taker: T,
-    /// Changes the quota, if it can be changed.
+    /// Changes the quota; returns whether that is supported.
     set_quota: S,
 }
 
@@ -130,7 +130,7 @@ where
             if before >= end {
                 break;
             }
-            assert!((self.set_quota)(quota), "it could before");
+            assert!((self.set_quota)(quota), "the quota could be changed before");
             let after = (self.nanos)();
             changes.push(Change {
                 quota,
@@ -141,7 +141,7 @@ where
         changes
     }
 
-    /// As fast as it goes, from key to key; what was seen of each.
+    /// Takes at full speed from key after key; returns the record of each.
     fn take_until(&self, end: u64, mut take: F) -> Vec<Record> {
         let mut records = vec![Record::default(); self.keys];
         let mut before = (self.nanos)();
@@ -162,7 +162,7 @@ where
     }
 }
 
-/// Who keeps a quota that changes.
+/// Judges every limiter while its quota changes.
 pub fn changes(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     let threads = bench.threads.min(MOST_TAKERS);
     let slice = bench.effort.watch;
@@ -182,7 +182,7 @@ pub fn changes(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     }
     let pauses = PAUSES.map(|pause| pause.as_millis().to_string()).join(", ");
     let note = format!(
-        "{threads} threads take all the time while another thread changes the quota, after {pauses} ms in turn. A change happens at some instant of its call: the more generous quota counts meanwhile."
+        "{threads} threads take without a pause while another thread changes the quota, after {pauses} ms in turn. A change takes effect at some instant within its call; for the length of the call the more generous quota counts."
     );
     let table = |name: &str, title: &str, rows| Table {
         name: name.into(),
@@ -191,10 +191,14 @@ pub fn changes(bench: &Bench) -> anyhow::Result<Vec<Table>> {
         body: Body::Probed(vec![TOLD], rows),
     };
     Ok(vec![
-        table("changes", "A quota that changes under load", buckets),
+        table(
+            "changes",
+            "The quota of one bucket changes under load",
+            buckets,
+        ),
         table(
             "keyed-changes",
-            "Keyed: a quota of all of 64 keys that changes under load",
+            "Keyed: the quota of all 64 keys changes under load",
             keyed,
         ),
     ])
@@ -202,7 +206,7 @@ pub fn changes(bench: &Bench) -> anyhow::Result<Vec<Table>> {
 
 const TOLD: Pattern = Pattern {
     name: "1 000/s, burst 100, to 10 000/s, burst 1 000, and back",
-    // A change that waits for a lock makes the bound generous, so no share of it can be asked for.
+    // A change that waits for a lock makes the bound generous, so no share of it can be required.
     saturates: false,
 };
 
@@ -221,7 +225,7 @@ mod tests {
 
     const SLICE: Duration = Duration::from_millis(100);
 
-    /// Ours, but every change is a grant.
+    /// Our limiter, but every change fills the bucket.
     struct Grants<L>(L);
 
     impl Limiter for Grants<AtomicTokenBucket> {

@@ -1,6 +1,6 @@
-//! Drives one limiter: as fast as it goes, at a set pace, or with every call on record.
+//! Drives one limiter: at full speed, at a fixed pace, or with every call on record.
 //!
-//! A workload is data and a limiter a type: each loop below is compiled for each limiter, so no
+//! A workload is data and a limiter a type. Each loop below is compiled for each limiter, so no
 //! call in it is indirect, and all limiters run the same code.
 
 use std::hint::{black_box, spin_loop};
@@ -20,18 +20,18 @@ use crate::subject::About;
 /// Tokens a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weights {
-    /// The same each time.
+    /// The same number each time.
     Same(u32),
-    /// 1 to 16, as they come.
+    /// 1 to 16, in a pseudo-random order.
     Mixed,
 }
 
 impl Weights {
-    /// What so many calls ask for: a multiple of 16.
+    /// Returns the tokens that `calls` calls request; `calls` is a multiple of 16.
     pub const fn asked(self, calls: u64) -> u64 {
         match self {
             Self::Same(n) => calls * n as u64,
-            // Each weight comes as often as the others.
+            // Each weight occurs equally often: 17 tokens in two calls on average.
             Self::Mixed => calls / 2 * 17,
         }
     }
@@ -40,18 +40,18 @@ impl Weights {
 /// How a limiter is called.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
-    /// What it is limited to.
+    /// The quota.
     pub quota: Quota,
     /// Tokens a call.
     pub weights: Weights,
-    /// Callers.
+    /// The number of callers.
     pub threads: usize,
-    /// Whether its burst is spent before.
+    /// Whether the burst is spent before the measurement.
     pub spent: bool,
 }
 
 impl Load {
-    /// Single tokens, one caller, from full.
+    /// Single tokens, one caller, a full bucket.
     pub const fn of(quota: Quota) -> Self {
         Self {
             quota,
@@ -62,54 +62,54 @@ impl Load {
     }
 }
 
-/// What came of calling as fast as it goes.
+/// The result of calling at full speed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally {
-    /// Calls per nanosecond, all callers together.
+    /// Calls per nanosecond, of all callers together.
     pub per_nano: f64,
-    /// Tokens asked for.
+    /// Tokens requested.
     pub asked: u64,
-    /// Tokens admitted of them.
+    /// Tokens admitted.
     pub admitted: u64,
-    /// Tokens taken before, so that the bucket was empty.
+    /// Tokens taken before the measurement to empty the bucket.
     pub spent: u64,
-    /// Nanoseconds from when the bucket was full to after the last call, by the limiter's clock.
+    /// Nanoseconds from the full bucket to the end of the last call, by the limiter's clock.
     pub lived: u64,
 }
 
-/// A pattern of calls to be judged by.
+/// A pattern of calls for judging a limiter.
 #[derive(Clone, Copy, Debug)]
 pub enum Pattern {
-    /// Poll all the time.
+    /// Poll without a pause.
     Saturate,
-    /// One call, a rest of nine tenths of the time in which the bucket fills, then six tenths of
-    /// polling, and again.
+    /// One call, a rest of nine tenths of the time in which the bucket fills, six tenths of
+    /// polling; repeated.
     OneRestAll,
 }
 
 impl Pattern {
-    /// Whether it polls all the time, so that all that the rate gives should be admitted.
+    /// Whether it polls without a pause, so that a correct limiter admits its full rate.
     pub const fn saturates(self) -> bool {
         matches!(self, Self::Saturate)
     }
 }
 
-/// Latencies are counted up to this; what is slower counts as this.
+/// The largest latency that the histogram holds; slower calls count as this.
 pub const SLOWEST: u64 = 1_000_000_000;
 
-/// A limiter, whichever.
+/// Any limiter.
 pub trait Driven: Changeable {
-    /// Who it is.
+    /// Returns its description.
     fn about(&self) -> &About;
 
-    /// Calls it for `slice`, as fast as it goes.
+    /// Calls it for `slice` at full speed.
     fn spin(&self, load: Load, slice: Duration) -> anyhow::Result<Tally>;
 
-    /// Calls it for `slice` in a pattern, and judges what it admitted.
+    /// Calls it for `slice` in a pattern and judges its admissions.
     fn record(&self, load: Load, pattern: Pattern, slice: Duration) -> anyhow::Result<Kept>;
 
-    /// Calls it at fixed instants, `pace` apart, and counts how long after its instant each call
-    /// ended. A call that is held up makes the next ones late too, and they count as late.
+    /// Calls it at fixed instants, `pace` apart, and records how long after its instant each call
+    /// returned (open loop): a delayed call delays the next ones, and their latency includes that.
     fn pace(&self, load: Load, pace: Duration, slice: Duration) -> anyhow::Result<Histogram<u64>>;
 }
 
@@ -120,7 +120,7 @@ pub struct Of<L> {
 }
 
 impl<L: Limiter + 'static> Of<L> {
-    /// As one of many.
+    /// Makes it a trait object.
     pub fn boxed(about: About) -> Box<dyn Driven> {
         Box::new(Self {
             about,
@@ -130,14 +130,15 @@ impl<L: Limiter + 'static> Of<L> {
 }
 
 impl<L: Limiter> Of<L> {
-    /// Empties a new one, if the load wants that; how many tokens it took.
+    /// Empties a new limiter if the load requires it; returns the tokens taken.
     fn spend(&self, limiter: &L, load: Load) -> u64 {
         let burst = load.quota.burst;
         if !load.spent {
             return 0;
         }
         let mut handle = limiter.handle(1);
-        // As few calls as it takes; no more tokens than there can be, since a bound never denies.
+        // Halve the request at each denial, to need few calls; stop at the burst, since a bound
+        // never denies.
         let (mut taken, mut n) = (0, if self.about.weights { burst as u32 } else { 1 });
         while n > 0 && taken < burst {
             match handle.try_acquire(n) {
@@ -172,7 +173,7 @@ impl<L: Limiter> Driven for Of<L> {
                         })
                     }
                 };
-                // What came while the last calls were held up is still there, out of the time.
+                // Untimed: takes the tokens that accrued while the last calls were delayed.
                 let left = if load.spent { DRAINED } else { 0 };
                 spun.admitted += (0..left).take_while(|_| handle.try_acquire(1)).count() as u64;
                 (spun, limiter.nanos())
@@ -229,12 +230,12 @@ impl<L: Limiter> Driven for Of<L> {
     }
 }
 
-/// A histogram of nanoseconds.
+/// Makes an empty histogram of nanoseconds.
 pub fn latencies() -> Histogram<u64> {
     Histogram::new_with_bounds(1, SLOWEST, 3).expect("the bounds are valid")
 }
 
-/// Runs `threads` callers that are all there before the first starts.
+/// Runs `threads` callers, which wait for one another at a barrier before they start.
 pub fn together<F, T>(threads: usize, caller: impl Fn(usize) -> F + Sync) -> Vec<T>
 where
     F: FnOnce(Instant) -> T,
@@ -259,14 +260,14 @@ where
     })
 }
 
-/// What one caller did.
+/// The calls of one caller.
 #[derive(Default)]
 pub struct Spun {
-    /// Calls.
+    /// The number of calls.
     pub calls: u64,
     /// Tokens admitted.
     pub admitted: u64,
-    /// From the first call to the last.
+    /// The time from the first call to the last.
     pub took: Duration,
 }
 
@@ -277,10 +278,11 @@ impl Spun {
     }
 }
 
-/// Calls between two looks at the time, so that the looks cost next to nothing.
+/// Calls between two clock reads of the driver, so that their cost is negligible.
 pub const BATCH: usize = 512;
 
-/// At most so many tokens are taken after the time: at the rate of the calls it never ends.
+/// The most tokens taken after the timed part: at a rate as high as that of the calls, draining
+/// would never end.
 const DRAINED: u32 = 1 << 20;
 
 fn spin(
@@ -316,7 +318,7 @@ fn poll_until<L: Limiter>(
     }
 }
 
-/// One call, of which the time before it is known; returns that after it.
+/// Makes one call; `before` is the clock before it. Returns the clock after it.
 fn call<L: Limiter>(
     limiter: &L,
     handle: &mut L::Handle<'_>,

@@ -1,4 +1,4 @@
-//! What limiters of many keys are put through.
+//! The workloads of keyed limiters.
 
 pub mod drive;
 pub mod traffic;
@@ -15,11 +15,10 @@ use traffic::{CALLS, Traffic, number_keys, scrambled, string_keys};
 const FEW: usize = 1_000;
 const MANY: usize = 1_000_000;
 
-/// What the judge sees beside the times.
-const JUDGED: &str =
-    "The check puts every call of the same traffic on record, at a quota of which keys run out.";
+/// The note of every workload that is both timed and judged.
+const JUDGED: &str = "The correctness check records every call of the same traffic, at a quota at which keys run out of tokens.";
 
-/// 1,000 keys, each as often as the others.
+/// 1,000 keys, drawn uniformly.
 pub fn small(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     times(
         bench,
@@ -29,7 +28,7 @@ pub fn small(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     )
 }
 
-/// A million.
+/// A million keys, drawn uniformly.
 pub fn large(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     times(
         bench,
@@ -39,13 +38,13 @@ pub fn large(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     )
 }
 
-/// Few keys make most of the traffic.
+/// A million keys, drawn by Zipf's law.
 pub fn zipf(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     let title = "Keyed: 1 000 000 integer keys, Zipf (s = 1.1)";
     times(bench, "keyed-zipf", title, Traffic::zipf(number_keys(MANY)))
 }
 
-/// The same, from all threads.
+/// The same from all threads.
 pub fn zipf_contention(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     let title = format!(
         "Keyed: 1 000 000 integer keys, Zipf (s = 1.1), {} threads",
@@ -58,7 +57,7 @@ pub fn zipf_contention(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     times(bench, "keyed-zipf-contention", &title, traffic)
 }
 
-/// All keys are out of tokens.
+/// Every key is out of tokens.
 pub fn deny(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     let quota = Quota {
         burst: 1,
@@ -77,7 +76,7 @@ pub fn deny(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     )
 }
 
-/// Names for keys.
+/// Strings for keys.
 pub fn strings(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     let title = "Keyed: 1 000 000 string keys of 30 bytes, uniform";
     times(
@@ -88,7 +87,7 @@ pub fn strings(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     )
 }
 
-/// Every key is new.
+/// A flood: every key is new.
 pub fn flood(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     let known = number_keys(MANY);
     let (known, slice) = (&known, bench.effort.slice);
@@ -114,18 +113,18 @@ pub fn flood(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     let traffic = Traffic::uniform(number_keys(room * 4));
     for (limiter, row) in keyed::all::<u64>().iter().zip(&mut rows) {
         let answers = limiter.judge(&traffic, room, bench.effort.watch);
-        // Who finds no room is denied, and rightly.
+        // A denial for lack of room is correct, so only an excess counts.
         row.check = Check::Excess(answers.excess);
     }
     Ok(vec![Table {
         name: "keyed-flood".into(),
-        title: "Keyed: only new keys, on top of 1 000 000".into(),
-        note: "governor keeps every key that it has seen until it is told to look. The check has four times as many keys as there is room for, so that buckets come and go.".into(),
+        title: "Keyed: only new keys, into a table of 1 000 000".into(),
+        note: "governor keeps every key until its caller removes the stale ones. The correctness check uses four times as many keys as there is room for, so buckets are evicted and created again.".into(),
         body: Body::Rows(Unit::NanosACall, rows),
     }])
 }
 
-/// What a key takes.
+/// The bytes of a key.
 pub fn memory(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     let keys = number_keys(MANY);
     let keys = &keys;
@@ -143,8 +142,8 @@ pub fn memory(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     let rows = interleave(contenders.collect(), 1, bench.progress)?;
     Ok(vec![Table {
         name: "keyed-memory".into(),
-        title: "Keyed: bytes for each of 1 000 000 integer keys".into(),
-        note: "The key's own 8 bytes included.".into(),
+        title: "Keyed: bytes per key, 1 000 000 integer keys".into(),
+        note: "Includes the 8 bytes of the key.".into(),
         body: Body::Rows(Unit::BytesAKey, rows),
     }])
 }

@@ -1,4 +1,4 @@
-//! What limiters of one bucket are put through.
+//! The workloads of single-bucket limiters.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use crate::measure::{Check, Contender, Sample, interleave};
 use crate::quota::Quota;
 use crate::report::{self, Body, Percentiles, Probed, Table, Unit};
 
-/// A pattern that a limiter is judged by.
+/// A pattern of calls and a quota, for judging a limiter.
 struct Probe {
     name: &'static str,
     rate: u64,
     weight: u32,
-    /// The burst fills in this part of the time for which it is watched.
+    /// The burst fills in the recorded time divided by this.
     burst_part: u32,
     all_threads: bool,
     pattern: Pattern,
@@ -31,7 +31,7 @@ impl Probe {
     }
 }
 
-/// Each catches something that is sold.
+/// Each catches a fault of some published limiter.
 const PROBES: &[Probe] = &[
     Probe {
         name: "100 000/s, polled by one thread",
@@ -42,7 +42,7 @@ const PROBES: &[Probe] = &[
         pattern: Pattern::Saturate,
     },
     Probe {
-        name: "the same by all threads",
+        name: "100 000/s, polled by all threads",
         rate: 100_000,
         weight: 1,
         burst_part: 4,
@@ -50,7 +50,7 @@ const PROBES: &[Probe] = &[
         pattern: Pattern::Saturate,
     },
     Probe {
-        name: "600 000 000/s by thousands",
+        name: "600 000 000/s, 1 000 tokens a call",
         rate: 600_000_000,
         weight: 1_000,
         burst_part: 4,
@@ -58,7 +58,7 @@ const PROBES: &[Probe] = &[
         pattern: Pattern::Saturate,
     },
     Probe {
-        name: "100 000/s, one, rest, all",
+        name: "100 000/s, one call, a rest, then polled",
         rate: 100_000,
         weight: 1,
         burst_part: 20,
@@ -67,7 +67,7 @@ const PROBES: &[Probe] = &[
     },
 ];
 
-/// Who keeps the quota.
+/// Judges every limiter in every pattern.
 pub fn correctness(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     let mut rows = Vec::new();
     for limiter in limiter::all() {
@@ -94,14 +94,15 @@ pub fn correctness(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     }
     Ok(vec![Table {
         name: "correctness".into(),
-        title: "Correctness: what was admitted, of what was configured".into(),
+        title: "Correctness: tokens admitted, relative to the quota".into(),
         note: String::new(),
         body: Body::Probed(PROBES.iter().map(Probe::told).collect(), rows),
     }])
 }
 
-/// Judged, and again if it fell short: a caller that is held up for longer than the bucket takes to
-/// fill loses what comes meanwhile, whoever limits it. What is wrong is wrong each time.
+/// Judges a limiter, up to three times if it falls short. A caller that is descheduled for longer
+/// than the bucket takes to fill loses tokens with any limiter; a wrong limiter falls short each
+/// time.
 fn watched(
     limiter: &dyn Driven,
     load: Load,
@@ -118,7 +119,7 @@ fn watched(
     Ok(kept)
 }
 
-/// Always enough tokens.
+/// One thread, always enough tokens.
 pub fn admit(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     let load = Load::of(Quota::GENEROUS);
     times(bench, "admit", "Admitted, one thread", |limiter| {
@@ -126,7 +127,7 @@ pub fn admit(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     })
 }
 
-/// Never any.
+/// One thread, never a token.
 pub fn deny(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     let load = Load {
         spent: true,
@@ -137,27 +138,27 @@ pub fn deny(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     })
 }
 
-/// As much as comes.
+/// One thread, a rate equal to what it requests.
 pub fn mixed_1x(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     times(
         bench,
         "mixed-1x",
-        "Mixed: the rate is what one thread asks for",
+        "Mixed: rate equal to what one thread asks for",
         |limiter| mixed(bench, limiter, 1),
     )
 }
 
-/// A tenth of what comes.
+/// One thread, a rate of a tenth of what it requests.
 pub fn mixed_10x(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     times(
         bench,
         "mixed-10x",
-        "Mixed: the rate is a tenth of what one thread asks for",
+        "Mixed: rate a tenth of what one thread asks for",
         |limiter| mixed(bench, limiter, 10),
     )
 }
 
-/// Several tokens at once.
+/// One thread, 1 to 16 tokens a call.
 pub fn weights(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     let load = Load {
         weights: Weights::Mixed,
@@ -177,7 +178,7 @@ pub fn weights(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     )
 }
 
-/// All on one bucket.
+/// Several threads on one bucket.
 pub fn contention(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     let mut tables = Vec::new();
     for threads in thread_counts(bench.threads) {
@@ -195,7 +196,7 @@ pub fn contention(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     Ok(tables)
 }
 
-/// 1, 2, 4, 8 ... and all.
+/// Returns 1, 2, 4, 8 ... and `most`.
 pub fn thread_counts(most: usize) -> Vec<usize> {
     let mut counts: Vec<usize> = std::iter::successors(Some(1), |n| Some(n * 2))
         .take_while(|n| *n < most)
@@ -204,7 +205,7 @@ pub fn thread_counts(most: usize) -> Vec<usize> {
     counts
 }
 
-/// How long a call takes that comes at its own time.
+/// Open-loop latency: calls at fixed instants.
 pub fn latency(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     const PACE: Duration = Duration::from_micros(10);
     let load = Load {
@@ -229,7 +230,7 @@ pub fn latency(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     Ok(vec![Table {
         name: "latency".into(),
         title: format!("Latency: a call every {PACE:?} in each of {} threads", bench.threads),
-        note: "From when a call was due to when it had returned, a clock read included: a call that is held up makes the next ones late.".into(),
+        note: "Measured from the instant at which a call was due to its return, a clock read included. A delayed call also delays the calls behind it.".into(),
         body: Body::Percentiles(rows.collect()),
     }])
 }
@@ -262,7 +263,7 @@ fn times(
     }])
 }
 
-/// As fast as it goes.
+/// Returns a round at full speed.
 fn speed<'a>(bench: &Bench, limiter: &'a dyn Driven, load: Load) -> Option<Round<'a>> {
     let slice = bench.effort.slice;
     let judged = limiter.about().judged;
@@ -279,13 +280,13 @@ fn speed<'a>(bench: &Bench, limiter: &'a dyn Driven, load: Load) -> Option<Round
     }))
 }
 
-/// All that is asked for is there, or nothing is.
+/// Checks a round in which every request must be admitted, or in which none may be.
 fn all_or_none(load: Load, tally: Tally) -> Check {
     let excess = excess(load.quota, tally);
     if load.spent {
         return Check::Excess(excess);
     }
-    // A great many threads may ask for more than there is.
+    // Very many threads may request more than the burst.
     let enough = tally.asked <= load.quota.burst / 2;
     Check::Answers(Answers {
         admitted: tally.admitted,
@@ -298,7 +299,7 @@ fn all_or_none(load: Load, tally: Tally) -> Check {
     })
 }
 
-/// Tokens that were admitted over what a full bucket and its rate can give meanwhile.
+/// Returns the tokens admitted over burst + rate x time.
 fn excess(quota: Quota, tally: Tally) -> f64 {
     beyond_burst(quota, tally) - quota.per_nano() * tally.lived as f64
 }
@@ -307,11 +308,11 @@ fn beyond_burst(quota: Quota, tally: Tally) -> f64 {
     (tally.spent + tally.admitted) as f64 - quota.burst as f64
 }
 
-/// At a rate that is a part of what it can answer; judged by what it admitted meanwhile.
+/// Returns a round at a rate of 1/`part` of the limiter's own speed; judged by its admissions.
 fn mixed<'a>(bench: &Bench, limiter: &'a dyn Driven, part: u64) -> Option<Round<'a>> {
     let slice = bench.effort.slice;
-    // Too long for a caller to be held up until it is full. A fixed window has no burst but itself,
-    // and admits in every one.
+    // So long that no caller is descheduled until the bucket is full. A fixed window has no burst
+    // beside the window, so it gets short ones.
     let fills_in = Duration::from_millis(if limiter.about().weights { 1_000 } else { 10 });
     let mut quota = None;
     limiter.about().judged.then(|| -> Round<'a> {
@@ -336,13 +337,13 @@ fn mixed<'a>(bench: &Bench, limiter: &'a dyn Driven, part: u64) -> Option<Round<
     })
 }
 
-/// A rate with not too many digits, so that it can be told to everybody.
+/// Rounds a rate to a multiple of 100,000, which every peer accepts.
 fn rate_for(per_nano: f64, fills_in: Duration) -> Quota {
     let rate = ((per_nano * 1e4) as u64).max(1) * 100_000;
     Quota::per_second(rate, fills_in)
 }
 
-/// If no more is asked for than the rate gives, only an excess says anything.
+/// Checks the quota. Where requests do not exceed the rate, only an excess says anything.
 fn kept_in_all(quota: Quota, tally: Tally, part: u64) -> Check {
     let excess = excess(quota, tally);
     match part {

@@ -1,4 +1,4 @@
-//! What queues are put through: 30-byte keys.
+//! The workloads of queues, with 30-byte keys.
 
 mod crowd;
 mod rounds;
@@ -13,10 +13,10 @@ use crate::subject::About;
 
 use crowd::sides;
 
-/// One round of a workload: so many keys, so many callers of each side; the time of a key.
+/// One round of a workload; returns the time of one key, or its bytes.
 type Load = fn(&Bench) -> f64;
 
-/// What a queue can be put through.
+/// The workloads that a queue supports.
 pub struct Loads {
     about: About,
     cycle: Load,
@@ -31,7 +31,7 @@ pub struct Loads {
 }
 
 impl Loads {
-    /// Of any queue.
+    /// The workloads of any queue.
     pub fn of<Q: Queue>(about: About) -> Self {
         Self {
             about,
@@ -47,20 +47,20 @@ impl Loads {
         }
     }
 
-    /// Of one that holds a key once.
+    /// Adds the workload of a queue that deduplicates keys.
     pub fn deduplicates<Q: Queue>(mut self) -> Self {
         self.duplicate = Some(rounds::duplicate::<Q>);
         self
     }
 
-    /// Of one with delays.
+    /// Adds the workloads of a queue with delays.
     pub fn delays<Q: Delays>(mut self) -> Self {
         self.insert_delays = Some(rounds::insert_delays::<Q>);
         self.lateness = Some(rounds::lateness::<Q>);
         self
     }
 
-    /// Of one for many threads.
+    /// Adds the workloads of a queue for many threads.
     pub fn shared<Q: Shared>(mut self) -> Self {
         self.many = Some(crowd::many::<Q>);
         self.check = Some(crowd::check::<Q>);
@@ -74,47 +74,47 @@ pub fn cycles(bench: &Bench) -> anyhow::Result<Vec<Table>> {
         bench,
         "queue-cycle",
         "Queue: add, take, finish, one key at a time",
-        "The scheduler and DelayQueue round times up to a millisecond: one key at a time, they sleep.",
+        "The scheduler and DelayQueue round a deadline up to a millisecond, so they sleep for every single key.",
         |loads| Some(loads.cycle),
     )
 }
 
-/// Some keys at a time.
+/// A batch of keys at a time: add, take, finish.
 pub fn batches(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     let title = format!("Queue: add, take, finish, {} keys at a time", rounds::BATCH);
     times(
         bench,
         "queue-batch",
         &title,
-        "Who has no batches is given one key after the other. The scheduler and DelayQueue sleep once a batch.",
+        "A queue without batches gets one key after the other. The scheduler and DelayQueue sleep once per batch.",
         |loads| Some(loads.batch),
     )
 }
 
-/// All in, then all out.
+/// Adds all keys, then takes and finishes all.
 pub fn fill_drains(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     let title = format!("Queue: fill with {} keys, then drain", bench.effort.queued);
     times(
         bench,
         "queue-fill-drain",
         &title,
-        "Channels don't know their keys: they are the ceiling.",
+        "A channel does not know its keys: it is the upper bound.",
         |loads| Some(loads.fill_drain),
     )
 }
 
-/// A key that waits already.
+/// Adds a key that is already queued.
 pub fn duplicates(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     times(
         bench,
         "queue-duplicate",
-        "Queue: add a key that waits already",
+        "Queue: add a key that is already queued",
         "",
         |loads| loads.duplicate,
     )
 }
 
-/// Keys for later.
+/// Adds keys with delays.
 pub fn delay_inserts(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     let title = format!(
         "Queue: add {} keys with delays of up to 100 s",
@@ -125,7 +125,7 @@ pub fn delay_inserts(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     })
 }
 
-/// Many producers, many consumers.
+/// As many producers as consumers.
 pub fn manies(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     let sides = sides(bench);
     let title = format!("Queue: {sides} producers, {sides} consumers");
@@ -143,27 +143,27 @@ pub fn manies(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     Ok(vec![Table {
         name: "queue-many".into(),
         title,
-        note: "The scheduler and DelayQueue are polled by one task: they have one consumer. All have room for all keys. The check adds 8 keys over and over from all producers.".into(),
+        note: "One task polls the scheduler and DelayQueue, so each has one consumer. All have room for all keys. The correctness check adds the same 8 keys over and over from all producers.".into(),
         body: Body::Rows(Unit::NanosAKey, rows),
     }])
 }
 
-/// What a waiting key takes.
+/// The bytes of a waiting key.
 pub fn memories(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     let contenders = contenders(bench, |loads| Some(loads.memory));
     let rows: Vec<Row> = interleave(contenders, 1, bench.progress)?;
     Ok(vec![Table {
         name: "queue-memory".into(),
         title: format!(
-            "Queue: bytes for each of {} waiting keys, beyond the key",
+            "Queue: bytes per waiting key beyond the key, {} keys",
             bench.effort.queued
         ),
-        note: "The key is 24 bytes and its 30 bytes of text.".into(),
+        note: "Not counted: the 24 bytes of the `String` and its 30 bytes of text.".into(),
         body: Body::Rows(Unit::BytesAKey, rows),
     }])
 }
 
-/// Keys that become due, and how late they are handed out.
+/// The lateness of delayed keys.
 pub fn delays(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     let mut rows = Vec::new();
     for loads in queue::all() {
@@ -176,10 +176,10 @@ pub fn delays(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     Ok(vec![Table {
         name: "queue-delays".into(),
         title: format!(
-            "Queue: {} keys due within {:?}, one consumer: how late each is handed out",
+            "Queue: lateness of {} keys due within {:?}, one consumer",
             bench.effort.many, bench.effort.due_within
         ),
-        note: "All count time in milliseconds and round up.".into(),
+        note: "All three count time in milliseconds and round up.".into(),
         body: Body::Percentiles(rows),
     }])
 }

@@ -1,4 +1,4 @@
-//! A workload: a bar for each that took part.
+//! The plot of a workload: one bar for each contender.
 
 use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
@@ -19,14 +19,14 @@ const PITCH: i32 = 22;
 /// Half of a bar's height.
 const HALF: i32 = 7;
 
-/// The axis ends here, in times of ours: one that takes a thousand times as long would flatten all
-/// others. A bar that is cut says so and bears its figure.
+/// The end of the axis, as a multiple of ours: a contender that takes a thousand times as long
+/// would flatten all other bars. A bar that is cut has an arrow and its figure.
 const CUT: f64 = 8.0;
 
-/// Whiskers make the axis longer by no more than this. One that is cut has no cap.
+/// How far whiskers may extend the axis. A whisker that is cut has no cap.
 const SLACK: f64 = 1.6;
 
-/// Medians as bars, the least and the most as whiskers.
+/// Draws medians as bars, minimum and maximum as whiskers.
 pub fn draw(tables: &[Table], title: &str, unit: Unit, rows: &[Row]) -> anyhow::Result<String> {
     let count = i32::try_from(rows.len())?;
     let height = HEAD + PITCH * count + FOOT;
@@ -49,7 +49,7 @@ pub fn draw(tables: &[Table], title: &str, unit: Unit, rows: &[Row]) -> anyhow::
             .axis_style(INK.mix(0.4))
             .x_label_formatter(&|value| format!("{value}"))
             .x_desc(format!(
-                "{unit} (median; whiskers: least and most of all rounds)"
+                "{unit} (median; whiskers: minimum and maximum of all rounds)"
             ))
             .label_style(("sans-serif", 12).into_font().color(&INK))
             .draw()?;
@@ -78,7 +78,7 @@ pub fn draw(tables: &[Table], title: &str, unit: Unit, rows: &[Row]) -> anyhow::
     })
 }
 
-/// The median that all are compared with.
+/// Returns our median, the reference line.
 fn ours(rows: &[Row]) -> Option<f64> {
     rows.iter()
         .find(|row| row.about.family == Family::Ours)
@@ -93,7 +93,7 @@ fn end(rows: &[Row]) -> f64 {
     );
     let end = most.min(median * SLACK);
     let end = ours(rows).map_or(end, |ours| end.min(ours * CUT));
-    // An axis needs a length.
+    // An axis must not be empty.
     end.max(1e-3)
 }
 
@@ -122,7 +122,7 @@ fn bar(
     Ok(())
 }
 
-/// The bar itself, hatched where what it stands for is wrong.
+/// Draws the bar itself, hatched if its contender was found wrong.
 fn block(
     root: &Canvas,
     (left, y): Pixel,
@@ -136,7 +136,7 @@ fn block(
         return Ok(());
     }
     for foot in (left - 2 * HALF..right).step_by(6) {
-        // From the lower left to the upper right, and never out of the bar.
+        // From the lower left to the upper right, clipped to the bar.
         let (start, stop) = (foot.max(left), (foot + 2 * HALF).min(right));
         let stroke = [
             (start, y + HALF - (start - foot)),
@@ -162,7 +162,7 @@ fn legend(root: &Canvas, rows: &[Row], hatched: bool) -> anyhow::Result<()> {
         }
     }
     if hatched {
-        entry(Family::Peer, "wrong: its name says how", true)?;
+        entry(Family::Peer, "found wrong: see its label", true)?;
     }
     let reading = if ours(rows).is_some() {
         "shorter is better; the line is ours"

@@ -1,4 +1,4 @@
-//! Contention: a line for each, over the number of threads.
+//! The plot of contention: one line for each contender, over the number of threads.
 
 use plotters::prelude::*;
 use plotters::style::text_anchor::HPos;
@@ -8,15 +8,15 @@ use crate::measure::Row;
 use crate::report::{Body, Table, wrong};
 use crate::subject::{About, Family};
 
-/// Of the picture.
+/// The title of the plot.
 pub const TITLE: &str = "Contention: threads on one bucket, admitted";
 
 const HEIGHT: u32 = 560;
 const NAMES: i32 = 320;
-/// Between two names.
+/// Pixels between two names.
 const PITCH: i32 = 17;
 
-/// The tables of the sweep, with their threads, fewest first.
+/// Returns the tables of the sweep with their numbers of threads, fewest first.
 pub fn sweep(tables: &[Table]) -> Vec<(u32, &[Row], &Table)> {
     let mut sweep: Vec<_> = tables
         .iter()
@@ -32,7 +32,7 @@ pub fn sweep(tables: &[Table]) -> Vec<(u32, &[Row], &Table)> {
     sweep
 }
 
-/// Medians over threads, each named where its line ends.
+/// Draws medians over threads, with each name at the end of its line.
 pub fn draw(tables: &[Table], sweep: &[(u32, &[Row], &Table)]) -> anyhow::Result<String> {
     let medians = || {
         let rows = sweep.iter().flat_map(|(_, rows, _)| *rows);
@@ -61,7 +61,7 @@ pub fn draw(tables: &[Table], sweep: &[(u32, &[Row], &Table)]) -> anyhow::Result
             .x_labels(sweep.len())
             .y_label_formatter(&|value| format!("{value}"))
             .x_desc("threads")
-            .y_desc("ns a call, all threads together (logarithmic)")
+            .y_desc("ns/call, all threads together (logarithmic)")
             .label_style(("sans-serif", 12).into_font().color(&INK))
             .draw()?;
         let mut ends = Vec::new();
@@ -83,7 +83,7 @@ pub fn draw(tables: &[Table], sweep: &[(u32, &[Row], &Table)]) -> anyhow::Result
     })
 }
 
-/// Who took part in the first step, through all steps.
+/// Returns the line of each contender of the first step through all steps.
 fn series<'a>(
     sweep: &'a [(u32, &[Row], &Table)],
 ) -> impl Iterator<Item = (&'a About, Vec<(u32, &'a Row)>)> {
@@ -97,7 +97,7 @@ fn series<'a>(
     })
 }
 
-/// Names beside the ends of their lines, moved apart where they would overlap.
+/// Draws the names beside the ends of their lines, moved apart where they would overlap.
 fn names(root: &Canvas, mut ends: Vec<(Pixel, &About, Option<&str>)>) -> anyhow::Result<()> {
     ends.sort_by_key(|((_, y), ..)| *y);
     let places = apart(
@@ -114,7 +114,7 @@ fn names(root: &Canvas, mut ends: Vec<(Pixel, &About, Option<&str>)>) -> anyhow:
     Ok(())
 }
 
-/// Sorted places, moved down until there is room between each two, then up from the bottom.
+/// Moves sorted places down until no two overlap, then up from the bottom.
 fn apart(wanted: impl Iterator<Item = i32>, bottom: i32) -> Vec<i32> {
     let mut places: Vec<i32> = wanted.collect();
     for next in 1..places.len() {

@@ -1,4 +1,4 @@
-//! Drives one limiter of many keys: as fast as it goes, or with every call on record.
+//! Drives one keyed limiter: at full speed, or with every call on record.
 
 use std::hint::black_box;
 use std::marker::PhantomData;
@@ -12,32 +12,32 @@ use crate::subject::About;
 use crate::workload::changes;
 use crate::workload::drive::{BATCH, Spun, together};
 
-/// The most calls that are put on record, all callers together.
+/// The most calls recorded, of all callers together.
 const RECORDED: usize = 1 << 21;
 
-/// A keyed limiter, whichever.
+/// Any keyed limiter.
 pub trait Driven<K> {
-    /// Who it is.
+    /// Returns its description.
     fn about(&self) -> &About;
 
-    /// One that has seen each key once.
+    /// Makes a limiter that has seen each key once.
     fn build(&self, quota: Quota, keys: &[K]) -> Box<dyn Built<K>>;
 
-    /// Asks a new one, with room for `capacity` keys, and judges its answers.
+    /// Calls a new limiter with room for `capacity` keys, and judges its answers.
     fn judge(&self, traffic: &Traffic<K>, capacity: usize, slice: Duration) -> Answers;
 
-    /// Takes from these keys for `slice` with so many threads, while another one changes the quota
-    /// of all, and judges what it admitted; `None` if that quota can't be changed.
+    /// Takes from these keys for `slice` with `threads` threads while another thread changes the
+    /// quota of all keys, and judges the admissions; `None` if the quota cannot be changed.
     fn change(&self, keys: &[K], threads: usize, slice: Duration) -> Option<Kept>;
 }
 
-/// A limiter that knows its keys.
+/// A keyed limiter that holds its keys.
 pub trait Built<K> {
-    /// Asks it for each of these keys once. So a round measures the limiter with what of its table
-    /// fits into the cache, not with what the one before it has left there.
+    /// Takes from each of these keys once. So a round finds the limiter's own table in the cache,
+    /// as far as it fits, and not what the previous contender left there.
     fn warm_up(&self, asked: &[K]);
 
-    /// Asks it for these keys one after the other, as fast as it goes; calls per nanosecond.
+    /// Takes from these keys one after the other at full speed; returns the calls per nanosecond.
     fn spin(&self, asked: &[K], threads: usize, slice: Duration) -> f64;
 }
 
@@ -48,7 +48,7 @@ pub struct Of<L> {
 }
 
 impl<L: 'static> Of<L> {
-    /// As one of many.
+    /// Makes it a trait object.
     pub fn boxed<K: Key>(about: About) -> Box<dyn Driven<K>>
     where
         L: Keyed<K>,
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
     use crate::subject::Family;
 
-    /// Ours, but every so often it answers by itself.
+    /// Our limiter, but with a fixed wrong answer now and then.
     struct Faulty<const ANSWER: bool>(KeyedLimiter<u64>);
 
     impl<const ANSWER: bool> Keyed<u64> for Faulty<ANSWER> {

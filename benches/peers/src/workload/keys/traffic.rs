@@ -1,4 +1,4 @@
-//! Who asks for what, how often.
+//! The order in which keys are requested.
 
 use std::time::Duration;
 
@@ -8,26 +8,27 @@ use rand_distr::{Distribution, Zipf};
 
 use crate::quota::Quota;
 
-/// How many calls a pass over the traffic has; they come again and again.
+/// The calls of one pass over the traffic; passes repeat.
 pub const CALLS: usize = 1 << 20;
 
-/// Who asks for what, how often.
+/// Keys and the order of their requests.
 pub struct Traffic<K> {
-    /// All that there are.
+    /// All keys.
     pub keys: Vec<K>,
-    /// Their numbers, as they are asked for.
+    /// The indexes of the keys, in the order of the requests.
     pub order: Vec<u32>,
-    /// What each key is limited to while times are taken.
+    /// The quota of each key while the limiter is timed.
     pub quota: Quota,
-    /// What each is limited to while answers are judged: some are denied, and some come back.
+    /// The quota of each key while answers are judged: low enough for denials, high enough for
+    /// refills.
     pub judged_by: Quota,
-    /// Callers.
+    /// The number of callers.
     pub threads: usize,
 }
 
 impl<K: Clone> Traffic<K> {
-    /// The keys as they are asked for, side by side: a request brings its key with it, and does not
-    /// look for it in a table of all keys.
+    /// Returns the keys in the order of the requests, side by side: a request carries its key, and
+    /// the driver looks up none.
     pub fn asked(&self) -> Vec<K> {
         let keys = self.order.iter().map(|n| &self.keys[*n as usize]);
         keys.cloned().collect()
@@ -35,15 +36,15 @@ impl<K: Clone> Traffic<K> {
 }
 
 impl<K> Traffic<K> {
-    /// For keys that are asked for more often than a thousand times a second.
+    /// For keys that are requested more than a thousand times a second.
     const OFTEN: Quota = Quota {
         tokens: 1_000,
         period: Quota::SECOND,
         burst: 20,
     };
 
-    /// Each as often as the others. A key of a million is asked for a few times a second, and one
-    /// of a thousand some thousand times.
+    /// Draws keys uniformly. A key of a million is requested a few times a second, a key of a
+    /// thousand some thousand times.
     pub fn uniform(keys: Vec<K>) -> Self {
         let n = keys.len() as u32;
         let judged_by = if keys.len() > 100_000 {
@@ -57,7 +58,7 @@ impl<K> Traffic<K> {
         }
     }
 
-    /// Few keys make most of the traffic.
+    /// Draws keys by Zipf's law: few keys make most of the traffic.
     pub fn zipf(keys: Vec<K>) -> Self {
         let ranks = Zipf::new(keys.len() as f64, 1.1).expect("the exponent is positive");
         Self::drawn(keys, |random| ranks.sample(random) as u32 - 1)
@@ -76,19 +77,19 @@ impl<K> Traffic<K> {
     }
 }
 
-/// Integers for keys.
+/// Returns `n` integer keys.
 pub fn number_keys(n: usize) -> Vec<u64> {
     (0..n as u64).map(scrambled).collect()
 }
 
-/// Names for keys, of 30 bytes.
+/// Returns `n` string keys of 30 bytes.
 pub fn string_keys(n: usize) -> Vec<String> {
     (0..n)
         .map(|n| format!("namespace-{:04}/name-{n:010}", n % 10_000))
         .collect()
 }
 
-/// Keys with no order to them, and no two alike.
+/// Maps each number to a distinct key without order.
 pub fn scrambled(n: u64) -> u64 {
     n.wrapping_mul(0x9E37_79B9_7F4A_7C15).rotate_left(32)
 }

@@ -1,4 +1,4 @@
-//! What many threads put a queue through.
+//! The rounds of many threads on one queue.
 
 use std::hint::spin_loop;
 use std::sync::Barrier;
@@ -11,12 +11,12 @@ use crate::measure::Check;
 use crate::queue::Shared;
 use crate::workload::Bench;
 
-/// Producers, and as many consumers.
+/// Returns the number of producers, which is also that of consumers.
 pub fn sides(bench: &Bench) -> usize {
     (bench.threads / 2).max(2)
 }
 
-/// Each side works on its share.
+/// Producers add all keys, consumers take them; returns the time of one key.
 pub fn many<Q: Shared>(bench: &Bench) -> f64 {
     let (sides, n) = (sides(bench), bench.effort.queued);
     let each = n / sides;
@@ -28,7 +28,7 @@ pub fn many<Q: Shared>(bench: &Bench) -> f64 {
     nanos_each(took, each * sides)
 }
 
-/// Producers add their keys, consumers work on them; how long all of it took.
+/// Runs producers and consumers; returns the time from the first add to the last consumer's end.
 fn crowd<Q: Shared>(
     capacity: usize,
     producers: Vec<impl Iterator<Item = String> + Send>,
@@ -58,7 +58,7 @@ fn crowd<Q: Shared>(
                 })
             })
             .collect();
-        // Theirs: this thread may be long in waking up.
+        // The producers' own clock reads: this thread may wake up late.
         let starts = producers.into_iter().map(|producer| producer.join());
         let start = starts
             .map(|start| start.expect("a producer does not panic"))
@@ -73,8 +73,8 @@ fn crowd<Q: Shared>(
     })
 }
 
-/// Few keys, added over and over: none may be worked on twice at once, none be left unseen after
-/// it was added last.
+/// Adds few keys over and over. No key may be held by two consumers at once, and each must be
+/// handed out after its last add.
 pub fn check<Q: Shared>(sides: usize) -> Check {
     const KEYS: usize = 8;
     const ADDS: usize = 20_000;

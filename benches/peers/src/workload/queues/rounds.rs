@@ -1,4 +1,4 @@
-//! What one thread puts a queue through, once.
+//! The rounds of one thread on one queue.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -10,30 +10,30 @@ use crate::queue::{Delays, Queue};
 use crate::workload::Bench;
 use crate::workload::drive::latencies;
 
-/// 30 bytes, as `namespace/name` often is.
+/// Returns a key of 30 bytes, the length of many a `namespace/name`.
 pub fn key(n: usize) -> String {
     let key = format!("namespace-{:04}/name-{n:010}", n % 10_000);
     debug_assert_eq!(key.len(), 30);
-    // Without spare room.
+    // Without spare capacity.
     key.as_str().to_owned()
 }
 
-/// The number of a key.
+/// Returns the number of a key.
 pub fn number(key: &str) -> usize {
     key[20..].parse().expect("a key ends with its number")
 }
 
-/// The first of all keys.
+/// Returns the first `n` keys.
 pub fn keys(n: usize) -> Vec<String> {
     (0..n).map(key).collect()
 }
 
-/// The time of each, in nanoseconds.
+/// Returns the time of each of `n` keys, in nanoseconds.
 pub fn nanos_each(took: Duration, n: usize) -> f64 {
     took.as_nanos() as f64 / n as f64
 }
 
-/// Does 1, 2, 4 ... at most 4096 keys, until the time is up: some queues sleep at every key.
+/// Works on 1, 2, 4 ... at most 4096 keys until the time is up: some queues sleep at every key.
 fn more_and_more(slice: Duration, work: impl FnMut(usize) -> Duration) -> f64 {
     up_to(4096, slice, work)
 }
@@ -48,7 +48,7 @@ fn up_to(most: usize, slice: Duration, mut work: impl FnMut(usize) -> Duration) 
     nanos_each(took, done)
 }
 
-/// Add, take, finish.
+/// Adds, takes and finishes one key at a time.
 pub fn cycle<Q: Queue>(bench: &Bench) -> f64 {
     let mut queue = Q::new(1_000);
     more_and_more(bench.effort.slice, |size| {
@@ -64,13 +64,13 @@ pub fn cycle<Q: Queue>(bench: &Bench) -> f64 {
     })
 }
 
-/// Keys of a batch.
+/// The keys of a batch.
 pub const BATCH: usize = 32;
 
-/// Add, take and finish that many.
+/// Adds, takes and finishes a batch at a time.
 pub fn batch<Q: Queue>(bench: &Bench) -> f64 {
     let mut queue = Q::new(1_000);
-    // As many keys at once as where they come one by one.
+    // As many keys between two clock reads as in `cycle`.
     let nanos = up_to(4096 / BATCH, bench.effort.slice, |batches| {
         let batches: Vec<_> = (0..batches).map(|_| keys(BATCH)).collect();
         let start = Instant::now();
@@ -84,7 +84,7 @@ pub fn batch<Q: Queue>(bench: &Bench) -> f64 {
     nanos / BATCH as f64
 }
 
-/// The same key over and over, while it waits.
+/// Adds the same key over and over while it waits.
 pub fn duplicate<Q: Queue>(bench: &Bench) -> f64 {
     let mut queue = Q::new(1_000);
     queue.add(key(7));
@@ -100,7 +100,7 @@ pub fn duplicate<Q: Queue>(bench: &Bench) -> f64 {
     })
 }
 
-/// All in, then all out.
+/// Adds all keys, then takes and finishes all.
 pub fn fill_drain<Q: Queue>(bench: &Bench) -> f64 {
     let n = bench.effort.queued;
     let (mut queue, keys) = (Q::new(n), keys(n));
@@ -114,7 +114,7 @@ pub fn fill_drain<Q: Queue>(bench: &Bench) -> f64 {
     nanos_each(start.elapsed(), n)
 }
 
-/// Keys for later.
+/// Adds keys with delays.
 pub fn insert_delays<Q: Delays>(bench: &Bench) -> f64 {
     let n = bench.effort.queued;
     let (mut queue, keys) = (Q::new(n), keys(n));
@@ -126,13 +126,13 @@ pub fn insert_delays<Q: Delays>(bench: &Bench) -> f64 {
     nanos_each(start.elapsed(), n)
 }
 
-/// Bytes, not nanoseconds: what a waiting key takes.
+/// Returns the bytes, not nanoseconds, of a waiting key.
 pub fn memory_a_key<Q: Queue>(bench: &Bench) -> f64 {
     let n = bench.effort.queued;
     let mut keys = keys(n);
     let (queue, bytes) = memory::left_by(|| {
         let mut queue = Q::new(n);
-        // What is put off is done now and then, so that the list of it stays short.
+        // Settled now and then, so that the list of deferred requests stays short.
         for chunk in keys.chunks_mut(1_000) {
             chunk
                 .iter_mut()
@@ -142,15 +142,15 @@ pub fn memory_a_key<Q: Queue>(bench: &Bench) -> f64 {
         queue
     });
     drop(queue);
-    // The key's text was allocated before; what holds it is the key's too.
+    // The text was allocated before; the `String` itself belongs to the key as well.
     bytes as f64 / n as f64 - size_of::<String>() as f64
 }
 
-/// How long after its time each key is handed out.
+/// Returns how long after its due instant each key is handed out.
 pub fn lateness<Q: Delays>(bench: &Bench) -> Histogram<u64> {
     let (n, within) = (bench.effort.many, bench.effort.due_within);
     let (mut queue, keys) = (Q::new(n), keys(n));
-    // All are in before the first is due.
+    // Late enough that all keys are added before the first is due.
     let first = Instant::now() + Duration::from_nanos(1_000) * n as u32;
     let due = |n_th: usize| first + within.mul_f64(n_th as f64 / n as f64);
     for (n, key) in keys.into_iter().enumerate() {
