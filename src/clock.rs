@@ -90,19 +90,6 @@ pub trait Clock: Send + Sync {
     ///
     /// Returns at once if the deadline has passed. May return early for no reason, as
     /// [`std::thread::park`] may: call it in a loop that checks its condition.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::{Clock, SystemClock};
-    ///
-    /// let clock = SystemClock::new();
-    /// let deadline = clock.now().saturating_add(Duration::from_millis(1));
-    /// while clock.now() < deadline {
-    ///     clock.park_until(Some(deadline)); // until then, or another thread unparks this one
-    /// }
-    /// clock.park_until(Some(deadline)); // has passed: returns at once
-    /// assert!(clock.now() >= deadline);
-    /// ```
     fn park_until(&self, deadline: Option<Timestamp>) {
         match deadline.map(|deadline| deadline.saturating_since(self.now())) {
             None => thread::park(),

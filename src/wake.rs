@@ -33,8 +33,9 @@ pub(crate) fn thread_waker() -> Waker {
     Waker::from(Arc::new(Unpark(thread::current())))
 }
 
-/// Wakers collected under a lock. Dropping it wakes them all, in order, after the lock is released
-/// and also after a panic.
+/// Wakers collected under a lock. Dropping it wakes them all, in order, or leaves them to the
+/// enclosing [`defer`] scope. Declare it before the guard: then it is dropped after the lock is
+/// released, also on a panic.
 #[derive(Debug, Default)]
 pub(crate) struct Wakers {
     /// Mostly there is one waker, which needs no allocation.

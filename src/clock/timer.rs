@@ -68,7 +68,7 @@ impl Helper {
                 // or `arm` sees that it is the earliest and unparks this thread.
                 (deadlines.due(SystemClock::new().now()), deadlines.next())
             };
-            // Caught: a waker that panics must not end the thread that serves everyone else.
+            // Caught: a waker that panics must not end the thread that serves all tasks.
             due.for_each(|waker| drop(wake_caught(waker)));
             // An unpark since the lock was released makes this return at once: no lost wake-up.
             SystemClock::new().park_until(next);

@@ -45,7 +45,7 @@ use crate::limiter::RateLimiter;
 ///
 /// The limiter is any [`RateLimiter`] that is cheap to clone: an `Arc` of a bucket, of an
 /// [`AllOf`](crate::AllOf) or of a `dyn RateLimiter`, or a `&'static` one. All services of the
-/// layer share it. The [module](super::tower) has an example.
+/// layer share it. The [module](self) has an example.
 ///
 /// # Waiting
 /// Requests stand in the limiter's line with all its other waiters: first come, first served. A

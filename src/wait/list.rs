@@ -60,7 +60,7 @@ impl<T: Copy> WaitList<T> {
 
     /// Joins at the tail of rank 0. A waiter that is in line stays, and one that was woken goes
     /// back to its place.
-    #[must_use = "a waker is dropped once the lock is released"]
+    #[must_use = "drop the waker once the lock is released"]
     pub(crate) fn wait(
         &mut self,
         place: &mut Option<WaitId>,
@@ -214,7 +214,7 @@ impl<T: Copy> WaitList<T> {
     }
 
     /// Removes a waiter.
-    #[must_use = "a waker is dropped once the lock is released"]
+    #[must_use = "drop the waker once the lock is released"]
     pub(crate) fn leave(&mut self, id: WaitId) -> Left<T> {
         let waiter = &mut self.slots[id.0];
         let (waker, wanted) = (waiter.waker.take(), waiter.wants);
