@@ -74,21 +74,21 @@ impl<E> RateLimitError<E> {
     /// use tollgate::integrations::tower::{RateLimitError, RateLimitLayer};
     /// use tower::{ServiceBuilder, ServiceExt, service_fn};
     ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), tollgate::QuotaError> {
-    /// let budget = Arc::new(AtomicTokenBucket::new("5/s".parse()?)?);
-    /// let service = ServiceBuilder::new()
-    ///     .buffer(10)
-    ///     .map_err(RateLimitError::boxed)
-    ///     .layer(RateLimitLayer::new(budget.clone()))
-    ///     .timeout(Duration::from_secs(1)) // boxes the errors of what it is around
-    ///     .service(service_fn(async |(): ()| Ok::<_, std::io::Error>(())));
-    /// budget.close();
-    /// let error = service.oneshot(()).await.unwrap_err(); // of the buffer
-    /// let cause = error.source().and_then(|cause| cause.downcast_ref::<RateLimitError>());
-    /// assert_eq!(cause, Some(&RateLimitError::Closed));
-    /// # Ok(())
-    /// # }
+    /// #[tokio::main(flavor = "current_thread")]
+    /// async fn main() -> Result<(), tollgate::QuotaError> {
+    ///     let budget = Arc::new(AtomicTokenBucket::new("5/s".parse()?)?);
+    ///     let service = ServiceBuilder::new()
+    ///         .buffer(10)
+    ///         .map_err(RateLimitError::boxed)
+    ///         .layer(RateLimitLayer::new(budget.clone()))
+    ///         .timeout(Duration::from_secs(1)) // boxes the errors of what it is around
+    ///         .service(service_fn(async |(): ()| Ok::<_, std::io::Error>(())));
+    ///     budget.close();
+    ///     let error = service.oneshot(()).await.unwrap_err(); // of the buffer
+    ///     let cause = error.source().and_then(|cause| cause.downcast_ref::<RateLimitError>());
+    ///     assert_eq!(cause, Some(&RateLimitError::Closed));
+    ///     Ok(())
+    /// }
     /// ```
     pub fn boxed(self) -> Box<dyn Error + Send + Sync>
     where
