@@ -1,9 +1,9 @@
-//! Entries at stable indices: O(1) insert and release, without an allocation once it has grown, and
-//! without `unsafe`.
+//! An arena with stable indices and a free list: O(1) insert and release, no allocation once it has
+//! grown, and no `unsafe`.
 //!
-//! An entry carries links, and a free one is linked by them to the next that is free. So no tag
-//! beside an entry says whether it is in use, and none is looked at: who releases an entry takes out
-//! first what it owns.
+//! An entry carries links, and a free entry is linked by them into the free list. So there is no
+//! tag beside an entry that says whether it is in use: code that releases an entry first takes out
+//! what it owns.
 
 use std::ops;
 
@@ -12,7 +12,7 @@ use crate::list::{Index, Linked, List, NIL};
 #[derive(Debug)]
 pub(crate) struct Arena<T> {
     slots: Vec<T>,
-    /// Those that are not in use, the one that was released last in front.
+    /// The entries that are not in use, the last released first.
     free: List,
     len: Index,
 }
@@ -26,32 +26,32 @@ impl<T> Arena<T> {
         }
     }
 
-    /// How many are in use.
+    /// Returns the number of entries in use.
     #[inline]
     pub(crate) const fn len(&self) -> usize {
         self.len as usize
     }
 
-    /// How many fit without an allocation.
+    /// Returns the number of entries that fit without an allocation.
     #[inline]
     pub(crate) const fn capacity(&self) -> usize {
         self.slots.capacity()
     }
 
-    /// Makes room for so many more than are in use, and not for more than that.
+    /// Reserves room for exactly `more` entries beyond those in use.
     pub(crate) fn reserve_exact(&mut self, more: usize) {
         let free = self.slots.len() - self.len();
         self.slots.reserve_exact(more.saturating_sub(free));
     }
 
-    /// All entries, also those that are free. Lists work on them: a slice that is passed on need
-    /// not be read again after each write, as the arena around it would have to be.
+    /// Returns all entries, free ones included. List operations take this slice: its pointer and
+    /// length stay in registers, where those of the arena would be reloaded after each write.
     #[inline]
     pub(crate) fn slots(&self) -> &[T] {
         &self.slots
     }
 
-    /// As [`slots`](Self::slots), to change.
+    /// Same as [`slots`](Self::slots), mutable.
     #[inline]
     pub(crate) fn slots_mut(&mut self) -> &mut [T] {
         &mut self.slots
@@ -59,8 +59,8 @@ impl<T> Arena<T> {
 }
 
 impl<T: Linked> Arena<T> {
-    /// The free place that [`insert`](Self::insert) would use next: the one that was released last, once
-    /// there is memory for no other.
+    /// Returns the free slot that [`insert`](Self::insert) would reuse: the last released, but only
+    /// once the allocated memory is used up.
     #[inline]
     pub(crate) fn next_free(&self) -> Option<Index> {
         if self.slots.len() < self.slots.capacity() {
@@ -69,7 +69,7 @@ impl<T: Linked> Arena<T> {
         self.free.head()
     }
 
-    /// Uses the next free place.
+    /// Inserts an entry into the next free slot.
     #[inline]
     pub(crate) fn insert(&mut self, entry: T) -> Index {
         match self.next_free() {
@@ -81,7 +81,7 @@ impl<T: Linked> Arena<T> {
         }
     }
 
-    /// Uses a place that is free.
+    /// Inserts an entry into a free slot.
     #[inline]
     pub(crate) fn reuse(&mut self, index: Index, entry: T) {
         self.len += 1;
@@ -89,13 +89,13 @@ impl<T: Linked> Arena<T> {
         self.slots[index as usize] = entry;
     }
 
-    /// Uses a place that is free, with the entry that was left there.
+    /// Takes a free slot back into use, with the entry that was left there.
     pub(crate) fn revive(&mut self, index: Index) {
         self.len += 1;
         self.free.remove(&mut self.slots, index);
     }
 
-    /// Uses a place that is new.
+    /// Inserts an entry into a new slot.
     #[inline]
     pub(crate) fn push(&mut self, entry: T) -> Index {
         self.len += 1;
@@ -103,10 +103,10 @@ impl<T: Linked> Arena<T> {
         self.slots.push(entry);
         index
             .filter(|index| *index != NIL)
-            .expect("fewer than 2^32 - 1 entries")
+            .expect("an arena holds fewer than 2^32 - 1 entries")
     }
 
-    /// Frees an entry that is in no list. What it still owns stays until its place is used again.
+    /// Frees an entry that is in no list. What it still owns stays until its slot is reused.
     #[inline]
     pub(crate) fn release(&mut self, index: Index) {
         self.free.push_front(&mut self.slots, index);
@@ -150,13 +150,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_released_last_is_used_again_first_once_memory_is_used_up() {
+    fn slots_are_reused_last_released_first_once_memory_is_used_up() {
         let mut arena = Arena::new();
         arena.reserve_exact(4);
         let capacity = arena.capacity() as Index;
         assert_eq!((insert(&mut arena), insert(&mut arena)), (0, 1));
         arena.release(0);
-        assert_eq!(arena.next_free(), None, "there is memory for another");
+        assert_eq!(arena.next_free(), None, "there is room for a new slot");
         for index in 2..capacity {
             assert_eq!(insert(&mut arena), index);
         }
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn any_free_place_may_be_used_again() {
+    fn any_free_slot_can_be_reused() {
         for picked in 0..3 {
             let mut arena = Arena::new();
             arena.reserve_exact(3);
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn room_is_made_for_those_that_do_not_fit_in_free_places() {
+    fn reserve_counts_free_slots() {
         let mut arena = Arena::new();
         arena.reserve_exact(3);
         let capacity = arena.capacity();

@@ -1,13 +1,13 @@
-//! How long to wait before a retry.
+//! Backoffs: the delay before a retry.
 
 use std::time::Duration;
 
 use crate::clock::saturating_nanos;
 use crate::sync::{AtomicU64, Ordering};
 
-/// How long a key waits after it has failed.
+/// The delay of a key after it has failed.
 ///
-/// Closures `Fn(failures, random) -> Duration` are backoffs too.
+/// Closures `Fn(failures, random) -> Duration` implement it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -17,28 +17,13 @@ use crate::sync::{AtomicU64, Ordering};
 /// assert_eq!(fast_then_slow.delay(3, 0), Duration::from_secs(60));
 /// ```
 pub trait Backoff: Send + Sync {
-    /// The delay after `failures` failures in a row, which is at least 1. `random` is uniform over
-    /// all of `u64`, from the queue's own seeded source: use it for jitter.
+    /// Returns the delay after `failures` failures in a row, which is at least 1.
     ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::{Backoff, FixedBackoff};
-    ///
-    /// assert_eq!(FixedBackoff::new(Duration::from_secs(1)).delay(7, 0), Duration::from_secs(1));
-    /// ```
+    /// `random` is uniform over all of `u64`, from the queue's own seeded generator: use it for
+    /// jitter.
     fn delay(&self, failures: u32, random: u64) -> Duration;
 
-    /// The same, but never longer than `max`.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::Backoff;
-    ///
-    /// let linear = |failures: u32, _random: u64| Duration::from_secs(failures.into());
-    /// let backoff = linear.capped(Duration::from_secs(30));
-    /// assert_eq!(backoff.delay(7, 0), Duration::from_secs(7));
-    /// assert_eq!(backoff.delay(70, 0), Duration::from_secs(30));
-    /// ```
+    /// Wraps the backoff in a maximum of `max`.
     fn capped(self, max: Duration) -> CappedBackoff<Self>
     where
         Self: Sized,
@@ -53,8 +38,8 @@ impl<F: Fn(u32, u64) -> Duration + Send + Sync> Backoff for F {
     }
 }
 
-/// Doubles the delay with each failure, up to a maximum, and takes a random part off so that keys
-/// that failed together do not come back together.
+/// Doubles the delay with each failure up to a maximum, minus a random jitter, so that keys that
+/// failed together do not return together.
 ///
 /// The default is that of Kubernetes' controllers, 5 ms doubling up to 1000 s, with a jitter of
 /// 10%.
@@ -76,21 +61,11 @@ pub struct ExponentialBackoff {
 }
 
 impl ExponentialBackoff {
-    /// As the default.
+    /// Same as `default()`, in a constant.
     pub(crate) const DEFAULT: Self = Self::new(Duration::from_millis(5), Duration::from_secs(1000));
 
-    /// `base` after the first failure, doubled with each further one, at most `max`; with a jitter
-    /// of 10%.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::{Backoff, ExponentialBackoff};
-    ///
-    /// let ms = Duration::from_millis;
-    /// let backoff = ExponentialBackoff::new(ms(100), ms(300));
-    /// assert_eq!([1, 2, 3].map(|failures| backoff.delay(failures, 0)), [ms(100), ms(200), ms(300)]);
-    /// assert!((ms(90)..ms(91)).contains(&backoff.delay(1, u64::MAX)));
-    /// ```
+    /// Creates a backoff of `base` after the first failure, doubled with each further one up to
+    /// `max`, with a jitter of 10%.
     pub const fn new(base: Duration, max: Duration) -> Self {
         Self {
             base,
@@ -99,16 +74,8 @@ impl ExponentialBackoff {
         }
     }
 
-    /// Takes off a random part of up to `percent` of the delay; over 100 counts as 100.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::{Backoff, ExponentialBackoff};
-    ///
-    /// let backoff = ExponentialBackoff::new(Duration::from_secs(1), Duration::from_secs(1)).jitter(50);
-    /// assert_eq!(backoff.delay(1, 0), Duration::from_secs(1));
-    /// assert!(backoff.delay(1, u64::MAX) >= Duration::from_millis(500));
-    /// ```
+    /// Sets the jitter: up to `percent` of the delay is taken off at random; over 100 counts as
+    /// 100.
     pub const fn jitter(self, percent: u8) -> Self {
         Self {
             jitter: Jitter::new(percent),
@@ -125,7 +92,7 @@ impl Default for ExponentialBackoff {
 
 impl Backoff for ExponentialBackoff {
     fn delay(&self, failures: u32, random: u64) -> Duration {
-        // Of any base but zero, 127 doublings are more than any maximum.
+        // 127 doublings of any base but zero exceed every maximum.
         let doublings = failures.saturating_sub(1).min(127);
         let nanos = self.base.as_nanos().saturating_mul(1 << doublings);
         let delay = Duration::from_nanos_u128(nanos.min(self.max.as_nanos()));
@@ -133,7 +100,7 @@ impl Backoff for ExponentialBackoff {
     }
 }
 
-/// The same delay after every failure; without jitter unless asked for.
+/// The same delay after every failure, without jitter unless it is set.
 ///
 /// ```
 /// use std::time::Duration;
@@ -150,30 +117,14 @@ pub struct FixedBackoff {
 }
 
 impl FixedBackoff {
-    /// Always `delay`.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::{Backoff, FixedBackoff};
-    ///
-    /// let half_a_minute = Duration::from_secs(30);
-    /// let backoff = FixedBackoff::new(half_a_minute);
-    /// assert_eq!([1, 9].map(|failures| backoff.delay(failures, u64::MAX)), [half_a_minute; 2]);
-    /// ```
+    /// Creates a backoff of `delay` after every failure.
     pub const fn new(delay: Duration) -> Self {
         let jitter = Jitter(0);
         Self { delay, jitter }
     }
 
-    /// Takes off a random part of up to `percent` of the delay; over 100 counts as 100.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::{Backoff, FixedBackoff};
-    ///
-    /// let backoff = FixedBackoff::new(Duration::from_secs(1)).jitter(50);
-    /// assert!(backoff.delay(1, u64::MAX) < Duration::from_secs(1));
-    /// ```
+    /// Sets the jitter: up to `percent` of the delay is taken off at random; over 100 counts as
+    /// 100.
     pub const fn jitter(self, percent: u8) -> Self {
         let jitter = Jitter::new(percent);
         Self { jitter, ..self }
@@ -186,7 +137,7 @@ impl Backoff for FixedBackoff {
     }
 }
 
-/// A few fast retries, and then slow ones: for failures that are over at once or not for long.
+/// A few fast retries, then slow ones: for failures that mostly pass at once and otherwise last.
 ///
 /// ```
 /// use std::time::Duration;
@@ -205,15 +156,8 @@ pub struct FastSlowBackoff {
 }
 
 impl FastSlowBackoff {
-    /// `fast` after each of the first `fast_retries` failures, `slow` after all others.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::{Backoff, FastSlowBackoff};
-    ///
-    /// let backoff = FastSlowBackoff::new(Duration::ZERO, 1, Duration::from_secs(1));
-    /// assert_eq!(backoff.delay(1, 0), Duration::ZERO);
-    /// ```
+    /// Creates a backoff of `fast` after each of the first `fast_retries` failures in a row, and of
+    /// `slow` after every further one.
     pub const fn new(fast: Duration, fast_retries: u32, slow: Duration) -> Self {
         Self {
             fast,
@@ -223,16 +167,8 @@ impl FastSlowBackoff {
         }
     }
 
-    /// Takes off a random part of up to `percent` of the delay; over 100 counts as 100.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::{Backoff, FastSlowBackoff};
-    ///
-    /// let second = Duration::from_secs(1);
-    /// let backoff = FastSlowBackoff::new(second, 1, second).jitter(100);
-    /// assert!(backoff.delay(1, u64::MAX) < second);
-    /// ```
+    /// Sets the jitter: up to `percent` of the delay is taken off at random; over 100 counts as
+    /// 100.
     pub const fn jitter(self, percent: u8) -> Self {
         let jitter = Jitter::new(percent);
         Self { jitter, ..self }
@@ -250,7 +186,7 @@ impl Backoff for FastSlowBackoff {
     }
 }
 
-/// Another backoff with a maximum; from [`Backoff::capped`].
+/// A backoff with a maximum, from [`Backoff::capped`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -271,8 +207,7 @@ impl<B: Backoff> Backoff for CappedBackoff<B> {
     }
 }
 
-/// How much of a delay may be taken off at random, in percent, so that keys that failed together do
-/// not come back together.
+/// The part of a delay that may be taken off at random, in percent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Jitter(u8);
 
@@ -302,7 +237,7 @@ impl Random {
 
     pub(crate) fn next(&self) -> u64 {
         const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
-        // Relaxed: each caller gets a number of its own, in no order with anything else.
+        // Relaxed: each caller gets a number of its own, unordered with everything else.
         let z = self
             .0
             .fetch_add(GAMMA, Ordering::Relaxed)
@@ -320,7 +255,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn grows_stays_in_its_bounds_and_never_panics(
+        fn a_delay_grows_within_its_bounds_and_never_panics(
             base: Duration, max: Duration, jitter: u8, failures: u32, random: u64,
         ) {
             let backoff = ExponentialBackoff::new(base, max).jitter(jitter);
@@ -334,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn jitter_takes_off_its_part_of_what_is_random() {
+    fn jitter_takes_off_a_random_part() {
         const SECOND: Duration = Duration::from_secs(1);
         let random = [0, 1 << 63, u64::MAX];
         let after =
@@ -355,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn fast_then_slow_and_never_beyond_the_cap() {
+    fn delays_are_fast_then_slow_and_capped() {
         let [fast, slow, cap] = [1, 9, 5].map(Duration::from_secs);
         let backoff = FastSlowBackoff::new(fast, 2, slow);
         let delays = [1, 2, 3, u32::MAX].map(|failures| backoff.delay(failures, 0));
@@ -368,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn doubles_from_any_base_up_to_the_maximum() {
+    fn delays_double_up_to_the_maximum() {
         let max = Duration::from_secs(1_000);
         let backoff = ExponentialBackoff::new(Duration::from_nanos(1), max).jitter(0);
         assert_eq!(backoff.delay(39, 0), Duration::from_nanos(1 << 38));

@@ -1,5 +1,5 @@
-//! Bridges to what others have built; each is a feature of its name, none is on by default. The
-//! feature `tracing` has no module: it is for events of a [`Controller`](crate::Controller).
+//! Bridges to other crates, each behind a feature of its name. No feature is on by default. The
+//! feature `tracing` has no module: it adds the events of a [`Controller`](crate::Controller).
 
 #[cfg(feature = "metrics")]
 pub mod metrics;

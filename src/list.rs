@@ -1,15 +1,15 @@
-//! Doubly linked FIFO lists through an arena: O(1) insert, remove and pop.
+//! Intrusive doubly linked FIFO lists through an arena: O(1) insert, remove and pop.
 //!
-//! Ready keys, those that are being processed, the slots of the timing wheel, and the free places of
-//! an arena are such lists.
+//! Used for ready keys, keys that are being processed, the slots of the timing wheel, and the free
+//! list of an arena.
 
-/// No place.
+/// The index of no entry.
 pub(crate) const NIL: Index = Index::MAX;
 
-/// A place in an arena.
+/// The index of an entry in an arena.
 pub(crate) type Index = u32;
 
-/// The links that an entry carries; it can be in one list at a time.
+/// The links that an entry carries. An entry is in one list at most.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Links {
     pub(crate) prev: Index,
@@ -17,7 +17,7 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    /// Of an entry that is in no list.
+    /// Returns the links of an entry that is in no list.
     pub(crate) const fn new() -> Self {
         Self {
             prev: NIL,
@@ -31,7 +31,7 @@ pub(crate) trait Linked {
     fn links_mut(&mut self) -> &mut Links;
 }
 
-/// One list. The entries belong to the arena whose slots are passed to each call.
+/// A list: head and tail. The entries belong to the arena whose slots are passed to each call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct List {
     head: Index,
@@ -60,7 +60,7 @@ impl List {
         }
     }
 
-    /// From head to tail.
+    /// Iterates from head to tail.
     pub(crate) fn iter<T: Linked>(self, slots: &[T]) -> impl Iterator<Item = Index> + use<'_, T> {
         let next = |index: &Index| {
             let next = slots[*index as usize].links().next;
@@ -97,7 +97,7 @@ impl List {
 
     #[inline]
     pub(crate) fn remove<T: Linked>(&mut self, slots: &mut [T], index: Index) {
-        // Left as they are: nobody reads the links of an entry that is in no list.
+        // The entry keeps stale links: links are read only of entries in a list.
         let Links { prev, next } = *links(slots, index);
         match prev {
             NIL => self.head = next,

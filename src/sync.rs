@@ -1,11 +1,11 @@
-//! The primitives every other module uses: the real ones, or loom's.
+//! The facade over atomics, cells, locks and threads: std's and `parking_lot`'s, or loom's.
 //!
-//! `--cfg tollgate_loom` swaps them for the model checker's, so that the models drive the very code
-//! that ships. It is a private cfg rather than `cfg(loom)`, because some dependencies react to the
-//! latter. `Arc` is std's in both: nothing here depends on more than its count.
+//! `--cfg tollgate_loom` swaps in the model checker's, so that the models drive the code that
+//! ships. It is a private cfg rather than `cfg(loom)`, to which some dependencies react. `Arc` is
+//! std's in both: nothing here depends on more than its count.
 //!
-//! They are wrapped rather than re-exported, so that clippy's disallowed lists can tell them from
-//! std's.
+//! The primitives are wrapped rather than re-exported, so that clippy's disallowed lists can tell
+//! them from std's.
 
 mod intrinsics;
 mod words;
@@ -23,8 +23,7 @@ pub(crate) use intrinsics::read_time_stamp_counter;
 pub(crate) use locks::{Mutex, MutexGuard, RwLock, RwLockWriteGuard};
 pub(crate) use words::{AtomicU64, UnmodelledU64};
 
-/// A cell of which the model checker knows who looks at it: it fails where that may happen while
-/// somebody changes it.
+/// A cell that loom checks: a model fails if an access may overlap with a mutable one.
 pub(crate) struct UnsafeCell<T>(cell::UnsafeCell<T>);
 
 impl<T> UnsafeCell<T> {
@@ -33,7 +32,7 @@ impl<T> UnsafeCell<T> {
         Self(cell::UnsafeCell::new(value))
     }
 
-    /// To look at it.
+    /// Calls `look` with a pointer that is only read.
     #[inline]
     pub(crate) fn with<R>(&self, look: impl FnOnce(*const T) -> R) -> R {
         #[cfg(not(tollgate_loom))]
@@ -42,7 +41,7 @@ impl<T> UnsafeCell<T> {
         self.0.with(look)
     }
 
-    /// To change it.
+    /// Calls `change` with a pointer that is written; no other access may overlap.
     #[inline]
     pub(crate) fn with_mut<R>(&self, change: impl FnOnce(*mut T) -> R) -> R {
         #[cfg(not(tollgate_loom))]
@@ -56,13 +55,13 @@ impl<T> UnsafeCell<T> {
 mod locks {
     pub(crate) use parking_lot::{MutexGuard, RwLock, RwLockWriteGuard};
 
-    /// `parking_lot`'s mutex, waited for longer before a thread goes to sleep. What is done under
-    /// one here takes less than a microsecond, and to put a thread to sleep and wake it takes many.
+    /// `parking_lot`'s mutex with a longer spin before the thread parks: a critical section of this
+    /// crate is far shorter than parking a thread and unparking it.
     #[derive(Debug)]
     pub(crate) struct Mutex<T>(parking_lot::Mutex<T>);
 
-    /// So often a thread looks at a lock that another has, and pauses between: once, then twice as
-    /// often each time, up to so often. A tenth of a millisecond in all.
+    /// The number of times that a thread looks at a held lock, and the cap on the pauses between
+    /// two looks, which double from one (exponential back-off).
     const LOOKS: u32 = 20;
     const MOST_PAUSES: u32 = 256;
 
@@ -93,7 +92,8 @@ mod locks {
             for _ in 0..LOOKS {
                 super::pause(pauses);
                 pauses = (2 * pauses).min(MOST_PAUSES);
-                // Looked at first: to fail to lock it would take it from its owner's cache.
+                // A load first: a failed `try_lock` would take the cache line from the owner's
+                // core.
                 if !self.0.is_locked()
                     && let Some(guard) = self.0.try_lock()
                 {
@@ -105,7 +105,8 @@ mod locks {
     }
 }
 
-/// loom's locks with the signatures of `parking_lot`'s: a model never poisons a lock and lives on.
+/// loom's locks with `parking_lot`'s signatures. A model that panics ends, so no lock stays
+/// poisoned.
 #[cfg(tollgate_loom)]
 mod locks {
     use loom::sync::RwLockReadGuard;
@@ -148,7 +149,7 @@ mod locks {
             self.0.write().expect("a model does not poison a lock")
         }
 
-        /// Not known, so that [`try_write`](Self::try_write) finds out.
+        /// Unknown in a model: [`try_write`](Self::try_write) finds out.
         pub(crate) const fn is_locked(&self) -> bool {
             false
         }
@@ -159,7 +160,8 @@ mod locks {
     }
 }
 
-/// Functions that are `const`, but in a model, whose words and locks cannot be made so.
+/// Defines functions that are `const` except in a model, whose atomics and locks cannot be created
+/// in a constant.
 macro_rules! const_unless_modelled {
     ($($(#[$attribute:meta])* $vis:vis fn $name:ident($($args:tt)*) -> $output:ty $body:block)+) => {$(
         #[cfg(not(tollgate_loom))]
@@ -174,8 +176,9 @@ macro_rules! const_unless_modelled {
 
 pub(crate) use const_unless_modelled;
 
-/// Leaves a cache line, and the other thread of a core, to those who are at work. In a model it is
-/// nothing: there the executions in which somebody else goes on are explored anyway.
+/// Hints the processor `times` times that the thread spins, which leaves the cache line and the
+/// core's other hardware thread to the threads that make progress. Does nothing in a model: loom
+/// explores the executions in which another thread goes on anyway.
 #[inline]
 pub(crate) fn pause(times: u32) {
     #[cfg(not(tollgate_loom))]
@@ -184,8 +187,8 @@ pub(crate) fn pause(times: u32) {
     let _ = times;
 }
 
-/// Threads, and how they wait.
-#[allow(clippy::disallowed_methods, reason = "this is where they come in")]
+/// Threads and parking.
+#[allow(clippy::disallowed_methods, reason = "threads enter the crate here")]
 pub(crate) mod thread {
     #[cfg(tollgate_loom)]
     use loom::thread;
@@ -202,7 +205,7 @@ pub(crate) mod thread {
     pub(crate) fn park_timeout(timeout: std::time::Duration) {
         #[cfg(not(tollgate_loom))]
         thread::park_timeout(timeout);
-        // Time does not pass in a model, so a timed park is a plain one.
+        // Time does not pass in a model, so a timed park has no timeout there.
         #[cfg(tollgate_loom)]
         {
             let _ = timeout;

@@ -1,15 +1,15 @@
-//! Panics of the caller's code in the midst of what must be finished all the same.
+//! Panics of the caller's code inside an operation that must still be finished.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-/// Holds the first panic back until this is dropped: declare it before the locks that are to be
-/// released by then.
+/// Catches panics and resumes the first when it is dropped. Declare it before the guards of the
+/// locks that must be released by then.
 #[derive(Debug, Default)]
 pub(crate) struct Panics(Option<Box<dyn Any + Send>>);
 
 impl Panics {
-    /// The output of `run`; `None` if it panicked.
+    /// Returns the output of `run`; `None` if it panicked.
     pub(crate) fn catch<T>(&mut self, run: impl FnOnce() -> T) -> Option<T> {
         match catch_unwind(AssertUnwindSafe(run)) {
             Ok(output) => Some(output),
@@ -28,7 +28,7 @@ impl Panics {
 impl Drop for Panics {
     #[inline]
     fn drop(&mut self) {
-        // A second panic while the first unwinds would end the program.
+        // A panic during unwinding would abort the process.
         if let Some(panic) = self.0.take()
             && !std::thread::panicking()
         {

@@ -1,5 +1,5 @@
-//! Waiting: one state machine for each operation that waits, driven by a task (`.await`) or by a
-//! thread (`.wait()`).
+//! Waiting: each operation that waits is a state machine ([`Step`]), driven by a task (`.await`) or
+//! by a thread (`.wait()`) through [`Wait`].
 
 mod list;
 
@@ -16,45 +16,18 @@ use crate::clock::{Clock, Sleep, Timestamp};
 use crate::sync::{AtomicU64, Ordering, thread};
 use crate::wake::thread_waker;
 
-/// Where an operation stands after a step.
-///
-/// ```
-/// use std::task::Waker;
-/// use tollgate::Timestamp;
-/// use tollgate::wait::{Progress, Step};
-///
-/// /// Runs a step to its end in no time, and says when that would have been.
-/// fn simulate<S: Step>(mut step: S) -> (S::Output, Timestamp) {
-///     let mut now = Timestamp::ZERO;
-///     loop {
-///         match step.step(now, Waker::noop()) {
-///             Progress::Done(output) => return (output, now),
-///             Progress::Waiting(until) => now = until.expect("nobody else would wake it"),
-///         }
-///     }
-/// }
-/// # struct Sleep(Timestamp);
-/// # impl Step for Sleep {
-/// #     type Output = ();
-/// #     fn clock(&self) -> &dyn tollgate::Clock { unimplemented!() }
-/// #     fn step(&mut self, now: Timestamp, _: &Waker) -> Progress<()> {
-/// #         if now < self.0 { Progress::Waiting(Some(self.0)) } else { Progress::Done(()) }
-/// #     }
-/// # }
-///
-/// let noon = Timestamp::from_nanos(43_200_000_000_000);
-/// assert_eq!(simulate(Sleep(noon)), ((), noon)); // `Sleep` is as at `Step::step`
-/// ```
+/// The state of an operation after a step.
 #[derive(Debug)]
 pub enum Progress<T> {
-    /// It has ended.
+    /// The operation has ended.
     Done(T),
-    /// Its waker is registered; step again when woken or, if it names one, at that instant.
+    /// The waker is registered. Step again when it is woken or, if an instant is given, at that
+    /// instant.
     Waiting(Option<Timestamp>),
 }
 
 impl<T> Progress<T> {
-    /// The same, with another output.
+    /// Converts the output.
     pub(crate) fn map<U>(self, f: impl FnOnce(T) -> U) -> Progress<U> {
         match self {
             Self::Done(output) => Progress::Done(f(output)),
@@ -63,69 +36,58 @@ impl<T> Progress<T> {
     }
 }
 
-/// An operation that waits, as a state machine without a thread or a runtime. Dropping it cancels
-/// the operation.
+/// An operation that waits, as a state machine without a thread or a runtime.
+///
+/// Dropping it cancels the operation. Every wait of this crate is a [`Wait`] around such a step, so
+/// generic code takes `Wait<S>` with `S: Step`. Implement it only to drive steps in a simulation or
+/// a runtime of your own.
 ///
 /// ```
-/// use std::time::Duration;
-/// use tollgate::WorkQueue;
-/// use tollgate::wait::{Step, Wait};
+/// use std::task::Waker;
+/// use tollgate::wait::{Progress, Step};
+/// use tollgate::{Clock, ManualClock, Timestamp};
 ///
-/// /// Any operation of this crate, or nothing.
-/// fn at_once<S: Step>(operation: Wait<S>) -> Option<S::Output> {
-///     operation.wait_timeout(Duration::ZERO).ok()
+/// struct Sleep(Timestamp, ManualClock);
+///
+/// impl Step for Sleep {
+///     type Output = ();
+///
+///     fn clock(&self) -> &dyn Clock {
+///         &self.1
+///     }
+///
+///     fn step(&mut self, now: Timestamp, _: &Waker) -> Progress<()> {
+///         if now < self.0 { Progress::Waiting(Some(self.0)) } else { Progress::Done(()) }
+///     }
 /// }
 ///
-/// let queue = WorkQueue::new(1)?;
-/// assert!(at_once(queue.get()).is_none());
-/// assert_eq!(at_once(queue.add("first")), Some(Ok(())));
-/// assert_eq!(at_once(queue.add("second")), None); // it would wait for room
-/// # Ok::<(), tollgate::QueueError>(())
+/// let noon = Timestamp::from_nanos(43_200_000_000_000);
+/// let mut sleep = Sleep(noon, ManualClock::new());
+/// let waiting = sleep.step(Timestamp::ZERO, Waker::noop());
+/// assert!(matches!(waiting, Progress::Waiting(Some(until)) if until == noon));
+/// assert!(matches!(sleep.step(noon, Waker::noop()), Progress::Done(())));
 /// ```
 pub trait Step {
-    /// What the operation ends with.
+    /// The output of the operation.
     type Output;
 
-    /// The clock by which it waits.
+    /// Returns the clock by which the operation waits.
     fn clock(&self) -> &dyn Clock;
 
-    /// The time on that clock.
+    /// Reads that clock.
     #[inline]
     fn now(&self) -> Timestamp {
         self.clock().now()
     }
 
-    /// Goes as far as it can without waiting.
+    /// Advances as far as possible without waiting.
     ///
-    /// ```
-    /// use std::task::Waker;
-    /// use tollgate::wait::{Progress, Step};
-    /// use tollgate::{Clock, ManualClock, Timestamp};
-    ///
-    /// struct Sleep(Timestamp, ManualClock);
-    ///
-    /// impl Step for Sleep {
-    ///     type Output = ();
-    ///
-    ///     fn clock(&self) -> &dyn Clock {
-    ///         &self.1
-    ///     }
-    ///
-    ///     fn step(&mut self, now: Timestamp, _: &Waker) -> Progress<()> {
-    ///         if now < self.0 { Progress::Waiting(Some(self.0)) } else { Progress::Done(()) }
-    ///     }
-    /// }
-    ///
-    /// let noon = Timestamp::from_nanos(43_200_000_000_000);
-    /// let mut sleep = Sleep(noon, ManualClock::new());
-    /// let waiting = sleep.step(Timestamp::ZERO, Waker::noop());
-    /// assert!(matches!(waiting, Progress::Waiting(Some(until)) if until == noon));
-    /// assert!(matches!(sleep.step(noon, Waker::noop()), Progress::Done(())));
-    /// ```
+    /// `now` is a reading of [`clock`](Self::clock). If the operation has to wait it registers
+    /// `waker`, in place of an earlier one.
     fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output>;
 
-    /// Ends before its first step, if it need not wait and that shows with less ado. If not, a step
-    /// goes on from there. Of itself it never does.
+    /// Tries to finish on a shorter path that registers no waker. [`Wait`] calls it before the
+    /// first step of each poll. `None`, the default's answer: continue with [`step`](Self::step).
     #[inline]
     fn at_once(&mut self, _now: Timestamp) -> Option<Self::Output> {
         None
@@ -138,9 +100,9 @@ pub trait Step {
 /// thread.
 ///
 /// # Cancel safety
-/// Dropping it, at any moment, cancels the operation and loses nothing that is others': tokens go
-/// back, as far as no later taker has built on them, a key goes to another consumer, a wake-up is
-/// passed on.
+/// Dropping it at any moment cancels the operation. Tokens that it holds go back as far as no later
+/// taker has built on them, a key that it was handed goes to another consumer, and a wake-up that
+/// it received is passed on.
 ///
 /// ```
 /// use tollgate::WorkQueue;
@@ -158,19 +120,7 @@ pub struct Wait<S> {
     sleep: Option<(Timestamp, Sleep)>,
 }
 
-/// [`Wait::wait_timeout`] gave up; the operation was cancelled.
-///
-/// ```
-/// use std::time::Duration;
-/// use tollgate::{TimedOut, WorkQueue};
-///
-/// let queue = WorkQueue::new(1)?;
-/// queue.try_add("first").unwrap();
-/// assert_eq!(queue.add("second").wait_timeout(Duration::ZERO), Err(TimedOut));
-/// assert_eq!(queue.shutdown_now().returned, ["first"]);
-/// assert_eq!(TimedOut.to_string(), "timed out");
-/// # Ok::<(), tollgate::QueueError>(())
-/// ```
+/// The error of [`Wait::wait_timeout`]: the time is over, and the operation is cancelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimedOut;
 
@@ -182,7 +132,7 @@ impl fmt::Display for TimedOut {
 
 impl std::error::Error for TimedOut {}
 
-// Nothing in it is pinned: steps are called by `&mut`.
+// Nothing is structurally pinned: steps are called by `&mut`.
 impl<S> Unpin for Wait<S> {}
 
 impl<S: Step> Wait<S> {
@@ -192,23 +142,12 @@ impl<S: Step> Wait<S> {
 
     /// Blocks the calling thread until the operation ends.
     ///
-    /// Do not call it in a task: it would block the runtime's thread.
+    /// Do not call it in a task: it blocks the runtime's thread.
     ///
     /// # Panics
-    /// With the feature `tokio`: if the operation does not end at once and the thread drives a tokio
-    /// runtime, which another task may need that would end the operation. `tokio::task::spawn_blocking`
-    /// and `block_in_place` give a thread that may block.
-    ///
-    /// ```
-    /// use tollgate::WorkQueue;
-    ///
-    /// let queue = WorkQueue::new(8)?;
-    /// let producer = queue.clone();
-    /// let thread = std::thread::spawn(move || producer.add("key").wait());
-    /// assert_eq!(*queue.get().wait().unwrap(), "key"); // however long the other thread takes
-    /// assert_eq!(thread.join().unwrap(), Ok(()));
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
+    /// With the feature `tokio`: if the operation has to wait and the thread drives a tokio
+    /// runtime. The task that would end the operation may need that thread. Call it in
+    /// `tokio::task::spawn_blocking` or `block_in_place` instead.
     #[inline]
     #[track_caller]
     pub fn wait(mut self) -> S::Output {
@@ -217,28 +156,21 @@ impl<S: Step> Wait<S> {
         }
         match self.block(None) {
             Some(output) => output,
-            None => unreachable!("only a deadline ends a wait early"),
+            None => unreachable!("only a deadline ends it early"),
         }
     }
 
     /// Blocks the calling thread until the operation ends or `timeout` has passed.
     ///
+    /// A `timeout` of zero never blocks: it makes one attempt.
+    ///
     /// # Errors
-    /// [`TimedOut`]; the operation is then cancelled, as if it had been dropped. A key that was to be
-    /// added is dropped with it ([`add_timeout`](crate::WorkQueue::add_timeout) gives it back), and a
-    /// queue that was to be drained stays closed.
+    /// [`TimedOut`]: the operation is cancelled as if it had been dropped. A key that was to be
+    /// added is dropped with it ([`add_timeout`](crate::WorkQueue::add_timeout) gives it back), and
+    /// a queue that was to be drained stays closed.
     ///
     /// # Panics
     /// As [`wait`](Self::wait), unless `timeout` is zero.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::{TimedOut, WorkQueue};
-    ///
-    /// let queue = WorkQueue::<u64>::new(8)?;
-    /// assert_eq!(queue.get().wait_timeout(Duration::ZERO).unwrap_err(), TimedOut);
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
     #[track_caller]
     pub fn wait_timeout(mut self, timeout: Duration) -> Result<S::Output, TimedOut> {
         let now = self.step.now();
@@ -259,6 +191,7 @@ impl<S: Step> Wait<S> {
                 Progress::Done(output) => return Some(output),
                 Progress::Waiting(wake_at) => wake_at,
             };
+            // Checked after the step: also with a timeout of zero the operation is tried once.
             if deadline.is_some_and(|deadline| deadline <= now) {
                 return None;
             }
@@ -266,13 +199,15 @@ impl<S: Step> Wait<S> {
                 assert_may_block();
                 may_block = true;
             }
+            // The waker unparks this thread: a wake-up since the step makes the park return at
+            // once.
             self.step
                 .clock()
                 .park_until(wake_at.into_iter().chain(deadline).min());
         }
     }
 
-    /// From the first step on.
+    /// Polls from the first step on.
     fn poll_step(&mut self, mut now: Timestamp, cx: &mut Context<'_>) -> Poll<S::Output> {
         loop {
             let at = match self.step.step(now, cx.waker()) {
@@ -280,15 +215,19 @@ impl<S: Step> Wait<S> {
                 Progress::Waiting(at) => at,
             };
             let Some(at) = at else {
+                // Only the waker can end this wait: disarm the timer of an earlier step.
                 self.sleep = None;
                 return Poll::Pending;
             };
+            // An unchanged instant keeps its timer.
             if self.sleep.as_ref().is_none_or(|(armed, _)| *armed != at) {
                 self.sleep = Some((at, self.step.clock().sleep_until(at)));
             }
             let Some((_, sleep)) = &mut self.sleep else {
-                unreachable!("armed above")
+                unreachable!("the sleep is set above")
             };
+            // Registers the waker with the timer; ready if the instant has passed meanwhile, so
+            // step again.
             if Pin::new(sleep).poll(cx).is_pending() {
                 return Poll::Pending;
             }
@@ -321,7 +260,7 @@ impl<S: fmt::Debug> fmt::Debug for Wait<S> {
     }
 }
 
-/// Panics on a thread that drives a runtime: what ends the wait may be a task of that runtime.
+/// Panics on a thread that drives a runtime: the wait may need a task of that runtime to end it.
 #[track_caller]
 fn assert_may_block() {
     #[cfg(feature = "tokio")]
@@ -332,8 +271,8 @@ fn assert_may_block() {
     );
 }
 
-/// Wakes a thread, and leaves word of it: a future that parks its thread by itself can take the token
-/// of a wake-up that was meant for whoever polls it.
+/// Unparks a thread and sets a flag. The flag is needed because a future that parks its thread can
+/// consume the park token of a wake-up that was meant for `block_on`.
 struct Notify {
     thread: thread::Thread,
     woken: AtomicU64,
@@ -341,7 +280,9 @@ struct Notify {
 
 impl Wake for Notify {
     fn wake(self: Arc<Self>) {
-        // Release, for what was done before the wake-up; pairs with the Acquire in `block_on`.
+        // Release pairs with the Acquire in `block_on`: the poll sees what was done before the
+        // wake-up. Stored before the unpark, or `block_on` could park again without a token and
+        // lose the wake-up.
         self.woken.store(1, Ordering::Release);
         self.thread.unpark();
     }
@@ -360,7 +301,8 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
         if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
             return output;
         }
-        // Acquire pairs with the Release in `wake`.
+        // Acquire pairs with the Release in `wake`. The exchange takes the flag, so a wake-up
+        // during the poll causes one more poll; a park that returns without the flag is spurious.
         while notify
             .woken
             .compare_exchange(1, 0, Ordering::Acquire, Ordering::Relaxed)

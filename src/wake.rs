@@ -1,4 +1,4 @@
-//! Waking: a thread as a waker, and those to be woken once a lock is released.
+//! Wakers: one that unparks a thread, and a collection that is woken once a lock is released.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -16,13 +16,14 @@ impl Wake for Unpark {
     }
 }
 
-/// Unparks the calling thread. One a thread, so that a step can tell it is the same one.
+/// Returns a waker that unparks the calling thread. It is cached per thread, so that `will_wake`
+/// holds between the steps of a wait.
 #[cfg(not(tollgate_loom))]
 pub(crate) fn thread_waker() -> Waker {
     thread_local! {
         static WAKER: Waker = Waker::from(Arc::new(Unpark(thread::current())));
     }
-    // While the thread's own values are being dropped there may be none left.
+    // During the destruction of thread locals the cache may be gone.
     let cached = WAKER.try_with(Waker::clone);
     cached.unwrap_or_else(|_| Waker::from(Arc::new(Unpark(thread::current()))))
 }
@@ -32,11 +33,12 @@ pub(crate) fn thread_waker() -> Waker {
     Waker::from(Arc::new(Unpark(thread::current())))
 }
 
-/// Collected under a lock, to be woken when it is released, whatever happens until then: dropping
-/// this wakes them all, in order.
+/// Wakers collected under a lock. Dropping it wakes them all, in order, or leaves them to the
+/// enclosing [`defer`] scope. Declare it before the guard: then it is dropped after the lock is
+/// released, also on a panic.
 #[derive(Debug, Default)]
 pub(crate) struct Wakers {
-    /// Mostly it is one, and needs no allocation.
+    /// Mostly there is one waker, which needs no allocation.
     first: Option<Waker>,
     more: Vec<Waker>,
 }
@@ -53,7 +55,7 @@ impl Extend<Waker> for Wakers {
 }
 
 impl Wakers {
-    /// Takes those of another, to be woken with these.
+    /// Takes over the wakers of another collection, to be woken after these.
     pub(crate) fn append(&mut self, mut other: Self) {
         self.extend(other.first.take());
         self.extend(std::mem::take(&mut other.more));
@@ -64,7 +66,7 @@ impl Wakers {
     }
 }
 
-// What a scope of `defer` collects, on this thread.
+// The collection of the innermost [`defer`] scope of this thread.
 #[cfg(not(tollgate_loom))]
 thread_local! {
     static DEFERRED: RefCell<Option<Wakers>> = const { RefCell::new(None) };
@@ -75,10 +77,10 @@ loom::thread_local! {
     static DEFERRED: RefCell<Option<Wakers>> = RefCell::new(None);
 }
 
-/// Runs what would wake at its end, and collects who is to be woken, also if it panics: for a caller that
-/// holds a lock.
+/// Runs `run` with all wake-ups deferred: the wakers that it would wake are appended to `into`,
+/// also if it panics. For a caller that holds a lock, which a waker might take again.
 pub(crate) fn defer<T>(into: &mut Wakers, run: impl FnOnce() -> T) -> T {
-    /// Ends the scope however it ends.
+    /// Ends the scope also on a panic.
     struct Scope<'a> {
         before: Option<Wakers>,
         into: &'a mut Wakers,
@@ -96,7 +98,7 @@ pub(crate) fn defer<T>(into: &mut Wakers, run: impl FnOnce() -> T) -> T {
     run()
 }
 
-/// Leaves wakers to the scope of [`defer`] in which the thread is: whether it is in one.
+/// Moves wakers to the enclosing [`defer`] scope; returns false if there is none.
 fn leave_to_scope(wakers: &mut Wakers) -> bool {
     let leave = |deferred: &RefCell<Option<Wakers>>| match &mut *deferred.borrow_mut() {
         Some(scope) => {
@@ -105,13 +107,14 @@ fn leave_to_scope(wakers: &mut Wakers) -> bool {
         }
         None => false,
     };
-    // While the thread's own values are being dropped it is in none.
+    // During the destruction of thread locals there is no scope.
     DEFERRED.try_with(leave).unwrap_or(false)
 }
 
 impl Drop for Wakers {
     #[inline]
     fn drop(&mut self) {
+        // Mostly empty: checked inline, before anything that touches a thread local.
         if self.is_empty() || leave_to_scope(self) {
             return;
         }
@@ -120,8 +123,8 @@ impl Drop for Wakers {
     }
 }
 
-/// Wakes all, although one may panic: the others have left their lines, and nobody else would wake
-/// them. Then goes on with the first panic.
+/// Wakes all, although a waker may panic: the others have left their lines, so a lost wake-up would
+/// never be repeated. Resumes the first panic at the end.
 pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
     let mut panicked = None;
     for waker in wakers {
@@ -129,7 +132,7 @@ pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
             panicked.get_or_insert(panic);
         }
     }
-    // A second panic while the first unwinds would end the program.
+    // A panic during unwinding would abort the process.
     if let Some(panic) = panicked
         && !std::thread::panicking()
     {
@@ -137,6 +140,7 @@ pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
     }
 }
 
+// `AssertUnwindSafe`: the waker is consumed, so no broken state of it is observed.
 pub(crate) fn wake_caught(waker: Waker) -> Result<(), Box<dyn Any + Send>> {
     catch_unwind(AssertUnwindSafe(|| waker.wake()))
 }
@@ -171,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_waker_that_panics_takes_no_wake_up_from_others() {
+    fn a_panicking_waker_does_not_lose_other_wake_ups() {
         let woken = Arc::new(Counts(AtomicUsize::new(0)));
         let all = wakers(&woken);
         assert!(catch_unwind(AssertUnwindSafe(|| drop(all))).is_err());
@@ -179,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_deferred_is_woken_by_the_caller_also_after_a_panic() {
+    fn deferred_wakers_survive_a_panic() {
         let woken = Arc::new(Counts(AtomicUsize::new(0)));
         let mut collected = Wakers::default();
         let panicked = catch_unwind(AssertUnwindSafe(|| {
@@ -197,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_waker_that_panics_while_another_panic_unwinds_does_not_abort() {
+    fn a_panicking_waker_during_unwinding_does_not_abort() {
         let woken = Arc::new(Counts(AtomicUsize::new(0)));
         let all = wakers(&woken);
         let unwound = catch_unwind(AssertUnwindSafe(|| {

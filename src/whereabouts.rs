@@ -1,17 +1,18 @@
-//! Where the memory of a hash table is, known without its lock: to ask for it before it is waited for.
+//! Prefetch hints: where the memory of a hash table is, known before its lock is taken.
 //!
-//! A locked instruction waits for all reads before it, so under a lock each miss of the cache is
-//! waited for by itself. Asking is no read: nothing waits for it.
+//! On x86 an atomic read-modify-write waits for all earlier loads, so cache misses before and after
+//! the acquisition of a lock do not overlap. A prefetch is no load: the memory arrives while the
+//! lock is acquired.
 
 use hashbrown::HashTable;
 
 use crate::sync::{UnmodelledU64, prefetch};
 
-/// Where a table is, or was. Memory there is asked for and never read, so that one that has moved
-/// costs the time of asking.
+/// The address of a table, current or stale. It is prefetched and never read, so a stale address
+/// costs only the instruction.
 ///
-/// An address above eight bits, of which 56 are used, and there the places as a power of two. In one
-/// word, so that the two are of one table.
+/// One word, so that its two parts are of one table: the address of the control bytes in the upper
+/// 56 bits, and log2 of the number of buckets in the lower 8.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Whereabouts(u64);
 
@@ -20,19 +21,20 @@ const LINE: usize = 64;
 impl Whereabouts {
     pub(crate) const UNKNOWN: Self = Self(0);
 
-    /// Of a table of so many places in which `slot` is at `index`. `hashbrown` has the tags behind
-    /// the places, which go backwards from there.
+    /// Locates a table of `places` buckets from the bucket `slot` at `index`. In `hashbrown` the
+    /// control bytes follow the buckets, which are numbered downwards from there.
     #[inline]
     fn of<T>(slot: *const T, index: usize, places: usize) -> Self {
         let tags = slot.wrapping_add(index + 1).addr() as u64;
         Self(tags << 8 | u64::from(places.ilog2()))
     }
 
-    /// Asks for what is read to find a hash: its tags, and so many lines of the places that come
-    /// first.
-    #[expect(clippy::cast_possible_truncation, reason = "the low bits are meant")]
+    /// Prefetches what a lookup of `hash` reads first: the control bytes at its home position, and
+    /// `lines` cache lines of buckets from there on.
+    #[expect(clippy::cast_possible_truncation, reason = "truncation is intended")]
     #[inline]
     pub(crate) fn ask<T>(self, hash: u64, lines: usize) {
+        // `wrapping_shl` takes the count modulo the word size, which drops the bits of the address.
         let home = hash as usize & (1_usize.wrapping_shl(self.0 as u32) - 1);
         let tags = std::ptr::without_provenance::<u8>((self.0 >> 8) as usize);
         prefetch(tags.wrapping_add(home));
@@ -43,8 +45,8 @@ impl Whereabouts {
     }
 }
 
-/// Adds a value that is not there, and says where the table is after that.
-#[expect(clippy::inline_always, reason = "a call costs more than it does")]
+/// Inserts a value that is not in the table; returns where the table is afterwards.
+#[expect(clippy::inline_always, reason = "a call costs more than the body")]
 #[inline(always)]
 pub(crate) fn insert_unique<T>(
     table: &mut HashTable<T>,
@@ -57,7 +59,8 @@ pub(crate) fn insert_unique<T>(
     Whereabouts::of(slot, index, table.num_buckets())
 }
 
-/// Beside a lock it says where the table is that is under it. Relaxed: it need not be right.
+/// The hint beside a lock: where the table under it is. Relaxed, since a wrong hint costs time
+/// only.
 #[derive(Debug)]
 pub(crate) struct Signpost(UnmodelledU64);
 
@@ -68,7 +71,7 @@ impl Signpost {
 
     #[inline]
     pub(crate) fn point_to(&self, at: Whereabouts) {
-        // Others read the same line of memory, and seldom is there anything new.
+        // Other cores read this cache line: a store of the same value would take it from them.
         if self.read() != at {
             self.0.store_relaxed(at.0);
         }
@@ -85,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_place_tells_where_its_table_is() {
+    fn every_bucket_locates_its_table() {
         let (mut table, mut last) = (HashTable::new(), Whereabouts::UNKNOWN);
         let hash = |key: &u64| key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         for key in 0..5_000 {
@@ -95,7 +98,7 @@ mod tests {
         let slots = (0..places).filter_map(|place| Some((place, table.get_bucket(place)?)));
         let slots: Vec<_> = slots.collect();
         let (first, _) = slots[0];
-        // The tags begin where the place 0 ends.
+        // The control bytes begin where bucket 0 ends.
         let tags = std::ptr::from_ref(slots[0].1).addr() + (first + 1) * size_of::<u64>();
         let at = Whereabouts((tags as u64) << 8 | 13);
         assert_eq!((slots.len(), places), (5_000, 1 << 13));
@@ -110,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn any_address_may_be_asked_for() {
+    fn any_address_can_be_prefetched() {
         for word in [0, 63, u64::MAX, 1 << 63] {
             Whereabouts(word).ask::<[u64; 9]>(u64::MAX, 3);
         }

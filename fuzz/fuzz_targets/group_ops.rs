@@ -1,4 +1,4 @@
-//! A queue of groups against plain lists.
+//! Fuzzes a queue of groups against plain lists.
 #![no_main]
 
 #[path = "../../tests/model/groups.rs"]

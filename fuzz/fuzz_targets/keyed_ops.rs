@@ -1,9 +1,9 @@
-//! A keyed limiter against a naive map of exact buckets, with eviction and quotas that change.
+//! Fuzzes a keyed limiter against a naive map of exact buckets, with eviction and changes of quota.
 #![no_main]
 
 #[path = "../../tests/model/keyed.rs"]
 mod keyed_model;
-#[allow(dead_code, reason = "the operations are for another target")]
+#[allow(dead_code, reason = "the operations belong to another target")]
 #[path = "../../tests/model/limiter.rs"]
 mod limiter_model;
 #[path = "../ops/keyed.rs"]

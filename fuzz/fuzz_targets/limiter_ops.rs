@@ -1,4 +1,4 @@
-//! Both token buckets against the exact model.
+//! Fuzzes both token buckets against the exact model.
 #![no_main]
 
 #[path = "../../tests/model/limiter.rs"]

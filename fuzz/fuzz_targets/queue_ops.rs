@@ -1,4 +1,4 @@
-//! The work queue against the naive model.
+//! Fuzzes the work queue against the naive model.
 #![no_main]
 
 #[path = "../ops/queue.rs"]

@@ -1,11 +1,12 @@
-//! Bytes as operations on a queue of groups: what the groups may have, then three bytes an operation.
+//! Decodes bytes into operations on a queue of groups: the bounds of the groups, then three bytes
+//! per operation.
 
 use crate::groups_model::{Config, Op, run};
 
-/// Runs what the bytes say on the queue and the lists; returns how many operations that were.
+/// Runs the operations on the queue and on plain lists; returns their number.
 ///
 /// # Panics
-/// If they differ.
+/// If the queue and the lists differ.
 pub(crate) fn check(data: &[u8]) -> usize {
     let Some((&[weights, bounds], rest)) = data.split_first_chunk() else {
         return 0;

@@ -1,13 +1,14 @@
-//! Bytes as operations on a keyed limiter: a capacity, a quota, then three bytes an operation.
+//! Decodes bytes into operations on a keyed limiter: a capacity, a quota, then three bytes per
+//! operation.
 
 use tollgate::OnFull;
 
 use crate::keyed_model::{CARRIES, Op, QUOTAS, run};
 
-/// Runs what the bytes say on the limiter and the map; returns how many operations that were.
+/// Runs the operations on the limiter and on the map; returns their number.
 ///
 /// # Panics
-/// If they differ.
+/// If the limiter and the map differ.
 pub(crate) fn check(data: &[u8]) -> usize {
     let Some((&[head, first], rest)) = data.split_first_chunk() else {
         return 0;
@@ -29,7 +30,7 @@ fn op(bytes: &[u8]) -> Op {
         usize::from(x) % QUOTAS.len(),
         usize::from(x >> 4) % CARRIES.len(),
     );
-    // Up to nine seconds, each length as likely as any other.
+    // Up to nine seconds, with every magnitude equally likely.
     let nanos = u64::from(x & 7) << (x >> 3);
     match tag % 19 {
         0..6 => Op::Take {

@@ -1,4 +1,4 @@
-//! Bytes as operations on a token bucket: a rate, a burst, then four bytes an operation.
+//! Decodes bytes into operations on a token bucket: a rate, a burst, then four bytes per operation.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use tollgate::{CarryOver, Quota};
 
 use crate::limiter_model::{AGE, Amount, Op, RATES, When, run};
 
-/// Runs what the bytes say on the buckets and the model; returns how many operations that were.
+/// Runs the operations on the buckets and on the model; returns their number.
 ///
 /// # Panics
-/// If they differ.
+/// If the buckets and the model differ.
 pub(crate) fn check(data: &[u8]) -> usize {
     let Some((head, rest)) = data.split_at_checked(9) else {
         return 0;
@@ -32,7 +32,7 @@ fn number(bytes: &[u8]) -> u64 {
         .fold(0, |number, &byte| number << 8 | u64::from(byte))
 }
 
-/// A rate of the list with a burst; beyond the list, a rate made of the two numbers.
+/// Returns a rate of the list with a burst; beyond the list, a rate made of the two numbers.
 fn quota(rate: usize, burst: u64, other: u64) -> Option<Quota> {
     let rate = match RATES.get(rate % 16) {
         Some(named) => named.parse().ok()?,
@@ -41,7 +41,7 @@ fn quota(rate: usize, burst: u64, other: u64) -> Option<Quota> {
     rate.burst(1 + burst % 1_000_000_000).ok()
 }
 
-/// A take, or a look.
+/// Decodes a take or a read.
 fn take(bytes: &[u8]) -> Op {
     match parts(bytes) {
         (Some(amount), when, _) => Op::TryAcquire(amount, when),
@@ -49,7 +49,7 @@ fn take(bytes: &[u8]) -> Op {
     }
 }
 
-/// Any operation.
+/// Decodes any operation.
 fn any(bytes: &[u8]) -> Op {
     let (Some(amount), when, nanos) = parts(bytes) else {
         return take(bytes);

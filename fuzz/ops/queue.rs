@@ -1,13 +1,14 @@
-//! Bytes as operations on a work queue: its capacity and features, then four bytes an operation.
+//! Decodes bytes into operations on a work queue: its capacity and features, then four bytes per
+//! operation.
 
 use tollgate::Merge;
 
 use crate::queue_model::{Config, Op, Outcome, run};
 
-/// Runs what the bytes say on the queue and the model; returns how many operations that were.
+/// Runs the operations on the queue and on the model; returns their number.
 ///
 /// # Panics
-/// If they differ.
+/// If the queue and the model differ.
 pub(crate) fn check(data: &[u8]) -> usize {
     let Some((&first, rest)) = data.split_first() else {
         return 0;
@@ -17,8 +18,8 @@ pub(crate) fn check(data: &[u8]) -> usize {
     ops.len()
 }
 
-/// The capacity, of which the lowest bit says whether an add waits for a backoff, and a bit for each
-/// other feature.
+/// Decodes the capacity, whose lowest bit also says whether an add waits for a backoff, and one bit
+/// for each other feature.
 fn config(byte: u8) -> Config {
     let capacity = 1 + usize::from(byte % 16);
     let has = |bit: u8| byte >> bit & 1 == 1;
@@ -34,7 +35,7 @@ fn config(byte: u8) -> Config {
 
 fn op(bytes: &[u8]) -> Op {
     let [tag, pick, shift, x] = [bytes[0], bytes[1], bytes[2], bytes[3]];
-    // From nanoseconds up to months; an even shift means whole milliseconds, so that keys are due
+    // From nanoseconds to months. An even shift gives whole milliseconds, so that keys are due
     // together.
     let unit = if shift % 2 == 0 { 1_000_000 } else { 1 };
     let nanos = (u64::from(x) * unit) << (shift / 2 % 20);

@@ -6,21 +6,21 @@ use super::deadlines::Sleep;
 use super::{Clock, SystemClock, Timestamp};
 use crate::sync::thread;
 
-/// A monotonic clock that goes on while the machine sleeps.
+/// A monotonic clock that advances while the machine is suspended.
 ///
-/// Take it where a limit is counted by another machine, and this one is a laptop or a phone: by any
-/// other clock, an hour asleep refills nothing.
+/// Use it where another machine counts the same limit and this one is a laptop or a phone: by any
+/// other clock, an hour of suspend refills nothing.
 ///
 /// | target | clock |
 /// |---|---|
 /// | Linux, Android | `CLOCK_BOOTTIME` |
-/// | macOS, iOS | `CLOCK_MONOTONIC`, which counts sleep there |
-/// | Windows | [`std::time::Instant`], which counts sleep there |
-/// | others | [`std::time::Instant`]; whether it counts sleep is the target's |
+/// | macOS, iOS | `CLOCK_MONOTONIC`, which counts suspend there |
+/// | Windows | [`std::time::Instant`], which counts suspend there |
+/// | others | [`std::time::Instant`]; whether it counts suspend depends on the target |
 ///
-/// A handle without data; its origin is the system's, mostly its start. A waiter whose deadline
-/// passes while the machine sleeps notices within a second of its waking: no timer of the process
-/// counts sleep, so each waiter reads this clock once a second.
+/// The handle holds no data. The origin is the operating system's, mostly its boot. A waiter whose
+/// deadline passes during a suspend notices within a second after the machine resumes: no timer of
+/// a process counts suspend, so each waiter reads this clock once a second.
 ///
 /// Needs the feature `boot-clock`.
 ///
@@ -36,18 +36,11 @@ use crate::sync::thread;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BootClock(());
 
-/// So long a waiter sleeps at most.
+/// The longest single sleep: a waiter reads the clock again at least this often.
 const LOOK: Duration = Duration::from_secs(1);
 
 impl BootClock {
-    /// The clock of this machine.
-    ///
-    /// ```
-    /// use tollgate::{BootClock, Clock};
-    ///
-    /// static CLOCK: BootClock = BootClock::new();
-    /// assert!(CLOCK.now() <= CLOCK.now());
-    /// ```
+    /// Returns the clock of this machine.
     pub const fn new() -> Self {
         Self(())
     }
@@ -65,7 +58,7 @@ impl Clock for BootClock {
         #[cfg(target_vendor = "apple")]
         let id = rustix::time::ClockId::Monotonic;
         let time = rustix::time::clock_gettime(id);
-        // Neither is negative: a system does not start before it starts.
+        // Neither part is negative: the clock starts at boot.
         let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
         let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);
         Timestamp::ZERO + Duration::from_secs(seconds) + Duration::from_nanos(nanos)

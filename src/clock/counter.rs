@@ -1,10 +1,10 @@
-//! The time-stamp counter of x86-64 beside the system's own clock.
+//! The x86-64 time-stamp counter (TSC) as a [`Source`] beside the operating system's clock.
 
 use super::timeline::{Sample, Source};
 use super::{Clock, MonotonicClock};
 use crate::sync::read_time_stamp_counter;
 
-/// So many samples are taken, for the one that is read in the shortest time.
+/// Samples per calibration; the one with the shortest gap is kept.
 const SAMPLES: u32 = 8;
 
 pub(super) struct Tsc;
@@ -16,11 +16,12 @@ impl Source for Tsc {
 
     fn sample(&self) -> Sample {
         let clock = MonotonicClock::new();
-        clock.now(); // The first has to set the origin.
+        clock.now(); // The first reading sets the origin.
         let one = |_| {
             let before = self.ticks();
             let nanos = clock.now().as_nanos();
-            // A counter of another core may be behind: of no use.
+            // The thread may have moved to a core whose counter is behind: such a sample is
+            // useless.
             let gap = self.ticks().checked_sub(before).unwrap_or(u64::MAX);
             let ticks = before.saturating_add(gap / 2);
             Sample { ticks, nanos, gap }
@@ -28,7 +29,7 @@ impl Source for Tsc {
         let samples = (0..SAMPLES).map(one);
         samples
             .min_by_key(|sample| sample.gap)
-            .expect("there are samples")
+            .expect("SAMPLES is not zero")
     }
 
     fn process(&self) -> u64 {
@@ -36,8 +37,9 @@ impl Source for Tsc {
     }
 }
 
-/// How many 2^-64 ns a tick of `clock` is, if it reads the counter: no other source has ticks of less
-/// than a nanosecond.
+/// Returns the length of a tick of `clock` in 2^-64 ns, if `clock` reads the counter.
+///
+/// No other source of `quanta` has ticks shorter than a nanosecond.
 pub(super) fn tick_of(clock: &quanta::Clock) -> Option<u64> {
     let counts = clock.delta_as_nanos(0, 1 << 32) < 1 << 32;
     counts.then(|| clock.delta_as_nanos(0, 1 << 63) * 2)
@@ -53,18 +55,18 @@ mod tests {
         let clock = quanta::Clock::new();
         let Some(tick) = tick_of(&clock) else {
             let long = clock.delta_as_nanos(0, 1 << 32) >= 1 << 32;
-            assert!(long, "a tick is a nanosecond or more");
+            assert!(long, "without the counter a tick is at least a nanosecond");
             return;
         };
         let (before, raw, after) = (Tsc.ticks(), clock.raw(), Tsc.ticks());
-        // By so much at most is the counter of a core to which this thread is moved behind.
+        // An upper bound on how far the counter of a core that this thread moves to may be behind.
         let apart = 1 << 32;
         assert!(
             before < raw + apart && raw < after + apart,
-            "another counter"
+            "quanta does not read the same counter"
         );
         for n in 0..10_000_u64 {
-            // Of every magnitude, up to centuries.
+            // Every magnitude, up to centuries.
             let ticks = n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (n % 60 + 1);
             let expected = clock.delta_as_nanos(0, ticks);
             assert!(scaled(ticks, tick).abs_diff(expected) <= 1, "{ticks}");

@@ -1,6 +1,5 @@
-//! Wakers in order of their deadlines: what [`ManualClock`](super::ManualClock) and the helper
-//! thread of
-//! [`SystemClock`](super::SystemClock) have in common.
+//! Wakers ordered by deadline: shared by [`ManualClock`](super::ManualClock) and the timer thread
+//! of [`SystemClock`](super::SystemClock).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::Timestamp;
 
-/// A waker's place; ties are broken by who came first.
+/// The key of a registered waker: its deadline, with ties broken by arrival.
 pub(super) type Place = (Timestamp, u64);
 
 #[derive(Debug, Default)]
@@ -21,7 +20,7 @@ pub(super) struct Deadlines {
 }
 
 impl Deadlines {
-    /// Without any; the first place gets this number.
+    /// Creates an empty set whose first place gets the number `arrivals`.
     pub(super) fn numbered_from(arrivals: u64) -> Self {
         Self {
             wakers: BTreeMap::new(),
@@ -44,7 +43,7 @@ impl Deadlines {
         self.wakers.first_key_value().map(|(place, _)| place.0)
     }
 
-    /// Takes out every waker that is due, in order.
+    /// Removes and returns every waker whose deadline is at most `now`, in order.
     pub(super) fn due(&mut self, now: Timestamp) -> impl Iterator<Item = Waker> + use<> {
         let later = match now.as_nanos().checked_add(1) {
             Some(next) => self.wakers.split_off(&(Timestamp::from_nanos(next), 0)),
@@ -54,8 +53,9 @@ impl Deadlines {
     }
 }
 
-/// Where a [`Sleep`] is registered. `arm` returns `None` if the deadline has passed.
+/// A timer that a [`Sleep`] registers with.
 pub(super) trait Alarm: Send + Sync {
+    /// Registers `waker` for `deadline`; returns `None` if the deadline has passed.
     fn arm(&self, deadline: Timestamp, waker: &Waker) -> Option<Place>;
     fn disarm(&self, place: Place);
 }
@@ -63,7 +63,7 @@ pub(super) trait Alarm: Send + Sync {
 /// The future of [`Clock::sleep_until`](super::Clock::sleep_until): completes at its deadline.
 ///
 /// # Cancel safety
-/// Dropping it takes its waker out of the clock; nothing else happens.
+/// Dropping it removes its waker from the clock and has no other effect.
 ///
 /// ```
 /// use std::future::Future;
@@ -96,7 +96,7 @@ enum Kind {
 }
 
 impl Sleep {
-    /// A sleep of another runtime's timer, for a [`Clock`](super::Clock) of one's own.
+    /// Wraps the sleep of another timer, for a user's own [`Clock`](super::Clock).
     ///
     /// ```
     /// use tollgate::clock::Sleep;
@@ -128,8 +128,8 @@ impl Future for Sleep {
                 deadline,
                 armed,
             } => {
-                // Armed anew at each poll: the clock answers whether the deadline has passed, and
-                // the waker may be another.
+                // Registers anew at each poll: the alarm decides whether the deadline has passed,
+                // and the waker may differ from the last poll's.
                 if let Some(place) = armed.take() {
                     alarm.disarm(place);
                 }

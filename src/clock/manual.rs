@@ -10,17 +10,22 @@ use crate::wake::{thread_waker, wake_all};
 
 /// A clock that moves only when told to. Clones share the time.
 ///
-/// Threads and tasks that wait on it are woken by [`advance`](Self::advance), in the order of their
-/// deadlines.
+/// [`advance`](Self::advance) and [`set`](Self::set) wake the threads and tasks whose deadlines
+/// have passed, in the order of the deadlines.
+///
+/// # Memory ordering
+/// A thread that reads a new time sees what the thread that set it did before.
 ///
 /// ```
 /// use std::time::Duration;
-/// use tollgate::{Clock, ManualClock, Timestamp};
+/// use tollgate::{AtomicTokenBucket, ManualClock, Quota, RateLimiter};
 ///
 /// let clock = ManualClock::new();
-/// let twin = clock.clone();
-/// clock.advance(Duration::from_nanos(7));
-/// assert_eq!(twin.now(), Timestamp::from_nanos(7));
+/// let bucket = AtomicTokenBucket::with_clock(Quota::per_hour(1)?, clock.clone())?;
+/// bucket.try_acquire(1).unwrap();
+/// clock.advance(Duration::from_secs(3_600)); // no test waits an hour
+/// bucket.try_acquire(1).unwrap();
+/// # Ok::<(), tollgate::QuotaError>(())
 /// ```
 #[derive(Clone)]
 pub struct ManualClock(Arc<Shared>);
@@ -31,13 +36,7 @@ struct Shared {
 }
 
 impl ManualClock {
-    /// A clock that reads zero.
-    ///
-    /// ```
-    /// use tollgate::{Clock, ManualClock, Timestamp};
-    ///
-    /// assert_eq!(ManualClock::new().now(), Timestamp::ZERO);
-    /// ```
+    /// Creates a clock that reads [`Timestamp::ZERO`].
     pub fn new() -> Self {
         Self(Arc::new(Shared {
             now: AtomicU64::new(0),
@@ -45,30 +44,12 @@ impl ManualClock {
         }))
     }
 
-    /// Moves the time forward and wakes whoever waited for it.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::{Clock, ManualClock};
-    ///
-    /// let clock = ManualClock::new();
-    /// clock.advance(Duration::from_micros(2));
-    /// assert_eq!(clock.now().as_nanos(), 2_000);
-    /// ```
+    /// Moves the time forward and wakes every waiter whose deadline is reached.
     pub fn advance(&self, by: Duration) {
         self.change(|now| now.saturating_add(by));
     }
 
-    /// Sets the time, also backwards, and wakes whoever waited for it.
-    ///
-    /// ```
-    /// use tollgate::{Clock, ManualClock, Timestamp};
-    ///
-    /// let clock = ManualClock::new();
-    /// clock.set(Timestamp::from_nanos(10));
-    /// clock.set(Timestamp::from_nanos(4));
-    /// assert_eq!(clock.now().as_nanos(), 4);
-    /// ```
+    /// Sets the time, which may go backwards, and wakes every waiter whose deadline is reached.
     pub fn set(&self, now: Timestamp) {
         self.change(|_| now);
     }
@@ -77,19 +58,17 @@ impl ManualClock {
         let due = {
             let mut deadlines = self.0.deadlines.lock();
             let now = change(self.now());
-            // Release, with the lock held: a waiter that arms after this sees the new time.
+            // Release pairs with the Acquire in `now`. Stored under the lock that `arm` takes: a
+            // waiter that arms later sees the new time, one that armed earlier is in `due`, so no
+            // wake-up is lost.
             self.0.now.store(now.as_nanos(), Ordering::Release);
             deadlines.due(now)
         };
+        // After the lock is released: a waker may run code that takes it again.
         wake_all(due);
     }
 
-    /// The deadline that is next, if anyone waits for one: where a simulation should advance to.
-    ///
-    /// ```
-    /// let clock = tollgate::ManualClock::new();
-    /// assert_eq!(clock.next_deadline(), None);
-    /// ```
+    /// Returns the earliest deadline that a waiter has registered: a simulation advances to it.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         self.0.deadlines.lock().next()
     }
@@ -103,8 +82,8 @@ impl Default for ManualClock {
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        // Acquire pairs with the Release in `set`: what the setter did before is visible to who
-        // reads the new time.
+        // Acquire pairs with the Release in `change`: what the setter did before is visible to a
+        // thread that reads the new time.
         Timestamp::from_nanos(self.0.now.load(Ordering::Acquire))
     }
 
@@ -126,12 +105,15 @@ impl Clock for ManualClock {
 impl Alarm for Shared {
     fn arm(&self, deadline: Timestamp, waker: &Waker) -> Option<Place> {
         let mut deadlines = self.deadlines.lock();
-        // Acquire, with the lock held: see `set`.
+        // Read under the lock: `change` stores the time under it, so the time cannot pass the
+        // deadline between this check and the insert.
         let now = self.now.load(Ordering::Acquire);
         (now < deadline.as_nanos()).then(|| deadlines.insert(deadline, waker.clone()))
     }
 
     fn disarm(&self, place: Place) {
+        // The waker is dropped after the lock is released: dropping a waker may run a task's
+        // destructor.
         let removed = self.deadlines.lock().remove(place);
         drop(removed);
     }

@@ -11,51 +11,52 @@ use super::{Clock, Timestamp};
 #[cfg(all(target_arch = "x86_64", not(tollgate_loom)))]
 use crate::sync::read_time_stamp_counter;
 
-/// The default clock: the time-stamp counter of x86-64 where it is invariant; elsewhere what the crate
-/// `quanta` takes, another counter of the processor or the operating system's monotonic clock.
+/// The default clock: on x86-64 the time-stamp counter (TSC) where it is invariant.
 ///
-/// A handle without data. All clocks of a process share one origin, the instant of the first reading,
-/// which also calibrates the counter: it can take some milliseconds. Threads that wait park with a
-/// timeout. Tasks are woken by one helper thread a process, which starts when the first task waits and
-/// never before.
+/// Elsewhere it is what the crate `quanta` selects: another counter of the processor, or the
+/// operating system's monotonic clock.
 ///
-/// On x86-64 the counter's rate is corrected by the operating system's monotonic clock as the process
-/// goes: from ten seconds after the first reading on it is within 5 parts in a million, while the
-/// system's own rate is steady. Before, it may be off by a few hundred parts in a million. The
-/// correction changes the rate only: readings never step. To agree with that clock from the start,
-/// take [`MonotonicClock`](crate::MonotonicClock).
+/// The handle holds no data. All system clocks of a process share one origin, the first reading,
+/// which also calibrates the counter and can take some milliseconds. Waiting threads park with a
+/// timeout. Waiting tasks are woken by one timer thread per process, which starts when the first
+/// task waits.
 ///
-/// A child of `fork` can wait too: its first task that does so starts a helper thread of its own. No
-/// thread but the parent's helper may be inside this crate at the fork, and it has to be the C
+/// # Accuracy
+/// On x86-64 the operating system's monotonic clock corrects the rate of the counter. From ten
+/// seconds after the first reading on, the rate is within 5 parts in a million while the system's
+/// own rate is steady; before, it may be off by a few hundred parts in a million. A correction
+/// changes the rate only: readings never step. To agree with the operating system from the start
+/// use [`MonotonicClock`](crate::MonotonicClock).
+///
+/// # Fork
+/// A child of `fork` can wait: its first waiting task starts a timer thread of its own. At the fork
+/// no thread except the parent's timer thread may be inside this crate, and the fork must be the C
 /// library's: a bare `clone` runs no handlers.
 ///
-/// Under tokio's paused time (`tokio::time::pause`, `start_paused`) this clock goes on in real time,
-/// while tokio's stands: a test that advances tokio's time by an hour finds no token more. `TokioClock`
-/// of the feature `tokio` stands and goes with it.
+/// # Not a fit
+/// Under tokio's paused time (`tokio::time::pause`, `start_paused`) this clock advances in real
+/// time while tokio's stands: a test that advances tokio's time by an hour finds no new token. Use
+/// `TokioClock` (feature `tokio`) there.
 ///
 /// # Panics
-/// A task that waits, if the operating system does not start that thread, or has no memory for a
-/// handler of `pthread_atfork`.
+/// A task that waits panics if the operating system does not start the timer thread, or has no
+/// memory for a handler of `pthread_atfork`.
 ///
 /// ```
+/// use std::time::Duration;
 /// use tollgate::{Clock, SystemClock};
 ///
-/// let (one, two) = (SystemClock::new(), SystemClock::new());
-/// let earlier = one.now();
-/// assert!(two.now() >= earlier);
+/// let clock = SystemClock::new();
+/// let deadline = clock.now() + Duration::from_millis(1);
+/// while clock.now() < deadline {
+///     clock.park_until(Some(deadline)); // may return early
+/// }
 /// ```
 #[derive(Clone, Copy)]
 pub struct SystemClock(());
 
 impl SystemClock {
-    /// The clock of this process.
-    ///
-    /// ```
-    /// use tollgate::{Clock, SystemClock};
-    ///
-    /// static CLOCK: SystemClock = SystemClock::new();
-    /// assert!(CLOCK.now() <= CLOCK.now());
-    /// ```
+    /// Returns the clock of this process.
     pub const fn new() -> Self {
         Self(())
     }
@@ -71,6 +72,7 @@ impl Clock for SystemClock {
     #[inline]
     fn now(&self) -> Timestamp {
         #[cfg(all(target_arch = "x86_64", not(tollgate_loom)))]
+        // The hot path: one Acquire load, the piece, the counter, one multiplication.
         if let Some(nanos) = TIMELINE.read(read_time_stamp_counter) {
             return Timestamp::from_nanos(nanos);
         }
@@ -88,7 +90,8 @@ impl fmt::Debug for SystemClock {
     }
 }
 
-/// Not started where the counter does not serve, and before the first reading.
+/// Not started before the first reading, nor where the counter is not usable: `read` is then
+/// `None`.
 #[cfg(all(target_arch = "x86_64", not(tollgate_loom)))]
 static TIMELINE: Timeline = Timeline::new();
 
@@ -103,7 +106,8 @@ enum Source {
     },
 }
 
-/// The first reading, any where the counter does not serve, and those that correct the counter.
+/// Serves the first reading, every reading where the counter is not usable, and the readings at the
+/// end of a piece, which correct the counter.
 #[cfg_attr(all(target_arch = "x86_64", not(tollgate_loom)), cold)]
 fn by_source() -> u64 {
     match SOURCE.get_or_init(calibrated) {
@@ -117,6 +121,7 @@ fn calibrated() -> Source {
     let clock = quanta::Clock::new();
     #[cfg(all(target_arch = "x86_64", not(tollgate_loom)))]
     if let Some(tick) = counter::tick_of(&clock) {
+        // Runs once, inside `get_or_init`: `Timeline::start` must not be called twice.
         TIMELINE.start(counter::Tsc.sample(), tick);
         return Source::Timeline;
     }

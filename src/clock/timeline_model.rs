@@ -1,5 +1,5 @@
-//! Every interleaving of a reader with a thread that writes two pieces, the second over the one that
-//! the reader may have begun to load.
+//! Loom model: every interleaving of a reader with a writer of two pieces, of which the second
+//! overwrites the words that the reader may have begun to load.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ const ORIGIN: u64 = 1 << 50;
 /// Longer than the first pieces.
 const STEP: u64 = 1 << 31;
 
-/// Relaxed: nothing but the timeline's fences orders it with the pieces. It stands between the steps of
-/// the thread that writes.
+/// A counter whose accesses are Relaxed, so that only the timeline's fences order it with the
+/// pieces. The writer's thread advances it between its steps.
 struct Fake(AtomicU64);
 
 impl Source for Fake {
@@ -22,7 +22,7 @@ impl Source for Fake {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// The reference is slower by a ten-thousandth, then faster.
+    /// The reference is slower than the counter by a ten-thousandth, then faster.
     fn sample(&self) -> Sample {
         let ticks = self.ticks();
         let since = (ticks - ORIGIN) / 3;
@@ -61,10 +61,10 @@ fn read(timeline: &Timeline, fake: &Fake) -> u64 {
 }
 
 #[test]
-fn a_piece_that_is_written_over_while_it_is_read_is_dropped() {
+fn a_reader_discards_a_piece_that_is_overwritten_meanwhile() {
     let mut model = Builder::new();
     model.preemption_bound = Some(2);
-    // Over all executions, so not the model's.
+    // Counts over all executions, so loom must not reset it.
     let written = Arc::new(std::sync::atomic::AtomicU64::new(0));
     let most = Arc::clone(&written);
     model.check(move || {
@@ -75,11 +75,12 @@ fn a_piece_that_is_written_over_while_it_is_read_is_dropped() {
         let reader = Arc::clone(&shared);
         let reader = thread::spawn(move || {
             let (timeline, fake, latest) = &*reader;
-            // Acquire pairs with the Release below: what was read before is no more.
+            // Acquire pairs with the Release below: a reading that happened before is a lower
+            // bound.
             let floor = latest.load(Ordering::Acquire);
             let now = read(timeline, fake);
             assert!(now >= floor, "{floor}, then {now}");
-            // Of two pieces it would be off by a hundred seconds.
+            // A mixture of two pieces would be off by a hundred seconds.
             let ticks = fake.0.load(Ordering::Relaxed);
             assert!(now <= (ticks - ORIGIN) / 3 * 1_001 / 1_000, "{now}");
         });
@@ -96,5 +97,5 @@ fn a_piece_that_is_written_over_while_it_is_read_is_dropped() {
         let generation = timeline.state.load(Ordering::Relaxed) & GENERATIONS;
         most.fetch_max(generation, Ordering::Relaxed);
     });
-    assert_eq!(written.load(Ordering::Relaxed), 2, "pieces at most");
+    assert_eq!(written.load(Ordering::Relaxed), 2, "pieces published");
 }

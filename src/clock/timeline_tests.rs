@@ -1,4 +1,4 @@
-//! A fake counter of 3 GHz beside a fake reference clock, whose rates differ.
+//! A fake 3 GHz counter beside a fake reference clock of another rate.
 
 #![allow(clippy::cast_possible_truncation)]
 
@@ -9,21 +9,22 @@ use super::*;
 /// The rate that the timeline starts with: 3 GHz.
 const THIRD: u64 = u64::MAX / 3;
 const SECOND: u64 = 3_000_000_000;
-/// Boot was before the process started.
+/// The machine booted before the process started.
 const ORIGIN: u64 = 1 << 50;
 
-/// Each reading moves the counter on.
+/// A counter that each reading advances by `step`.
 struct Fake {
     ticks: AtomicU64,
     step: u64,
-    /// By how much the reference is faster than 3 GHz have it: up to each of [`TURNS`], and after.
+    /// How much faster than 3 GHz the reference runs, in parts in a million: up to the first of
+    /// [`TURNS`], up to the second, and after.
     ppm: [i64; 3],
-    /// What a sample moves the counter by, besides: a writer that is stopped.
+    /// Ticks that a sample takes besides its gap: a stalled writer.
     stall: u64,
     samples: AtomicU64,
 }
 
-/// The rate changes a minute after the start, and ten seconds after that.
+/// The rate changes a minute after the start, and again ten seconds later.
 const TURNS: [u64; 2] = [60 * SECOND, 70 * SECOND];
 
 impl Fake {
@@ -47,7 +48,7 @@ impl Fake {
         self.ticks.fetch_add(by, Ordering::AcqRel) + by
     }
 
-    /// What the reference reads at `ticks`.
+    /// Returns what the reference reads at `ticks`.
     fn nanos(&self, ticks: u64) -> u64 {
         let since = ticks - ORIGIN;
         let parts = [
@@ -69,7 +70,7 @@ impl Source for Fake {
     fn sample(&self) -> Sample {
         let before = self.ticks();
         let nth = self.samples.fetch_add(1, Ordering::Relaxed);
-        // The reference is read at one end of the gap or the other, and now and then much later.
+        // The reference is read at either end of the gap; every fifth gap is a second long.
         let gap = if nth % 5 == 3 { SECOND } else { 120 };
         let nanos = self.nanos(before + gap * (nth % 2));
         self.advance(gap + self.stall);
@@ -87,7 +88,8 @@ fn read(timeline: &Timeline, fake: &Fake) -> u64 {
     at_once.unwrap_or_else(|| timeline.settle(fake))
 }
 
-/// The reading at each of the fake's seconds, and it never steps back between.
+/// Returns the (reference, timeline) readings at each second; asserts that none is less than the
+/// one before.
 fn seconds(fake: &Fake, count: usize, step_of: impl Fn(u64) -> u64) -> Vec<(u64, u64)> {
     let timeline = fake.started();
     let (mut seen, mut last, mut nth) = (Vec::new(), 0, 0);
@@ -105,18 +107,18 @@ fn seconds(fake: &Fake, count: usize, step_of: impl Fn(u64) -> u64) -> Vec<(u64,
     seen
 }
 
-/// How many parts in a million the readings from `from` to `to` are off.
+/// Returns by how many parts in a million the timeline is off between two of the readings.
 fn error(seen: &[(u64, u64)], from: usize, to: usize) -> f64 {
     let (start, end) = (seen[from], seen[to]);
     let (truth, told) = ((end.0 - start.0) as f64, (end.1 - start.1) as f64);
-    #[expect(clippy::float_arithmetic, reason = "a figure for people")]
+    #[expect(clippy::float_arithmetic, reason = "for the message only")]
     {
         (told / truth - 1.0) * 1e6
     }
 }
 
 #[test]
-fn ten_seconds_after_the_start_the_rate_is_right_to_five_parts_in_a_million() {
+fn the_rate_is_within_5_ppm_ten_seconds_after_the_start() {
     for ppm in [-300, -100, -64, -1, 0, 18, 100, 300] {
         let fake = Fake::new([ppm; 3], 30, 0);
         let seen = seconds(&fake, 120, |nth| 1 << (10 + nth % 15));
@@ -131,7 +133,7 @@ fn ten_seconds_after_the_start_the_rate_is_right_to_five_parts_in_a_million() {
 }
 
 #[test]
-fn a_rate_that_changes_is_followed_in_seconds() {
+fn a_change_of_rate_is_followed_within_ten_seconds() {
     for ppm in [[100, -100, -100], [-100, 100, 100], [0, 50, 50]] {
         let fake = Fake::new(ppm, 30, 0);
         let seen = seconds(&fake, 120, |nth| 1 << (10 + nth % 15));
@@ -143,25 +145,25 @@ fn a_rate_that_changes_is_followed_in_seconds() {
 }
 
 #[test]
-fn a_process_that_reads_the_clock_once_an_hour_has_the_rate_of_that_hour() {
+fn hourly_readings_follow_the_rate_of_that_hour() {
     let fake = Fake::new([80; 3], 30, 0);
     let timeline = fake.started();
     let seen = [(); 10].map(|()| {
         fake.advance(3_600 * SECOND);
-        read(&timeline, &fake); // may take a sample, which moves the counter on
+        read(&timeline, &fake); // may take a sample, which advances the counter
         let now = read(&timeline, &fake);
         (fake.nanos(fake.ticks.load(Ordering::Relaxed)), now)
     });
     for to in 1..10 {
-        // A sample that was taken late is refused, and the rate is that of before.
+        // A late sample is refused, and the earlier rate is kept.
         let off = error(&seen, to - 1, to);
         assert!(off.abs() < 5.0, "to {to}: {off}");
     }
 }
 
 #[test]
-fn a_machine_that_slept_changes_no_rate() {
-    // The reference stands for ten seconds, and the counter does not.
+fn a_suspend_does_not_change_the_rate() {
+    // The reference stands for ten seconds while the counter advances, as across a suspend.
     let fake = Fake::new([0, -1_000_000, 50], 30, 0);
     let timeline = fake.started();
     let seen: Vec<_> = (0..120)
@@ -187,7 +189,7 @@ fn a_machine_that_slept_changes_no_rate() {
     }
 }
 
-/// While its writer takes a sample, others read.
+/// A source whose samples are slow: other threads read the timeline meanwhile.
 struct Stopped<'a> {
     fake: &'a Fake,
     timeline: &'a Timeline,
@@ -216,7 +218,7 @@ impl Source for Stopped<'_> {
 }
 
 #[test]
-fn a_writer_that_was_stopped_takes_back_nothing_that_others_have_read() {
+fn a_stalled_writer_does_not_set_time_back() {
     for ppm in [-100, 100] {
         let fake = Fake::new([ppm; 3], 30, 0);
         let timeline = fake.started();
@@ -234,7 +236,7 @@ fn a_writer_that_was_stopped_takes_back_nothing_that_others_have_read() {
     }
 }
 
-/// Each thread reads what is no less than what another has read before it.
+/// Asserts that no thread reads less than another has read before.
 fn threads_agree(stall: u64) {
     for ppm in [[100, -100, 100], [-100, 100, -100], [300; 3]] {
         let fake = Fake::new(ppm, 1 << 19, stall);
@@ -267,25 +269,25 @@ fn threads_agree(stall: u64) {
 }
 
 #[test]
-fn no_thread_reads_less_than_another_has_read() {
+fn readings_are_monotonic_across_threads() {
     threads_agree(0);
 }
 
 #[test]
-fn no_thread_reads_less_though_writers_are_stopped() {
+fn readings_are_monotonic_with_stalled_writers() {
     threads_agree(1 << 24);
 }
 
 #[test]
-fn a_writer_that_another_process_has_left_behind_stops_nothing() {
+fn a_writer_lost_in_a_fork_does_not_block_corrections() {
     let fake = Fake::new([100; 3], 30, 0);
     let timeline = fake.started();
-    // The parent's thread was writing at the fork.
+    // A thread of the parent was the writer at the fork.
     timeline.writer.store(7, Ordering::Relaxed);
     fake.advance(SECOND);
     read(&timeline, &fake);
     assert_eq!(timeline.state.load(Ordering::Relaxed) & GENERATIONS, 1);
-    // One of this process.
+    // A thread of this process is the writer.
     timeline.writer.store(1, Ordering::Relaxed);
     fake.advance(100 * SECOND);
     read(&timeline, &fake);

@@ -8,26 +8,28 @@ use super::{Clock, SystemClock, Timestamp};
 use crate::sync::{Mutex, thread};
 use crate::wake::wake_caught;
 
-/// The thread that wakes tasks, and what it is told. A child of `fork` has none of its parent's threads:
-/// it starts a helper of its own, and touches no lock of its parent's, which that thread may have held.
+/// The timer thread of a process, and the deadlines that it serves.
+///
+/// A child of `fork` has none of the parent's threads. It starts a helper of its own, linked from
+/// the parent's, and takes no lock of the parent's, which the lost thread may hold for ever.
 pub(super) struct Helper {
-    /// Taken before the thread was started.
+    /// Created before the thread, so that a fork after it is detected.
     guard: forkguard::Guard,
     deadlines: Mutex<Deadlines>,
     thread: OnceLock<thread::Thread>,
-    /// The helper of a child process, or of a child of that one.
+    /// The helper that a child process started; a chain, one link per generation of forks.
     child: OnceLock<Arc<Helper>>,
 }
 
 impl Helper {
-    /// The first helper: it passes on to the one of the running process.
+    /// Returns the first helper of the chain, whose operations go to the running process's own.
     pub(super) fn shared() -> Arc<Self> {
-        // If it panics, the next to wait tries again.
+        // If `start` panics the cell stays empty, and the next waiter tries again.
         static HELPER: OnceLock<Arc<Helper>> = OnceLock::new();
         HELPER.get_or_init(|| Helper::start(0)).clone()
     }
 
-    /// That of the running process.
+    /// Returns the helper of the running process.
     fn current(&self) -> &Self {
         let (mut helper, mut generation) = (self, 0);
         while let Some(child) = helper.child.get() {
@@ -43,7 +45,8 @@ impl Helper {
     fn start(generation: u64) -> Arc<Self> {
         let helper = Arc::new(Self {
             guard: forkguard::new(),
-            // A place in the parent's deadlines is none in these.
+            // Places are numbered apart, so that a place armed in the parent never removes one of
+            // the child.
             deadlines: Mutex::new(Deadlines::numbered_from(generation << 40)),
             thread: OnceLock::new(),
             child: OnceLock::new(),
@@ -52,7 +55,7 @@ impl Helper {
         thread::Builder::new()
             .name("tollgate-timer".into())
             .spawn(move || runner.run())
-            .expect("the operating system starts a thread");
+            .expect("cannot start the timer thread");
         helper
     }
 
@@ -61,10 +64,13 @@ impl Helper {
         loop {
             let (due, next) = {
                 let mut deadlines = self.deadlines.lock();
+                // Read under the lock: a deadline inserted after it is either due at the next turn,
+                // or `arm` sees that it is the earliest and unparks this thread.
                 (deadlines.due(SystemClock::new().now()), deadlines.next())
             };
-            // One that panics must not take the timers of everyone else with it.
+            // Caught: a waker that panics must not end the thread that serves all tasks.
             due.for_each(|waker| drop(wake_caught(waker)));
+            // An unpark since the lock was released makes this return at once: no lost wake-up.
             SystemClock::new().park_until(next);
         }
     }
@@ -81,8 +87,7 @@ impl Alarm for Helper {
             let earliest = deadlines.next().is_none_or(|next| deadline < next);
             (deadlines.insert(deadline, waker.clone()), earliest)
         };
-        // Before the thread has named itself it has not looked at the deadlines yet, and will see
-        // this one.
+        // No thread yet: it has not taken the lock for the first time, and will find this deadline.
         if earliest && let Some(thread) = helper.thread.get() {
             thread.unpark();
         }

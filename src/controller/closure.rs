@@ -2,8 +2,8 @@ use std::future::Future;
 
 use super::{Action, ReconcileError, Reconciler, Request};
 
-/// A function that reconciles. It is bound here, and not in the `impl` below, so that its future may
-/// borrow from the request.
+/// A function that reconciles. The bound on its future stands here and not in the `impl` below, so
+/// that the future may borrow from the request.
 pub trait ReconcileFn<'a, K: 'a>: Fn(Request<'a, K>) -> Self::Future {
     type Future: Future<Output = Result<Action, ReconcileError>> + Send + 'a;
 }

@@ -1,4 +1,4 @@
-//! The workers of a controller: how many there are, and how they end.
+//! A controller's pool of workers: its target size, its members, and how they end.
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
@@ -23,7 +23,7 @@ pub(super) enum Spawn {
 
 pub(super) fn spawn_thread(name: &str, body: ThreadBody) {
     let spawned = thread::Builder::new().name(name.to_owned()).spawn(body);
-    spawned.expect("the operating system starts a thread");
+    spawned.expect("cannot start a worker thread");
 }
 
 struct Pool {
@@ -32,27 +32,30 @@ struct Pool {
 }
 
 struct PoolState {
-    /// How many workers there should be.
+    /// The number of workers that there should be.
     target: usize,
-    /// How many there are.
+    /// The number of workers that there are.
     running: usize,
-    /// Those that wait for a key.
+    /// Workers that wait for a key.
     idle: WaitList<()>,
-    /// Those who wait for `running` to be zero.
+    /// Waiters for `running` to be zero.
     stopped: WaitList<()>,
 }
 
 impl Pool {
     fn request_id(&self) -> u64 {
-        // Relaxed: only that each number is given once matters.
+        // Relaxed: only the uniqueness of each number matters.
         self.requests.fetch_add(1, Ordering::Relaxed)
     }
 
     fn with_state<T>(&self, change: impl FnOnce(&mut PoolState) -> T) -> T {
-        // Dropped last, whatever happens.
+        // Declared before the guard, so dropped after it: a waker runs without the lock, also after
+        // a panic.
         let mut wakers = Wakers::default();
         let mut state = self.state.lock();
         let output = change(&mut state);
+        // Surplus workers retire when they are woken; one that holds a key finds out at its next
+        // step.
         for _ in state.target..state.running {
             wakers.extend(state.idle.wake_first());
         }
@@ -63,7 +66,7 @@ impl Pool {
     }
 }
 
-/// A worker's membership: it ends with the worker, however that ends.
+/// A worker's membership in the pool, which ends with the worker also on a panic or a dropped task.
 struct Member {
     pool: Arc<Pool>,
     retired: bool,
@@ -71,13 +74,14 @@ struct Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
+        // A worker that retired has been subtracted under the lock in which it saw the surplus.
         if !self.retired {
             self.pool.with_state(|state| state.running -= 1);
         }
     }
 }
 
-/// Waits for a key, or for there to be a worker too many.
+/// The wait of a worker: for a key, or for a surplus of workers.
 struct Next<'a, K, C, S> {
     get: Get<'a, K, C, S>,
     member: &'a mut Member,
@@ -85,7 +89,7 @@ struct Next<'a, K, C, S> {
 }
 
 impl<K, C: Clock, S> Step for Next<'_, K, C, S> {
-    /// `None`: end.
+    /// `None` ends the worker.
     type Output = Option<Work<K, C, S>>;
 
     fn clock(&self) -> &dyn Clock {
@@ -95,7 +99,9 @@ impl<K, C: Clock, S> Step for Next<'_, K, C, S> {
     fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output> {
         // Dropped once the lock is released.
         let mut stale = None;
-        // In line for the news of a smaller pool before the size is read, so that none is missed.
+        // Joins the line and compares the sizes under one lock: a smaller target set later wakes
+        // this worker, so no wake-up is lost. Also subtracts itself there, so that of two workers
+        // one retires.
         let retired = self.member.pool.with_state(|state| {
             stale = state.idle.wait(&mut self.place, waker, ());
             let surplus = state.running > state.target;
@@ -118,21 +124,20 @@ impl<K, C, S> Drop for Next<'_, K, C, S> {
     }
 }
 
-/// The running workers of a [`Controller`]. Dropping this lets them run on, until the queue is
-/// closed.
+/// The running workers of a [`Controller`].
+///
+/// Dropping it leaves the workers running until the queue is closed.
 ///
 /// ```
-/// # use tollgate::{Action, Controller, ReconcileError, Reconciler, Request, WorkQueue};
-/// # struct Nothing;
-/// # impl Reconciler<u64> for Nothing {
-/// #     async fn reconcile(&self, _: Request<'_, u64>) -> Result<Action, ReconcileError> {
-/// #         Ok(Action::done())
-/// #     }
-/// # }
-/// let queue = WorkQueue::new(100)?;
-/// let workers = Controller::new(queue.clone(), Nothing).spawn_threads(1);
+/// use tollgate::{Action, Controller, ReconcileError, Request, WorkQueue};
+///
+/// async fn reconcile(_: Request<'_, u64>) -> Result<Action, ReconcileError> {
+///     Ok(Action::done())
+/// }
+///
+/// let queue = WorkQueue::<u64>::new(100)?;
+/// let workers = Controller::new(queue.clone(), reconcile).spawn_threads(1);
 /// workers.resize(3);
-/// assert_eq!(workers.target(), 3);
 /// drop(queue.close());
 /// workers.stopped().wait();
 /// assert_eq!(workers.running(), 0);
@@ -200,7 +205,7 @@ where
     }
 }
 
-/// As [`work_in_task`], but a thread parks while it waits: no timer thread is needed.
+/// Same as [`work_in_task`], but the thread parks while it waits: no timer thread is needed.
 fn work_on_thread<K, R, C, S>(controller: &Controller<K, R, C, S>, mut member: Member)
 where
     K: fmt::Debug + Hash + Eq + Send + Sync,
@@ -225,37 +230,20 @@ fn next<'a, K, C: Clock, S>(
 }
 
 impl<K, C: Clock, S> Workers<K, C, S> {
-    /// Has `n` workers from now on. One too many ends when it has finished the key it holds.
+    /// Sets the target to `n` workers: starts the missing ones, and retires surplus ones as soon as
+    /// they hold no key.
     ///
     /// # Panics
-    /// If the operating system starts no more threads, or what was given to
-    /// [`spawn_tasks`](Controller::spawn_tasks) panics. Those that did start work on; resize again for the rest.
-    ///
-    /// ```
-    /// # use tollgate::{Action, Controller, ReconcileError, Reconciler, Request, WorkQueue};
-    /// # struct Nothing;
-    /// # impl Reconciler<u64> for Nothing {
-    /// #     async fn reconcile(&self, _: Request<'_, u64>) -> Result<Action, ReconcileError> {
-    /// #         Ok(Action::done())
-    /// #     }
-    /// # }
-    /// let queue = WorkQueue::new(100)?;
-    /// let workers = Controller::new(queue.clone(), Nothing).spawn_threads(2);
-    /// workers.resize(0);
-    /// workers.stopped().wait();
-    /// queue.try_add(7).unwrap();
-    /// assert_eq!(queue.stats().ready, 1); // nobody works
-    /// workers.resize(1);
-    /// assert!(workers.drain(std::time::Duration::from_secs(10)).wait().complete());
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
+    /// If the operating system does not start a thread, or the function given to
+    /// [`spawn_tasks`](Controller::spawn_tasks) panics. Workers that did start continue; resize
+    /// again for the rest.
     pub fn resize(&self, n: usize) {
         let missing = self.pool.with_state(|state| {
             state.target = n;
             n.saturating_sub(state.running)
         });
         for _ in 0..missing {
-            // One by one: should a worker fail to start, those after it are not counted.
+            // One by one: if a worker fails to start, those after it are not counted as running.
             let is_missing = self.pool.with_state(|state| {
                 let is_missing = state.running < state.target;
                 state.running += usize::from(is_missing);
@@ -267,93 +255,27 @@ impl<K, C: Clock, S> Workers<K, C, S> {
         }
     }
 
-    /// How many workers there should be.
-    ///
-    /// ```
-    /// # use tollgate::{Action, Controller, ReconcileError, Reconciler, Request, WorkQueue};
-    /// # struct Nothing;
-    /// # impl Reconciler<u64> for Nothing {
-    /// #     async fn reconcile(&self, _: Request<'_, u64>) -> Result<Action, ReconcileError> {
-    /// #         Ok(Action::done())
-    /// #     }
-    /// # }
-    /// let queue = WorkQueue::new(100)?;
-    /// let workers = Controller::new(queue.clone(), Nothing).spawn_threads(2);
-    /// drop(queue.close());
-    /// workers.stopped().wait();
-    /// assert_eq!((workers.target(), workers.running()), (2, 0)); // closing it resizes nothing
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
+    /// Returns the number of workers that there should be. Closing the queue does not change it.
     pub fn target(&self) -> usize {
         self.pool.state.lock().target
     }
 
-    /// How many workers there are.
-    ///
-    /// ```
-    /// # use tollgate::{Action, Controller, ReconcileError, Reconciler, Request, WorkQueue};
-    /// # struct Nothing;
-    /// # impl Reconciler<u64> for Nothing {
-    /// #     async fn reconcile(&self, _: Request<'_, u64>) -> Result<Action, ReconcileError> {
-    /// #         Ok(Action::done())
-    /// #     }
-    /// # }
-    /// let queue = WorkQueue::new(100)?;
-    /// let workers = Controller::new(queue.clone(), Nothing).spawn_threads(2);
-    /// assert_eq!(workers.running(), 2);
-    /// workers.resize(0);
-    /// workers.stopped().wait();
-    /// assert_eq!(workers.running(), 0);
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
+    /// Returns the number of workers that there are.
     pub fn running(&self) -> usize {
         self.pool.state.lock().running
     }
 
-    /// How many reconciles have begun.
-    ///
-    /// ```
-    /// # use tollgate::{Action, Controller, ReconcileError, Reconciler, Request, WorkQueue};
-    /// # struct Nothing;
-    /// # impl Reconciler<u64> for Nothing {
-    /// #     async fn reconcile(&self, _: Request<'_, u64>) -> Result<Action, ReconcileError> {
-    /// #         Ok(Action::done())
-    /// #     }
-    /// # }
-    /// let queue = WorkQueue::new(100)?;
-    /// let workers = Controller::new(queue.clone(), Nothing).spawn_threads(2);
-    /// assert!(queue.try_add_batch([1, 2, 3], tollgate::AddOptions::new()).is_empty());
-    /// workers.drain(std::time::Duration::from_secs(10)).wait();
-    /// assert_eq!(workers.requests(), 3);
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
+    /// Returns how many reconciles have begun.
     pub fn requests(&self) -> u64 {
         // Relaxed: a count for display.
         self.pool.requests.load(Ordering::Relaxed)
     }
 
-    /// As [`WorkQueue::drain`]: reconciles in flight finish, what is ready is worked on, the rest
-    /// is reported.
+    /// Closes and drains the queue, as [`WorkQueue::drain`]: reconciles in flight finish, ready
+    /// keys are worked on, the rest is reported.
     ///
-    /// ```
-    /// use std::time::Duration;
-    /// # use tollgate::{Action, Controller, ReconcileError, Reconciler, Request, WorkQueue};
-    /// # struct Nothing;
-    /// # impl Reconciler<&'static str> for Nothing {
-    /// #     async fn reconcile(&self, _: Request<'_, &'static str>) -> Result<Action, ReconcileError> {
-    /// #         Ok(Action::done())
-    /// #     }
-    /// # }
-    ///
-    /// let queue = WorkQueue::new(100)?;
-    /// let workers = Controller::new(queue.clone(), Nothing).spawn_threads(2);
-    /// queue.try_add("ready").unwrap();
-    /// queue.try_add_after("in an hour", Duration::from_secs(3600)).unwrap();
-    /// let drained = workers.drain(Duration::from_secs(10)).wait(); // `.await` in a task
-    /// assert!(drained.complete() && drained.returned == ["in an hour"]);
-    /// assert_eq!(workers.requests(), 1);
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
+    /// # Cancel safety
+    /// As [`WorkQueue::drain`]: dropping the future once it was polled leaves the queue closed.
     pub fn drain(&self, timeout: Duration) -> Wait<Drain<'_, K, C, S>> {
         self.queue.drain(timeout)
     }
@@ -361,24 +283,7 @@ impl<K, C: Clock, S> Workers<K, C, S> {
     /// Waits until every worker has ended: after the queue was closed, or after `resize(0)`.
     ///
     /// # Cancel safety
-    /// Nothing is lost.
-    ///
-    /// ```
-    /// # use tollgate::{Action, Controller, ReconcileError, Reconciler, Request, WorkQueue};
-    /// # struct Nothing;
-    /// # impl Reconciler<u64> for Nothing {
-    /// #     async fn reconcile(&self, _: Request<'_, u64>) -> Result<Action, ReconcileError> {
-    /// #         Ok(Action::done())
-    /// #     }
-    /// # }
-    /// let queue = WorkQueue::new(100)?;
-    /// let workers = Controller::new(queue.clone(), Nothing).spawn_threads(2);
-    /// assert!(workers.stopped().wait_timeout(std::time::Duration::ZERO).is_err());
-    /// drop(queue.close());
-    /// workers.stopped().wait(); // `.await` in a task
-    /// assert_eq!(workers.running(), 0);
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
+    /// Dropping the future has no effect.
     pub fn stopped(&self) -> Wait<Stopped<'_>> {
         Wait::new(Stopped {
             clock: self.queue.clock(),
@@ -389,29 +294,6 @@ impl<K, C: Clock, S> Workers<K, C, S> {
 }
 
 /// The operation of [`Workers::stopped`].
-///
-/// ```
-/// use tollgate::controller::Stopped;
-/// # use tollgate::{Action, Controller, ReconcileError, Reconciler, Request};
-/// use tollgate::{SystemClock, Wait, WorkQueue, Workers};
-///
-/// /// For the caller to `.await`, or to `.wait()` for.
-/// fn scale_to_zero(workers: &Workers<u64>) -> Wait<Stopped<'_>> {
-///     workers.resize(0);
-///     workers.stopped()
-/// }
-/// # struct Nothing;
-/// # impl Reconciler<u64> for Nothing {
-/// #     async fn reconcile(&self, _: Request<'_, u64>) -> Result<Action, ReconcileError> {
-/// #         Ok(Action::done())
-/// #     }
-/// # }
-///
-/// let workers = Controller::new(WorkQueue::new(100)?, Nothing).spawn_threads(2);
-/// scale_to_zero(&workers).wait();
-/// assert_eq!(workers.running(), 0);
-/// # Ok::<(), tollgate::QueueError>(())
-/// ```
 pub struct Stopped<'a> {
     clock: &'a dyn Clock,
     pool: &'a Pool,

@@ -1,4 +1,4 @@
-//! One reconcile: its panics, its time limit, and what becomes of the key.
+//! One reconcile: its panics, its time limit, and what follows for the key.
 
 use std::any::Any;
 use std::fmt;
@@ -29,8 +29,10 @@ where
     C: Clock,
     S: BuildHasher + Send + Sync,
 {
-    /// Works on one key to its end, and outlives the panics of an observer, a backoff or a key's
-    /// `Debug`: the key is released by its guard.
+    /// Works on one key to its end.
+    ///
+    /// Survives the panics of an observer, a backoff or a key's `Debug`; the guard releases the
+    /// key.
     pub(super) async fn process(&self, work: Work<K, C, S>, id: impl FnOnce() -> u64) {
         let worked = pin!(self.work_on(work, id));
         drop(caught(worked).await);
@@ -72,14 +74,15 @@ where
             }
         })
         .await;
-        // What the future holds is dropped here: the reconciler's code, which may panic too.
+        // Drops what the future holds: the reconciler's destructors, which may panic too.
         match catch_unwind(AssertUnwindSafe(|| future.set(None))) {
             Ok(()) => ended,
             Err(panic) => Ended::Panicked(panic),
         }
     }
 
-    /// An error comes first, whatever else was said; only what was asked for clears the failures.
+    /// Maps the end of a reconcile to the key's next state. Only what the reconciler asked for
+    /// clears the failure count.
     fn conclude(&self, work: Work<K, C, S>, id: u64, ended: Ended) -> ReconcileResult {
         match ended {
             Ended::Returned(Ok(Action(Next::Never))) => {
@@ -122,7 +125,7 @@ where
         }
     }
 
-    /// Tells the hooks of a failure, and of a key that is let go for good.
+    /// Calls the hooks for a failure, and for a key that is given up.
     fn fail(&self, work: Work<K, C, S>, id: u64, cause: Cause<'_>, then: Then) {
         let own = match then {
             Then::RetryAfter(delay) => Some(delay),
@@ -161,7 +164,7 @@ where
     }
 
     #[cfg(not(feature = "tracing"))]
-    #[expect(clippy::unused_self, reason = "as with the feature `tracing`")]
+    #[expect(clippy::unused_self, reason = "same signature as with `tracing`")]
     fn log_given_up(&self, _: &K, _: u64) {}
 
     #[cfg(feature = "tracing")]
@@ -186,22 +189,17 @@ where
                 );
             }
             Ended::TimedOut => {
-                tracing::warn!(
-                    controller,
-                    request_id,
-                    ?resource_key,
-                    "reconcile took too long"
-                );
+                tracing::warn!(controller, request_id, ?resource_key, "reconcile timed out");
             }
         }
     }
 
     #[cfg(not(feature = "tracing"))]
-    #[expect(clippy::unused_self, reason = "as with the feature `tracing`")]
+    #[expect(clippy::unused_self, reason = "same signature as with `tracing`")]
     fn log(&self, _: &Work<K, C, S>, _: u64, _: &Ended) {}
 }
 
-/// As polling the future, but a panic is an output. The future is not to be polled after it.
+/// Polls the future; a panic is an output, after which the future must not be polled.
 fn poll_caught<F: Future>(
     future: Pin<&mut F>,
     cx: &mut Context<'_>,

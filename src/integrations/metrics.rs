@@ -1,5 +1,7 @@
-//! Events and numbers as series of the `metrics` facade, under the names that dashboards of
-//! Kubernetes controllers read.
+//! Series of the `metrics` facade, under the names that dashboards of Kubernetes controllers read.
+//!
+//! Those are the names of client-go's work queue and of controller-runtime; [`MetricsObserver`]
+//! follows events, and [`Gauges`] reads the state.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,23 +13,17 @@ use crate::controller::Workers;
 use crate::observe::{Observer, ReconcileResult};
 use crate::queue::WorkQueue;
 
-/// The buckets of the queue's histograms, in seconds: 12 from 10^-8 by factors of 10.
-///
-/// ```
-/// use tollgate::integrations::metrics::QUEUE_BUCKETS;
-///
-/// let bucket = QUEUE_BUCKETS.iter().find(|most| **most >= 0.005);
-/// assert_eq!(bucket, Some(&0.01)); // 5 ms count as at most 10
-/// ```
+/// The bucket bounds of the queue's histograms, in seconds: 12 from 10^-8 by factors of 10, as in
+/// client-go. Configure them in the recorder for the two `workqueue_*_duration_seconds`.
 pub const QUEUE_BUCKETS: [f64; 12] = [
     1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0, 1000.0,
 ];
 
-/// Counts events and times in the recorder that is installed when it is made; every series starts
-/// at 0.
+/// Records the events of a queue and its controller in the recorder that is installed when it is
+/// created. Every counter starts at 0.
 ///
 /// Counters and histograms follow events. Gauges are read from the queue and the workers by
-/// [`Gauges::record`], so call that when the recorder is scraped.
+/// [`Gauges::record`]: call that when the recorder is scraped.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -50,7 +46,7 @@ pub struct MetricsObserver {
     failed: Counter,
     queue_duration: Histogram,
     work_duration: Histogram,
-    /// By [`RESULTS`].
+    /// Indexed by [`RESULTS`].
     reconciles: [Counter; 4],
     errors: Counter,
     terminal_errors: Counter,
@@ -61,47 +57,8 @@ pub struct MetricsObserver {
 const RESULTS: [&str; 4] = ["success", "error", "requeue", "requeue_after"];
 
 impl MetricsObserver {
-    /// For the queue and controller of this name.
-    ///
-    /// ```
-    /// # use std::collections::HashMap;
-    /// # use std::sync::atomic::{AtomicU64, Ordering};
-    /// # use std::sync::{Arc, Mutex};
-    /// # use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
-    /// # #[derive(Default)]
-    /// # struct Numbers(Mutex<HashMap<String, Arc<AtomicU64>>>);
-    /// # impl Numbers {
-    /// #     fn of(&self, series: &str) -> Arc<AtomicU64> {
-    /// #         self.0.lock().unwrap().entry(series.to_owned()).or_default().clone()
-    /// #     }
-    /// # }
-    /// # impl Recorder for Numbers {
-    /// #     fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    /// #     fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    /// #     fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    /// #     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-    /// #         Counter::from_arc(self.of(key.name()))
-    /// #     }
-    /// #     fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
-    /// #         Gauge::from_arc(self.of(key.name()))
-    /// #     }
-    /// #     fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
-    /// #         Histogram::noop()
-    /// #     }
-    /// # }
-    /// use tollgate::WorkQueue;
-    /// use tollgate::integrations::metrics::MetricsObserver;
-    ///
-    /// let recorder = Numbers::default(); // a `metrics::Recorder` that keeps a number for each series
-    /// let observer = metrics::with_local_recorder(&recorder, || MetricsObserver::new("databases"));
-    /// let queue = WorkQueue::builder(100).observer(Arc::new(observer)).build()?;
-    /// for key in ["a", "b", "a"] {
-    ///     queue.try_add(key).unwrap();
-    /// }
-    /// assert_eq!(recorder.of("workqueue_adds_total").load(Ordering::Relaxed), 2);
-    /// assert_eq!(recorder.of("workqueue_coalesced_total").load(Ordering::Relaxed), 1);
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
+    /// Creates the observer of the queue and the controller called `name`, the value of their
+    /// labels `name` and `controller`.
     pub fn new(name: &str) -> Self {
         let (queue, controller) = labels(name);
         let observer = Self {
@@ -237,21 +194,17 @@ impl fmt::Debug for MetricsObserver {
 /// The gauges of a queue and its controller.
 ///
 /// ```
-/// use tollgate::WorkQueue;
 /// use tollgate::integrations::metrics::Gauges;
+/// use tollgate::{Action, Controller, ReconcileError, Request, WorkQueue};
 ///
-/// # use tollgate::{Action, Controller, ReconcileError, Reconciler, Request};
-/// # struct Nothing;
-/// # impl Reconciler<u64> for Nothing {
-/// #     async fn reconcile(&self, _: Request<'_, u64>) -> Result<Action, ReconcileError> {
-/// #         Ok(Action::done())
-/// #     }
-/// # }
+/// async fn reconcile(_: Request<'_, u64>) -> Result<Action, ReconcileError> {
+///     Ok(Action::done())
+/// }
+///
 /// let queue = WorkQueue::<u64>::new(100)?;
-/// let workers = Controller::new(queue.clone(), Nothing).spawn_threads(2);
+/// let workers = Controller::new(queue.clone(), reconcile).spawn_threads(2);
 /// let gauges = Gauges::new("numbers");
 /// gauges.record(&queue, &workers); // whenever the recorder is scraped
-/// assert_eq!(queue.stats().capacity, 100);
 /// # Ok::<(), tollgate::QueueError>(())
 /// ```
 pub struct Gauges {
@@ -265,44 +218,8 @@ pub struct Gauges {
 }
 
 impl Gauges {
-    /// For the queue and controller of this name.
-    ///
-    /// ```
-    /// # use std::collections::HashMap;
-    /// # use std::sync::atomic::AtomicU64;
-    /// # use std::sync::{Arc, Mutex};
-    /// # use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
-    /// # #[derive(Default)]
-    /// # struct Numbers(Mutex<HashMap<String, Arc<AtomicU64>>>);
-    /// # impl Numbers {
-    /// #     fn of(&self, series: &str) -> Arc<AtomicU64> {
-    /// #         self.0.lock().unwrap().entry(series.to_owned()).or_default().clone()
-    /// #     }
-    /// # }
-    /// # impl Recorder for Numbers {
-    /// #     fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    /// #     fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    /// #     fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    /// #     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-    /// #         Counter::from_arc(self.of(key.name()))
-    /// #     }
-    /// #     fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
-    /// #         let labels: Vec<_> = key.labels().map(|label| format!("{}={}", label.key(), label.value())).collect();
-    /// #         Gauge::from_arc(self.of(&format!("{} {}", key.name(), labels.join(" "))))
-    /// #     }
-    /// #     fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
-    /// #         Histogram::noop()
-    /// #     }
-    /// # }
-    /// use tollgate::integrations::metrics::Gauges;
-    ///
-    /// let recorder = Numbers::default(); // a `metrics::Recorder` that keeps a number for each series
-    /// let gauges = metrics::with_local_recorder(&recorder, || Gauges::new("databases"));
-    /// let series = recorder.0.lock().unwrap();
-    /// assert!(series.contains_key("workqueue_depth name=databases controller=databases"));
-    /// assert!(series.contains_key("controller_runtime_active_workers controller=databases"));
-    /// # let _ = gauges;
-    /// ```
+    /// Creates the gauges of the queue and the controller called `name`, in the recorder that is
+    /// installed now.
     pub fn new(name: &str) -> Self {
         let (queue, controller) = labels(name);
         Self {
@@ -316,53 +233,7 @@ impl Gauges {
         }
     }
 
-    /// Sets them to the numbers of this moment.
-    ///
-    /// ```
-    /// # use std::collections::HashMap;
-    /// # use std::sync::atomic::{AtomicU64, Ordering};
-    /// # use std::sync::{Arc, Mutex};
-    /// # use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
-    /// # #[derive(Default)]
-    /// # struct Numbers(Mutex<HashMap<String, Arc<AtomicU64>>>);
-    /// # impl Numbers {
-    /// #     fn of(&self, series: &str) -> Arc<AtomicU64> {
-    /// #         self.0.lock().unwrap().entry(series.to_owned()).or_default().clone()
-    /// #     }
-    /// # }
-    /// # impl Recorder for Numbers {
-    /// #     fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    /// #     fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    /// #     fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
-    /// #     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-    /// #         Counter::from_arc(self.of(key.name()))
-    /// #     }
-    /// #     fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
-    /// #         Gauge::from_arc(self.of(key.name()))
-    /// #     }
-    /// #     fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
-    /// #         Histogram::noop()
-    /// #     }
-    /// # }
-    /// # use tollgate::{Action, Controller, ReconcileError, Reconciler, Request, WorkQueue};
-    /// # struct Nothing;
-    /// # impl Reconciler<u64> for Nothing {
-    /// #     async fn reconcile(&self, _: Request<'_, u64>) -> Result<Action, ReconcileError> {
-    /// #         Ok(Action::done())
-    /// #     }
-    /// # }
-    /// use tollgate::integrations::metrics::Gauges;
-    ///
-    /// let recorder = Numbers::default(); // a `metrics::Recorder` that keeps a number for each series
-    /// let gauges = metrics::with_local_recorder(&recorder, || Gauges::new("numbers"));
-    /// let queue = WorkQueue::new(100)?;
-    /// let workers = Controller::new(queue.clone(), Nothing).spawn_threads(0);
-    /// assert!(queue.try_add_batch([1, 2, 3], tollgate::AddOptions::new()).is_empty());
-    /// gauges.record(&queue, &workers);
-    /// let depth = f64::from_bits(recorder.of("workqueue_depth").load(Ordering::Relaxed));
-    /// assert_eq!(depth, 3.0);
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
+    /// Sets the gauges to the current state.
     pub fn record<K, C: Clock, S>(&self, queue: &WorkQueue<K, C, S>, workers: &Workers<K, C, S>) {
         let stats = queue.stats();
         self.depth.set(count(stats.ready));
@@ -377,7 +248,7 @@ impl Gauges {
 
 type Labels<const N: usize> = [(&'static str, String); N];
 
-/// The labels of the series of a queue, and of those of a controller.
+/// Returns the labels of a queue's series, and of a controller's.
 fn labels(name: &str) -> (Labels<2>, Labels<1>) {
     let controller = ("controller", name.to_owned());
     (

@@ -1,4 +1,4 @@
-//! A [`Quota`] in configuration files, as the text that it prints: `"100/s burst 20"`.
+//! Serializes a [`Quota`] as its text, `"100/s burst 20"`, for configuration files.
 //!
 //! ```
 //! use tollgate::Quota;

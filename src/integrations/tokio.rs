@@ -1,18 +1,20 @@
-//! tokio's clock and timer.
+//! [`TokioClock`]: tokio's clock and timer.
 
 use std::panic::catch_unwind;
 
 use crate::clock::{Clock, Sleep, Timestamp};
 
-/// tokio's clock: the sleeps of tasks go to tokio's timer, and `tokio::time::pause` stops this
-/// clock too.
+/// tokio's clock: tasks sleep on tokio's timer, and `tokio::time::pause` stops this clock too.
 ///
-/// Take it in tests with paused time. The default [`SystemClock`](crate::SystemClock) goes on in real
-/// time there: a bucket on it refills while tokio's time stands, does not when tokio's time is
-/// advanced, and a wait for it lasts as long as it says, although every `tokio::time::sleep` ends at
-/// once.
+/// Use it in tests with paused time. The default [`SystemClock`](crate::SystemClock) advances in
+/// real time there: a bucket refills while tokio's time stands and does not when tokio's time is
+/// advanced, and a wait lasts its real time although every `tokio::time::sleep` ends at once.
 ///
-/// Outside of a runtime it tells the time, but tasks cannot wait on it.
+/// Outside a runtime the clock can be read, but tasks cannot wait on it.
+///
+/// # Panics
+/// A task that waits outside a runtime, or in one without a timer, panics as `tokio::time::sleep`
+/// does.
 ///
 /// ```
 /// use std::time::Duration;
@@ -35,21 +37,7 @@ pub struct TokioClock {
 }
 
 impl TokioClock {
-    /// A clock whose origin is now.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::integrations::tokio::TokioClock;
-    /// use tollgate::{Clock, Timestamp};
-    ///
-    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
-    /// # async fn main() {
-    /// let clock = TokioClock::new();
-    /// assert_eq!(clock.now(), Timestamp::ZERO);
-    /// tokio::time::advance(Duration::from_micros(3)).await;
-    /// assert_eq!(clock.now(), Timestamp::from_nanos(3_000));
-    /// # }
-    /// ```
+    /// Creates a clock whose origin is now.
     pub fn new() -> Self {
         Self {
             origin: tokio::time::Instant::now(),
@@ -73,10 +61,10 @@ impl Clock for TokioClock {
     }
 }
 
-/// Whether the calling thread drives no runtime, or is one that tokio gave to block on.
+/// Returns true if the calling thread drives no runtime, or is one that tokio lent for blocking.
 ///
-/// tokio asks itself the same before it blocks, and panics: there is no other way to ask it. Its line
-/// is printed before that of the caller.
+/// tokio runs the same check before it blocks, and panics; it offers no other way to ask. Its panic
+/// message is printed before the caller's.
 pub(crate) fn may_block() -> bool {
     catch_unwind(|| drop(tokio::sync::Mutex::new(()).blocking_lock())).is_ok()
 }

@@ -1,15 +1,15 @@
-//! The numbers of a quota's text, and the rates that they make.
+//! The decimal numbers of a quota's text, and the exact rates that they make.
 
 use super::{Quota, QuotaError};
 
 /// A decimal fraction: `whole` + `fraction` / 10^`scale`.
 ///
-/// Kept as digits, so that no rate is rounded on its way from the text.
+/// Kept as digits, so that no rate is rounded between the text and the quota.
 pub(super) struct Decimal {
-    /// At most [`u64::MAX`], which is beyond every bound that an error can then name.
+    /// Saturates at [`u64::MAX`], which breaks every bound that an error can name.
     pub(super) whole: u64,
     pub(super) fraction: u64,
-    /// At most [`Decimal::MAX_SCALE`], and no more than needed: the last digit is not 0.
+    /// At most [`Decimal::MAX_SCALE`]; minimal, so the last digit is not 0.
     pub(super) scale: u32,
 }
 
@@ -17,7 +17,7 @@ impl Decimal {
     /// The most digits after the point: 10^18 fits 64 bits, and `whole` * 10^18 fits 128.
     pub(super) const MAX_SCALE: u32 = 18;
 
-    /// The denominator: a power of ten.
+    /// Returns the denominator: a power of ten.
     const fn unit(&self) -> u128 {
         10_u128.pow(self.scale)
     }
@@ -26,8 +26,8 @@ impl Decimal {
         self.whole == 0 && self.fraction == 0
     }
 
-    /// `self` tokens per `period`; `None` if no whole number of tokens per a period within the
-    /// bounds is this rate.
+    /// Returns the quota of `self` tokens per `period`; `None` if no whole number of tokens per
+    /// period within the bounds has this rate.
     ///
     /// A fraction of a token becomes whole tokens in a longer period, as short as possible. The
     /// burst is the tokens of one `period`, rounded up.
@@ -37,7 +37,7 @@ impl Decimal {
         }
         let tokens = self.whole as u128 * self.unit() + self.fraction as u128;
         let divisor = gcd(tokens, self.unit());
-        // `0.5/s` is 1 per 2 s.
+        // `0.5/s` becomes 1 per 2 s.
         let (mut tokens, mut nanos) = (tokens / divisor, period as u128 * (self.unit() / divisor));
         let most = Quota::MAX_TOKENS as u128;
         let longest = Quota::MAX_PERIOD.as_nanos();
@@ -54,7 +54,7 @@ impl Decimal {
         })
     }
 
-    /// `self` times `nanos`, if that is whole.
+    /// Returns `self` * `nanos`, if that is a whole number.
     pub(super) const fn times(&self, nanos: u64) -> Option<u128> {
         let part = self.fraction as u128 * nanos as u128;
         if !part.is_multiple_of(self.unit()) {
@@ -71,8 +71,11 @@ const fn gcd(mut a: u128, mut b: u128) -> u128 {
     a
 }
 
-/// `value`, or the largest number.
-#[expect(clippy::cast_possible_truncation, reason = "compared above")]
+/// Converts to 64 bits, saturating.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the branch checks the bound"
+)]
 pub(super) const fn saturate(value: u128) -> u64 {
     if value > u64::MAX as u128 {
         u64::MAX

@@ -1,22 +1,17 @@
-//! Why a quota was refused, and where its text is wrong.
+//! Errors of quotas: the bound that is broken, or the part of the text that is wrong.
 
 use std::fmt;
 
-/// Why a quota was refused.
+/// Why a quota is refused.
 ///
 /// ```
 /// use tollgate::{AtomicTokenBucket, Quota, QuotaError};
 ///
-/// let error = "5/0s".parse::<Quota>().unwrap_err();
-/// assert_eq!(error, QuotaError::ZeroPeriod);
-/// assert_eq!(error.to_string(), "the period of a quota must be at least 1 ns");
-///
 /// let quota = Quota::per_second(999_983)?.burst(1_000_000_000)?;
-/// let Err(QuotaError::BeyondWord { max_burst }) = AtomicTokenBucket::new(quota) else {
-///     panic!("the burst is too large for this rate")
+/// let _bucket = match AtomicTokenBucket::new(quota) {
+///     Err(QuotaError::BeyondWord { max_burst }) => AtomicTokenBucket::new(quota.burst(max_burst)?)?,
+///     other => other?,
 /// };
-/// assert!(AtomicTokenBucket::new(quota.burst(max_burst)?).is_ok());
-/// assert!(AtomicTokenBucket::new(quota.burst(max_burst + 1)?).is_err());
 /// # Ok::<(), QuotaError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,35 +19,35 @@ use std::fmt;
 pub enum QuotaError {
     /// The period is zero.
     ZeroPeriod,
-    /// The period is over [`Quota::MAX_PERIOD`](super::Quota::MAX_PERIOD).
+    /// The period is longer than [`Quota::MAX_PERIOD`](super::Quota::MAX_PERIOD).
     PeriodTooLong,
-    /// More than [`Quota::MAX_TOKENS`](super::Quota::MAX_TOKENS) tokens, in a period or as a burst.
+    /// The tokens per period or the burst exceed [`Quota::MAX_TOKENS`](super::Quota::MAX_TOKENS).
     TooManyTokens,
-    /// The rate is over [`Quota::MAX_TOKENS_PER_NANO`](super::Quota::MAX_TOKENS_PER_NANO).
+    /// The rate exceeds [`Quota::MAX_TOKENS_PER_NANO`](super::Quota::MAX_TOKENS_PER_NANO).
     RateTooHigh,
-    /// The burst is zero: nothing could ever pass.
+    /// The burst is zero: such a bucket would admit nothing.
     ZeroBurst,
-    /// The text is not a quota; the error says which part is wrong, and what to write.
+    /// The text is not a quota. The error names the wrong part and what to write.
     Syntax(QuotaSyntaxError),
-    /// The quota does not fit the word of an `AtomicTokenBucket`; a `LockedTokenBucket` takes it.
+    /// The quota does not fit the word of an `AtomicTokenBucket`. A `LockedTokenBucket` accepts it.
     BeyondWord {
-        /// The largest burst that fits at this rate; 0 if the rate itself is what does not fit.
+        /// The largest burst that fits at this rate; 0 if the rate itself does not fit.
         max_burst: u64,
     },
 }
 
 impl QuotaError {
-    /// What `Display` prints, without the text and the numbers that only it can insert.
+    /// Returns the text of `Display` without the parts that need formatting: usable in a `const`.
     pub(super) const fn reason(&self) -> &'static str {
         match self {
             Self::ZeroPeriod => "the period of a quota must be at least 1 ns",
             Self::PeriodTooLong => {
                 "the period of a quota must be at most 100 years of 365 days (3153600000 s)"
             }
-            Self::TooManyTokens => "a quota has at most 1000000000000000000 tokens",
+            Self::TooManyTokens => "a quota must have at most 1000000000000000000 tokens",
             Self::RateTooHigh => "the rate of a quota must be at most 1000 tokens per ns",
             Self::ZeroBurst => {
-                "the burst of a quota must be at least 1, or nothing could ever pass"
+                "the burst of a quota must be at least 1: a burst of 0 admits nothing"
             }
             Self::Syntax(error) => error.expected,
             Self::BeyondWord { .. } => {
@@ -78,9 +73,9 @@ impl fmt::Display for QuotaError {
 
 impl std::error::Error for QuotaError {}
 
-/// A text that is not a quota: which part is wrong, and what to write there.
+/// A text that is not a quota: the wrong part, and what to write there.
 ///
-/// Keeps a copy of the text, or as much of it as fits without an allocation.
+/// Holds a copy of the text, truncated to what fits without an allocation.
 ///
 /// ```
 /// use tollgate::{Quota, QuotaError};
@@ -96,27 +91,24 @@ impl std::error::Error for QuotaError {}
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct QuotaSyntaxError {
-    /// The first `len` are whole characters of the text.
+    /// The first `len` bytes are whole characters of the text.
     bytes: [u8; Self::CAPACITY],
     len: u8,
-    /// The part of them that is wrong.
+    /// The wrong part, as a range of `bytes`.
     start: u8,
     end: u8,
-    /// Whether the text is longer.
+    /// Whether the text is truncated.
     cut: bool,
     expected: &'static str,
 }
 
 impl QuotaSyntaxError {
-    /// Most quotas are shorter. It bounds the size of every result with a [`QuotaError`].
+    /// Longer than most quotas. Bounds the size of every `Result` with a [`QuotaError`].
     const CAPACITY: usize = 60;
 
-    /// The error at `start..end` of `text`, both character boundaries. A text that is too long is
-    /// kept from its start, or from the wrong part if that lies beyond the capacity.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "all are at most the capacity"
-    )]
+    /// Creates the error at `start..end` of `text`, both on character boundaries. A text that is
+    /// too long is kept from its start, or from the wrong part if that lies beyond the capacity.
+    #[expect(clippy::cast_possible_truncation, reason = "at most CAPACITY")]
     pub(super) const fn new(text: &str, start: usize, end: usize, expected: &'static str) -> Self {
         let from = if end > Self::CAPACITY { start } else { 0 };
         let kept = text.split_at(from).1;
@@ -143,38 +135,17 @@ impl QuotaSyntaxError {
         }
     }
 
-    /// The text that was read, or as much of a long one as was kept.
-    ///
-    /// ```
-    /// use tollgate::{Quota, QuotaError};
-    ///
-    /// let Err(QuotaError::Syntax(error)) = "1/fortnight".parse::<Quota>() else { panic!() };
-    /// assert_eq!(error.text(), "1/fortnight");
-    /// ```
+    /// Returns the text that was read, truncated if it is long.
     pub fn text(&self) -> &str {
         self.slice(0, self.len)
     }
 
-    /// The part of [`text`](Self::text) that is wrong; empty where something is missing.
-    ///
-    /// ```
-    /// use tollgate::{Quota, QuotaError};
-    ///
-    /// let Err(QuotaError::Syntax(error)) = "1/fortnight".parse::<Quota>() else { panic!() };
-    /// assert_eq!(error.part(), "fortnight");
-    /// ```
+    /// Returns the wrong part of [`text`](Self::text); empty where something is missing.
     pub fn part(&self) -> &str {
         self.slice(self.start, self.end)
     }
 
-    /// What to write instead, with an example.
-    ///
-    /// ```
-    /// use tollgate::{Quota, QuotaError};
-    ///
-    /// let Err(QuotaError::Syntax(error)) = "100".parse::<Quota>() else { panic!() };
-    /// assert!(error.expected().contains("as in `100/s`"));
-    /// ```
+    /// Returns what to write instead, with an example.
     pub const fn expected(&self) -> &'static str {
         self.expected
     }
@@ -230,7 +201,7 @@ mod tests {
         says(QuotaError::Syntax(syntax), "a unit");
         says(QuotaError::BeyondWord { max_burst: 0 }, "rate");
         says(QuotaError::BeyondWord { max_burst: 5_003 }, "5003");
-        // The bounds stand in the messages as text.
+        // The messages contain the bounds as literals.
         let bounds = [Quota::MAX_TOKENS, Quota::MAX_TOKENS_PER_NANO].map(|bound| bound.to_string());
         says(QuotaError::TooManyTokens, &bounds[0]);
         says(QuotaError::RateTooHigh, &bounds[1]);

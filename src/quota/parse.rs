@@ -1,10 +1,10 @@
-//! Reads a quota from text, at run time or at compile time: integers only, and no allocation.
+//! The parser of a quota's text, at run time and at compile time: integers only, no allocation.
 
 use super::decimal::{Decimal, saturate};
 use super::error::QuotaSyntaxError;
 use super::{Quota, QuotaError, SECOND};
 
-/// Units of time in nanoseconds, by every name that is read.
+/// Units of time in nanoseconds, with every accepted name.
 const UNIT_NAMES: &[(&[&str], u64)] = &[
     (&["ns", "nanosecond", "nanoseconds"], 1),
     (
@@ -22,9 +22,9 @@ const UNIT_NAMES: &[(&[&str], u64)] = &[
 const CALENDAR: &[&str] = &[
     "mo", "mon", "month", "months", "y", "yr", "year", "years", "quarter",
 ];
-/// What may be counted: `10r/s`.
+/// Names for what is counted: `10r/s`.
 const COUNTED: &[&str] = &["r", "req", "reqs", "request", "requests", "token", "tokens"];
-/// Words for no limit, or for no admission: which of them is not clear.
+/// Words that mean no limit to some readers and no admission to others.
 const OFF: &[&str] = &[
     "off", "no", "none", "never", "inf", "infinite", "infinity", "\u{221e}",
 ];
@@ -50,7 +50,7 @@ const UNDERSCORE: &str = "an underscore stands between two digits, as in `1_000/
 const UNIT: &str = "a unit of time is ns, us, ms, s, min (or m), h, d or w, as in `100/s`";
 const UNITLESS: &str = "a period has a unit, as in `100/10s`";
 
-/// `?` for a `const fn`.
+/// The `?` operator, for a `const fn`.
 macro_rules! tri {
     ($result:expr) => {
         match $result {
@@ -60,7 +60,7 @@ macro_rules! tri {
     };
 }
 
-/// Reads a whole text: `unlimited`, or a rate and perhaps a burst.
+/// Parses a whole text: `unlimited`, or a rate and optionally a burst.
 pub(super) const fn quota(text: &str) -> Result<Quota, QuotaError> {
     let mut text = Cursor { text, at: 0 };
     if text.word_of(&["unlimited"]) {
@@ -73,14 +73,14 @@ pub(super) const fn quota(text: &str) -> Result<Quota, QuotaError> {
     Ok(quota)
 }
 
-/// A text and how far it has been read. `at` is always a character boundary.
+/// A text and the position of the parser. `at` is always a character boundary.
 struct Cursor<'a> {
     text: &'a str,
     at: usize,
 }
 
 impl Cursor<'_> {
-    /// `100/s`, `0.5 per second`, `10r/1m30s`.
+    /// Parses `100/s`, `0.5 per second`, `10r/1m30s`.
     const fn rate(&mut self) -> Result<Quota, QuotaError> {
         self.skip_space();
         let start = self.at;
@@ -106,7 +106,7 @@ impl Cursor<'_> {
         }
     }
 
-    /// `s`, `90ms`, `1m30s`: in nanoseconds.
+    /// Parses `s`, `90ms`, `1m30s`; returns nanoseconds.
     const fn period(&mut self) -> Result<u64, QuotaError> {
         self.skip_space();
         if self.at == self.text.len() {
@@ -115,7 +115,7 @@ impl Cursor<'_> {
         if !matches!(self.peek(0), b'0'..=b'9' | b'.' | b'+' | b'-') {
             return self.unit();
         }
-        // No unit is as large as the first `last`.
+        // `u64::MAX` until the first unit: every unit is smaller.
         let (mut period, mut last) = (0, u64::MAX);
         while last == u64::MAX || self.peek(0).is_ascii_digit() {
             let start = self.at;
@@ -137,7 +137,7 @@ impl Cursor<'_> {
         Ok(saturate(period))
     }
 
-    /// A unit of time, in nanoseconds.
+    /// Parses a unit of time; returns nanoseconds.
     const fn unit(&mut self) -> Result<u64, QuotaError> {
         self.skip_space();
         let mut of = 0;
@@ -159,7 +159,7 @@ impl Cursor<'_> {
         Err(self.fault(start, expected))
     }
 
-    /// `quota` with the burst that follows, if one does: `burst 20`, `, burst=20`.
+    /// Returns `quota` with the burst that follows, if one does: `burst 20`, `, burst=20`.
     const fn burst_of(&mut self, quota: Quota) -> Result<Quota, QuotaError> {
         self.skip_space();
         let start = self.at;
@@ -181,7 +181,8 @@ impl Cursor<'_> {
         quota.burst(burst.whole)
     }
 
-    /// Digits, perhaps with `_` and one point among them; `missing` says what was expected.
+    /// Parses digits, with `_` and at most one point among them; `missing` is the error's text if
+    /// no number follows.
     const fn number(&mut self, missing: &'static str) -> Result<Decimal, QuotaError> {
         self.skip_space();
         let start = self.at;
@@ -192,7 +193,7 @@ impl Cursor<'_> {
             _ => return Err(self.fault(start, missing)),
         }
         let (mut whole, mut fraction, mut scale) = (0_u64, 0_u64, 0);
-        // Of the next digit: 0 before the point, 1 for tenths.
+        // The place of the next digit: 0 before the point, 1 for tenths.
         let mut place = 0_u32;
         loop {
             let digit = self.peek(0);
@@ -230,7 +231,7 @@ impl Cursor<'_> {
         })
     }
 
-    /// Whether the next word is one of `names`, in any case; reads the word if so.
+    /// Consumes the next word if it is one of `names`, in any case; returns whether it is.
     const fn word_of(&mut self, names: &[&str]) -> bool {
         self.skip_space();
         let rest = self.text.split_at(self.at).1.as_bytes();
@@ -250,7 +251,7 @@ impl Cursor<'_> {
         false
     }
 
-    /// Whether `byte` is next, after space; reads it if so.
+    /// Consumes `byte` if it is next, after space; returns whether it is.
     const fn eat(&mut self, byte: u8) -> bool {
         self.skip_space();
         let eaten = self.peek(0) == byte;
@@ -264,7 +265,7 @@ impl Cursor<'_> {
         }
     }
 
-    /// The byte so far ahead; 0, which no quota has, past the end.
+    /// Returns the byte `ahead` of the position; past the end 0, which no quota contains.
     const fn peek(&self, ahead: usize) -> u8 {
         let text = self.text.as_bytes();
         if self.at + ahead < text.len() {
@@ -274,7 +275,7 @@ impl Cursor<'_> {
         }
     }
 
-    /// An error with `expected`, unless only space is left.
+    /// Returns an error with `expected` unless only space is left.
     const fn end(&mut self, expected: &'static str) -> Result<(), QuotaError> {
         self.skip_space();
         if self.at == self.text.len() {
@@ -283,7 +284,8 @@ impl Cursor<'_> {
         Err(self.fault(self.at, expected))
     }
 
-    /// The error at `start`: its part is all that was read from there, up to the next `/` or space.
+    /// Creates the error at `start`: its part is what was read from there, up to the next `/` or
+    /// space.
     const fn fault(&self, start: usize, expected: &'static str) -> QuotaError {
         let text = self.text.as_bytes();
         let mut end = if self.at > start { self.at } else { start };

@@ -1,4 +1,4 @@
-//! `100/s burst 20`: how a quota is written.
+//! The text of a quota: `100/s burst 20`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::parse::quota;
 use super::{Quota, QuotaError, SECOND};
 
-/// Units of time in nanoseconds, largest first; `Display` takes the first that divides the period.
+/// Units of time in nanoseconds, largest first: `Display` uses the first that divides the period.
 const UNITS: [(&str, u64); 7] = [
     ("d", 86_400 * SECOND),
     ("h", 3_600 * SECOND),
@@ -18,24 +18,15 @@ const UNITS: [(&str, u64); 7] = [
 ];
 
 impl Quota {
-    /// Reads the quota of a `const` or a `static` from its text, at compile time.
+    /// Parses the quota of a `const` or a `static`, at compile time.
     ///
-    /// Takes every form that [`FromStr`](#impl-FromStr-for-Quota) takes. Text of a configuration is
-    /// for [`str::parse`], which returns an error.
+    /// Accepts every form that [`FromStr`](#impl-FromStr-for-Quota) accepts. For text that is not
+    /// known at compile time use [`str::parse`], which returns an error.
     ///
     /// # Panics
-    /// If `text` is not a quota. In a `const` or a `static` the panic is a compile error, and its
-    /// message says what to write.
+    /// If `text` is not a quota. In a `const` or a `static` the panic is a compile error whose
+    /// message says what to write: this one says `1000` or `1_000`.
     ///
-    /// # Examples
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::Quota;
-    ///
-    /// static LIMITS: [Quota; 2] = [Quota::from_static("1.5/s"), Quota::from_static("5000/h")];
-    /// assert_eq!((LIMITS[0].tokens(), LIMITS[0].period()), (3, Duration::from_secs(2)));
-    /// ```
-    /// This constant does not compile: the error says to write 1000 or `1_000`.
     /// ```compile_fail,E0080
     /// const API: tollgate::Quota = tollgate::Quota::from_static("1,000/s");
     /// ```
@@ -48,9 +39,9 @@ impl Quota {
     }
 }
 
-/// Prints tokens, `/`, a count unless it is 1, a unit (`ns us ms s min h d`), and `burst` with a
-/// number unless the burst is the tokens of one period. [`FromStr`](#impl-FromStr-for-Quota) reads
-/// the same quota back.
+/// Prints the tokens, `/`, a count unless it is 1, a unit (`ns us ms s min h d`), and `burst` with
+/// a number unless the burst is the tokens of one period. [`FromStr`](#impl-FromStr-for-Quota)
+/// parses the same quota back.
 impl fmt::Display for Quota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some((unit, nanos)) = UNITS
@@ -74,8 +65,8 @@ impl fmt::Display for Quota {
     }
 }
 
-/// Reads `unlimited`, or a rate and perhaps a burst. Upper case and space between the parts do not
-/// count.
+/// Parses `unlimited`, or a rate and optionally a burst. Case, and space between the parts, are
+/// ignored.
 ///
 /// | part | forms |
 /// |---|---|
@@ -85,13 +76,13 @@ impl fmt::Display for Quota {
 /// | unit | `ns`, `us`, `ms`, `s`, `m` or `min` (a minute), `h`, `d`, `w`, and their names: `sec`, `hour`, `days` |
 /// | burst | `burst 20`, `, burst 20`, `burst=20` |
 ///
-/// Every number is exact: a fraction of a token becomes whole tokens in a longer period, so
-/// `1.5/s` is 3 per 2 s. Without a burst, the burst is the tokens of one period as it is written,
-/// rounded up to a whole token: 2 for `1.5/s`, 3 for `3/2s`, 1 for `0.1/s`. A rate of zero has a
-/// burst to name, as in `0/s burst 3`: limiters refuse a burst of zero.
+/// Every number is exact: a fraction of a token becomes whole tokens in a longer period, so `1.5/s`
+/// is 3 per 2 s. Without a burst, the burst is the tokens of one period as written, rounded up to a
+/// whole token: 2 for `1.5/s`, 3 for `3/2s`, 1 for `0.1/s`. A rate of zero needs a burst, as in
+/// `0/s burst 3`: limiters refuse a burst of zero.
 ///
 /// # Errors
-/// The part that is wrong and what to write, or the bound that was broken, as a [`QuotaError`].
+/// [`QuotaError::Syntax`] with the wrong part and what to write, or the bound that is broken.
 ///
 /// # Examples
 /// ```

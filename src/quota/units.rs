@@ -1,9 +1,9 @@
-//! A quota in whole units.
+//! A quota scaled to whole units, so that all arithmetic is on integers.
 
 use super::{Quota, QuotaError};
 
 impl Quota {
-    /// The quota in units, or the error of a quota that could never pass anything.
+    /// Returns the quota in units, or [`QuotaError::ZeroBurst`] if it could never admit anything.
     pub(crate) const fn units(&self) -> Result<Units, QuotaError> {
         if self.is_unlimited() {
             return Ok(Units {
@@ -24,22 +24,23 @@ impl Quota {
     }
 }
 
-/// A quota scaled so that both a nanosecond and a token are a whole number of *units*: N / P in
-/// lowest terms. One token is `per_token` units, one nanosecond accrues `per_nano`. Every sum of
-/// them is exact.
+/// A quota scaled so that a nanosecond and a token are both a whole number of *units*: N / P in
+/// lowest terms. A token is `per_token` units, a nanosecond accrues `per_nano` units, and every sum
+/// of them is exact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Units {
-    /// 0: nothing ever accrues.
+    /// 0 if nothing ever accrues.
     pub(crate) per_nano: u64,
-    /// 0: tokens cost nothing; the quota is unlimited.
+    /// 0 if tokens cost nothing: the quota is unlimited.
     pub(crate) per_token: u64,
     pub(crate) burst: u64,
 }
 
-/// How long `amount` units take to accrue, at a rate that is not zero.
+/// Returns how long `amount` units take to accrue, rounded up to a nanosecond. `per_nano` is not
+/// zero.
 #[inline]
 pub(crate) const fn nanos_for(amount: u64, per_nano: u64) -> u64 {
-    // Of most rates it is one, and a division takes longer than all the rest of a denial.
+    // Most rates have 1 here, and the division would cost more than the rest of a denial.
     if per_nano == 1 {
         amount
     } else {
@@ -48,7 +49,7 @@ pub(crate) const fn nanos_for(amount: u64, per_nano: u64) -> u64 {
 }
 
 impl Units {
-    /// The burst in units.
+    /// Returns the burst in units.
     pub(crate) const fn depth(self) -> u128 {
         self.burst as u128 * self.per_token as u128
     }

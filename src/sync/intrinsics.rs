@@ -1,26 +1,26 @@
-//! Two instructions for which the standard library has no safe and stable function.
+//! The instructions that the standard library offers no safe and stable function for.
 #![expect(
     unsafe_code,
-    reason = "crates with a safe `rdtsc` do not inline it, which costs a call for each clock read"
+    reason = "crates with a safe `rdtsc` do not inline it: a call for each clock read"
 )]
 
-/// Reads the time-stamp counter.
+/// Reads the time-stamp counter. It does not order other accesses.
 #[cfg(all(target_arch = "x86_64", not(tollgate_loom)))]
 #[inline]
 pub(crate) fn read_time_stamp_counter() -> u64 {
-    // SAFETY: `rdtsc` touches no memory. An operating system may forbid it to its processes, and
-    // then the process ends with a signal: no undefined behaviour.
+    // SAFETY: `rdtsc` accesses no memory. If the operating system forbids the instruction, the
+    // process ends with a signal: no undefined behaviour.
     unsafe { core::arch::x86_64::_rdtsc() }
 }
 
-/// Prefetches the cache line at an address, which may be any: nothing is read, and nothing waits.
-/// `core::hint::prefetch_read`, once that is stable.
+/// Prefetches the cache line at an address, which may be invalid: nothing is read, and no later
+/// instruction waits. To be replaced by `core::hint::prefetch_read` once that is stable.
 #[inline]
 pub(crate) fn prefetch(address: *const u8) {
     #[cfg(target_arch = "x86_64")]
     {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch of an address that is not mapped does nothing.
+        // SAFETY: a prefetch of an unmapped address has no effect.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
     }
     #[cfg(target_arch = "aarch64")]

@@ -1,6 +1,6 @@
-#![allow(clippy::disallowed_types, reason = "this is where they come in")]
+#![allow(clippy::disallowed_types, reason = "atomics enter the crate here")]
 
-// The processor's, or one that takes a lock where the processor has none of 64 bits.
+// The processor's atomic, or one that takes a lock on targets without 64-bit atomics.
 #[cfg(any(not(target_has_atomic = "64"), tollgate_portable))]
 use portable_atomic::AtomicU64 as Native;
 #[cfg(all(target_has_atomic = "64", not(tollgate_portable)))]
@@ -13,7 +13,7 @@ use loom::sync::atomic::AtomicU64 as Modelled;
 
 use super::Ordering;
 
-/// An atomic word.
+/// An atomic word, modelled by loom.
 #[derive(Debug)]
 pub(crate) struct AtomicU64(Modelled);
 
@@ -71,8 +71,8 @@ impl AtomicU64 {
     }
 }
 
-/// A word that the model checker does not follow: for what may hold any value, and to keep models
-/// small enough to end.
+/// An atomic word that loom does not model, for hints that may hold any value, and to keep models
+/// small enough to finish. All accesses are Relaxed: it orders nothing.
 #[derive(Debug)]
 pub(crate) struct UnmodelledU64(Native);
 
@@ -91,7 +91,7 @@ impl UnmodelledU64 {
         self.0.store(value, std::sync::atomic::Ordering::Relaxed);
     }
 
-    /// Sets it if it is 0, and says what it is then.
+    /// Sets the word if it is 0; returns the value that it has then.
     #[inline]
     pub(crate) fn set_once_relaxed(&self, value: u64) -> u64 {
         let (success, failure) = (Ordering::Relaxed, Ordering::Relaxed);

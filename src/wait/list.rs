@@ -1,7 +1,7 @@
-//! A line of waiters: first come, first served.
+//! A line of waiters: first come, first served within a rank.
 //!
-//! A waker that is replaced or leaves is handed out, to be dropped once the lock is released: it may
-//! own a task, whose end may run anything.
+//! The methods hand out a waker that is replaced or leaves, and the caller drops it once the lock
+//! is released: it may own a task, whose destructor may run any code.
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
@@ -10,30 +10,32 @@ use std::task::Waker;
 use crate::arena::Arena;
 use crate::list::{Index, Linked, Links};
 
-/// A place in line comes with the arrival and is kept while the waiter is woken, so that one that
-/// finds nothing is again before all who came later.
+/// Waiters ordered by rank and arrival.
+///
+/// A waiter gets its place with its arrival and keeps it while it is woken: one that finds nothing
+/// goes back before all that came later, so waking does not cost it its turn (no barging).
 #[derive(Debug)]
 pub(crate) struct WaitList<T> {
     slots: Arena<Waiter<T>>,
-    /// Those who sleep, by their places.
+    /// The waiters that are not woken, by place.
     line: BTreeMap<Order, Index>,
     arrivals: u64,
 }
 
-/// Where a waiter stands: by rank, lowest first, and among equals by arrival.
+/// A waiter's place: rank, lowest first, then arrival.
 pub(crate) type Order = (u64, u64);
 
 #[derive(Debug)]
 struct Waiter<T> {
-    /// Those of the arena.
+    /// The arena's links.
     links: Links,
     order: Order,
-    /// `None` once it is woken.
+    /// `None` once the waiter is woken.
     waker: Option<Waker>,
     wants: T,
 }
 
-/// A waiter, until it leaves.
+/// The handle of a waiter, valid until it leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WaitId(Index);
 
@@ -56,9 +58,9 @@ impl<T: Copy> WaitList<T> {
         }
     }
 
-    /// Joins at the end of the line of rank 0; or if it is there already stays, or goes back to its
-    /// place.
-    #[must_use = "a waker is dropped once the lock is released"]
+    /// Joins at the tail of rank 0. A waiter that is in line stays, and one that was woken goes
+    /// back to its place.
+    #[must_use = "drop the waker once the lock is released"]
     pub(crate) fn wait(
         &mut self,
         place: &mut Option<WaitId>,
@@ -81,14 +83,14 @@ impl<T: Copy> WaitList<T> {
         }
     }
 
-    /// Joins at the end of the line of a rank.
+    /// Joins at the tail of a rank.
     pub(crate) fn join_ranked(&mut self, rank: u64, waker: Waker, wants: T) -> WaitId {
         let order = (rank, self.arrivals);
         self.arrivals += 1;
         self.join(order, waker, wants)
     }
 
-    /// Moves a waiter to another rank, before those who arrived after it.
+    /// Moves a waiter to another rank, before the waiters there that arrived later.
     pub(crate) fn move_to(&mut self, id: WaitId, rank: u64) {
         let slot = &mut self.slots[id.0];
         let (old, order) = (slot.order, (rank, slot.order.1));
@@ -98,14 +100,14 @@ impl<T: Copy> WaitList<T> {
         }
     }
 
-    /// The first in line of those ranks.
+    /// Returns the first waiter in line within a range of ranks.
     pub(crate) fn first_of(&self, ranks: Range<u64>) -> Option<WaitId> {
         let orders = (ranks.start, 0)..(ranks.end, 0);
         let first = self.line.range(orders).next();
         first.map(|(_, index)| WaitId(*index))
     }
 
-    /// Joins at a place that nobody else has.
+    /// Joins at a place; no other waiter may have it.
     pub(crate) fn join(&mut self, order: Order, waker: Waker, wants: T) -> WaitId {
         let waiter = Waiter {
             links: Links::new(),
@@ -122,29 +124,29 @@ impl<T: Copy> WaitList<T> {
         self.line.first_key_value().map(|(_, index)| *index)
     }
 
-    /// The first in line.
+    /// Returns the first waiter in line.
     pub(crate) fn first(&self) -> Option<(WaitId, &T)> {
         let head = self.head()?;
         Some((WaitId(head), &self.slots[head].wants))
     }
 
-    /// What a waiter wants, also when it has been woken.
+    /// Returns what a waiter wants, whether it is in line or woken.
     pub(crate) fn wants_mut(&mut self, id: WaitId) -> &mut T {
         &mut self.slots[id.0].wants
     }
 
-    /// As [`wants_mut`](Self::wants_mut), to be read.
+    /// Same as [`wants_mut`](Self::wants_mut), by shared reference.
     pub(crate) fn wants(&self, id: WaitId) -> &T {
         &self.slots[id.0].wants
     }
 
-    /// Takes the first out of the line, to be woken.
+    /// Takes the first waiter out of the line; returns its waker.
     pub(crate) fn wake_first(&mut self) -> Option<Waker> {
         let (_, head) = self.line.pop_first()?;
         self.slots[head].waker.take()
     }
 
-    /// Takes one out of the line, to be woken; `None` if it is not there.
+    /// Takes a waiter out of the line; returns its waker, or `None` if it is not in line.
     pub(crate) fn wake(&mut self, id: WaitId) -> Option<Waker> {
         let slot = &mut self.slots[id.0];
         let waker = slot.waker.take()?;
@@ -152,7 +154,7 @@ impl<T: Copy> WaitList<T> {
         Some(waker)
     }
 
-    /// Takes everybody out of the line who wants this, in order.
+    /// Takes every waiter whose want matches out of the line, in order.
     pub(crate) fn wake_where(
         &mut self,
         wanted: impl Fn(&T) -> bool,
@@ -169,25 +171,25 @@ impl<T: Copy> WaitList<T> {
         });
     }
 
-    /// Those in line, from the first on.
+    /// Returns the waiters in line, from the first on.
     pub(crate) fn in_line(&self) -> impl Iterator<Item = (WaitId, &T)> {
         let wants = |index: &Index| (WaitId(*index), &self.slots[*index].wants);
         self.line.values().map(wants)
     }
 
-    /// How many are in line.
+    /// Returns the number of waiters in line.
     #[inline]
     pub(crate) fn in_line_len(&self) -> usize {
         self.line.len()
     }
 
-    /// Those in line before a place.
+    /// Returns the wants of the waiters in line before a place.
     pub(crate) fn before(&self, order: Order) -> impl Iterator<Item = &T> {
         let wants = |(_, index): (&Order, &Index)| &self.slots[*index].wants;
         self.line.range(..order).map(wants)
     }
 
-    /// The one in line behind a waiter, whether that is in line or not.
+    /// Returns the waiter in line behind `id`, which itself may be in line or woken.
     pub(crate) fn behind(&self, id: WaitId) -> Option<WaitId> {
         let order = self.slots[id.0].order;
         let behind = (Bound::Excluded(order), Bound::Unbounded);
@@ -195,24 +197,24 @@ impl<T: Copy> WaitList<T> {
         next.map(|(_, index)| WaitId(*index))
     }
 
-    /// A waiter's waker, to have it look although it stays in line.
+    /// Returns a clone of a waiter's waker, to have it look again while it stays in line.
     pub(crate) fn nudge(&self, id: WaitId) -> Option<Waker> {
         self.slots[id.0].waker.clone()
     }
 
-    /// How many have not left, in line or woken.
+    /// Returns the number of waiters that have not left, in line or woken.
     #[inline]
     pub(crate) const fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// Whether it was taken out of the line.
+    /// Returns true if the waiter was taken out of the line.
     pub(crate) fn was_woken(&self, id: WaitId) -> bool {
         self.slots[id.0].waker.is_none()
     }
 
-    /// Ends a waiter.
-    #[must_use = "a waker is dropped once the lock is released"]
+    /// Removes a waiter.
+    #[must_use = "drop the waker once the lock is released"]
     pub(crate) fn leave(&mut self, id: WaitId) -> Left<T> {
         let waiter = &mut self.slots[id.0];
         let (waker, wanted) = (waiter.waker.take(), waiter.wants);
@@ -224,11 +226,11 @@ impl<T: Copy> WaitList<T> {
     }
 }
 
-/// What is left of a waiter.
+/// What remains of a waiter that has left.
 #[derive(Debug)]
 pub(crate) struct Left<T> {
     pub(crate) wanted: T,
-    /// If it had not been woken.
+    /// The waker, if the waiter was not woken: the caller passes no wake-up on then.
     pub(crate) waker: Option<Waker>,
 }
 
@@ -269,13 +271,13 @@ mod tests {
     }
 
     #[test]
-    fn those_who_find_nothing_go_back_to_their_places() {
+    fn woken_waiters_that_find_nothing_regain_their_places() {
         let mut line = WaitList::new();
         let mut places = [0, 1, 2, 3].map(|n| join(&mut line, n));
         for _ in 0..3 {
             assert!(line.wake_first().is_some());
         }
-        // However they are scheduled.
+        // In any order of scheduling.
         for n in [1, 0, 2] {
             let stale = line.wait(&mut places[n], Waker::noop(), 9);
             assert!(stale.is_none());
@@ -287,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn those_who_want_it_are_woken_in_order_and_others_are_not() {
+    fn matching_waiters_are_woken_in_order_and_others_are_not() {
         let mut line = WaitList::new();
         let places = [5, 6, 5, 7].map(|wants| join(&mut line, wants).unwrap());
         let mut woken = Vec::new();

@@ -4,41 +4,33 @@ use std::fmt;
 
 use crate::limiter::Denied;
 
-/// Why a [`RateLimit`](super::RateLimit) answered no response: the limiter's answer, or the error `E`
-/// of the inner service.
+/// Why a [`RateLimit`](super::RateLimit) returned no response: the limiter's denial, or the error
+/// `E` of the inner service.
 ///
-/// It is an [`Error`] if `E` is. A `Box<dyn Error>` is not one: below a middleware that boxes errors
-/// itself (`Timeout`, `Buffer`, `LoadShed`), map them with [`boxed`](Self::boxed).
+/// It implements [`Error`] if `E` does. A `Box<dyn Error>` does not: below a middleware that boxes
+/// errors itself (`Timeout`, `Buffer`, `LoadShed`), map the errors with [`boxed`](Self::boxed).
 ///
 /// ```
-/// use std::error::Error;
 /// use std::io;
-/// use std::sync::Arc;
-/// use tollgate::AtomicTokenBucket;
-/// use tollgate::integrations::tower::{RateLimitError, RateLimitLayer};
-/// use tower::{Layer, ServiceExt, service_fn};
+/// use tollgate::integrations::tower::RateLimitError;
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), tollgate::QuotaError> {
-/// let layer = RateLimitLayer::new(Arc::new(AtomicTokenBucket::new("5/s".parse()?)?));
-/// let refuse = async |(): ()| Err::<(), _>(io::Error::from(io::ErrorKind::ConnectionRefused));
-/// match layer.layer(service_fn(refuse)).oneshot(()).await {
-///     Err(RateLimitError::Limited(denied)) => panic!("it is the first request: {denied}"),
-///     Err(RateLimitError::Inner(error)) => assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused),
-///     other => panic!("{other:?}"),
+/// fn report(error: RateLimitError<io::Error>) {
+///     match error {
+///         RateLimitError::Limited(denied) => println!("shed: {denied}"),
+///         RateLimitError::Inner(error) => println!("failed: {error}"),
+///         other => println!("{other}"),
+///     }
 /// }
-/// # Ok(())
-/// # }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RateLimitError<E = Infallible> {
-    /// The limiter refused the request, and the inner service has not seen it.
+    /// The limiter refused the request. The inner service has not seen it.
     Limited(Denied),
-    /// The limiter was closed. The inner service has not seen the request, and will see no other.
+    /// The limiter is closed. The inner service has not seen the request and will see no other.
     Closed,
-    /// The service was called before its `poll_ready` had said that it is ready: an error of the
-    /// middleware around it. A clone has no part in the readiness of its original.
+    /// The service was called before its `poll_ready` returned ready: a bug in the middleware
+    /// around it. A clone does not share the readiness of its original.
     NotReady,
     /// The inner service failed.
     Inner(E),
@@ -52,17 +44,7 @@ impl<E> RateLimitError<E> {
         }
     }
 
-    /// The limiter's answer, if it is what stopped the request.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::Denied;
-    /// use tollgate::integrations::tower::RateLimitError;
-    ///
-    /// let retry_after = Duration::from_millis(1_500);
-    /// let error = RateLimitError::<std::io::Error>::Limited(Denied::TooLong { retry_after });
-    /// assert_eq!(error.denied().and_then(|denied| denied.retry_after_secs()), Some(2));
-    /// ```
+    /// Returns the limiter's denial, if it stopped the request.
     pub const fn denied(&self) -> Option<Denied> {
         match self {
             Self::Limited(denied) => Some(*denied),
@@ -71,18 +53,10 @@ impl<E> RateLimitError<E> {
         }
     }
 
-    /// The error of the inner service.
+    /// Returns the error of the inner service.
     ///
     /// # Errors
     /// The same error, if it is not the inner service's.
-    ///
-    /// ```
-    /// use tollgate::integrations::tower::RateLimitError;
-    ///
-    /// assert_eq!(RateLimitError::Inner("no route").into_inner(), Ok("no route"));
-    /// let closed = RateLimitError::<&str>::Closed;
-    /// assert_eq!(closed.into_inner(), Err(RateLimitError::Closed));
-    /// ```
     pub fn into_inner(self) -> Result<E, Self> {
         match self {
             Self::Inner(error) => Ok(error),
@@ -90,8 +64,8 @@ impl<E> RateLimitError<E> {
         }
     }
 
-    /// The inner service's own error in a box, or this one without a type of inner error, as which it
-    /// can be found again.
+    /// Boxes the error of the inner service, or this error as `RateLimitError<Infallible>`, as
+    /// which it can be downcast.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -100,21 +74,21 @@ impl<E> RateLimitError<E> {
     /// use tollgate::integrations::tower::{RateLimitError, RateLimitLayer};
     /// use tower::{ServiceBuilder, ServiceExt, service_fn};
     ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), tollgate::QuotaError> {
-    /// let budget = Arc::new(AtomicTokenBucket::new("5/s".parse()?)?);
-    /// let service = ServiceBuilder::new()
-    ///     .buffer(10)
-    ///     .map_err(RateLimitError::boxed)
-    ///     .layer(RateLimitLayer::new(budget.clone()))
-    ///     .timeout(Duration::from_secs(1)) // boxes the errors of what it is around
-    ///     .service(service_fn(async |(): ()| Ok::<_, std::io::Error>(())));
-    /// budget.close();
-    /// let error = service.oneshot(()).await.unwrap_err(); // of the buffer
-    /// let cause = error.source().and_then(|cause| cause.downcast_ref::<RateLimitError>());
-    /// assert_eq!(cause, Some(&RateLimitError::Closed));
-    /// # Ok(())
-    /// # }
+    /// #[tokio::main(flavor = "current_thread")]
+    /// async fn main() -> Result<(), tollgate::QuotaError> {
+    ///     let budget = Arc::new(AtomicTokenBucket::new("5/s".parse()?)?);
+    ///     let service = ServiceBuilder::new()
+    ///         .buffer(10)
+    ///         .map_err(RateLimitError::boxed)
+    ///         .layer(RateLimitLayer::new(budget.clone()))
+    ///         .timeout(Duration::from_secs(1)) // boxes the errors of what it is around
+    ///         .service(service_fn(async |(): ()| Ok::<_, std::io::Error>(())));
+    ///     budget.close();
+    ///     let error = service.oneshot(()).await.unwrap_err(); // of the buffer
+    ///     let cause = error.source().and_then(|cause| cause.downcast_ref::<RateLimitError>());
+    ///     assert_eq!(cause, Some(&RateLimitError::Closed));
+    ///     Ok(())
+    /// }
     /// ```
     pub fn boxed(self) -> Box<dyn Error + Send + Sync>
     where

@@ -11,15 +11,15 @@ use super::turns::Taking;
 use crate::limiter::RateLimiter;
 use crate::wait::Wait;
 
-/// The future of a [`RateLimit`](super::RateLimit): waits for a token, if another caller took the one
-/// that the service was told of, and then for the response.
+/// The future of a [`RateLimit`](super::RateLimit): waits for a token if another caller took the
+/// one that made the service ready, and then for the response.
 ///
 /// # Cancel safety
-/// Dropping it while it waits leaves the line, and the inner service does not see the request; once
-/// that has been called its token is used.
+/// Dropping it while it waits leaves the line, takes no token, and the inner service does not see
+/// the request. Once the inner service has been called, the token is used.
 pub type ResponseFuture<S, R, L> = TryFlatten<Admission<S, R, L>, Inner<S, R>>;
 
-/// The inner service's future, with its error as one of the layer's.
+/// The inner service's future, with its error converted to the layer's.
 type Inner<S, R> = MapErr<
     <S as Service<R>>::Future,
     fn(<S as Service<R>>::Error) -> RateLimitError<<S as Service<R>>::Error>,
@@ -48,7 +48,7 @@ impl<S: Service<R>, R, L: RateLimiter> Admission<S, R, L> {
         Self(State::Refused(error)).try_flatten()
     }
 
-    /// Calls `service`, which is ready, when the turn has come.
+    /// Calls `service`, which is ready, once a token is taken.
     pub(super) fn waiting(turn: Taking<L>, service: S, request: R) -> ResponseFuture<S, R, L> {
         let turn = Wait::new(turn);
         Self(State::Waiting {
@@ -60,7 +60,7 @@ impl<S: Service<R>, R, L: RateLimiter> Admission<S, R, L> {
     }
 }
 
-// Nothing in it is pinned: a future that it holds has not been polled yet.
+// Nothing is structurally pinned: the futures that it holds have not been polled yet.
 impl<S: Service<R>, R, L: RateLimiter> Unpin for Admission<S, R, L> {}
 
 impl<S: Service<R>, R, L: RateLimiter> Future for Admission<S, R, L> {

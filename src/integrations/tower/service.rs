@@ -12,46 +12,45 @@ use super::{FailFast, RateLimitError, Rejoin};
 use crate::limiter::{Denied, RateLimiter};
 use crate::wait::Wait;
 
-/// A service each of whose requests takes a token: from [`RateLimitLayer`](super::RateLimitLayer).
+/// A service that takes a token for each request, from [`RateLimitLayer`](super::RateLimitLayer).
 ///
-/// It is ready when its turn has come, a token is there, and the inner service is ready; and it stays
-/// ready until it is called. Readiness takes nothing and stands in no line, so an idle service and a
-/// request that is shed cost nothing. The call takes the token; if another caller took it meanwhile,
-/// see [`RateLimitLayer`](super::RateLimitLayer#a-token-that-another-takes). A service that waited
-/// for its readiness keeps its place in line, so its request comes before all that came later.
-/// Several services can be told of the same token; the first that is called takes it.
+/// It is ready when its turn has come, a token is there, and the inner service is ready; it stays
+/// ready until it is called. Readiness takes no token and no place in line, so an idle service and
+/// a shed request cost nothing. The call takes the token; for a token that another caller took
+/// meanwhile see [`RateLimitLayer`](super::RateLimitLayer#a-token-that-another-takes). A service
+/// that waited for its readiness keeps its place in line, so its request precedes all that came
+/// later. Several services can become ready by the same token; the first that is called takes it.
 ///
-/// A clone has a readiness of its own: none yet.
+/// A clone starts without readiness.
 ///
 /// # Errors
-/// Of `poll_ready`: [`Closed`](RateLimitError::Closed), and those of the inner service. A request that
-/// the limiter refuses fails by its future. So does one without readiness, with
-/// [`NotReady`](RateLimitError::NotReady): it takes no token, and the inner service does not see it.
+/// `poll_ready` fails with [`Closed`](RateLimitError::Closed) or an error of the inner service. The
+/// response future fails if the limiter refuses the request, and with
+/// [`NotReady`](RateLimitError::NotReady) if the service is called without readiness: that request
+/// takes no token, and the inner service does not see it.
 ///
 /// # Cancel safety
-/// Dropping a service, or the future of a request, that waits leaves the line.
+/// Dropping a waiting service, or the future of a waiting request, leaves the line.
 ///
 /// ```
 /// use std::sync::Arc;
+/// use tollgate::AtomicTokenBucket;
 /// use tollgate::integrations::tower::{RateLimit, RateLimitLayer};
-/// use tollgate::{AtomicTokenBucket, Quota, RateLimiter};
 /// use tower::{Layer, Service, ServiceExt, service_fn};
 ///
 /// struct Client<S> {
 ///     service: RateLimit<S, Arc<AtomicTokenBucket>>,
 /// }
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-/// let budget = Arc::new(AtomicTokenBucket::new(Quota::per_hour(5)?)?);
-/// let echo = service_fn(async |id: u64| Ok::<_, std::io::Error>(id));
-/// let mut client = Client { service: RateLimitLayer::new(budget.clone()).layer(echo) };
-/// let service = client.service.ready().await?;
-/// assert_eq!(budget.available(), 5);
-/// assert_eq!(service.call(7).await?, 7);
-/// assert_eq!(budget.available(), 4);
-/// # Ok(())
-/// # }
+/// #[tokio::main(flavor = "current_thread")]
+/// async fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+///     let budget = Arc::new(AtomicTokenBucket::new("5/h".parse()?)?);
+///     let echo = service_fn(async |id: u64| Ok::<_, std::io::Error>(id));
+///     let mut client = Client { service: RateLimitLayer::new(budget).layer(echo) };
+///     let response = client.service.ready().await?.call(7).await?;
+///     assert_eq!(response, 7);
+///     Ok(())
+/// }
 /// ```
 pub struct RateLimit<S, L: RateLimiter, M = Rejoin> {
     inner: S,
@@ -80,7 +79,7 @@ impl<S, L: RateLimiter, M> RateLimit<S, L, M> {
 }
 
 impl<S, L: RateLimiter + Clone, M> RateLimit<S, L, M> {
-    /// Ready when the turn has come, or when the request is to be told that it never will.
+    /// Ready when the turn has come, or when the request must be told that it never will.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Denied>> {
         if matches!(self.readiness, Readiness::None) {
             let is_there = self.limiter.ask(1, 0, self.limiter.now()).is_ok();
@@ -103,25 +102,25 @@ impl<S, L: RateLimiter + Clone, M> RateLimit<S, L, M> {
     where
         S: Service<R>,
     {
-        // The limiter first: its readiness holds nothing while the inner service's is waited for.
+        // The limiter first: its readiness holds nothing while the inner service is not ready.
         ready!(self.poll_turn(cx)).map_err(RateLimitError::of)?;
         self.inner.poll_ready(cx).map_err(RateLimitError::Inner)
     }
 
-    /// Takes a token, or a place in line for one; `None` if it is not ready.
+    /// Takes a token, or a place in line for one; `None` if the service is not ready.
     fn begin(&mut self) -> Option<Begun<L>> {
         let Readiness::Ready(_) = self.readiness else {
             return None;
         };
         let Readiness::Ready(ready) = std::mem::replace(&mut self.readiness, Readiness::None)
         else {
-            unreachable!("seen above")
+            unreachable!("matched above")
         };
         let now = self.limiter.now();
         Some(if self.limiter.take_at_once(1, 0, now) {
             Begun::Taken
         } else {
-            // A denial may be one that can be waited out.
+            // The denial may be one that a wait resolves.
             Taking::begin(self.limiter.clone(), ready, now)
         })
     }
@@ -146,7 +145,8 @@ where
             Some(Begun::Taken) => Admission::called(self.inner.call(request)),
             Some(Begun::Refused(denied)) => Admission::refused(RateLimitError::of(denied)),
             Some(Begun::Waiting(turn, _)) => {
-                // The one that is ready is the one that will be called.
+                // Readiness belongs to the instance: the ready one goes into the future, its clone
+                // stays.
                 let other = self.inner.clone();
                 let service = std::mem::replace(&mut self.inner, other);
                 Admission::waiting(turn, service, request)

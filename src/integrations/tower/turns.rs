@@ -1,4 +1,4 @@
-//! What a service waits for: to be told of its turn, and then, if another took the token, for a token.
+//! The waits of a service: for its turn, and then, if another caller took the token, for a token.
 
 use std::task::Waker;
 use std::time::Duration;
@@ -11,17 +11,17 @@ fn turn(kind: Kind, longest: Duration) -> Turn {
     Turn::new(1, 0, kind, longest)
 }
 
-/// What a readiness leaves to the request.
+/// What a readiness passes to the request.
 #[derive(Debug)]
 pub(super) struct Ready {
-    /// The place in line, if it had one.
+    /// The place in line, if the service waited for readiness.
     place: Option<Turn>,
-    /// How long the request may wait.
+    /// How much longer the request may wait.
     left: Duration,
 }
 
 impl Ready {
-    /// Of a service that did not have to wait.
+    /// Returns the readiness of a service that did not wait.
     pub(super) const fn at_once(longest: Duration) -> Self {
         Self {
             place: None,
@@ -30,8 +30,7 @@ impl Ready {
     }
 }
 
-/// Stands in line until its turn comes, and takes nothing. Ends with an error only if no turn will
-/// ever come.
+/// Stands in line until its turn comes, and takes nothing. Fails only if no turn will ever come.
 pub(super) struct Calling<L: RateLimiter> {
     limiter: L,
     turn: Turn,
@@ -72,9 +71,9 @@ impl<L: RateLimiter> Step for Calling<L> {
         let left = match (called, self.since) {
             (Err(Denied::Closed), _) => return Progress::Done(Err(Denied::Closed)),
             (Ok(()), Some(since)) => self.longest.saturating_sub(now.saturating_since(since)),
-            // It has waited for as long as it may.
+            // The time limit is used up.
             (Err(_), Some(_)) => Duration::ZERO,
-            // The request finds out by itself whether it is still refused.
+            // The request itself finds out whether it is still refused.
             (_, None) => self.longest,
         };
         let waited = self.since.is_some();
@@ -100,10 +99,10 @@ pub(super) struct Taking<L: RateLimiter> {
 
 /// How a request begins.
 pub(super) enum Begun<L: RateLimiter> {
-    /// It has its token.
+    /// The request has its token.
     Taken,
     Refused(Denied),
-    /// It stands in line, until about this instant.
+    /// The request stands in line; its turn comes at about this instant.
     Waiting(Taking<L>, Option<Timestamp>),
 }
 
@@ -115,7 +114,7 @@ impl<L: RateLimiter> Taking<L> {
             turn: ready.place.unwrap_or_else(fresh),
             deadline: now.saturating_add(ready.left),
         };
-        // It joins now; the first poll of the future brings the waker.
+        // Joins the line now, not at the first poll; that poll registers the waker.
         let progress = taking.step(now, Waker::noop());
         match progress {
             Progress::Done(Ok(())) => Begun::Taken,
@@ -124,7 +123,7 @@ impl<L: RateLimiter> Taking<L> {
         }
     }
 
-    /// Leaves the line, of a request that does not wait.
+    /// Leaves the line on behalf of a request that does not wait.
     pub(super) fn refuse(mut self) {
         self.turn.refuse();
     }

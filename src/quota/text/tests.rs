@@ -6,7 +6,7 @@ fn parse(text: &str) -> Result<Quota, QuotaError> {
     text.parse()
 }
 
-/// N, P in nanoseconds, and B.
+/// Returns N, P in nanoseconds, and B.
 fn parts(text: &str) -> (u64, u128, u64) {
     let quota = parse(text).unwrap_or_else(|error| panic!("{error}"));
     (quota.tokens(), quota.period().as_nanos(), quota.max_burst())
@@ -15,7 +15,7 @@ fn parts(text: &str) -> (u64, u128, u64) {
 const S: u128 = SECOND as u128;
 
 #[test]
-fn reads_what_people_write() {
+fn parses_the_common_forms() {
     let cases = [
         ("0.5/s", (1, 2 * S, 1)),
         ("0.1/s", (1, 10 * S, 1)),
@@ -66,7 +66,7 @@ fn reads_what_people_write() {
 }
 
 #[test]
-fn says_which_part_is_wrong_and_what_to_write() {
+fn a_syntax_error_names_the_part_and_the_remedy() {
     let cases = [
         ("", "", "as in `100/s`"),
         ("/s", "", "a number of tokens comes first"),
@@ -131,7 +131,7 @@ fn says_which_part_is_wrong_and_what_to_write() {
 }
 
 #[test]
-fn names_the_bound_that_is_broken() {
+fn an_error_names_the_broken_bound() {
     let huge = "99999999999999999999999999999999999999999999";
     let of = |text: &str| parse(&text.replace('N', huge)).unwrap_err();
     assert_eq!(of("N/s"), QuotaError::TooManyTokens);
@@ -153,13 +153,13 @@ fn names_the_bound_that_is_broken() {
 }
 
 #[test]
-fn a_fraction_that_fits_only_in_lowest_terms_is_read() {
-    // As 5 per 73,000 days it would be beyond the longest period.
+fn a_fraction_that_fits_only_in_lowest_terms_parses() {
+    // As 5 per 73,000 days it would exceed the longest period.
     assert_eq!(parts("2.5/36500d"), (1, 14_600 * 86_400 * S, 3));
 }
 
 #[test]
-fn a_constant_is_read_at_compile_time() {
+fn a_constant_parses_at_compile_time() {
     const API: Quota = Quota::from_static("0.5/s, burst 20");
     static NONE: Quota = Quota::from_static("unlimited");
     const HALF: Result<Quota, QuotaError> = Quota::new(1, Duration::from_millis(500));
@@ -172,7 +172,7 @@ fn a_constant_is_read_at_compile_time() {
 
 #[test]
 #[should_panic(expected = "write 1000 or 1_000")]
-fn a_wrong_constant_says_what_to_write() {
+fn a_wrong_constant_panics_with_the_remedy() {
     let _ = Quota::from_static("1,000/s");
 }
 
@@ -194,7 +194,7 @@ fn nearly_a_quota() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn prints_what_it_reads(tokens in 0..=Quota::MAX_TOKENS, period in 1..u64::MAX / 8, burst in 1..=Quota::MAX_TOKENS) {
+    fn display_and_parse_round_trip(tokens in 0..=Quota::MAX_TOKENS, period in 1..u64::MAX / 8, burst in 1..=Quota::MAX_TOKENS) {
         if let Ok(quota) = Quota::new(tokens, Duration::from_nanos(period)) {
             prop_assert_eq!(parse(&quota.to_string()), Ok(quota));
             let quota = quota.burst(burst).unwrap();
