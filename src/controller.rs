@@ -6,10 +6,10 @@ mod outcome;
 mod pool;
 mod request;
 mod run;
+mod spawn;
 
 use std::fmt;
 use std::future::Future;
-use std::hash::{BuildHasher, Hash};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,6 @@ pub use request::Request;
 use crate::clock::{Clock, SystemClock};
 use crate::observe::{Observer, Silent};
 use crate::queue::{FastHash, WorkQueue};
-use pool::{Spawn, spawn_thread};
 
 /// Brings the object that a key names to its desired state.
 ///
@@ -192,58 +191,6 @@ impl<K, R, C: Clock, S> Controller<K, R, C, S> {
 /// }
 /// ```
 pub type WorkerFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-impl<K, R, C, S> Controller<K, R, C, S>
-where
-    K: fmt::Debug + Hash + Eq + Send + Sync + 'static,
-    R: Reconciler<K> + 'static,
-    C: Clock + 'static,
-    S: BuildHasher + Send + Sync + 'static,
-{
-    /// Starts `n` workers as threads, which run the reconciler's futures without a runtime.
-    ///
-    /// # Panics
-    /// If the operating system does not start a thread, as [`Workers::resize`].
-    pub fn spawn_threads(self, n: usize) -> Workers<K, C, S> {
-        let name = self.name.clone();
-        pool::start(
-            self,
-            n,
-            Spawn::Threads(Box::new(move |body| spawn_thread(&name, body))),
-        )
-    }
-
-    /// Starts `n` workers as tasks, each handed to `spawn`.
-    ///
-    /// # Panics
-    /// If `spawn` panics, as [`Workers::resize`].
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::{Action, Controller, ReconcileError, Request, WorkQueue};
-    ///
-    /// async fn reconcile(_: Request<'_, u64>) -> Result<Action, ReconcileError> {
-    ///     Ok(Action::done())
-    /// }
-    ///
-    /// #[tokio::main(flavor = "current_thread")]
-    /// async fn main() {
-    ///     let queue = WorkQueue::<u64>::new(100).unwrap();
-    ///     queue.try_add(7).unwrap();
-    ///     let workers = Controller::new(queue, reconcile).spawn_tasks(4, |worker| {
-    ///         tokio::spawn(worker);
-    ///     });
-    ///     assert!(workers.drain(Duration::from_secs(10)).await.complete());
-    /// }
-    /// ```
-    pub fn spawn_tasks(
-        self,
-        n: usize,
-        spawn: impl Fn(WorkerFuture) + Send + Sync + 'static,
-    ) -> Workers<K, C, S> {
-        pool::start(self, n, Spawn::Tasks(Box::new(spawn)))
-    }
-}
 
 impl<K, R, C: Clock, S> fmt::Debug for Controller<K, R, C, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,6 +1,7 @@
 //! Waiting: each operation that waits is a state machine ([`Step`]), driven by a task (`.await`) or
 //! by a thread (`.wait()`) through [`Wait`].
 
+mod blocking;
 mod list;
 
 use std::fmt;
@@ -196,7 +197,7 @@ impl<S: Step> Wait<S> {
                 return None;
             }
             if !may_block {
-                assert_may_block();
+                blocking::assert_may_block();
                 may_block = true;
             }
             // The waker unparks this thread: a wake-up since the step makes the park return at
@@ -258,17 +259,6 @@ impl<S: fmt::Debug> fmt::Debug for Wait<S> {
             .field("until", &self.sleep.as_ref().map(|(at, _)| at))
             .finish_non_exhaustive()
     }
-}
-
-/// Panics on a thread that drives a runtime: the wait may need a task of that runtime to end it.
-#[track_caller]
-fn assert_may_block() {
-    #[cfg(feature = "tokio")]
-    assert!(
-        crate::integrations::tokio::may_block(),
-        "`wait` would block a thread that drives a tokio runtime: `.await` the operation, or call `wait` in \
-         `tokio::task::spawn_blocking`"
-    );
 }
 
 /// Unparks a thread and sets a flag. The flag is needed because a future that parks its thread can

@@ -1,7 +1,5 @@
 //! [`TokioClock`]: tokio's clock and timer.
 
-use std::panic::catch_unwind;
-
 use crate::clock::{Clock, Sleep, Timestamp};
 
 /// tokio's clock: tasks sleep on tokio's timer, and `tokio::time::pause` stops this clock too.
@@ -59,12 +57,4 @@ impl Clock for TokioClock {
     fn sleep_until(&self, deadline: Timestamp) -> Sleep {
         Sleep::new(tokio::time::sleep(deadline.saturating_since(self.now())))
     }
-}
-
-/// Returns true if the calling thread drives no runtime, or is one that tokio lent for blocking.
-///
-/// tokio runs the same check before it blocks, and panics; it offers no other way to ask. Its panic
-/// message is printed before the caller's.
-pub(crate) fn may_block() -> bool {
-    catch_unwind(|| drop(tokio::sync::Mutex::new(()).blocking_lock())).is_ok()
 }
