@@ -128,7 +128,7 @@ fn one_thread(c: &mut Criterion) {
             let start = atomic_now().as_nanos();
             time(n, |i| {
                 let now = Timestamp::from_nanos(start + i);
-                black_box(black_box(&atomic).try_acquire_at(1, now).is_ok());
+                black_box(black_box(&atomic).at(now).try_acquire(1).is_ok());
             })
         });
     });
@@ -223,7 +223,7 @@ fn contended(c: &mut Criterion) {
         group.bench_function("atomic: at a given time", |b| {
             b.iter_custom(|n| {
                 contend(threads, n, &|| {
-                    black_box(atomic.try_acquire_at(1, now).is_ok());
+                    black_box(atomic.at(now).try_acquire(1).is_ok());
                 })
             });
         });

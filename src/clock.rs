@@ -35,12 +35,6 @@ use std::time::Duration;
 
 use crate::sync::thread;
 
-/// Reads the wall clock, for state that outlives the process.
-#[allow(clippy::disallowed_methods, reason = "the clock enters here")]
-pub(crate) fn wall_clock() -> std::time::SystemTime {
-    std::time::SystemTime::now()
-}
-
 /// A source of time, and the ways to wait for a later one.
 ///
 /// Only [`now`](Self::now) is required. The default waits sleep in real time: a waiter sleeps for

@@ -146,7 +146,7 @@ pub use clock::BootClock;
 pub use clock::{Clock, ManualClock, MonotonicClock, SystemClock, Timestamp};
 pub use controller::{Action, Controller, ReconcileError, Reconciler, Request, Workers};
 pub use limiter::{
-    AllOf, AtomicTokenBucket, CarryOver, Denied, History, IntervalTokenBucket, KeyHandle,
+    AllOf, At, AtomicTokenBucket, CarryOver, Denied, History, IntervalTokenBucket, KeyHandle,
     KeyedBuilder, KeyedError, KeyedLimiter, KeyedStats, Leasable, LockedTokenBucket, Meter,
     Metered, OnFull, OwnedKey, QuotaLimiter, RateLimiter, Reservation, Saved, SavedError,
     SlidingWindow, Status, TokenLease, WindowError,

@@ -30,6 +30,7 @@ pub use self::keyed::{
 };
 pub use self::ops::acquire::Acquire;
 pub use self::ops::all_of::{AllOf, Limits};
+pub use self::ops::at::At;
 pub use self::ops::atomic::AtomicTokenBucket;
 pub use self::ops::interval_bucket::IntervalTokenBucket;
 pub use self::ops::lease::{Leasable, TokenLease};

@@ -33,10 +33,11 @@ fn a_denial_takes_nothing_and_its_wait_is_honest_for_the_whole() {
     assert_eq!((fast.available(), slow.available()), (0, 0));
     let nanos = u64::try_from(wait.as_nanos()).unwrap();
     assert!(
-        all.try_acquire_at(1, Timestamp::from_nanos(nanos - 1))
+        all.at(Timestamp::from_nanos(nanos - 1))
+            .try_acquire(1)
             .is_err()
     );
-    assert!(all.try_acquire_at(1, Timestamp::from_nanos(nanos)).is_ok());
+    assert!(all.at(Timestamp::from_nanos(nanos)).try_acquire(1).is_ok());
     assert_eq!(all.try_acquire(2), Err(Denied::ExceedsBurst { burst: 1 }));
 }
 
@@ -196,7 +197,7 @@ fn opposite_orders_do_not_make_each_other_fail() {
                     thread::yield_now();
                 }
                 let second = Timestamp::from_nanos(round * 1_000_000_000);
-                all.try_acquire_at(1, second).is_ok()
+                all.at(second).try_acquire(1).is_ok()
             };
             (1..=ROUNDS).map(in_round).collect::<Vec<_>>()
         })
@@ -234,7 +235,7 @@ fn there_is_as_much_as_in_the_member_with_the_least() {
     assert_eq!(all.available(), 0);
     clock.advance(Duration::from_secs(2));
     assert_eq!(all.available(), 2);
-    assert_eq!(all.available_at(Timestamp::from_nanos(1_000_000_000)), 1);
+    assert_eq!(all.at(Timestamp::from_nanos(1_000_000_000)).available(), 1);
 }
 
 #[test]

@@ -13,7 +13,7 @@ mod trap;
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tollgate::{
     AllOf, AtomicTokenBucket, CarryOver, Clock, Denied, IntervalTokenBucket, KeyedLimiter,
@@ -97,14 +97,16 @@ single!(
     |watch| AtomicTokenBucket::with_clock(quota("2/h"), watch),
     one_quota,
     lease,
-    |bucket: &AtomicTokenBucket<Watch>| bucket.restore(&bucket.save())
+    |bucket: &AtomicTokenBucket<Watch>| bucket
+        .restore(&bucket.save(SystemTime::UNIX_EPOCH), SystemTime::UNIX_EPOCH)
 );
 single!(
     locked,
     |watch| LockedTokenBucket::with_clock(quota("2/h"), watch),
     one_quota,
     lease,
-    |bucket: &LockedTokenBucket<Watch>| bucket.restore(&bucket.save())
+    |bucket: &LockedTokenBucket<Watch>| bucket
+        .restore(&bucket.save(SystemTime::UNIX_EPOCH), SystemTime::UNIX_EPOCH)
 );
 single!(
     window,
@@ -132,7 +134,7 @@ fn metered(scenario: Scenario<'_>) {
         quota: Some(bucket),
         close: &|| bucket.close(),
         lease: &|| lease(bucket),
-        save: &|| bucket.restore(&bucket.save()),
+        save: &|| bucket.restore(&bucket.save(SystemTime::UNIX_EPOCH), SystemTime::UNIX_EPOCH),
         watch: &watch,
         calls: Rc::new(move || asks(&*again)),
     });

@@ -105,7 +105,8 @@ const OPS: &[(&str, bool, Op)] = &[
     }),
     ("set_quota_for", false, |l, _| {
         for name in [Name(0), NEW, OWN] {
-            l.set_quota_for(&name, quota("2/h"), CarryOver::Tokens)
+            l.key(&name)
+                .set_quota(quota("2/h"), CarryOver::Tokens)
                 .unwrap();
         }
     }),
@@ -122,7 +123,7 @@ fn done(n: usize, calls: &'static [Call], reenters: bool, placed: u64, op: usize
     let (name, brings, op) = OPS[op];
     let watch = Watch::default();
     let limiter = Arc::new(limiter(&watch, CAPACITY));
-    let own = limiter.set_quota_for(&OWN, quota("5/h"), CarryOver::Full);
+    let own = limiter.key(&OWN).set_quota(quota("5/h"), CarryOver::Full);
     assert_eq!(own, Ok(()));
     if placed > CAPACITY as u64 {
         // All full again: each place can be had.

@@ -34,24 +34,25 @@ fn what_is_kept_is_counted_and_what_is_not_retained_begins_anew() {
     let limiter = limiter("10/h", 10);
     assert!(limiter.is_empty());
     limiter
-        .set_quota_for(&1, "5/h".parse().unwrap(), CarryOver::Full)
+        .key(&1)
+        .set_quota("5/h".parse().unwrap(), CarryOver::Full)
         .unwrap();
     for key in [1, 2, 3] {
-        assert_eq!(limiter.key(&key).try_acquire_at(3, at(0)), Ok(()));
+        assert_eq!(limiter.key(&key).at(at(0)).try_acquire(3), Ok(()));
     }
     assert_eq!(
         (limiter.len(), limiter.is_empty(), limiter.capacity()),
         (3, false, 10)
     );
-    limiter.key(&2).refund_at(2, at(0));
-    assert_eq!(limiter.key(&2).available_at(at(0)), 9);
-    assert_eq!(limiter.key(&2).try_acquire_up_to_at(20, at(0)), 9);
-    assert_eq!(limiter.key(&2).available_at(at(0)), 0);
+    limiter.key(&2).at(at(0)).refund(2);
+    assert_eq!(limiter.key(&2).at(at(0)).available(), 9);
+    assert_eq!(limiter.key(&2).at(at(0)).try_acquire_up_to(20), 9);
+    assert_eq!(limiter.key(&2).at(at(0)).available(), 0);
 
     limiter.retain(|key, _| *key == 2);
     assert_eq!(limiter.iter().map(|(key, _)| key).collect::<Vec<_>>(), [2]);
     assert_eq!(limiter.key(&1).quota(), "10/h".parse().unwrap());
-    assert_eq!(limiter.key(&1).available_at(at(0)), 10);
+    assert_eq!(limiter.key(&1).at(at(0)).available(), 10);
     limiter.retain(|_, _| false);
     assert_eq!((limiter.len(), limiter.is_empty()), (0, true));
 }
@@ -61,7 +62,7 @@ fn what_is_kept_is_counted_and_what_is_not_retained_begins_anew() {
 fn threads_that_take_from_one_key_get_what_there_is_and_no_more() {
     let limiter = limiter("1/s burst 1000000", 2);
     let take_all = || {
-        let admitted = || limiter.key(&1).try_acquire_at(1, at(0)).is_ok();
+        let admitted = || limiter.key(&1).at(at(0)).try_acquire(1).is_ok();
         std::iter::repeat_with(admitted)
             .take_while(|ok| *ok)
             .count()
@@ -90,7 +91,7 @@ proptest! {
             let asked = if stale { now.saturating_sub(by / 2) } else { now };
             let model = models.entry(key).or_insert_with(|| Exact::new(quota));
             let expected = model.ask(n, asked);
-            let got = limiter.key(&key).try_acquire_at(n, at(asked));
+            let got = limiter.key(&key).at(at(asked)).try_acquire(n);
             match got {
                 Err(Denied::TooManyKeys) => prop_assert!(expected.is_ok()),
                 // A stale time may be judged by who gave up a place since.
@@ -148,39 +149,40 @@ proptest! {
 #[test]
 fn a_stale_time_gains_nothing_from_an_eviction() {
     let limiter = limiter("1/s burst 2", 1);
-    limiter.key(&1).try_acquire_at(2, at(0)).unwrap();
+    limiter.key(&1).at(at(0)).try_acquire(2).unwrap();
     // Full again at 2 s, and evicted then.
-    limiter.key(&2).try_acquire_at(1, at(2 * SECOND)).unwrap();
+    limiter.key(&2).at(at(2 * SECOND)).try_acquire(1).unwrap();
     assert_eq!(limiter.stats().evicted, 1);
     // The other one goes, too, so that there is a place; a thread that is still at 1 s comes back
     // with the first.
     assert!(limiter.remove(&2));
-    let got = limiter.key(&1).try_acquire_at(2, at(SECOND));
+    let got = limiter.key(&1).at(at(SECOND)).try_acquire(2);
     let retry_after = Duration::from_secs(1);
     assert_eq!(got, Err(Denied::NotYet { retry_after }), "one was there");
-    assert!(limiter.key(&1).try_acquire_at(1, at(SECOND)).is_ok());
-    assert!(limiter.key(&1).try_acquire_at(2, at(4 * SECOND)).is_ok());
+    assert!(limiter.key(&1).at(at(SECOND)).try_acquire(1).is_ok());
+    assert!(limiter.key(&1).at(at(4 * SECOND)).try_acquire(2).is_ok());
 }
 
 #[test]
 fn any_number_of_changes_mints_nothing() {
     let limiter = limiter("10/h", 1_000);
     for key in 0..100 {
-        limiter.key(&key).try_acquire_at(4, at(0)).unwrap();
+        limiter.key(&key).at(at(0)).try_acquire(4).unwrap();
     }
     for change in 0..1_000_u64 {
         let quota = Quota::per_hour(10 + change % 2 * 10).unwrap();
         limiter
-            .set_quota_at(quota, CarryOver::Tokens, at(0))
+            .at(at(0))
+            .set_quota(quota, CarryOver::Tokens)
             .unwrap();
         if change % 100 == 0 {
-            assert_eq!(limiter.key(&(change / 100)).available_at(at(0)), 6);
+            assert_eq!(limiter.key(&(change / 100)).at(at(0)).available(), 6);
         }
     }
     for key in 0..100 {
-        assert_eq!(limiter.key(&key).available_at(at(0)), 6, "{key}");
+        assert_eq!(limiter.key(&key).at(at(0)).available(), 6, "{key}");
     }
-    assert_eq!(limiter.key(&1_000).available_at(at(0)), 10);
+    assert_eq!(limiter.key(&1_000).at(at(0)).available(), 10);
 }
 
 #[test]
@@ -190,12 +192,13 @@ fn the_base_moves_on_for_all_keys() {
     let mut now = 0;
     for _ in 0..1_000 {
         now += 10_000_000;
-        limiter.key(&1).try_acquire_at(5, at(now)).unwrap();
-        assert!(limiter.key(&1).try_acquire_at(1, at(now)).is_err());
+        limiter.key(&1).at(at(now)).try_acquire(5).unwrap();
+        assert!(limiter.key(&1).at(at(now)).try_acquire(1).is_err());
         assert!(
             limiter
                 .key(&(now % 7))
-                .try_acquire_at(1, at(now + 9))
+                .at(at(now + 9))
+                .try_acquire(1)
                 .is_ok()
         );
     }
@@ -263,7 +266,7 @@ fn keys_that_collide_are_exact_and_bounded_and_known_ones_keep_working() {
     let builder = KeyedLimiter::<u64>::builder("1/s burst 2".parse().unwrap(), CAPACITY);
     let limiter = builder.hasher(BuildHasherDefault::<Flooded>::default());
     let limiter = limiter.build().unwrap();
-    let takes = |key: u64, now: u64| limiter.key(&key).try_acquire_at(1, at(now));
+    let takes = |key: u64, now: u64| limiter.key(&key).at(at(now)).try_acquire(1);
     // All want the places of one shard, and nothing is full again yet.
     let placed = (0..5_000).filter(|key| takes(*key, 0).is_ok()).count();
     assert_eq!(limiter.len(), placed);
@@ -291,11 +294,12 @@ fn ten_million_keys_stay_within_the_bound() {
     for key in 0..10_000_000 {
         // 2,000,000 keys a second of virtual time; each is full again after a second.
         let now = at(key * 500);
-        let _: Result<(), Denied> = limiter.key(&key).try_acquire_at(1, now);
+        let _: Result<(), Denied> = limiter.key(&key).at(now).try_acquire(1);
         if key % 1_000_000 == 0 {
             limiter
                 .key(&known)
-                .try_acquire_at(1, now)
+                .at(now)
+                .try_acquire(1)
                 .unwrap_or_else(|denied| {
                     assert!(matches!(denied, Denied::NotYet { .. }), "{denied}");
                 });

@@ -32,7 +32,7 @@ fn limiter(text: &str, capacity: usize) -> KeyedLimiter<u64> {
 fn all_shards_together_hold_as_many_keys_as_they_may() {
     const CAPACITY: u64 = 5_000;
     let limiter = limiter("1/h burst 2", CAPACITY as usize);
-    let take = |key: u64, now| limiter.key(&key).try_acquire_at(1, at(now));
+    let take = |key: u64, now| limiter.key(&key).at(at(now)).try_acquire(1);
     let admitted = (0..CAPACITY + 1_000).filter(|key| take(*key, 0).is_ok());
     assert_eq!(admitted.count() as u64, CAPACITY, "all are in use");
     assert_eq!(limiter.len() as u64, CAPACITY);
@@ -78,7 +78,7 @@ fn a_key_takes_the_place_of_one_in_another_shard() {
     let builder = KeyedLimiter::builder(quota("1/h burst 2"), 200).on_full(OnFull::Deny);
     let builder = builder.hasher(BuildHasherDefault::<Same>::default());
     let limiter: KeyedLimiter<u64, _> = builder.build().unwrap();
-    let take = |key: u64, now| limiter.key(&key).try_acquire_at(1, at(now));
+    let take = |key: u64, now| limiter.key(&key).at(at(now)).try_acquire(1);
     for n in 0..90 {
         assert_eq!(take(key(0, n), 0), Ok(()), "{n}");
     }
@@ -105,24 +105,25 @@ fn what_is_not_retained_makes_room_and_what_is_keeps_its_reservations() {
     let limiter = limiter("1/h burst 4", 3);
     let wait = Duration::ZERO;
     let (placed, own) = (limiter.key(&1), limiter.key(&3));
-    own.set_quota_at(quota("1/h burst 9"), CarryOver::Full, at(0))
+    own.at(at(0))
+        .set_quota(quota("1/h burst 9"), CarryOver::Full)
         .unwrap();
-    let of_placed = placed.reserve_at(2, wait, at(0)).unwrap();
-    let of_own = own.reserve_at(2, wait, at(0)).unwrap();
-    assert!(limiter.key(&2).try_acquire_at(1, at(0)).is_ok());
+    let of_placed = placed.at(at(0)).reserve(2, wait).unwrap();
+    let of_own = own.at(at(0)).reserve(2, wait).unwrap();
+    assert!(limiter.key(&2).at(at(0)).try_acquire(1).is_ok());
     limiter.retain(|key, _| *key != 2);
     of_placed.cancel_at(at(0));
     of_own.cancel_at(at(0));
     assert_eq!(
-        (placed.available_at(at(0)), own.available_at(at(0))),
+        (placed.at(at(0)).available(), own.at(at(0)).available()),
         (4, 9)
     );
     // A key with a quota of its own needs no place.
     for key in [1, 4, 5] {
-        assert_eq!(limiter.key(&key).try_acquire_at(1, at(0)), Ok(()), "{key}");
+        assert_eq!(limiter.key(&key).at(at(0)).try_acquire(1), Ok(()), "{key}");
     }
     assert_eq!(
-        limiter.key(&6).try_acquire_at(1, at(0)),
+        limiter.key(&6).at(at(0)).try_acquire(1),
         Err(Denied::TooManyKeys)
     );
 }
@@ -132,15 +133,15 @@ fn a_quota_of_its_own_is_set_and_seen_by_key_too() {
     let limiter = limiter("1/h burst 4", 1_000);
     assert_eq!(limiter.allocated(), 0);
     for key in 0..1_000 {
-        assert!(limiter.key(&key).try_acquire_at(1, at(0)).is_ok());
+        assert!(limiter.key(&key).at(at(0)).try_acquire(1).is_ok());
     }
     let placed = limiter.allocated();
     assert!((8_000..80_000).contains(&placed), "{placed} bytes");
     let own = quota("1/h burst 9");
     for key in 0..100 {
         let key = limiter.key(&key);
-        key.set_quota_at(own, CarryOver::Full, at(0)).unwrap();
-        assert_eq!((key.quota(), key.available_at(at(0))), (own, 9));
+        key.at(at(0)).set_quota(own, CarryOver::Full).unwrap();
+        assert_eq!((key.quota(), key.at(at(0)).available()), (own, 9));
     }
     assert!(limiter.allocated() > placed);
     assert_eq!(limiter.key(&500).quota(), quota("1/h burst 4"));
@@ -155,34 +156,36 @@ fn after_a_change_of_the_quota_nothing_comes_back() {
     let key = limiter.key(&1);
     let change = || {
         limiter
-            .set_quota_at(quota("2/h burst 8"), CarryOver::Tokens, at(0))
+            .at(at(0))
+            .set_quota(quota("2/h burst 8"), CarryOver::Tokens)
             .unwrap();
     };
-    let before = key.reserve_at(1, Duration::ZERO, at(0)).unwrap();
+    let before = key.at(at(0)).reserve(1, Duration::ZERO).unwrap();
     change();
-    let after = key.reserve_at(2, Duration::ZERO, at(0)).unwrap();
+    let after = key.at(at(0)).reserve(2, Duration::ZERO).unwrap();
     before.cancel_at(at(0));
-    assert_eq!(key.available_at(at(0)), 5, "the first of another quota");
+    assert_eq!(key.at(at(0)).available(), 5, "the first of another quota");
     change();
     after.cancel_at(at(0));
-    assert_eq!(key.available_at(at(0)), 5);
+    assert_eq!(key.at(at(0)).available(), 5);
     // Nor after the key has got one of its own, or lost it.
-    let before = key.reserve_at(1, Duration::ZERO, at(0)).unwrap();
-    key.set_quota_at(quota("1/h burst 8"), CarryOver::Tokens, at(0))
+    let before = key.at(at(0)).reserve(1, Duration::ZERO).unwrap();
+    key.at(at(0))
+        .set_quota(quota("1/h burst 8"), CarryOver::Tokens)
         .unwrap();
     before.cancel_at(at(0));
-    assert_eq!(key.available_at(at(0)), 4);
+    assert_eq!(key.at(at(0)).available(), 4);
 }
 
 #[test]
 fn a_key_that_was_removed_owes_nothing_and_is_owed_nothing() {
     let limiter = limiter("1/h burst 4", 10);
     let key = limiter.key(&1);
-    let before = key.reserve_at(3, Duration::ZERO, at(0)).unwrap();
+    let before = key.at(at(0)).reserve(3, Duration::ZERO).unwrap();
     assert!(limiter.remove(&1));
-    let _open = key.reserve_at(4, Duration::ZERO, at(0)).unwrap();
+    let _open = key.at(at(0)).reserve(4, Duration::ZERO).unwrap();
     before.cancel_at(at(0));
-    assert_eq!(key.available_at(at(0)), 0);
+    assert_eq!(key.at(at(0)).available(), 0);
 }
 
 #[test]
@@ -192,39 +195,41 @@ fn a_grant_is_made_once_although_the_base_moves_on() {
     let key = limiter.key(&1);
     let second = 1_000_000_000;
     limiter
-        .set_quota_at(quota("999983/d burst 200"), CarryOver::Full, at(0))
+        .at(at(0))
+        .set_quota(quota("999983/d burst 200"), CarryOver::Full)
         .unwrap();
-    assert!(key.try_acquire_at(200, at(10 * second)).is_ok());
-    assert!(limiter.key(&2).try_acquire_at(1, at(20 * second)).is_ok());
-    assert_eq!(key.available_at(at(20 * second)), 10 * 999_983 / 86_400);
+    assert!(key.at(at(10 * second)).try_acquire(200).is_ok());
+    assert!(limiter.key(&2).at(at(20 * second)).try_acquire(1).is_ok());
+    assert_eq!(key.at(at(20 * second)).available(), 10 * 999_983 / 86_400);
 }
 
 #[test]
 fn each_operation_of_a_key_goes_by_what_it_is_told() {
     let limiter = limiter("1/h burst 4", 10);
     let own = limiter.key(&3);
-    own.set_quota_at(quota("1/h burst 4"), CarryOver::Full, at(0))
+    own.at(at(0))
+        .set_quota(quota("1/h burst 4"), CarryOver::Full)
         .unwrap();
     for key in [own, limiter.key(&1)] {
-        assert!(key.try_acquire_above_at(2, 2, at(0)).is_ok());
-        assert!(key.try_acquire_above_at(1, 2, at(0)).is_err());
-        assert!(key.try_acquire_at(2, at(0)).is_ok());
+        assert!(key.at(at(0)).try_acquire_above(2, 2).is_ok());
+        assert!(key.at(at(0)).try_acquire_above(1, 2).is_err());
+        assert!(key.at(at(0)).try_acquire(2).is_ok());
     }
     let key = limiter.key(&1);
     let hour = Duration::from_nanos(HOUR);
     let early = hour - Duration::from_nanos(1);
     assert!(matches!(
-        key.reserve_at(1, early, at(0)),
+        key.at(at(0)).reserve(1, early),
         Err(Denied::TooLong { .. })
     ));
-    let reserved = key.reserve_at(1, hour, at(0)).unwrap();
+    let reserved = key.at(at(0)).reserve(1, hour).unwrap();
     assert_eq!(reserved.ready_at(), at(HOUR));
     reserved.commit();
     let other = limiter.key(&2);
-    assert_eq!(other.pause_until_at(at(5), at(5)), Ok(()));
-    assert_eq!(other.available_at(at(5)), 4, "it ends now");
+    assert_eq!(other.at(at(5)).pause_until(at(5)), Ok(()));
+    assert_eq!(other.at(at(5)).available(), 4, "it ends now");
     let unlimited = KeyedLimiter::<u64>::new(Quota::unlimited(), 10).unwrap();
-    let all = unlimited.key(&1).try_acquire_above_at(u64::MAX, 1, at(0));
+    let all = unlimited.key(&1).at(at(0)).try_acquire_above(u64::MAX, 1);
     assert_eq!(all, Ok(()), "no limit, and none to the floor");
 }
 

@@ -60,7 +60,7 @@ fn a_taker_at_reading(n: u64) -> Option<u64> {
         reached.store(true, Ordering::SeqCst);
         let taker = move || {
             let limiter = its.get().unwrap();
-            let _ = taken.send(limiter.key(&7).try_acquire_up_to_at(BURST, LATER));
+            let _ = taken.send(limiter.key(&7).at(LATER).try_acquire_up_to(BURST));
         };
         let taker = thread::spawn(taker);
         // A taker that finds the change begun waits for its end, so it is not waited for here.
@@ -79,7 +79,7 @@ fn a_taker_at_reading(n: u64) -> Option<u64> {
     let first = taken_by_other
         .recv_timeout(Duration::from_secs(30))
         .unwrap();
-    Some(first + limiter.key(&7).try_acquire_up_to_at(BURST, LATER))
+    Some(first + limiter.key(&7).at(LATER).try_acquire_up_to(BURST))
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tollgate::{
-    AtomicTokenBucket, CarryOver, Clock, Denied, KeyedLimiter, Leasable, LockedTokenBucket,
+    At, AtomicTokenBucket, CarryOver, Clock, Denied, KeyedLimiter, Leasable, LockedTokenBucket,
     ManualClock, Quota, QuotaError, QuotaLimiter, RateLimiter, Timestamp,
 };
 
@@ -55,8 +55,8 @@ fn the_forms_without_a_time_read_the_clock() {
         clock.advance(Duration::from_secs(1));
         assert_eq!(bucket.available(), 1);
         let before = bucket.now();
-        bucket.drain_at(before);
-        assert_eq!(bucket.available_at(before), 0);
+        bucket.at(before).drain();
+        assert_eq!(bucket.at(before).available(), 0);
         let wait = Duration::from_secs(1);
         let reserved = bucket.reserve(1, wait).unwrap();
         assert_eq!(reserved.ready_at(), before.saturating_add(wait));
@@ -94,10 +94,10 @@ fn both(text: &str) -> [(Box<dyn QuotaLimiter>, ManualClock); 2] {
 fn asking_for_nothing_changes_nothing_for_an_older_time() {
     let (early, late) = (Timestamp::ZERO, Timestamp::from_nanos(100_000_000_000));
     for (bucket, _) in both("1/s burst 5") {
-        assert_eq!(bucket.try_acquire_up_to_at(0, late), 0);
-        assert!(bucket.try_acquire_at(0, late).is_ok());
-        bucket.reserve_at(0, Duration::ZERO, late).unwrap().commit();
-        assert_eq!(bucket.available_at(early), 5);
+        assert_eq!(bucket.at(late).try_acquire_up_to(0), 0);
+        assert!(bucket.at(late).try_acquire(0).is_ok());
+        bucket.at(late).reserve(0, Duration::ZERO).unwrap().commit();
+        assert_eq!(bucket.at(early).available(), 5);
     }
 }
 
@@ -106,11 +106,11 @@ fn asking_for_nothing_is_granted_in_debt_and_before_the_base() {
     let (early, late) = (Timestamp::ZERO, Timestamp::from_nanos(u64::MAX / 4));
     for (bucket, _) in both("1/s burst 5") {
         // Far enough for the base of a word to move.
-        bucket.try_acquire_at(5, late).unwrap();
-        bucket.reserve_at(5, Duration::MAX, late).unwrap().commit();
+        bucket.at(late).try_acquire(5).unwrap();
+        bucket.at(late).reserve(5, Duration::MAX).unwrap().commit();
         for now in [early, late] {
-            assert!(bucket.try_acquire_at(1, now).is_err());
-            assert!(bucket.try_acquire_at(0, now).is_ok());
+            assert!(bucket.at(now).try_acquire(1).is_err());
+            assert!(bucket.at(now).try_acquire(0).is_ok());
         }
     }
 }
@@ -457,22 +457,22 @@ fn a_time_before_the_base_is_judged_by_itself() {
             (&atomic as &dyn QuotaLimiter, &mut from_atomic),
             (&locked, &mut from_locked),
         ] {
-            bucket.try_acquire_at(2, at(LATE)).unwrap();
-            bucket.sync_remaining_at(1, at(stale));
+            At::new(bucket, at(LATE)).try_acquire(2).unwrap();
+            At::new(bucket, at(stale)).sync_remaining(1);
             said.push((
-                bucket.try_acquire_at(1, at(stale)),
-                bucket.available_at(at(stale)),
+                At::new(bucket, at(stale)).try_acquire(1),
+                At::new(bucket, at(stale)).available(),
             ));
-            bucket.drain_at(at(stale));
-            bucket.try_acquire_up_to_at(1, at(stale));
+            At::new(bucket, at(stale)).drain();
+            At::new(bucket, at(stale)).try_acquire_up_to(1);
             said.push((
-                bucket.try_acquire_at(1, at(LATE + 1_000)),
-                bucket.available_at(at(LATE + 1_001)),
+                At::new(bucket, at(LATE + 1_000)).try_acquire(1),
+                At::new(bucket, at(LATE + 1_001)).available(),
             ));
-            said.push((bucket.try_acquire_at(1, at(LATE + 1_001)), 0));
+            said.push((At::new(bucket, at(LATE + 1_001)).try_acquire(1), 0));
             said.push((
-                bucket.try_acquire_at(1, at(stale)),
-                bucket.available_at(at(stale)),
+                At::new(bucket, at(stale)).try_acquire(1),
+                At::new(bucket, at(stale)).available(),
             ));
         }
         assert_eq!(from_atomic, from_locked, "{stale}");

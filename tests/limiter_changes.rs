@@ -54,12 +54,14 @@ fn what_takers_go_by_is_not_that_of_256_changes_ago() {
     for changes in 250..260 {
         let (buckets, _) = buckets(RATE);
         for bucket in buckets {
-            assert!(bucket.try_acquire_at(1_000, secs(10)).is_ok());
+            assert!(bucket.at(secs(10)).try_acquire(1_000).is_ok());
             for _ in 0..changes {
-                let same = bucket.set_quota_at(quota(RATE), CarryOver::Tokens, secs(10));
+                let same = bucket
+                    .at(secs(10))
+                    .set_quota(quota(RATE), CarryOver::Tokens);
                 same.unwrap();
             }
-            let denied = bucket.try_acquire_at(1, secs(10));
+            let denied = bucket.at(secs(10)).try_acquire(1);
             assert!(denied.is_err(), "{changes} changes of {bucket:?}");
         }
     }
@@ -135,10 +137,10 @@ fn who_changes_a_quota_and_is_held_up_grants_nothing_by_it() {
         let burst = bucket.quota().max_burst();
         *clock.meanwhile.lock().unwrap() = Some(Box::new(move || {
             time.advance(Duration::from_millis(50));
-            assert_eq!(taker.try_acquire_up_to_at(burst, time.now()), burst);
+            assert_eq!(taker.at(time.now()).try_acquire_up_to(burst), burst);
         }));
         change(&bucket);
-        assert_eq!(bucket.available_at(clock.clock.now()), 0, "{text}");
+        assert_eq!(bucket.at(clock.clock.now()).available(), 0, "{text}");
     }
 }
 
@@ -234,11 +236,11 @@ fn a_reservation_is_cancelled_at_the_time_that_is_given() {
     let (buckets, clock) = buckets("1/s burst 10");
     clock.advance(Duration::from_secs(60));
     for bucket in buckets {
-        let reservation = bucket.reserve_at(3, Duration::ZERO, secs(0)).unwrap();
-        assert!(bucket.try_acquire_at(5, secs(0)).is_ok());
+        let reservation = bucket.at(secs(0)).reserve(3, Duration::ZERO).unwrap();
+        assert!(bucket.at(secs(0)).try_acquire(5).is_ok());
         // By the clock, a minute later, all of it would have come anyway.
         reservation.cancel_at(secs(0));
-        assert_eq!(bucket.available_at(secs(0)), 5, "{bucket:?}");
+        assert_eq!(bucket.at(secs(0)).available(), 5, "{bucket:?}");
     }
 }
 
@@ -310,13 +312,16 @@ fn what_a_word_cannot_hold_is_kept_beside_it_until_it_is_paid() {
 fn a_quota_is_in_force_from_the_instant_it_was_given_on() {
     let (buckets, _) = buckets("1/s burst 100");
     for bucket in buckets {
-        assert!(bucket.try_acquire_at(100, secs(0)).is_ok());
+        assert!(bucket.at(secs(0)).try_acquire(100).is_ok());
         let faster = quota("10/s burst 100");
         assert_eq!(
-            bucket.set_quota_at(faster, CarryOver::Tokens, secs(2)),
+            bucket.at(secs(2)).set_quota(faster, CarryOver::Tokens),
             Ok(())
         );
-        assert_eq!((bucket.quota(), bucket.available_at(secs(3))), (faster, 12));
+        assert_eq!(
+            (bucket.quota(), bucket.at(secs(3)).available()),
+            (faster, 12)
+        );
     }
 }
 
@@ -326,12 +331,12 @@ fn a_pause_outlives_a_change_of_the_quota_in_an_old_process() {
     let (now, end) = (secs(1_000_000_000), secs(1_000_000_001));
     let (buckets, _) = buckets("2000000000/s burst 10");
     for bucket in buckets {
-        bucket.pause_until_at(end, now).unwrap();
+        bucket.at(now).pause_until(end).unwrap();
         let faster = quota("3000000000/s burst 10");
-        assert_eq!(bucket.set_quota_at(faster, CarryOver::Tokens, now), Ok(()));
+        assert_eq!(bucket.at(now).set_quota(faster, CarryOver::Tokens), Ok(()));
         let before = Timestamp::from_nanos(end.as_nanos() - 1);
-        assert_eq!(bucket.available_at(before), 0, "{bucket:?}");
-        assert_eq!(bucket.available_at(end), 1, "{bucket:?}");
+        assert_eq!(bucket.at(before).available(), 0, "{bucket:?}");
+        assert_eq!(bucket.at(end).available(), 1, "{bucket:?}");
     }
 }
 
@@ -400,7 +405,7 @@ fn a_full_bucket_is_full_however_long_it_was_idle() {
         let now = Timestamp::from_nanos(idle);
         let bucket = AtomicTokenBucket::new(quota("999983/s burst 1000000")).unwrap();
         let all = AllOf::new([&bucket]);
-        assert_eq!(all.try_acquire_at(1_000_000, now), Ok(()), "{idle}");
+        assert_eq!(all.at(now).try_acquire(1_000_000), Ok(()), "{idle}");
     }
 }
 
@@ -430,11 +435,13 @@ fn debt_of_a_key_with_its_own_quota_does_not_overflow() {
     let builder = KeyedLimiter::<u64>::builder(quota("1/s"), 8);
     let keyed = builder.clock(clock).build().unwrap();
     keyed
-        .set_quota_for(&1, quota("1000000000000/s"), CarryOver::Tokens)
+        .key(&1)
+        .set_quota(quota("1000000000000/s"), CarryOver::Tokens)
         .unwrap();
     let _ = keyed.key(&1).pause_until(Timestamp::MAX);
     keyed
-        .set_quota_for(&1, quota("1/36500d"), CarryOver::Tokens)
+        .key(&1)
+        .set_quota(quota("1/36500d"), CarryOver::Tokens)
         .unwrap();
     assert!(keyed.key(&1).try_acquire(1).is_err());
 }

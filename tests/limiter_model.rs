@@ -15,7 +15,7 @@ use std::time::Duration;
 use model::{AGE, Amount, Exact, Op, RATES, When, bound, buckets, exact_skew};
 use proptest::prelude::*;
 use tollgate::{
-    AtomicTokenBucket, CarryOver, Denied, LockedTokenBucket, ManualClock, Quota, QuotaLimiter,
+    At, AtomicTokenBucket, CarryOver, Denied, LockedTokenBucket, ManualClock, Quota, QuotaLimiter,
     RateLimiter, Timestamp,
 };
 
@@ -96,7 +96,7 @@ fn at(nanos: u64) -> Timestamp {
 /// Takes token by token until denied.
 fn take_all(bucket: &dyn QuotaLimiter, now: u64) -> u64 {
     (0..)
-        .find(|_| bucket.try_acquire_at(1, at(now)).is_err())
+        .find(|_| At::new(bucket, at(now)).try_acquire(1).is_err())
         .expect("denied in the end")
 }
 
@@ -148,9 +148,9 @@ proptest! {
         for bucket in buckets(quota) {
             let mut now = start;
             for _ in 0..100 {
-                prop_assert!(bucket.try_acquire_at(1, at(now)).is_ok());
-                prop_assert!(bucket.try_acquire_at(1, at(now)).is_err());
-                prop_assert!(bucket.try_acquire_at(1, at(now + tick - 1)).is_err());
+                prop_assert!(bucket.at(at(now)).try_acquire(1).is_ok());
+                prop_assert!(bucket.at(at(now)).try_acquire(1).is_err());
+                prop_assert!(bucket.at(at(now + tick - 1)).try_acquire(1).is_err());
                 now += tick;
             }
         }
@@ -162,20 +162,20 @@ proptest! {
     ) {
         prop_assume!(!quota.is_unlimited());
         for bucket in buckets(quota) {
-            let _ = bucket.try_acquire_at(quota.max_burst(), at(now));
-            let Err(Denied::NotYet { retry_after }) = bucket.try_acquire_at(n, at(now)) else { continue };
+            let _ = bucket.at(at(now)).try_acquire(quota.max_burst());
+            let Err(Denied::NotYet { retry_after }) = bucket.at(at(now)).try_acquire(n) else { continue };
             let ready = now + retry_after.as_nanos() as u64;
             // Denials of any size at any time between leave no trace.
             for (i, _) in ops.iter().enumerate() {
                 let between = now + (ready - 1 - now) / (i as u64 + 1);
                 prop_assert_eq!(
-                    bucket.try_acquire_at(n, at(between)),
+                    bucket.at(at(between)).try_acquire(n),
                     Err(Denied::NotYet { retry_after: Duration::from_nanos(ready - between) })
                 );
-                prop_assert!(bucket.try_acquire_at(quota.max_burst() + 1, at(between)).is_err());
+                prop_assert!(bucket.at(at(between)).try_acquire(quota.max_burst() + 1).is_err());
             }
-            prop_assert!(bucket.try_acquire_at(n, at(ready - 1)).is_err());
-            prop_assert!(bucket.try_acquire_at(n, at(ready)).is_ok());
+            prop_assert!(bucket.at(at(ready - 1)).try_acquire(n).is_err());
+            prop_assert!(bucket.at(at(ready)).try_acquire(n).is_ok());
         }
     }
 
@@ -183,22 +183,22 @@ proptest! {
     fn ten_idle_years_give_at_most_the_burst(quota in quota(), used in log_uniform(30)) {
         prop_assume!(!quota.is_unlimited());
         for bucket in buckets(quota) {
-            let _ = bucket.try_acquire_at(used.min(quota.max_burst()), at(0));
+            let _ = bucket.at(at(0)).try_acquire(used.min(quota.max_burst()));
             let later = at(10 * YEAR);
-            let there = bucket.available_at(later);
+            let there = bucket.at(later).available();
             prop_assert!(there <= quota.max_burst());
-            prop_assert!(bucket.try_acquire_at(there, later).is_ok());
-            prop_assert!(bucket.try_acquire_at(1, later).is_err());
+            prop_assert!(bucket.at(later).try_acquire(there).is_ok());
+            prop_assert!(bucket.at(later).try_acquire(1).is_err());
         }
     }
 
     #[test]
     fn looking_ahead_changes_nothing(quota in quota(), ahead in log_uniform(63)) {
         for bucket in buckets(quota) {
-            let _ = bucket.try_acquire_at(quota.max_burst(), at(0));
-            let before = bucket.try_acquire_at(1, at(0));
-            bucket.available_at(at(ahead));
-            prop_assert_eq!(bucket.try_acquire_at(1, at(0)), before);
+            let _ = bucket.at(at(0)).try_acquire(quota.max_burst());
+            let before = bucket.at(at(0)).try_acquire(1);
+            bucket.at(at(ahead)).available();
+            prop_assert_eq!(bucket.at(at(0)).try_acquire(1), before);
         }
     }
 
@@ -206,9 +206,9 @@ proptest! {
     fn no_stale_time_however_old_mints_a_token(rate in rate(), burst in 1..1000u64, now in log_uniform(62), back: u64) {
         let quota = rate.burst(burst).unwrap();
         for bucket in buckets(quota) {
-            prop_assert!(bucket.try_acquire_at(burst, at(now)).is_ok());
+            prop_assert!(bucket.at(at(now)).try_acquire(burst).is_ok());
             let stale = at(now - back % (now + 1));
-            let denied = bucket.try_acquire_at(1, stale);
+            let denied = bucket.at(stale).try_acquire(1);
             let mut exact = Exact::new(quota);
             prop_assert!(exact.try_acquire(burst, now).is_ok());
             // Ready at the same instant, from whichever time it is counted.
@@ -231,10 +231,10 @@ fn never_drifts(rate: &str, burst: u64, step: u64, steps: u64) {
     );
     for bucket in buckets(quota) {
         let mut taken = burst;
-        assert!(bucket.try_acquire_at(burst, at(0)).is_ok());
+        assert!(bucket.at(at(0)).try_acquire(burst).is_ok());
         for now in (1..=steps).map(|i| i * step) {
-            let there = bucket.available_at(at(now));
-            assert!(bucket.try_acquire_at(there, at(now)).is_ok());
+            let there = bucket.at(at(now)).available();
+            assert!(bucket.at(at(now)).try_acquire(there).is_ok());
             taken += there;
         }
         assert_eq!(u128::from(taken), bound(quota, step * steps));
@@ -261,12 +261,12 @@ fn the_fastest_rates_do_not_drift() {
 fn the_last_instants_of_the_clock_are_like_any_other() {
     let quota = Quota::per_second(1).unwrap();
     for bucket in buckets(quota) {
-        assert!(bucket.try_acquire_at(1, Timestamp::MAX).is_ok());
+        assert!(bucket.at(Timestamp::MAX).try_acquire(1).is_ok());
         assert_eq!(
-            bucket.try_acquire_at(1, Timestamp::MAX),
+            bucket.at(Timestamp::MAX).try_acquire(1),
             Err(Denied::Exhausted)
         );
-        assert_eq!(bucket.available_at(Timestamp::MAX), 0);
+        assert_eq!(bucket.at(Timestamp::MAX).available(), 0);
     }
 }
 
@@ -274,9 +274,9 @@ fn the_last_instants_of_the_clock_are_like_any_other() {
 fn zero_tokens_always_pass_and_more_than_the_burst_never() {
     let quota = Quota::per_second(5).unwrap();
     for bucket in buckets(quota) {
-        assert!(bucket.try_acquire_at(5, at(0)).is_ok());
-        assert!(bucket.try_acquire_at(0, at(0)).is_ok());
-        let denied = bucket.try_acquire_at(6, at(AGE)).unwrap_err();
+        assert!(bucket.at(at(0)).try_acquire(5).is_ok());
+        assert!(bucket.at(at(0)).try_acquire(0).is_ok());
+        let denied = bucket.at(at(AGE)).try_acquire(6).unwrap_err();
         assert!(matches!(denied, Denied::ExceedsBurst { burst: 5, .. }));
     }
 }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use tollgate::{
-    AtomicTokenBucket, CarryOver, KeyedLimiter, LockedTokenBucket, Quota, QuotaLimiter,
+    At, AtomicTokenBucket, CarryOver, KeyedLimiter, LockedTokenBucket, Quota, QuotaLimiter,
     RateLimiter, Timestamp,
 };
 
@@ -30,43 +30,47 @@ fn a_stale_change_of_the_quota_gives_nothing_back() {
         for bucket in buckets(rate) {
             // From the second on, it is more than a word could owe.
             for late in [40, 60] {
-                let _ = bucket.try_acquire_up_to_at(1_000, secs(late));
-                let stale = bucket.set_quota_at(quota(rate), CarryOver::Tokens, secs(0));
+                let _ = bucket.at(secs(late)).try_acquire_up_to(1_000);
+                let stale = bucket.at(secs(0)).set_quota(quota(rate), CarryOver::Tokens);
                 stale.unwrap();
-                assert_eq!(bucket.available_at(secs(late)), 0, "{bucket:?}");
+                assert_eq!(bucket.at(secs(late)).available(), 0, "{bucket:?}");
             }
         }
     }
     let keyed: KeyedLimiter<u64> = KeyedLimiter::new(quota("999983/s burst 1000"), 8).unwrap();
-    assert!(keyed.key(&1).try_acquire_at(1_000, secs(400)).is_ok());
-    let stale = keyed.set_quota_at(quota("999983/s burst 1000"), CarryOver::Tokens, secs(0));
+    assert!(keyed.key(&1).at(secs(400)).try_acquire(1_000).is_ok());
+    let stale = keyed
+        .at(secs(0))
+        .set_quota(quota("999983/s burst 1000"), CarryOver::Tokens);
     stale.unwrap();
-    assert_eq!(keyed.key(&1).available_at(secs(400)), 0);
+    assert_eq!(keyed.key(&1).at(secs(400)).available(), 0);
 }
 
 #[test]
 fn a_faster_quota_of_an_earlier_time_does_not_refill_what_was_taken_since() {
     let takes: [fn(&LockedTokenBucket); 3] = [
-        |locked| assert!(locked.try_acquire_at(10, secs(100)).is_ok()),
-        |locked| locked.drain_at(secs(100)),
-        |locked| locked.pause_until_at(secs(101), secs(100)).unwrap(),
+        |locked| assert!(locked.at(secs(100)).try_acquire(10).is_ok()),
+        |locked| locked.at(secs(100)).drain(),
+        |locked| locked.at(secs(100)).pause_until(secs(101)).unwrap(),
     ];
     for take in takes {
         let locked = LockedTokenBucket::new(quota("1/s burst 10")).unwrap();
         take(&locked);
-        let stale = locked.set_quota_at(quota("1000/s burst 10"), CarryOver::Tokens, secs(99));
+        let stale = locked
+            .at(secs(99))
+            .set_quota(quota("1000/s burst 10"), CarryOver::Tokens);
         stale.unwrap();
-        assert_eq!(locked.available_at(secs(100)), 0);
+        assert_eq!(locked.at(secs(100)).available(), 0);
     }
 }
 
 #[test]
 fn what_a_stale_cancellation_gives_back_is_at_most_what_was_reserved() {
     let cancelled = |bucket: &dyn QuotaLimiter| {
-        let reservation = bucket.reserve_at(1, Duration::ZERO, secs(0)).unwrap();
-        assert!(bucket.try_acquire_at(1, secs(1)).is_ok());
+        let reservation = At::new(bucket, secs(0)).reserve(1, Duration::ZERO).unwrap();
+        assert!(At::new(bucket, secs(1)).try_acquire(1).is_ok());
         reservation.cancel_at(secs(0));
-        bucket.available_at(secs(1))
+        At::new(bucket, secs(1)).available()
     };
     let text = "1/s burst 2";
     // By then what was reserved has come again. The locked bucket knows.
@@ -76,34 +80,36 @@ fn what_a_stale_cancellation_gives_back_is_at_most_what_was_reserved() {
     let atomic = AtomicTokenBucket::new(quota(text)).unwrap();
     assert_eq!(cancelled(&atomic), 2);
     let atomic = AtomicTokenBucket::new(quota(text)).unwrap();
-    let reservation = atomic.reserve_at(1, Duration::ZERO, secs(0)).unwrap();
-    assert!(atomic.try_acquire_at(1, secs(1)).is_ok());
+    let reservation = atomic.at(secs(0)).reserve(1, Duration::ZERO).unwrap();
+    assert!(atomic.at(secs(1)).try_acquire(1).is_ok());
     reservation.cancel_at(secs(1));
-    assert_eq!(atomic.available_at(secs(1)), 1);
+    assert_eq!(atomic.at(secs(1)).available(), 1);
 }
 
 #[test]
 fn a_stale_drain_takes_what_was_there_then() {
     for bucket in buckets("1/s burst 20") {
-        assert!(bucket.try_acquire_at(1, secs(100)).is_ok());
-        bucket.drain_at(secs(90));
-        assert_eq!(bucket.available_at(secs(100)), 10, "{bucket:?}");
+        assert!(bucket.at(secs(100)).try_acquire(1).is_ok());
+        bucket.at(secs(90)).drain();
+        assert_eq!(bucket.at(secs(100)).available(), 10, "{bucket:?}");
     }
 }
 
 #[test]
 fn who_takes_nothing_leaves_no_time_behind() {
     let nothing: [fn(&dyn QuotaLimiter); 3] = [
-        |bucket| assert_eq!(bucket.try_acquire_up_to_at(0, Timestamp::MAX), 0),
-        |bucket| bucket.refund_at(1, Timestamp::MAX),
-        |bucket| bucket.sync_remaining_at(5, Timestamp::MAX),
+        |bucket| assert_eq!(At::new(bucket, Timestamp::MAX).try_acquire_up_to(0), 0),
+        |bucket| At::new(bucket, Timestamp::MAX).refund(1),
+        |bucket| At::new(bucket, Timestamp::MAX).sync_remaining(5),
     ];
     for nothing in nothing {
         let locked = LockedTokenBucket::new(quota("1/s burst 5")).unwrap();
         nothing(&locked);
-        let same = locked.set_quota_at(quota("1/s burst 5"), CarryOver::Tokens, secs(0));
+        let same = locked
+            .at(secs(0))
+            .set_quota(quota("1/s burst 5"), CarryOver::Tokens);
         same.unwrap();
-        assert_eq!(locked.available_at(secs(0)), 5);
+        assert_eq!(locked.at(secs(0)).available(), 5);
     }
 }
 
@@ -116,15 +122,18 @@ fn a_stale_denial_is_not_that_of_256_bases_ago() {
             for n in first..first + moves {
                 assert!(
                     bucket
-                        .try_acquire_at(1, Timestamp::from_nanos(n * step))
+                        .at(Timestamp::from_nanos(n * step))
+                        .try_acquire(1)
                         .is_ok()
                 );
                 if n == first {
-                    let denied = bucket.try_acquire_at(1, Timestamp::from_nanos(n * step));
+                    let denied = bucket.at(Timestamp::from_nanos(n * step)).try_acquire(1);
                     assert!(denied.is_err(), "it is kept");
                 }
             }
-            bucket.try_acquire_at(1, Timestamp::from_nanos(first * step))
+            bucket
+                .at(Timestamp::from_nanos(first * step))
+                .try_acquire(1)
         });
         assert_eq!(denials[0], denials[1], "{moves} moves");
     }
@@ -134,38 +143,40 @@ fn a_stale_denial_is_not_that_of_256_bases_ago() {
 fn the_end_of_time_is_not_right_before_its_beginning() {
     let day = secs(86_400);
     for bucket in buckets("1/d burst 5") {
-        assert!(bucket.try_acquire_at(5, Timestamp::MAX).is_ok());
+        assert!(bucket.at(Timestamp::MAX).try_acquire(5).is_ok());
         // Long before what was taken.
-        assert!(bucket.try_acquire_at(1, day).is_err(), "{bucket:?}");
+        assert!(bucket.at(day).try_acquire(1).is_err(), "{bucket:?}");
     }
     let keyed: KeyedLimiter<u64> = KeyedLimiter::new(quota("1/d burst 5"), 8).unwrap();
-    assert!(keyed.key(&1).try_acquire_at(5, Timestamp::MAX).is_ok());
-    assert!(keyed.key(&1).try_acquire_at(1, day).is_err());
+    assert!(keyed.key(&1).at(Timestamp::MAX).try_acquire(5).is_ok());
+    assert!(keyed.key(&1).at(day).try_acquire(1).is_err());
 }
 
 #[test]
 fn who_asks_for_nothing_leaves_no_base_behind() {
     for bucket in buckets("999983/s burst 5") {
-        assert!(bucket.try_acquire_at(0, Timestamp::MAX).is_ok());
-        assert!(bucket.try_acquire_at(5, secs(0)).is_ok(), "{bucket:?}");
+        assert!(bucket.at(Timestamp::MAX).try_acquire(0).is_ok());
+        assert!(bucket.at(secs(0)).try_acquire(5).is_ok(), "{bucket:?}");
     }
 }
 
 #[test]
 fn a_taker_from_after_a_pause_does_not_end_it_for_others() {
     for bucket in buckets("1/s burst 1000") {
-        bucket.pause_until_at(secs(100), secs(50)).unwrap();
-        assert!(bucket.try_acquire_at(1, secs(101)).is_ok());
-        bucket.refund_at(999, secs(50));
-        assert_eq!(bucket.available_at(secs(50)), 0, "{bucket:?}");
+        bucket.at(secs(50)).pause_until(secs(100)).unwrap();
+        assert!(bucket.at(secs(101)).try_acquire(1).is_ok());
+        bucket.at(secs(50)).refund(999);
+        assert_eq!(bucket.at(secs(50)).available(), 0, "{bucket:?}");
     }
     for rate in ["1/h burst 1000", "0/s burst 1000"] {
         for bucket in buckets("1/s burst 1000") {
-            bucket.pause_until_at(secs(100), secs(50)).unwrap();
-            assert!(bucket.try_acquire_at(1, secs(110)).is_ok());
-            let stale = bucket.set_quota_at(quota(rate), CarryOver::Tokens, secs(50));
+            bucket.at(secs(50)).pause_until(secs(100)).unwrap();
+            assert!(bucket.at(secs(110)).try_acquire(1).is_ok());
+            let stale = bucket
+                .at(secs(50))
+                .set_quota(quota(rate), CarryOver::Tokens);
             stale.unwrap();
-            assert_eq!(bucket.available_at(secs(50)), 0, "{rate} of {bucket:?}");
+            assert_eq!(bucket.at(secs(50)).available(), 0, "{rate} of {bucket:?}");
         }
     }
 }

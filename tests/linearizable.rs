@@ -14,7 +14,7 @@ use std::thread;
 
 use exact::Exact;
 use tollgate::{
-    AllOf, AtomicTokenBucket, CarryOver, Denied, KeyedLimiter, LockedTokenBucket, ManualClock,
+    AllOf, At, AtomicTokenBucket, CarryOver, Denied, KeyedLimiter, LockedTokenBucket, ManualClock,
     Quota, QuotaLimiter, RateLimiter, Timestamp, Work, WorkQueue,
 };
 
@@ -150,7 +150,7 @@ fn bucket_histories(rate: &str, burst: u64, start: u64, token: u64) {
             let seed = scramble(seed * CALLS + i);
             let op = (1 + seed % 2, start + seed / 2 % 100 * token / 20);
             recorder.call(op, |&(n, now)| {
-                bucket.try_acquire_at(n, Timestamp::from_nanos(now))
+                bucket.at(Timestamp::from_nanos(now)).try_acquire(n)
             })
         };
         (0..CALLS).map(call).collect()
@@ -216,23 +216,25 @@ impl BucketOp {
     /// The tokens there, or taken.
     fn run(self, bucket: &dyn QuotaLimiter, now: Timestamp) -> Result<u64, Denied> {
         match self {
-            Self::Take(n) => bucket.try_acquire_at(n, now).map(|()| n),
-            Self::TakeAbove(n, floor) => bucket.try_acquire_above_at(n, floor, now).map(|()| n),
-            Self::TakeUpTo(n) => Ok(bucket.try_acquire_up_to_at(n, now)),
+            Self::Take(n) => At::new(bucket, now).try_acquire(n).map(|()| n),
+            Self::TakeAbove(n, floor) => {
+                At::new(bucket, now).try_acquire_above(n, floor).map(|()| n)
+            }
+            Self::TakeUpTo(n) => Ok(At::new(bucket, now).try_acquire_up_to(n)),
             Self::Refund(n) => {
-                bucket.refund_at(n, now);
+                At::new(bucket, now).refund(n);
                 Ok(n)
             }
             Self::Sync(n) => {
-                bucket.sync_remaining_at(n, now);
+                At::new(bucket, now).sync_remaining(n);
                 Ok(n)
             }
             Self::SetQuota(which, rule) => {
                 let quota = QUOTAS[which].parse().unwrap();
-                bucket.set_quota_at(quota, rule, now).unwrap();
+                At::new(bucket, now).set_quota(quota, rule).unwrap();
                 Ok(0)
             }
-            Self::Available => Ok(bucket.available_at(now)),
+            Self::Available => Ok(At::new(bucket, now).available()),
         }
     }
 }
@@ -267,7 +269,7 @@ fn histories_of_all_operations(with: impl Fn(Quota) -> Box<dyn QuotaLimiter>) {
     let subject = || {
         let bucket = with(quota);
         // Two and a half tokens are left.
-        assert!(bucket.try_acquire_at(3, Timestamp::ZERO).is_ok());
+        assert!(bucket.at(Timestamp::ZERO).try_acquire(3).is_ok());
         (bucket, Recorder::default())
     };
     let now = Timestamp::from_nanos(INSTANT);
@@ -353,7 +355,7 @@ fn limits_combined_in_any_order() {
             let all = AllOf::new(members.iter().map(|&i| limiters[i]).collect::<Vec<_>>());
             let (n, now) = (1 + seed / 6 % 2, 1_000_000_000 + seed / 12 % 100 * 50_000);
             let op = TakeAll { members, n, now };
-            recorder.call(op, |_| all.try_acquire_at(n, Timestamp::from_nanos(now)))
+            recorder.call(op, |_| all.at(Timestamp::from_nanos(now)).try_acquire(n))
         };
         (0..CALLS).map(call).collect()
     };

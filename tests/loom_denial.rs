@@ -48,18 +48,20 @@ fn faster() -> Quota {
 impl Op {
     fn of(self, bucket: &Bucket) -> Answer {
         match self {
-            Self::Take => bucket.try_acquire_at(1, Timestamp::ZERO),
-            Self::Pair => bucket.try_acquire_at(2, Timestamp::ZERO),
+            Self::Take => bucket.at(Timestamp::ZERO).try_acquire(1),
+            Self::Pair => bucket.at(Timestamp::ZERO).try_acquire(2),
             Self::Owe => {
-                let reserved = bucket.reserve_at(1, Duration::MAX, Timestamp::ZERO);
+                let reserved = bucket.at(Timestamp::ZERO).reserve(1, Duration::MAX);
                 reserved.map(Reservation::commit)
             }
             Self::Refund => {
-                bucket.refund_at(1, Timestamp::ZERO);
+                bucket.at(Timestamp::ZERO).refund(1);
                 Ok(())
             }
             Self::Faster => {
-                let set = bucket.set_quota_at(faster(), CarryOver::Tokens, Timestamp::ZERO);
+                let set = bucket
+                    .at(Timestamp::ZERO)
+                    .set_quota(faster(), CarryOver::Tokens);
                 set.unwrap();
                 Ok(())
             }
@@ -118,7 +120,7 @@ fn contend_once(before: &[Op], threads: Vec<&'static [Op]>) {
     // Each denial leaves the bucket as it was.
     let mut last = Vec::new();
     for now in [0, DAY, 0] {
-        let answer = bucket.try_acquire_at(1, Timestamp::from_nanos(now));
+        let answer = bucket.at(Timestamp::from_nanos(now)).try_acquire(1);
         last.push((now, answer));
         if answer.is_ok() {
             break;

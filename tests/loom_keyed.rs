@@ -39,12 +39,12 @@ fn a_key_that_is_evicted_and_comes_back_gains_nothing() {
     // takes from key 1.
     explore("insert x evict x acquire", None, || {
         let limiter = one_place();
-        limiter.key(&1).try_acquire_at(2, at(0)).unwrap();
+        limiter.key(&1).at(at(0)).try_acquire(2).unwrap();
         let evicting = {
             let limiter = Arc::clone(&limiter);
-            thread::spawn(move || limiter.key(&2).try_acquire_at(1, at(2 * SECOND)).is_ok())
+            thread::spawn(move || limiter.key(&2).at(at(2 * SECOND)).try_acquire(1).is_ok())
         };
-        let stale = [(); 2].map(|()| limiter.key(&1).try_acquire_at(1, at(SECOND)).is_ok());
+        let stale = [(); 2].map(|()| limiter.key(&1).at(at(SECOND)).try_acquire(1).is_ok());
         evicting.join().unwrap();
         let taken = stale.into_iter().filter(|admitted| *admitted).count();
         assert!(taken <= 1, "one token had come by then");
@@ -56,17 +56,17 @@ fn a_key_that_is_evicted_and_comes_back_gains_nothing() {
 fn takers_of_one_key_beside_each_other_share_what_there_is() {
     explore("acquire x acquire x acquire of one key", None, || {
         let limiter = one_place();
-        limiter.key(&1).try_acquire_at(1, at(0)).unwrap();
+        limiter.key(&1).at(at(0)).try_acquire(1).unwrap();
         let others = [(); 2].map(|()| {
             let limiter = Arc::clone(&limiter);
-            thread::spawn(move || limiter.key(&1).try_acquire_at(1, at(SECOND)).is_ok())
+            thread::spawn(move || limiter.key(&1).at(at(SECOND)).try_acquire(1).is_ok())
         });
-        let mut admitted = usize::from(limiter.key(&1).try_acquire_at(1, at(SECOND)).is_ok());
+        let mut admitted = usize::from(limiter.key(&1).at(at(SECOND)).try_acquire(1).is_ok());
         for other in others {
             admitted += usize::from(other.join().unwrap());
         }
         assert_eq!(admitted, 2);
-        assert_eq!(limiter.key(&1).available_at(at(SECOND)), 0);
+        assert_eq!(limiter.key(&1).at(at(SECOND)).available(), 0);
     });
 }
 
@@ -79,13 +79,13 @@ fn a_change_of_the_quota_beside_a_take_mints_nothing() {
             thread::spawn(move || {
                 let quota = Quota::per_second(1).unwrap().burst(9).unwrap();
                 let carry = CarryOver::Tokens;
-                limiter.set_quota_at(quota, carry, at(0)).unwrap();
+                limiter.at(at(0)).set_quota(quota, carry).unwrap();
             })
         };
-        let taken = [(); 3].map(|()| limiter.key(&1).try_acquire_at(1, at(0)).is_ok());
+        let taken = [(); 3].map(|()| limiter.key(&1).at(at(0)).try_acquire(1).is_ok());
         changing.join().unwrap();
         assert_eq!(taken, [true, true, false]);
-        assert_eq!(limiter.key(&1).available_at(at(0)), 0);
+        assert_eq!(limiter.key(&1).at(at(0)).available(), 0);
     });
 }
 
@@ -99,13 +99,16 @@ fn combined_limits_in_opposite_orders_do_not_make_each_other_fail() {
         let (one, two) = (bucket(), bucket());
         let other = {
             let pair = [Arc::clone(&two), Arc::clone(&one)];
-            thread::spawn(move || AllOf::new(pair).try_acquire_at(1, at(0)).is_ok())
+            thread::spawn(move || AllOf::new(pair).at(at(0)).try_acquire(1).is_ok())
         };
         let pair = AllOf::new((Arc::clone(&one), Arc::clone(&two)));
-        let mine = pair.try_acquire_at(1, at(0)).is_ok();
+        let mine = pair.at(at(0)).try_acquire(1).is_ok();
         // There is enough for one of them.
         assert_ne!(mine, other.join().unwrap());
-        assert_eq!((one.available_at(at(0)), two.available_at(at(0))), (0, 0));
+        assert_eq!(
+            (one.at(at(0)).available(), two.at(at(0)).available()),
+            (0, 0)
+        );
     });
 }
 
@@ -117,7 +120,7 @@ fn spent(quota: &str) -> (Arc<Keyed>, TestClock) {
     let builder = KeyedLimiter::builder(quota, 1).on_full(OnFull::Deny);
     let builder = builder.hasher(Hasher::default()).clock(clock.clone());
     let limiter: Arc<Keyed> = Arc::new(builder.build().unwrap());
-    let all = limiter.key(&1).try_acquire_at(quota.max_burst(), at(0));
+    let all = limiter.key(&1).at(at(0)).try_acquire(quota.max_burst());
     assert!(all.is_ok());
     (limiter, clock)
 }
@@ -132,7 +135,7 @@ fn beside<L: Send + Sync + 'static, T: 'static>(
 }
 
 fn take(limiter: &Keyed, times: &[u64]) -> u64 {
-    let take = |nanos: &&u64| limiter.key(&1).try_acquire_at(1, at(**nanos)).is_ok();
+    let take = |nanos: &&u64| limiter.key(&1).at(at(**nanos)).try_acquire(1).is_ok();
     times.iter().filter(take).count() as u64
 }
 
@@ -159,9 +162,9 @@ fn a_faster_quota_of_all_keys_mints_nothing_by_an_older_time() {
         spawned();
         limiter.set_quota(quota, CarryOver::Tokens).unwrap();
         assert_eq!(taker.join().unwrap(), 1);
-        assert_eq!(limiter.key(&1).available_at(at(10 * SECOND)), 0);
+        assert_eq!(limiter.key(&1).at(at(10 * SECOND)).available(), 0);
         let next = at(10 * SECOND + SECOND);
-        assert_eq!(limiter.key(&1).available_at(next), 1);
+        assert_eq!(limiter.key(&1).at(next).available(), 1);
     });
 }
 
@@ -178,7 +181,7 @@ fn waiters_of_a_key_are_told_of_the_quota_of_all() {
         assert!(waiting.poll().is_pending());
         changer.join().unwrap();
         assert_eq!(waiting.finish(&clock), (SECOND, Ok(())));
-        assert_eq!(limiter.key(&1).available_at(at(SECOND)), 0);
+        assert_eq!(limiter.key(&1).at(at(SECOND)).available(), 0);
     });
 }
 
@@ -198,7 +201,7 @@ fn a_key_that_is_waited_for_keeps_its_line() {
         assert_eq!(waiting.finish(&clock), ((2 + taken) * S, Ok(())));
         let served = at((2 + taken) * S);
         assert_eq!(
-            (limiter.key(&1).available_at(served), limiter.len()),
+            (limiter.key(&1).at(served).available(), limiter.len()),
             (0, 1)
         );
     });
@@ -211,7 +214,7 @@ fn a_key_that_is_waited_for_keeps_its_line() {
         spawned();
         drop(waiting);
         let taken = taker.join().unwrap();
-        assert_eq!(taken + limiter.key(&1).available_at(at(S)), 1);
+        assert_eq!(taken + limiter.key(&1).at(at(S)).available(), 1);
         assert_eq!(limiter.len(), 1);
     });
     explore_in_turns("cancel of a wait for a key x wait", None, |spawned| {
@@ -225,7 +228,7 @@ fn a_key_that_is_waited_for_keeps_its_line() {
         assert!(waiting.poll().is_pending());
         canceller.join().unwrap();
         assert_eq!(waiting.finish(&clock), (S, Ok(())));
-        assert_eq!(limiter.key(&1).available_at(at(S)), 0);
+        assert_eq!(limiter.key(&1).at(at(S)).available(), 0);
     });
 }
 
@@ -241,17 +244,17 @@ fn a_key_that_is_denied_leaves_its_place() {
             let now = at(2 * SECOND);
             // More than there is of a key that was never used, at a time from before key 1 was full.
             let denied = beside(&limiter, move |limiter| {
-                assert!(limiter.key(&2).try_acquire_at(3, now).is_err());
-                assert!(limiter.key(&2).try_acquire_at(2, at(SECOND)).is_err());
+                assert!(limiter.key(&2).at(now).try_acquire(3).is_err());
+                assert!(limiter.key(&2).at(at(SECOND)).try_acquire(2).is_err());
             });
             spawned();
             let third = limiter.key(&3);
-            let reserved = third.reserve_at(2, Duration::ZERO, now);
+            let reserved = third.at(now).reserve(2, Duration::ZERO);
             if let Ok(reservation) = reserved {
                 reservation.cancel();
             }
             denied.join().unwrap();
-            let last = limiter.key(&4).try_acquire_at(2, at(5 * SECOND));
+            let last = limiter.key(&4).at(at(5 * SECOND)).try_acquire(2);
             assert_eq!(last, Ok(()), "all that had a place is full again");
             assert_eq!(limiter.len(), 1);
         },
@@ -266,7 +269,7 @@ fn a_waiter_on_several_limits_takes_of_all_or_of_none() {
         let bucket = || {
             let quota = "1/s burst 1".parse().unwrap();
             let bucket = AtomicTokenBucket::with_clock(quota, clock.clone()).unwrap();
-            bucket.try_acquire_at(1, at(0)).unwrap();
+            bucket.at(at(0)).try_acquire(1).unwrap();
             Arc::new(bucket)
         };
         (bucket(), bucket(), clock.clone())
@@ -275,16 +278,16 @@ fn a_waiter_on_several_limits_takes_of_all_or_of_none() {
         let (one, two, clock) = spent();
         clock.pass(S);
         // Of one it has the token; of the other there is none.
-        two.try_acquire_at(1, at(S)).unwrap();
-        let taker = beside(&one, |one| one.try_acquire_at(1, at(S)).is_ok());
+        two.at(at(S)).try_acquire(1).unwrap();
+        let taker = beside(&one, |one| one.at(at(S)).try_acquire(1).is_ok());
         let pair = AllOf::new([Arc::clone(&one), Arc::clone(&two)]);
         let mut waiting = Waiter::new(Acquire::of(pair, 1));
         spawned();
         assert!(waiting.poll().is_pending());
         let taken = u64::from(taker.join().unwrap());
-        assert_eq!(one.available_at(at(S)), 1 - taken);
+        assert_eq!(one.at(at(S)).available(), 1 - taken);
         assert_eq!(waiting.finish(&clock), (2 * S, Ok(())));
-        let there = (one.available_at(at(2 * S)), two.available_at(at(2 * S)));
+        let there = (one.at(at(2 * S)).available(), two.at(at(2 * S)).available());
         assert_eq!(there, (0, 0));
     });
     // Bounded: the waiter goes to and fro between the lines.
@@ -298,13 +301,13 @@ fn a_waiter_on_several_limits_takes_of_all_or_of_none() {
             clock.pass(S);
             let takers = [&one, &two].map(|member| {
                 beside(member, |member| {
-                    u64::from(member.try_acquire_at(1, at(S)).is_ok())
+                    u64::from(member.at(at(S)).try_acquire(1).is_ok())
                 })
             });
             spawned();
             let polled = waiting.poll();
             let [first, second] = takers.map(|taker| taker.join().unwrap());
-            let there = (one.available_at(at(S)), two.available_at(at(S)));
+            let there = (one.at(at(S)).available(), two.at(at(S)).available());
             let served = if polled.is_ready() {
                 assert_eq!((first, second), (0, 0));
                 assert_eq!(there, (0, 0));
@@ -315,8 +318,8 @@ fn a_waiter_on_several_limits_takes_of_all_or_of_none() {
                 assert_eq!((served, outcome), ((1 + first.max(second)) * S, Ok(())));
                 served
             };
-            assert_eq!(one.available_at(at(served)), 0);
-            assert_eq!(two.available_at(at(served)), 0);
+            assert_eq!(one.at(at(served)).available(), 0);
+            assert_eq!(two.at(at(served)).available(), 0);
         },
     );
 }

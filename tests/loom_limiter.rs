@@ -72,7 +72,7 @@ fn contend_once(quota: Quota, before: &[Take], threads: Vec<&'static [Take]>, pr
     let bucket = Arc::new(AtomicTokenBucket::with_clock(quota, ManualClock::new()).unwrap());
     let mut exact = Exact::new(quota);
     for &(n, now) in before {
-        let admitted = bucket.try_acquire_at(n, at(now)).is_ok();
+        let admitted = bucket.at(at(now)).try_acquire(n).is_ok();
         assert_eq!(admitted, exact.try_acquire(n, now).is_ok());
     }
     let times: Vec<u64> = threads
@@ -83,7 +83,7 @@ fn contend_once(quota: Quota, before: &[Take], threads: Vec<&'static [Take]>, pr
         .collect();
     let run = move |bucket: &AtomicTokenBucket<ManualClock>, takes: &[Take]| {
         let take = |&(n, now): &Take| {
-            let admitted = bucket.try_acquire_at(n, at(now)).is_ok();
+            let admitted = bucket.at(at(now)).try_acquire(n).is_ok();
             (n, judged_at(quota, now, &times), admitted)
         };
         takes.iter().map(take).collect::<Vec<Taken>>()
@@ -95,7 +95,7 @@ fn contend_once(quota: Quota, before: &[Take], threads: Vec<&'static [Take]>, pr
     let spawned: Vec<_> = threads[1..].iter().map(spawn).collect();
     let mut taken = vec![run(&bucket, threads[0])];
     taken.extend(spawned.into_iter().map(|thread| thread.join().unwrap()));
-    let there = bucket.available_at(at(probe));
+    let there = bucket.at(at(probe)).available();
     let after = |exact: &Exact, (n, instants, admitted): &Taken| {
         let mut after = *exact;
         let same = after.try_acquire(*n, instants[0]).is_ok() == *admitted;
@@ -235,15 +235,15 @@ fn a_reader_sees_a_bucket_that_was() {
     explore("re-anchor x available", None, || {
         let quota: Quota = "999983/s burst 3".parse().unwrap();
         let bucket = Arc::new(AtomicTokenBucket::with_clock(quota, ManualClock::new()).unwrap());
-        bucket.try_acquire_at(2, at(HORIZON - 100)).unwrap();
+        bucket.at(at(HORIZON - 100)).try_acquire(2).unwrap();
         let reader = {
             let bucket = Arc::clone(&bucket);
-            thread::spawn(move || [(); 2].map(|()| bucket.available_at(at(HORIZON + 1))))
+            thread::spawn(move || [(); 2].map(|()| bucket.at(at(HORIZON + 1)).available()))
         };
-        assert!(bucket.try_acquire_at(1, at(HORIZON + 1)).is_ok());
+        assert!(bucket.at(at(HORIZON + 1)).try_acquire(1).is_ok());
         let [first, second] = reader.join().unwrap();
         assert!(second <= first && first <= 1, "{first}, {second}");
-        assert_eq!(bucket.available_at(at(HORIZON + 1)), 0);
+        assert_eq!(bucket.at(at(HORIZON + 1)).available(), 0);
     });
 }
 
@@ -263,7 +263,7 @@ fn a_cancelled_acquire_gives_back_no_more_than_it_took() {
         let quota: Quota = "1/s burst 2".parse().unwrap();
         let clock = ManualClock::new();
         let bucket = Arc::new(AtomicTokenBucket::with_clock(quota, clock.clone()).unwrap());
-        bucket.try_acquire_at(2, at(0)).unwrap();
+        bucket.at(at(0)).try_acquire(2).unwrap();
         let canceller = {
             let bucket = Arc::clone(&bucket);
             thread::spawn(move || {
@@ -272,7 +272,7 @@ fn a_cancelled_acquire_gives_back_no_more_than_it_took() {
         };
         let taker = {
             let bucket = Arc::clone(&bucket);
-            thread::spawn(move || bucket.try_acquire_at(1, at(SECOND)).is_ok())
+            thread::spawn(move || bucket.at(at(SECOND)).try_acquire(1).is_ok())
         };
         let mut cx = Context::from_waker(Waker::noop());
         let mut waiting = pin!(bucket.acquire(1));
@@ -289,7 +289,7 @@ fn a_cancelled_acquire_gives_back_no_more_than_it_took() {
         });
         let ready = ready.expect("three tokens in debt at most") * SECOND;
         events.push((ready, 1));
-        let there = bucket.available_at(at(ready));
+        let there = bucket.at(at(ready)).available();
         events.push((ready, there));
         exact::assert_never_over(quota, &events);
         let used: u64 = events.iter().map(|event| event.1).sum();
@@ -305,7 +305,7 @@ fn whoever_is_behind_a_cancelled_waiter_is_woken() {
         let clock = ManualClock::new();
         let quota: Quota = "1/s burst 1".parse().unwrap();
         let bucket = Arc::new(LockedTokenBucket::with_clock(quota, clock.clone()).unwrap());
-        bucket.try_acquire_at(1, at(0)).unwrap();
+        bucket.at(at(0)).try_acquire(1).unwrap();
         let canceller = {
             let (bucket, clock) = (Arc::clone(&bucket), clock.clone());
             thread::spawn(move || {
@@ -334,7 +334,7 @@ fn spent(quota: &str, spent: u64) -> (Waited, TestClock) {
     let (quota, clock): (Quota, _) = (quota.parse().unwrap(), TestClock::default());
     clock.pass(spent);
     let bucket = AtomicTokenBucket::with_clock(quota, clock.clone()).unwrap();
-    bucket.try_acquire_at(quota.max_burst(), at(spent)).unwrap();
+    bucket.at(at(spent)).try_acquire(quota.max_burst()).unwrap();
     (Arc::new(bucket), clock)
 }
 
@@ -349,7 +349,7 @@ fn joined(bucket: &Waited, n: u64) -> Waiting {
 /// Takes of single tokens at these times on another thread: how many are admitted.
 fn taker(bucket: &Waited, times: &'static [u64]) -> thread::JoinHandle<u64> {
     let bucket = Arc::clone(bucket);
-    let take = move |nanos: &&u64| bucket.try_acquire_at(1, at(**nanos)).is_ok();
+    let take = move |nanos: &&u64| bucket.at(at(**nanos)).try_acquire(1).is_ok();
     thread::spawn(move || times.iter().filter(take).count() as u64)
 }
 
@@ -374,7 +374,7 @@ fn a_waiter_that_joins_is_passed_by_no_later_taker() {
             thread::spawn(move || {
                 let take = |now| {
                     let is_late = has_joined.load(Ordering::SeqCst);
-                    let taken = bucket.try_acquire_at(1, at(now)).is_ok();
+                    let taken = bucket.at(at(now)).try_acquire(1).is_ok();
                     assert!(!taken || !is_late, "it overtakes the waiter");
                     u64::from(taken)
                 };
@@ -386,10 +386,10 @@ fn a_waiter_that_joins_is_passed_by_no_later_taker() {
         has_joined.store(true, Ordering::SeqCst);
         let taken = taker.join().unwrap();
         assert!(taken <= 1, "one token has come by then");
-        assert!(bucket.try_acquire_at(1, at(S)).is_err());
+        assert!(bucket.at(at(S)).try_acquire(1).is_err());
         let (served, outcome) = waiting.finish(&clock);
         assert_eq!((served, outcome), ((2 + taken) * S, Ok(())));
-        assert_eq!(bucket.available_at(at(served)), 0);
+        assert_eq!(bucket.at(at(served)).available(), 0);
     });
 }
 
@@ -404,7 +404,7 @@ fn a_waiter_that_leaves_hands_the_word_back_as_it_was() {
         spawned();
         drop(waiting);
         let taken = taker.join().unwrap();
-        assert_eq!(taken + bucket.available_at(at(S)), 1);
+        assert_eq!(taken + bucket.at(at(S)).available(), 1);
     });
     // Its turn has come: the newcomers find nothing.
     explore_in_turns("serve x acquire, stale clocks", None, |spawned| {
@@ -415,7 +415,7 @@ fn a_waiter_that_leaves_hands_the_word_back_as_it_was() {
         spawned();
         assert_eq!(waiting.poll(), Poll::Ready(Ok(())));
         assert_eq!(taker.join().unwrap(), 0);
-        assert_eq!(bucket.available_at(at(2 * S)), 0);
+        assert_eq!(bucket.at(at(2 * S)).available(), 0);
     });
 }
 
@@ -430,7 +430,7 @@ fn a_word_that_is_handed_back_with_another_base_or_quota_is_read_whole() {
         spawned();
         assert_eq!(waiting.poll(), Poll::Ready(Ok(())));
         assert_eq!(taker.join().unwrap(), 0);
-        assert_eq!(bucket.available_at(at(HORIZON + 3_000)), 0);
+        assert_eq!(bucket.at(at(HORIZON + 3_000)).available(), 0);
     });
     // The word is held for the change only, or for the waiter too.
     explore_in_turns("serve x set_quota x acquire", Some(3), |spawned| {
@@ -439,7 +439,7 @@ fn a_word_that_is_handed_back_with_another_base_or_quota_is_read_whole() {
         let changer = beside(&bucket, |bucket| {
             let quota = "1/s burst 3".parse().unwrap();
             bucket.set_quota(quota, CarryOver::Tokens).unwrap();
-            bucket.try_acquire_at(1, at(SECOND)).is_ok()
+            bucket.at(at(SECOND)).try_acquire(1).is_ok()
         });
         let taker = taker(&bucket, &[SECOND, 0]);
         spawned();
@@ -452,7 +452,7 @@ fn a_word_that_is_handed_back_with_another_base_or_quota_is_read_whole() {
             Poll::Pending => waiting.finish(&clock).1,
         };
         assert_eq!((ended, taken), (Ok(()), 0));
-        assert_eq!(bucket.available_at(at(SECOND)), 0);
+        assert_eq!(bucket.at(at(SECOND)).available(), 0);
     });
 }
 
@@ -475,7 +475,7 @@ fn a_cancelled_waiter_is_stepped_over() {
         assert_eq!(taker.join().unwrap(), 0, "newcomers pass the second");
         canceller.join().unwrap();
         assert_eq!(second.finish(&clock), (S, Ok(())));
-        assert_eq!(bucket.available_at(at(S)), 0);
+        assert_eq!(bucket.at(at(S)).available(), 0);
     });
     explore_in_turns("cancel x poll of the next", None, |spawned| {
         let (bucket, clock) = spent("1/s burst 1", 0);
@@ -501,7 +501,7 @@ fn a_cancelled_waiter_is_stepped_over() {
             if polled.is_pending() {
                 assert_eq!(second.finish(&clock), (S, Ok(())));
             }
-            assert_eq!(bucket.available_at(at(S)), 0);
+            assert_eq!(bucket.at(at(S)).available(), 0);
         },
     );
 }
@@ -524,7 +524,7 @@ fn a_waiter_is_told_of_what_changes_its_turn() {
     // Bounded: three threads.
     explore_in_turns("wait x refund x acquire", Some(4), |spawned| {
         let (bucket, clock) = spent("1/h burst 1", 0);
-        let refunder = beside(&bucket, |bucket| bucket.refund_at(1, at(0)));
+        let refunder = beside(&bucket, |bucket| bucket.at(at(0)).refund(1));
         let taker = taker(&bucket, &[0, 0]);
         let mut waiting = waiter(&bucket, 1);
         spawned();
@@ -542,8 +542,8 @@ fn a_waiter_is_told_of_what_changes_its_turn() {
     explore_in_turns("wait x pause", None, |spawned| {
         let (bucket, clock) = spent("1/s burst 1", 0);
         let pauser = beside(&bucket, |bucket| {
-            bucket.pause_until_at(at(5 * S), at(0)).unwrap();
-            bucket.try_acquire_at(1, at(4 * S)).is_ok()
+            bucket.at(at(0)).pause_until(at(5 * S)).unwrap();
+            bucket.at(at(4 * S)).try_acquire(1).is_ok()
         });
         let mut waiting = waiter(&bucket, 1);
         spawned();
@@ -557,7 +557,7 @@ fn a_waiter_is_told_of_what_changes_its_turn() {
         let mut waiting = waiter(&bucket, 1);
         spawned();
         let polled = waiting.poll();
-        let newcomer = bucket.try_acquire_at(1, at(S));
+        let newcomer = bucket.at(at(S)).try_acquire(1);
         closer.join().unwrap();
         let ended = match polled {
             Poll::Ready(outcome) => outcome,
@@ -566,7 +566,7 @@ fn a_waiter_is_told_of_what_changes_its_turn() {
         // The newcomer's time is that of the waiter's turn, so it may have been served before.
         assert!(matches!(ended, Err(Denied::Closed) | Ok(())), "{ended:?}");
         assert!(newcomer.is_err(), "it passes the waiter");
-        assert_eq!(bucket.try_acquire_at(1, at(S)), Err(Denied::Closed));
+        assert_eq!(bucket.at(at(S)).try_acquire(1), Err(Denied::Closed));
     });
 }
 
@@ -583,8 +583,8 @@ fn a_reservation_behind_a_waiter_delays_nobody_and_comes_back() {
         spawned();
         assert_eq!(waiting.poll(), Poll::Ready(Ok(())));
         canceller.join().unwrap();
-        assert_eq!(bucket.available_at(at(S)), 0);
-        assert_eq!(bucket.available_at(at(2 * S)), 1);
+        assert_eq!(bucket.at(at(S)).available(), 0);
+        assert_eq!(bucket.at(at(2 * S)).available(), 1);
     });
     explore_in_turns("wait x commit of a reservation behind", None, |spawned| {
         let (bucket, clock) = spent("1/s burst 1", 0);
@@ -595,8 +595,8 @@ fn a_reservation_behind_a_waiter_delays_nobody_and_comes_back() {
         assert!(waiting.poll().is_pending());
         committer.join().unwrap();
         assert_eq!(waiting.finish(&clock), (S, Ok(())));
-        assert!(bucket.try_acquire_at(1, at(2 * S)).is_err());
-        assert!(bucket.try_acquire_at(1, at(3 * S)).is_ok());
+        assert!(bucket.at(at(2 * S)).try_acquire(1).is_err());
+        assert!(bucket.at(at(3 * S)).try_acquire(1).is_ok());
     });
     // Bounded: three threads.
     explore_in_turns(
@@ -613,7 +613,7 @@ fn a_reservation_behind_a_waiter_delays_nobody_and_comes_back() {
             leaver.join().unwrap();
             // One token a second, and one of the first two is reserved.
             let taken = taker.join().unwrap();
-            let there = bucket.available_at(at(2 * S));
+            let there = bucket.at(at(2 * S)).available();
             // If the waiter left after its turn, the reservation has built on what it gave back.
             assert!(taken + there <= 1, "{taken} + {there}");
         },

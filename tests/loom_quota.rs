@@ -26,7 +26,8 @@ fn quota(text: &str) -> Quota {
 fn take(bucket: &impl RateLimiter, times: &[u64]) -> u64 {
     let taken = times.iter().filter(|nanos| {
         bucket
-            .try_acquire_at(1, Timestamp::from_nanos(**nanos))
+            .at(Timestamp::from_nanos(**nanos))
+            .try_acquire(1)
             .is_ok()
     });
     taken.count() as u64
@@ -70,7 +71,7 @@ fn a_configuration_that_is_written_anew_misleads_nobody() {
     // The one is the hot path, the other never is.
     written_anew("acquire x set_quota x 4", |bucket| take(bucket, &[0]));
     written_anew("acquire_up_to x set_quota x 4", |bucket| {
-        bucket.try_acquire_up_to_at(1, Timestamp::ZERO)
+        bucket.at(Timestamp::ZERO).try_acquire_up_to(1)
     });
 }
 
@@ -106,10 +107,11 @@ fn a_change_and_a_re_anchoring_are_both_done() {
         };
         let late = Timestamp::from_nanos(LATE);
         bucket
-            .set_quota_at(quota("1/d burst 4"), CarryOver::Tokens, late)
+            .at(late)
+            .set_quota(quota("1/d burst 4"), CarryOver::Tokens)
             .unwrap();
         let taken = taker.join().unwrap();
-        assert_eq!((taken, bucket.available_at(late)), (2, 0));
+        assert_eq!((taken, bucket.at(late).available()), (2, 0));
         assert_eq!(bucket.quota(), quota("1/d burst 4"));
     });
 }
@@ -154,7 +156,8 @@ fn faster_beside(
         let bucket = Arc::new(bucket);
         assert!(
             bucket
-                .try_acquire_at(1, Timestamp::from_nanos(start))
+                .at(Timestamp::from_nanos(start))
+                .try_acquire(1)
                 .is_ok()
         );
         let taker = {
@@ -171,10 +174,10 @@ fn faster_beside(
             .set_quota(quota("9999830/s burst 1"), CarryOver::Tokens)
             .unwrap();
         assert_eq!(taker.join().unwrap(), 1);
-        let there = bucket.available_at(Timestamp::from_nanos(start + LATER));
+        let there = bucket.at(Timestamp::from_nanos(start + LATER)).available();
         assert_eq!(there, 0, "a token is there twice");
         let next = Timestamp::from_nanos(start + LATER + 1_001);
-        assert_eq!(bucket.available_at(next), 1, "a token is lost");
+        assert_eq!(bucket.at(next).available(), 1, "a token is lost");
     });
 }
 

@@ -238,7 +238,7 @@ fn a_group_without_tokens_is_passed_over_and_comes_back() {
     let consumer = Polled::pending(queue.get());
     let seen = consumer.woken();
     let quota = "100/s burst 5".parse().unwrap();
-    limits.set_quota_for(&b'a', quota, CarryOver::Full).unwrap();
+    limits.key(&b'a').set_quota(quota, CarryOver::Full).unwrap();
     assert_eq!(consumer.woken(), seen + 1);
     consumer.ready().unwrap().done();
 }

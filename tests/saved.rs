@@ -48,21 +48,21 @@ fn parts_of_a_token_survive_a_restart() {
             let bucket = $bucket::with_clock(quota("3/s burst 3"), clock.clone()).unwrap();
             bucket.try_acquire(3).unwrap();
             clock.advance(nanos(100_000_000));
-            let line = bucket.save_at(wall(0)).to_string();
+            let line = bucket.save(wall(0)).to_string();
             let saved: Saved = line.parse().unwrap();
             // Another process, whose clock began elsewhere, right away: 0.3 tokens are there.
             let clock = ManualClock::new();
             clock.advance(nanos(77));
             let bucket = $bucket::with_clock(quota("3/s burst 3"), clock.clone()).unwrap();
-            bucket.restore_at(&saved, wall(0));
+            bucket.restore(&saved, wall(0));
             assert_eq!(not_before(bucket.try_acquire(1)), nanos(233_333_334));
             // Half a minute later, by the wall clock, it is full.
             let bucket = $bucket::with_clock(quota("3/s burst 3"), clock.clone()).unwrap();
-            bucket.restore_at(&saved, wall(30));
+            bucket.restore(&saved, wall(30));
             assert_eq!(bucket.available(), 3);
             // Of a wall clock that was set back nothing is known.
             let bucket = $bucket::with_clock(quota("3/s burst 3"), clock).unwrap();
-            bucket.restore_at(&saved, wall(0) - SECOND);
+            bucket.restore(&saved, wall(0) - SECOND);
             assert_eq!(not_before(bucket.try_acquire(1)), nanos(233_333_334));
         }};
     }
@@ -78,9 +78,9 @@ fn a_pause_survives_a_restart() {
             let until = clock.now().saturating_add(10 * SECOND);
             bucket.pause_until(until).unwrap();
             clock.advance(4 * SECOND);
-            let saved = bucket.save_at(wall(0));
+            let saved = bucket.save(wall(0));
             let bucket = $bucket::with_clock(quota("3/s burst 3"), ManualClock::new()).unwrap();
-            bucket.restore_at(&saved, wall(2));
+            bucket.restore(&saved, wall(2));
             assert_eq!(not_before(bucket.try_acquire(1)), 4 * SECOND);
             bucket.refund(3);
             assert_eq!(not_before(bucket.try_acquire(1)), 4 * SECOND, "a pause");
@@ -98,10 +98,10 @@ fn what_a_lease_holds_counts_as_used() {
             let lease = bucket.lease(5).unwrap();
             // The lease has the room of five tokens, which the burst lacks.
             assert_eq!(bucket.available(), 5);
-            let saved = bucket.save_at(wall(0));
+            let saved = bucket.save(wall(0));
             drop(lease);
             let bucket = $bucket::with_clock(quota("1/h burst 10"), ManualClock::new()).unwrap();
-            bucket.restore_at(&saved, wall(0));
+            bucket.restore(&saved, wall(0));
             assert_eq!(bucket.available(), 5);
         }};
     }
@@ -118,9 +118,9 @@ fn a_bucket_for_which_a_caller_waits_is_saved_too() {
             let waits = Polled::pending(bucket.acquire(1));
             clock.advance(nanos(400_000_000));
             // The waiter holds nothing yet.
-            let saved = bucket.save_at(wall(0));
+            let saved = bucket.save(wall(0));
             let other = $bucket::with_clock(quota("1/s burst 1"), ManualClock::new()).unwrap();
-            other.restore_at(&saved, wall(0));
+            other.restore(&saved, wall(0));
             assert_eq!(not_before(other.try_acquire(1)), nanos(600_000_000));
             clock.advance(nanos(600_000_000));
             assert_eq!(waits.ready(), Ok(()));
@@ -138,10 +138,10 @@ fn debt_goes_on_as_if_there_had_been_no_restart() {
             let before = $bucket::with_clock(quota("7/h burst 9"), clock.clone()).unwrap();
             before.charge(12);
             clock.advance(nanos(1));
-            let saved = before.save_at(wall(0));
+            let saved = before.save(wall(0));
             clock.advance(600 * SECOND);
             let after = $bucket::with_clock(quota("7/h burst 9"), other).unwrap();
-            after.restore_at(&saved, wall(600));
+            after.restore(&saved, wall(600));
             for n in [1, 5] {
                 assert_eq!(after.status(n).retry_after, before.status(n).retry_after);
             }
@@ -159,15 +159,15 @@ fn restoring_only_tightens_and_reaches_those_who_wait() {
             let bucket = || $bucket::with_clock(quota("1/h burst 9"), clock.clone()).unwrap();
             let lacking = bucket();
             lacking.try_acquire(7).unwrap();
-            let saved = lacking.save_at(wall(0));
+            let saved = lacking.save(wall(0));
             let owing = bucket();
             owing.charge(100);
             let owed = owing.status(1).retry_after;
-            owing.restore_at(&saved, wall(0));
+            owing.restore(&saved, wall(0));
             assert_eq!(owing.status(1).retry_after, owed);
             // Of another quota the tokens carry over, and later changes go on from there.
             let other = $bucket::with_clock(quota("1/s burst 4"), clock.clone()).unwrap();
-            other.restore_at(&saved, wall(0));
+            other.restore(&saved, wall(0));
             assert_eq!(other.available(), 2);
             other.set_quota(quota("1/h"), CarryOver::Full).unwrap();
             assert_eq!(other.available(), 1);
@@ -177,7 +177,7 @@ fn restoring_only_tightens_and_reaches_those_who_wait() {
             let mut waits = Polled::pending(busy.acquire(1));
             let debt = bucket();
             debt.charge(9 + 2);
-            busy.restore_at(&debt.save_at(wall(0)), wall(0));
+            busy.restore(&debt.save(wall(0)), wall(0));
             clock.advance(3 * 3_600 * SECOND - nanos(1));
             assert!(waits.poll().is_pending());
             clock.advance(nanos(1));

@@ -91,7 +91,7 @@ fn takes_at_odd_instants_stay_within_any_minute() {
             let wait = retry_after(&window, n).unwrap();
             let due = window.now().saturating_add(wait);
             let before = due.saturating_sub(Duration::from_nanos(1));
-            assert!(window.try_acquire_at(n, before).is_err());
+            assert!(window.at(before).try_acquire(n).is_err());
         }
         clock.advance(Duration::from_millis(step * 37 % 700));
     }
@@ -366,9 +366,9 @@ fn a_claim_of_a_window_comes_back_when_another_limit_refuses() {
 #[test]
 fn an_older_now_counts_as_the_latest() {
     let (window, clock) = window(2, 10);
-    window.try_acquire_at(1, at(10)).unwrap();
-    window.try_acquire_at(1, at(3)).unwrap();
-    let denied = window.try_acquire_at(1, at(5)).unwrap_err();
+    window.at(at(10)).try_acquire(1).unwrap();
+    window.at(at(3)).try_acquire(1).unwrap();
+    let denied = window.at(at(5)).try_acquire(1).unwrap_err();
     assert_eq!(denied.retry_after(), Some(secs(15)));
     clock.set(at(19));
     assert_eq!(window.available(), 0, "the older counts at 10 s, too");
@@ -376,20 +376,20 @@ fn an_older_now_counts_as_the_latest() {
     assert_eq!(window.available(), 2);
 
     let (bucket, _) = interval(2, 10, 2);
-    bucket.try_acquire_at(2, at(15)).unwrap();
+    bucket.at(at(15)).try_acquire(2).unwrap();
     for earlier in [0, 9, 10, 14] {
-        let denied = bucket.try_acquire_at(1, at(earlier)).unwrap_err();
+        let denied = bucket.at(at(earlier)).try_acquire(1).unwrap_err();
         assert_eq!(denied.retry_after(), Some(secs(20 - earlier)));
     }
     let (bucket, _) = interval(2, 10, 2);
-    bucket.try_acquire_at(1, at(15)).unwrap();
-    bucket.try_acquire_at(1, at(5)).unwrap();
+    bucket.at(at(15)).try_acquire(1).unwrap();
+    bucket.at(at(5)).try_acquire(1).unwrap();
     // Given back at an older time: where it was taken.
     let (window, clock) = self::window(1, 10);
-    let reservation = window.reserve_at(1, Duration::ZERO, at(10)).unwrap();
+    let reservation = window.at(at(10)).reserve(1, Duration::ZERO).unwrap();
     clock.set(at(9));
     reservation.cancel();
-    assert_eq!(window.available_at(at(10)), 1);
+    assert_eq!(window.at(at(10)).available(), 1);
 }
 
 #[test]

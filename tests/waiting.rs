@@ -38,7 +38,7 @@ fn each(text: &str, check: impl Fn(&str, &dyn RateLimiter, &ManualClock)) {
     check("key", &keyed(quota, &clock).key("ada"), &clock);
     let clock = ManualClock::new();
     let own = keyed(self::quota("1/d"), &clock);
-    own.set_quota_for("ada", quota, CarryOver::Full).unwrap();
+    own.key("ada").set_quota(quota, CarryOver::Full).unwrap();
     check("key with its own quota", &own.key("ada"), &clock);
     let clock = ManualClock::new();
     let first = AtomicTokenBucket::with_clock(quota, clock.clone()).unwrap();
@@ -502,7 +502,8 @@ fn a_key_that_is_waited_for_is_emptied_of_debt_and_not_of_waiters() {
     let clock = ManualClock::new();
     let keyed = keyed(quota("1/s burst 1"), &clock);
     keyed
-        .set_quota_for("ada", quota("1/day burst 9"), CarryOver::Empty)
+        .key("ada")
+        .set_quota(quota("1/day burst 9"), CarryOver::Empty)
         .unwrap();
     let key = keyed.key("ada");
     let mut waits = [1, 9, 1].map(|n| key.acquire(n));

@@ -2,11 +2,12 @@
 
 pub(crate) mod acquire;
 pub(crate) mod all_of;
+pub(crate) mod at;
 pub(crate) mod atomic;
 pub(crate) mod bucket;
-pub(crate) mod internal;
 pub(crate) mod interval_bucket;
 pub(crate) mod lease;
+pub(crate) mod limiter;
 pub(crate) mod locked;
 pub(crate) mod metered;
 pub(crate) mod quota_limiter;

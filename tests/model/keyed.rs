@@ -187,7 +187,7 @@ impl Run {
                 let at = now.saturating_sub(stale);
                 self.decide(op, (key, n, at), Duration::ZERO, |limiter| {
                     let at = Timestamp::from_nanos(at);
-                    limiter.key(&key).try_acquire_at(n, at).map(|()| false)
+                    limiter.key(&key).at(at).try_acquire(n).map(|()| false)
                 });
             }
             Op::Owe {
@@ -272,7 +272,7 @@ impl Run {
                 carry,
             } => {
                 let (next, carry) = (quota(QUOTAS[index]), CARRIES[carry]);
-                let set = limiter.set_quota_for(&key, next, carry);
+                let set = limiter.key(&key).set_quota(next, carry);
                 set.expect("quotas fit");
                 let mut known = self.map.known(key);
                 change(&mut known.bucket, next, carry, now);

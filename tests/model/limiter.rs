@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use tollgate::{
-    AtomicTokenBucket, CarryOver, Denied, LockedTokenBucket, ManualClock, Quota, QuotaError,
+    At, AtomicTokenBucket, CarryOver, Denied, LockedTokenBucket, ManualClock, Quota, QuotaError,
     QuotaLimiter, Reservation, Timestamp,
 };
 
@@ -257,20 +257,25 @@ impl<'a> Run<'a> {
         match op {
             Op::TryAcquire(..) => {
                 let expected = self.exact.try_acquire(n, at);
-                self.all(&expected, |bucket| bucket.try_acquire_at(n, now), asked);
+                self.all(
+                    &expected,
+                    |bucket| At::new(bucket, now).try_acquire(n),
+                    asked,
+                );
                 return self.decided(n, at, expected);
             }
             Op::TryAcquireAbove(_, floor, _) => {
                 let floor = floor.into();
                 let expected = self.exact.try_acquire_above(n, floor, at);
-                let answer = |bucket: &dyn QuotaLimiter| bucket.try_acquire_above_at(n, floor, now);
+                let answer =
+                    |bucket: &dyn QuotaLimiter| At::new(bucket, now).try_acquire_above(n, floor);
                 self.all(&expected, answer, asked);
                 return self.decided(n, at, expected);
             }
             Op::Reserve(_, wait, _) => return self.reserve(n, wait, at, asked),
             Op::TryAcquireUpTo(..) => {
                 let expected = self.exact.try_acquire_up_to(n, at);
-                let answer = |bucket: &dyn QuotaLimiter| bucket.try_acquire_up_to_at(n, now);
+                let answer = |bucket: &dyn QuotaLimiter| At::new(bucket, now).try_acquire_up_to(n);
                 self.all(&expected, answer, asked);
                 self.used.push((at, expected));
             }
@@ -279,13 +284,13 @@ impl<'a> Run<'a> {
                 self.exact.refund(n, at);
                 // How full it looks at a time before depends on how it is kept.
                 self.times.least = at;
-                self.all(&(), |bucket| bucket.refund_at(n, now), asked);
+                self.all(&(), |bucket| At::new(bucket, now).refund(n), asked);
             }
             Op::SyncRemaining(..) => {
                 self.exact.sync_remaining(n, at);
                 let sync = |bucket: &dyn QuotaLimiter| match n {
-                    0 => bucket.drain_at(now),
-                    _ => bucket.sync_remaining_at(n, now),
+                    0 => At::new(bucket, now).drain(),
+                    _ => At::new(bucket, now).sync_remaining(n),
                 };
                 self.all(&(), sync, asked);
             }
@@ -293,7 +298,11 @@ impl<'a> Run<'a> {
                 let until = at + nanos.min(self.times.skew / 2);
                 let expected = self.exact.pause_until(until, at);
                 let until = Timestamp::from_nanos(until);
-                self.all(&expected, |bucket| bucket.pause_until_at(until, now), asked);
+                self.all(
+                    &expected,
+                    |bucket| At::new(bucket, now).pause_until(until),
+                    asked,
+                );
             }
             Op::SetQuota(rate, burst, rule, _) => {
                 let rate: Quota = RATES[rate % RATES.len()].parse().expect("a rate");
@@ -301,7 +310,7 @@ impl<'a> Run<'a> {
             }
             Op::Available(..) => {
                 let expected = self.exact.available(at);
-                self.all(&expected, |bucket| bucket.available_at(now), asked);
+                self.all(&expected, |bucket| At::new(bucket, now).available(), asked);
             }
         }
         None
@@ -323,7 +332,7 @@ impl<'a> Run<'a> {
             of: Vec::new(),
         };
         for &bucket in &self.buckets {
-            let got = bucket.reserve_at(n, wait, Timestamp::from_nanos(at));
+            let got = At::new(bucket, Timestamp::from_nanos(at)).reserve(n, wait);
             let ready_at = got.as_ref().map(|got| got.ready_at().as_nanos());
             let ready_at = ready_at.map_err(|denied| *denied);
             assert_eq!(ready_at, expected, "{asked:?} of {bucket:?}");
@@ -355,7 +364,7 @@ impl<'a> Run<'a> {
         };
         let skew = exact_skew(quota);
         self.buckets.retain(|bucket| {
-            match bucket.set_quota_at(quota, rule, Timestamp::from_nanos(at)) {
+            match At::new(bucket, Timestamp::from_nanos(at)).set_quota(quota, rule) {
                 Ok(()) => return true,
                 // No more is asked of the one whose word is too small.
                 Err(QuotaError::BeyondWord { .. }) => assert_eq!(buckets(quota).len(), 1),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::clock::{Clock, Timestamp};
 use crate::limiter::core::denied::Denied;
 use crate::limiter::core::turn::{Kind, Turn};
-use crate::limiter::ops::rate_limiter::RateLimiter;
+use crate::limiter::ops::limiter::Limiter;
 use crate::wait::{Progress, Step, Wait};
 
 /// The operation of [`RateLimiter::acquire`](crate::RateLimiter::acquire), of a limiter that it
@@ -29,12 +29,12 @@ use crate::wait::{Progress, Step, Wait};
 /// assert_eq!(bucket.available(), 0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Acquire<L: RateLimiter> {
+pub struct Acquire<L: Limiter> {
     limiter: L,
     turn: Turn,
 }
 
-impl<L: RateLimiter> Acquire<L> {
+impl<L: Limiter> Acquire<L> {
     pub(crate) fn new(limiter: L, n: u64, timeout: Duration) -> Self {
         Self {
             limiter,
@@ -70,7 +70,7 @@ impl<L: RateLimiter> Acquire<L> {
     }
 }
 
-impl<L: RateLimiter> Step for Acquire<L> {
+impl<L: Limiter> Step for Acquire<L> {
     type Output = Result<(), Denied>;
 
     fn clock(&self) -> &dyn Clock {
@@ -79,7 +79,7 @@ impl<L: RateLimiter> Step for Acquire<L> {
 
     #[inline]
     fn now(&self) -> Timestamp {
-        self.limiter.now()
+        self.limiter.clock_now()
     }
 
     fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output> {
@@ -97,7 +97,7 @@ impl<L: RateLimiter> Step for Acquire<L> {
     }
 }
 
-impl<L: RateLimiter> Drop for Acquire<L> {
+impl<L: Limiter> Drop for Acquire<L> {
     #[inline]
     fn drop(&mut self) {
         if self.turn.is_in_line() {
@@ -106,7 +106,7 @@ impl<L: RateLimiter> Drop for Acquire<L> {
     }
 }
 
-impl<L: RateLimiter> fmt::Debug for Acquire<L> {
+impl<L: Limiter> fmt::Debug for Acquire<L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Acquire")
             .field("n", &self.turn.n)

@@ -15,7 +15,7 @@ use crate::limiter::core::taken::Parts;
 use crate::limiter::core::turn::Turn;
 use crate::limiter::ops::acquire::Acquire;
 use crate::limiter::ops::all_of::members::Members;
-use crate::limiter::ops::internal::Internal;
+use crate::limiter::ops::limiter::Limiter;
 use crate::limiter::ops::rate_limiter::RateLimiter;
 use crate::limiter::ops::single::acquire_methods;
 use crate::limiter::shell::gate::Gate;
@@ -81,8 +81,10 @@ impl<L: Limits> AllOf<L> {
     }
 }
 
-impl<L: Limits> RateLimiter for AllOf<L> {
-    fn now(&self) -> Timestamp {
+impl<L: Limits> RateLimiter for AllOf<L> {}
+
+impl<L: Limits> Limiter for AllOf<L> {
+    fn clock_now(&self) -> Timestamp {
         self.members().now()
     }
 
@@ -129,10 +131,8 @@ impl<L: Limits> RateLimiter for AllOf<L> {
     fn status_at(&self, n: u64, now: Timestamp) -> Status {
         self.members().status(n, now)
     }
-}
 
-impl<L: Limits> Internal for AllOf<L> {
-    fn as_dyn(&self) -> &dyn RateLimiter {
+    fn as_dyn(&self) -> &dyn Limiter {
         self
     }
 
@@ -141,7 +141,7 @@ impl<L: Limits> Internal for AllOf<L> {
         self.members().first().map_or(&NONE, |first| first.clock())
     }
 
-    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn RateLimiter)) {
+    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn Limiter)) {
         self.0.visit(visit);
     }
 
@@ -153,18 +153,18 @@ impl<L: Limits> Internal for AllOf<L> {
         self.members().ask(n, floor, now)
     }
 
-    fn owe(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Parts, Denied> {
+    fn reserve_at(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Parts, Denied> {
         let members = self.members();
         let _held = members.enter();
-        members.owe(n, max_wait, now)
+        members.reserve(n, max_wait, now)
     }
 
     fn give_back(&self, parts: &Parts, now: Option<Timestamp>) {
         self.members().give_back(parts, now);
     }
 
-    fn keep(&self, parts: &Parts) {
-        self.members().keep(parts);
+    fn commit(&self, parts: &Parts) {
+        self.members().commit(parts);
     }
 
     fn poll_turn(

@@ -10,7 +10,8 @@ use crate::limiter::core::taken::Parts;
 use crate::limiter::core::turn::Turn;
 use crate::limiter::core::window::History;
 use crate::limiter::ops::acquire::Acquire;
-use crate::limiter::ops::internal::Internal;
+use crate::limiter::ops::at::At;
+use crate::limiter::ops::limiter::Limiter;
 use crate::limiter::ops::rate_limiter::RateLimiter;
 use crate::limiter::ops::single::{acquire_methods, limiter};
 use crate::limiter::shell::gate::Gate;
@@ -181,12 +182,14 @@ impl<C: Clock> IntervalTokenBucket<C> {
     /// # Ok::<(), tollgate::QuotaError>(())
     /// ```
     pub fn sync_remaining(&self, remaining: u64) {
-        self.sync_remaining_at(remaining, self.desk.clock.now());
+        self.desk.tighten(remaining, self.desk.clock.now());
     }
+}
 
-    /// As [`sync_remaining`](Self::sync_remaining), at the caller's time.
-    pub fn sync_remaining_at(&self, remaining: u64, now: Timestamp) {
-        self.desk.tighten(remaining, now);
+impl<C: Clock> At<'_, IntervalTokenBucket<C>> {
+    /// As [`IntervalTokenBucket::sync_remaining`].
+    pub fn sync_remaining(self, remaining: u64) {
+        self.limiter.desk.tighten(remaining, self.now);
     }
 }
 

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::sync::Arc;
 
 use crate::limiter::core::denied::Denied;
 use crate::limiter::ops::quota_limiter::QuotaLimiter;
@@ -40,6 +41,26 @@ pub trait Leasable: QuotaLimiter {
     #[doc(hidden)]
     fn restore(&self, n: u64);
 }
+
+macro_rules! pointers {
+    ($($pointer:ty),*) => {$(
+        impl<L: Leasable + ?Sized> Leasable for $pointer {
+            fn uncarved(&self) -> u64 {
+                (**self).uncarved()
+            }
+
+            fn carve(&self, n: u64) -> Result<(), Denied> {
+                (**self).carve(n)
+            }
+
+            fn restore(&self, n: u64) {
+                (**self).restore(n);
+            }
+        }
+    )*};
+}
+
+pointers!(&L, Arc<L>, Box<L>);
 
 /// A handle that one thread owns, with tokens of its own: about a nanosecond each, without a clock
 /// or an atomic.

@@ -6,7 +6,7 @@ use crate::limiter::core::denied::Denied;
 use crate::limiter::core::status::Status;
 use crate::limiter::core::taken::Parts;
 use crate::limiter::core::turn::{Kind, Turn};
-use crate::limiter::ops::internal::Internal;
+use crate::limiter::ops::limiter::Limiter;
 use crate::limiter::ops::rate_limiter::RateLimiter;
 use crate::limiter::shell::gate::Gate;
 use crate::sync::UnmodelledU64;
@@ -134,10 +134,12 @@ impl<L> Metered<L> {
     }
 }
 
-impl<L: RateLimiter> RateLimiter for Metered<L> {
+impl<L: RateLimiter> RateLimiter for Metered<L> {}
+
+impl<L: RateLimiter> Limiter for Metered<L> {
     #[inline]
-    fn now(&self) -> Timestamp {
-        self.limiter.now()
+    fn clock_now(&self) -> Timestamp {
+        self.limiter.clock_now()
     }
 
     #[inline]
@@ -183,10 +185,8 @@ impl<L: RateLimiter> RateLimiter for Metered<L> {
     fn status_at(&self, n: u64, now: Timestamp) -> Status {
         self.limiter.status_at(n, now)
     }
-}
 
-impl<L: RateLimiter> Internal for Metered<L> {
-    fn as_dyn(&self) -> &dyn RateLimiter {
+    fn as_dyn(&self) -> &dyn Limiter {
         self
     }
 
@@ -194,7 +194,7 @@ impl<L: RateLimiter> Internal for Metered<L> {
         self.limiter.clock()
     }
 
-    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn RateLimiter)) {
+    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn Limiter)) {
         // What is taken of several has a part for each, and a turn can stand at one of them only.
         if self.limiter.gate().is_some() {
             visit(self);
@@ -219,8 +219,8 @@ impl<L: RateLimiter> Internal for Metered<L> {
         taken
     }
 
-    fn owe(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Parts, Denied> {
-        let owed = self.limiter.owe(n, max_wait, now);
+    fn reserve_at(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Parts, Denied> {
+        let owed = self.limiter.reserve_at(n, max_wait, now);
         self.count(&owed);
         owed
     }
@@ -229,8 +229,8 @@ impl<L: RateLimiter> Internal for Metered<L> {
         self.limiter.give_back(parts, now);
     }
 
-    fn keep(&self, parts: &Parts) {
-        self.limiter.keep(parts);
+    fn commit(&self, parts: &Parts) {
+        self.limiter.commit(parts);
     }
 
     fn poll_turn(

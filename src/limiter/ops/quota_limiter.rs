@@ -1,17 +1,20 @@
+use std::sync::Arc;
+
 use crate::clock::Timestamp;
 use crate::limiter::core::carry::CarryOver;
+use crate::limiter::ops::at::At;
 use crate::limiter::ops::rate_limiter::RateLimiter;
 use crate::quota::{Quota, QuotaError};
 
-/// A limiter with one quota, which can be changed, and can follow a server's word.
+/// A limiter with one quota, which can be changed and can follow a server's answers.
 ///
-/// The buckets have these methods without the trait too; it is for code that is generic over them.
-/// [`AllOf`](crate::AllOf) has several quotas, so it is none: change those of its members.
+/// The buckets have these methods without the trait too; import it for code that is generic over them.
+/// [`AllOf`](crate::AllOf) has several quotas and is none: change those of its members.
 ///
 /// ```
 /// use tollgate::{AtomicTokenBucket, CarryOver, LockedTokenBucket, QuotaLimiter};
 ///
-/// /// What an operator's configuration asks for, in force at once.
+/// /// Puts the quota of a configuration file in force.
 /// fn reload(limits: &[&dyn QuotaLimiter], text: &str) -> Result<(), tollgate::QuotaError> {
 ///     let quota = text.parse()?;
 ///     limits.iter().try_for_each(|limit| limit.set_quota(quota, CarryOver::Tokens))
@@ -27,82 +30,121 @@ pub trait QuotaLimiter: RateLimiter {
     /// The quota in force.
     fn quota(&self) -> Quota;
 
-    /// Changes the quota, from now on; how the fill carries over is `carry`'s choice. Reservations
-    /// that were made keep their instants; waiters are re-timed.
+    /// Changes the quota from now on; `carry` says how the fill carries over. Reservations keep their
+    /// instants; waiters are re-timed.
     ///
-    /// "Now" is read once no caller can take unseen, so whatever was taken before is charged at the
-    /// old rate, and nothing is minted.
+    /// The time is read once no taker can use a later one unseen: what was taken before is charged at
+    /// the old rate, and nothing is minted.
     ///
     /// # Errors
-    /// [`QuotaError`] if the limiter cannot have this quota: it keeps the one it has.
+    /// [`QuotaError`] if the limiter cannot have this quota; it keeps the one it has.
     /// [`QuotaError::ZeroBurst`] also if leases hold all of the new burst.
-    ///
-    /// ```
-    /// use tollgate::{AtomicTokenBucket, CarryOver, Quota, RateLimiter};
-    ///
-    /// let bucket = AtomicTokenBucket::new(Quota::per_day(10)?)?;
-    /// assert!(bucket.try_acquire(6).is_ok());
-    /// bucket.set_quota(Quota::per_day(100)?, CarryOver::Tokens)?;
-    /// assert_eq!(bucket.available(), 4);
-    /// bucket.set_quota(Quota::per_day(1000)?, CarryOver::Full)?;
-    /// assert_eq!(bucket.available(), 1000);
-    /// # Ok::<(), tollgate::QuotaError>(())
-    /// ```
-    fn set_quota(&self, quota: Quota, carry: CarryOver) -> Result<(), QuotaError>;
+    fn set_quota(&self, quota: Quota, carry: CarryOver) -> Result<(), QuotaError> {
+        self.set_quota_from(quota, carry, None)
+    }
 
-    /// As [`set_quota`](Self::set_quota), with the new quota in force since `now`: tokens accrue at
-    /// its rate from then on, and all that has been taken is charged.
-    ///
-    /// A `now` of before the last take counts as that in a
-    /// [`LockedTokenBucket`](crate::LockedTokenBucket), so it gives nothing back. An
-    /// [`AtomicTokenBucket`](crate::AtomicTokenBucket) does not know when that was, and counts what
-    /// was taken since as if it had been taken by `now`: a faster quota from a stale `now` refills
-    /// that at its own rate. [`set_quota`](Self::set_quota) has no such gap.
-    ///
-    /// # Errors
-    /// As [`set_quota`](Self::set_quota).
-    fn set_quota_at(
+    /// Takes all tokens that are there: the server said that none is left. Debt stays.
+    fn drain(&self) {
+        self.tighten_at(0, self.now());
+    }
+
+    /// Leaves at most `remaining` tokens: the server said `X-RateLimit-Remaining`. It only tightens.
+    fn sync_remaining(&self, remaining: u64) {
+        self.tighten_at(remaining, self.now());
+    }
+
+    /// Changes the quota, in force since `now`, or since the time that is read for it.
+    #[doc(hidden)]
+    fn set_quota_from(
         &self,
         quota: Quota,
         carry: CarryOver,
-        now: Timestamp,
+        now: Option<Timestamp>,
     ) -> Result<(), QuotaError>;
 
-    /// Takes all there is: the server said that we are out of tokens. Debt stays.
-    ///
-    /// ```
-    /// use tollgate::{AtomicTokenBucket, Quota, RateLimiter};
-    ///
-    /// let bucket = AtomicTokenBucket::new(Quota::per_day(3)?)?;
-    /// bucket.drain();
-    /// assert_eq!(bucket.available(), 0);
-    /// # Ok::<(), tollgate::QuotaError>(())
-    /// ```
-    fn drain(&self) {
-        self.drain_at(self.now());
-    }
-
-    /// As [`drain`](Self::drain), at the caller's time.
-    fn drain_at(&self, now: Timestamp) {
-        self.sync_remaining_at(0, now);
-    }
-
-    /// Lets no more than `remaining` tokens be there: the server said `X-RateLimit-Remaining`. It
-    /// only tightens.
-    ///
-    /// ```
-    /// use tollgate::{LockedTokenBucket, Quota, RateLimiter};
-    ///
-    /// let bucket = LockedTokenBucket::new(Quota::per_day(10)?)?;
-    /// bucket.sync_remaining(4);
-    /// bucket.sync_remaining(7);
-    /// assert_eq!(bucket.available(), 4);
-    /// # Ok::<(), tollgate::QuotaError>(())
-    /// ```
-    fn sync_remaining(&self, remaining: u64) {
-        self.sync_remaining_at(remaining, self.now());
-    }
-
-    /// As [`sync_remaining`](Self::sync_remaining), at the caller's time.
-    fn sync_remaining_at(&self, remaining: u64, now: Timestamp);
+    /// Leaves at most `remaining` tokens at `now`.
+    #[doc(hidden)]
+    fn tighten_at(&self, remaining: u64, now: Timestamp);
 }
+
+impl<L: QuotaLimiter + ?Sized> At<'_, L> {
+    /// As [`QuotaLimiter::set_quota`], with the new quota in force since this instant: tokens accrue at
+    /// its rate from then on, and all that has been taken is charged.
+    ///
+    /// The instant must be no earlier than those of the takers before. A
+    /// [`LockedTokenBucket`](crate::LockedTokenBucket) knows the latest of them and counts from it, so it
+    /// gives nothing back. An [`AtomicTokenBucket`](crate::AtomicTokenBucket) does not know it, and counts
+    /// what was taken since as if it had been taken by then: a faster quota from a stale instant refills
+    /// that at its own rate. [`QuotaLimiter::set_quota`] has no such gap.
+    ///
+    /// # Errors
+    /// [`QuotaError`]; the limiter keeps its quota.
+    pub fn set_quota(self, quota: Quota, carry: CarryOver) -> Result<(), QuotaError> {
+        self.limiter.set_quota_from(quota, carry, Some(self.now))
+    }
+
+    /// As [`QuotaLimiter::drain`].
+    pub fn drain(self) {
+        self.limiter.tighten_at(0, self.now);
+    }
+
+    /// As [`QuotaLimiter::sync_remaining`].
+    pub fn sync_remaining(self, remaining: u64) {
+        self.limiter.tighten_at(remaining, self.now);
+    }
+}
+
+macro_rules! pointers {
+    ($($pointer:ty),*) => {$(
+        impl<L: QuotaLimiter + ?Sized> QuotaLimiter for $pointer {
+            fn quota(&self) -> Quota {
+                (**self).quota()
+            }
+
+            fn set_quota_from(
+                &self,
+                quota: Quota,
+                carry: CarryOver,
+                now: Option<Timestamp>,
+            ) -> Result<(), QuotaError> {
+                (**self).set_quota_from(quota, carry, now)
+            }
+
+            fn tighten_at(&self, remaining: u64, now: Timestamp) {
+                (**self).tighten_at(remaining, now);
+            }
+        }
+    )*};
+}
+
+pointers!(&L, Arc<L>, Box<L>);
+
+/// The methods of [`QuotaLimiter`], for callers that have not imported it.
+macro_rules! quota_methods {
+    () => {
+        /// See [`QuotaLimiter::quota`].
+        pub fn quota(&self) -> Quota {
+            QuotaLimiter::quota(self)
+        }
+
+        /// See [`QuotaLimiter::set_quota`].
+        ///
+        /// # Errors
+        /// [`QuotaError`] if the limiter cannot have this quota; it keeps the one it has.
+        pub fn set_quota(&self, quota: Quota, carry: CarryOver) -> Result<(), QuotaError> {
+            QuotaLimiter::set_quota(self, quota, carry)
+        }
+
+        /// See [`QuotaLimiter::drain`].
+        pub fn drain(&self) {
+            QuotaLimiter::drain(self);
+        }
+
+        /// See [`QuotaLimiter::sync_remaining`].
+        pub fn sync_remaining(&self, remaining: u64) {
+            QuotaLimiter::sync_remaining(self, remaining);
+        }
+    };
+}
+
+pub(crate) use quota_methods;

@@ -5,17 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::limiter::ops::rate_limiter::RateLimiter;
+use crate::limiter::core::denied::Denied;
+use crate::limiter::ops::limiter::Limiter;
 use crate::unwind::Panics;
 
 /// Whose tokens they are.
-enum Limiter<'a> {
-    Borrowed(&'a dyn RateLimiter),
-    Owned(Arc<dyn RateLimiter + 'a>),
+enum Lender<'a> {
+    Borrowed(&'a dyn Limiter),
+    Owned(Arc<dyn Limiter + 'a>),
 }
 
-impl Limiter<'_> {
-    fn get(&self) -> &dyn RateLimiter {
+impl Lender<'_> {
+    fn get(&self) -> &dyn Limiter {
         match self {
             Self::Borrowed(limiter) => *limiter,
             Self::Owned(limiter) => &**limiter,
@@ -53,26 +54,38 @@ impl Limiter<'_> {
 /// ```
 #[must_use = "dropping it before its time gives its tokens back"]
 pub struct Reservation<'a> {
-    limiter: Limiter<'a>,
+    limiter: Lender<'a>,
     ready_at: Timestamp,
     parts: Parts,
 }
 
 impl<'a> Reservation<'a> {
-    pub(crate) fn new(limiter: &'a dyn RateLimiter, parts: Parts, now: Timestamp) -> Self {
-        Self {
-            limiter: Limiter::Borrowed(limiter),
+    pub(crate) fn of(
+        limiter: &'a dyn Limiter,
+        n: u64,
+        max_wait: Duration,
+        now: Timestamp,
+    ) -> Result<Self, Denied> {
+        let parts = limiter.reserve_at(n, max_wait, now)?;
+        Ok(Self {
+            limiter: Lender::Borrowed(limiter),
             ready_at: ready_at(&parts, now),
             parts,
-        }
+        })
     }
 
-    pub(crate) fn owned(limiter: Arc<dyn RateLimiter + 'a>, parts: Parts, now: Timestamp) -> Self {
-        Self {
-            limiter: Limiter::Owned(limiter),
+    pub(crate) fn of_owned(
+        limiter: Arc<dyn Limiter + 'a>,
+        n: u64,
+        max_wait: Duration,
+    ) -> Result<Self, Denied> {
+        let now = limiter.clock_now();
+        let parts = limiter.reserve_at(n, max_wait, now)?;
+        Ok(Self {
+            limiter: Lender::Owned(limiter),
             ready_at: ready_at(&parts, now),
             parts,
-        }
+        })
     }
 
     /// When the tokens can be used.
@@ -116,7 +129,7 @@ impl<'a> Reservation<'a> {
     fn keep(&mut self) {
         let parts = std::mem::take(&mut self.parts);
         if !parts.is_empty() {
-            self.limiter.get().keep(&parts);
+            self.limiter.get().commit(&parts);
         }
     }
 
@@ -179,7 +192,7 @@ impl Drop for Reservation<'_> {
         }
         // Should the caller's clock panic, they count as used.
         let mut panics = Panics::default();
-        let now = panics.catch(|| self.limiter.get().now());
+        let now = panics.catch(|| self.limiter.get().clock_now());
         if now.is_some_and(|now| now < self.ready_at) {
             self.give_back(None);
         } else {

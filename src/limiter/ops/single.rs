@@ -4,10 +4,28 @@
 /// `counter`, with the operations; and `take`.
 macro_rules! limiter {
     ($limiter:ident) => {
-        impl<C: Clock> RateLimiter for $limiter<C> {
+        impl<C: Clock> RateLimiter for $limiter<C> {}
+
+        impl<C: Clock> $limiter<C> {
+            acquire_methods!();
+        }
+
+        impl<C: Clock> Limiter for $limiter<C> {
+            fn clock(&self) -> &dyn Clock {
+                &self.desk.clock
+            }
+
             #[inline]
-            fn now(&self) -> Timestamp {
+            fn clock_now(&self) -> Timestamp {
                 self.desk.clock.now()
+            }
+
+            fn as_dyn(&self) -> &dyn Limiter {
+                self
+            }
+
+            fn gate(&self) -> Option<&Gate> {
+                Some(&self.desk.gate)
             }
 
             #[inline]
@@ -18,6 +36,10 @@ macro_rules! limiter {
                 now: Timestamp,
             ) -> Result<(), Denied> {
                 self.take(n, floor, now)
+            }
+
+            fn ask(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
+                self.counter().ask(n, floor, now)
             }
 
             fn try_acquire_with_status_at(
@@ -51,31 +73,13 @@ macro_rules! limiter {
             fn status_at(&self, n: u64, now: Timestamp) -> Status {
                 self.counter().status(n, now)
             }
-        }
 
-        impl<C: Clock> Internal for $limiter<C> {
-            fn as_dyn(&self) -> &dyn RateLimiter {
-                self
-            }
-
-            fn clock(&self) -> &dyn Clock {
-                &self.desk.clock
-            }
-
-            fn gate(&self) -> Option<&Gate> {
-                Some(&self.desk.gate)
-            }
-
-            fn ask(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-                self.counter().ask(n, floor, now)
-            }
-
-            #[inline]
-            fn take_at_once(&self, n: u64, floor: u64, now: Timestamp) -> bool {
-                self.take(n, floor, now).is_ok()
-            }
-
-            fn owe(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Parts, Denied> {
+            fn reserve_at(
+                &self,
+                n: u64,
+                max_wait: Duration,
+                now: Timestamp,
+            ) -> Result<Parts, Denied> {
                 let taken = self.counter().reserve(n, max_wait, now)?;
                 Ok(Parts::from_elem(taken, 1))
             }
@@ -86,7 +90,7 @@ macro_rules! limiter {
                 }
             }
 
-            fn keep(&self, parts: &Parts) {
+            fn commit(&self, parts: &Parts) {
                 for taken in parts {
                     self.counter().keep(taken);
                 }
@@ -104,10 +108,6 @@ macro_rules! limiter {
             fn leave_turn(&self, turn: &mut Turn) {
                 self.counter().leave(turn);
             }
-        }
-
-        impl<C: Clock> $limiter<C> {
-            acquire_methods!();
         }
 
         impl<C: Clock> $limiter<C> {
@@ -176,8 +176,8 @@ macro_rules! limiter {
     };
 }
 
-/// The methods of [`RateLimiter`](crate::RateLimiter) that wait, for callers that have not imported
-/// it, and without a call through a table.
+/// The methods of [`RateLimiter`](crate::RateLimiter) that wait, for callers that have not imported it,
+/// and without a call through a table.
 macro_rules! acquire_methods {
     () => {
         /// See [`RateLimiter::acquire`].

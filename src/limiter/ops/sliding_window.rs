@@ -9,7 +9,8 @@ use crate::limiter::core::taken::Parts;
 use crate::limiter::core::turn::Turn;
 use crate::limiter::core::window::{History, MAX_LIMIT, Window, WindowError};
 use crate::limiter::ops::acquire::Acquire;
-use crate::limiter::ops::internal::Internal;
+use crate::limiter::ops::at::At;
+use crate::limiter::ops::limiter::Limiter;
 use crate::limiter::ops::rate_limiter::RateLimiter;
 use crate::limiter::ops::single::{acquire_methods, limiter};
 use crate::limiter::shell::gate::Gate;
@@ -127,24 +128,10 @@ impl<C: Clock> SlidingWindow<C> {
         period: Duration,
         history: History,
     ) -> Result<(), WindowError> {
-        self.set(limit, period, history, None)
+        self.change_limit(limit, period, history, None)
     }
 
-    /// As [`set_limit`](Self::set_limit), at the caller's time.
-    ///
-    /// # Errors
-    /// As [`set_limit`](Self::set_limit).
-    pub fn set_limit_at(
-        &self,
-        limit: u64,
-        period: Duration,
-        history: History,
-        now: Timestamp,
-    ) -> Result<(), WindowError> {
-        self.set(limit, period, history, Some(now))
-    }
-
-    fn set(
+    fn change_limit(
         &self,
         limit: u64,
         period: Duration,
@@ -170,12 +157,28 @@ impl<C: Clock> SlidingWindow<C> {
     /// # Ok::<(), tollgate::WindowError>(())
     /// ```
     pub fn sync_remaining(&self, remaining: u64) {
-        self.sync_remaining_at(remaining, self.desk.clock.now());
+        self.desk.tighten(remaining, self.desk.clock.now());
+    }
+}
+
+impl<C: Clock> At<'_, SlidingWindow<C>> {
+    /// As [`SlidingWindow::set_limit`].
+    ///
+    /// # Errors
+    /// [`WindowError`]; nothing was changed.
+    pub fn set_limit(
+        self,
+        limit: u64,
+        period: Duration,
+        history: History,
+    ) -> Result<(), WindowError> {
+        self.limiter
+            .change_limit(limit, period, history, Some(self.now))
     }
 
-    /// As [`sync_remaining`](Self::sync_remaining), at the caller's time.
-    pub fn sync_remaining_at(&self, remaining: u64, now: Timestamp) {
-        self.desk.tighten(remaining, now);
+    /// As [`SlidingWindow::sync_remaining`].
+    pub fn sync_remaining(self, remaining: u64) {
+        self.limiter.desk.tighten(remaining, self.now);
     }
 }
 

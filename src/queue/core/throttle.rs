@@ -90,7 +90,7 @@ impl Throttle {
             if self.turn.is_some() {
                 return self.poll(at, now);
             }
-            let taken = self.limiter.try_acquire_at(1, at);
+            let taken = self.limiter.at(at).try_acquire(1);
             taken.map_err(|denied| self.refuse(denied, now)).is_ok()
         });
         if taken {

@@ -75,7 +75,8 @@ impl Handle for WithTime<'_> {
     fn try_acquire(&mut self, n: u32) -> bool {
         self.1 += 1;
         self.0
-            .try_acquire_at(n.into(), Timestamp::from_nanos(self.1))
+            .at(Timestamp::from_nanos(self.1))
+            .try_acquire(n.into())
             .is_ok()
     }
 }

@@ -20,9 +20,9 @@ use crate::limiter::keyed::core::to_key::ToKey;
 use crate::limiter::keyed::shell::admit::{Decision, SHARED};
 use crate::limiter::keyed::shell::keyed_limiter::KeyedLimiter;
 use crate::limiter::ops::acquire::Acquire;
-use crate::limiter::ops::bucket::quota_methods;
-use crate::limiter::ops::internal::Internal;
+use crate::limiter::ops::limiter::Limiter;
 use crate::limiter::ops::quota_limiter::QuotaLimiter;
+use crate::limiter::ops::quota_limiter::quota_methods;
 use crate::limiter::ops::rate_limiter::RateLimiter;
 use crate::limiter::shell::gate::Gate;
 use crate::quota::{Quota, QuotaError};
@@ -173,8 +173,17 @@ where
     S: BuildHasher + Send + Sync,
     C: Clock,
 {
+}
+
+impl<K, Q, S, C> Limiter for KeyHandle<'_, K, Q, S, C>
+where
+    K: Hash + Borrow<Q> + Send + Sync,
+    Q: Eq + ToKey<K> + Sync + ?Sized,
+    S: BuildHasher + Send + Sync,
+    C: Clock,
+{
     #[inline]
-    fn now(&self) -> Timestamp {
+    fn clock_now(&self) -> Timestamp {
         self.limiter.clock.now()
     }
 
@@ -275,16 +284,8 @@ where
             |line| line.status(n, now),
         )
     }
-}
 
-impl<K, Q, S, C> Internal for KeyHandle<'_, K, Q, S, C>
-where
-    K: Hash + Borrow<Q> + Send + Sync,
-    Q: Eq + ToKey<K> + Sync + ?Sized,
-    S: BuildHasher + Send + Sync,
-    C: Clock,
-{
-    fn as_dyn(&self) -> &dyn RateLimiter {
+    fn as_dyn(&self) -> &dyn Limiter {
         self
     }
 
@@ -308,7 +309,7 @@ where
         )
     }
 
-    fn owe(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Parts, Denied> {
+    fn reserve_at(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Parts, Denied> {
         if n == 0 {
             return Ok(Parts::new());
         }
@@ -341,7 +342,7 @@ where
         }
     }
 
-    fn keep(&self, parts: &Parts) {
+    fn commit(&self, parts: &Parts) {
         for taken in parts {
             self.in_its_line(taken.is_shared, |line, _, _| line.keep(taken));
         }
@@ -393,20 +394,16 @@ where
         self.limiter.lock(self.shard()).quota(self.key)
     }
 
-    fn set_quota(&self, quota: Quota, carry: CarryOver) -> Result<(), QuotaError> {
-        self.limiter.set_own(self.key, (quota, carry), None)
-    }
-
-    fn set_quota_at(
+    fn set_quota_from(
         &self,
         quota: Quota,
         carry: CarryOver,
-        now: Timestamp,
+        now: Option<Timestamp>,
     ) -> Result<(), QuotaError> {
-        self.limiter.set_own(self.key, (quota, carry), Some(now))
+        self.limiter.set_own(self.key, (quota, carry), now)
     }
 
-    fn sync_remaining_at(&self, remaining: u64, now: Timestamp) {
+    fn tighten_at(&self, remaining: u64, now: Timestamp) {
         let _: Result<(), Denied> = self.change(
             now,
             |view| Ok(view.tighten(remaining, now)),

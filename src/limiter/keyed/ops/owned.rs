@@ -12,7 +12,7 @@ use crate::limiter::core::turn::Turn;
 use crate::limiter::keyed::core::hashed::Hashed;
 use crate::limiter::keyed::ops::handle::KeyHandle;
 use crate::limiter::keyed::shell::keyed_limiter::KeyedLimiter;
-use crate::limiter::ops::internal::{Internal, forward_internal, forward_limiter};
+use crate::limiter::ops::limiter::{Limiter, forward_limiter};
 use crate::limiter::ops::rate_limiter::RateLimiter;
 use crate::limiter::shell::gate::Gate;
 use crate::wait::Progress;
@@ -81,28 +81,27 @@ where
     S: BuildHasher + Send + Sync,
     C: Clock,
 {
-    forward_limiter!(|this| this.handle());
 }
 
-impl<K, S, C> Internal for OwnedKey<K, S, C>
+impl<K, S, C> Limiter for OwnedKey<K, S, C>
 where
     K: Hash + Eq + Clone + Send + Sync,
     S: BuildHasher + Send + Sync,
     C: Clock,
 {
-    fn as_dyn(&self) -> &dyn RateLimiter {
-        self
-    }
-
     fn clock(&self) -> &dyn Clock {
         &self.limiter.clock
+    }
+
+    fn as_dyn(&self) -> &dyn Limiter {
+        self
     }
 
     fn gate(&self) -> Option<&Gate> {
         Some(&self.limiter.shards[self.limiter.shard_of(self.hash)].gate)
     }
 
-    forward_internal!(|this| this.handle());
+    forward_limiter!(|this| this.handle());
 }
 
 impl<K: Clone, S, C> Clone for OwnedKey<K, S, C> {

@@ -66,7 +66,7 @@ use crate::whereabouts::Signpost;
 /// | `Hash`, `Eq`, the closure of [`retain`](Self::retain) | under a shard's lock | no: a deadlock |
 /// | `Clone` in [`iter`](Self::iter), cloning a waker | under a shard's lock | no: a deadlock |
 /// | the clock | also under a lock | no: a deadlock |
-/// | [`ToKey`], `Drop`, waking and dropping a waker | without a lock | yes |
+/// | [`ToKey`](crate::limiter::ToKey), `Drop`, waking and dropping a waker | without a lock | yes |
 ///
 /// If one of them panics, the panic is the caller's, and the limiter stays valid: no lock is poisoned,
 /// no place and no debt of a key is lost, and every waiter is told of what has changed. A `retain` whose

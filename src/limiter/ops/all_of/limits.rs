@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use crate::limiter::ops::limiter::Limiter;
 use crate::limiter::ops::rate_limiter::RateLimiter;
 
 /// Limits that an [`AllOf`](crate::AllOf) can hold: a limiter, a pair or triple, an array, or a
@@ -19,17 +20,18 @@ use crate::limiter::ops::rate_limiter::RateLimiter;
 /// ```
 pub trait Limits: Debug + Send + Sync {
     /// Visits each single limiter.
-    fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn RateLimiter));
+    #[doc(hidden)]
+    fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn Limiter));
 }
 
 impl<L: RateLimiter> Limits for L {
-    fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn RateLimiter)) {
+    fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn Limiter)) {
         self.each(visit);
     }
 }
 
 impl<L: Limits, const N: usize> Limits for [L; N] {
-    fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn RateLimiter)) {
+    fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn Limiter)) {
         for one in self {
             one.visit(visit);
         }
@@ -37,7 +39,7 @@ impl<L: Limits, const N: usize> Limits for [L; N] {
 }
 
 impl<L: Limits> Limits for Vec<L> {
-    fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn RateLimiter)) {
+    fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn Limiter)) {
         for one in self {
             one.visit(visit);
         }
@@ -45,14 +47,14 @@ impl<L: Limits> Limits for Vec<L> {
 }
 
 impl<A: Limits, B: Limits> Limits for (A, B) {
-    fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn RateLimiter)) {
+    fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn Limiter)) {
         self.0.visit(visit);
         self.1.visit(visit);
     }
 }
 
 impl<A: Limits, B: Limits, D: Limits> Limits for (A, B, D) {
-    fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn RateLimiter)) {
+    fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn Limiter)) {
         self.0.visit(visit);
         self.1.visit(visit);
         self.2.visit(visit);

@@ -11,14 +11,14 @@ use crate::limiter::core::status::Status;
 use crate::limiter::core::taken::{Parts, Taken};
 use crate::limiter::core::turn::{Kind, Turn};
 use crate::limiter::ops::all_of::limits::Limits;
-use crate::limiter::ops::rate_limiter::RateLimiter;
+use crate::limiter::ops::limiter::Limiter;
 use crate::limiter::shell::gate::Gate;
 use crate::sync::MutexGuard;
 use crate::unwind::Panics;
 use crate::wait::Progress;
 
 /// The members, in the order in which they were named.
-pub(crate) struct Members<'a>(SmallVec<[&'a dyn RateLimiter; 4]>);
+pub(crate) struct Members<'a>(SmallVec<[&'a dyn Limiter; 4]>);
 
 /// Locks that keep out others that take from several of the same members.
 pub(crate) type Held<'a> = SmallVec<[MutexGuard<'a, ()>; 4]>;
@@ -30,7 +30,7 @@ fn one(taken: Taken) -> Parts {
 /// What was taken of some members: given back when it is dropped, should the code of a caller panic
 /// at another one.
 struct Owed<'a> {
-    members: SmallVec<[&'a dyn RateLimiter; 4]>,
+    members: SmallVec<[&'a dyn Limiter; 4]>,
     taken: Parts,
 }
 
@@ -42,7 +42,7 @@ impl<'a> Owed<'a> {
         }
     }
 
-    fn push(&mut self, member: &'a dyn RateLimiter, taken: Parts) {
+    fn push(&mut self, member: &'a dyn Limiter, taken: Parts) {
         self.members.push(member);
         self.taken.extend(taken);
     }
@@ -50,13 +50,13 @@ impl<'a> Owed<'a> {
     /// Takes `n` tokens of each of these, if they are there now.
     fn take(
         &mut self,
-        members: impl Iterator<Item = &'a dyn RateLimiter>,
+        members: impl Iterator<Item = &'a dyn Limiter>,
         n: u64,
         floor: u64,
         now: Timestamp,
     ) -> Result<(), Denied> {
         for member in members {
-            self.push(member, member.owe(n, Duration::ZERO, now)?);
+            self.push(member, member.reserve_at(n, Duration::ZERO, now)?);
             if floor > 0 {
                 // What remains is what could be taken now.
                 member.ask(floor, 0, now)?;
@@ -68,12 +68,12 @@ impl<'a> Owed<'a> {
     /// Keeps what was taken, or gives it back.
     fn settle(mut self, decided: Result<(), Denied>) -> Result<(), Denied> {
         if decided.is_ok() {
-            self.end(|member, taken| member.keep(taken));
+            self.end(|member, taken| member.commit(taken));
         }
         decided
     }
 
-    fn end(&mut self, mut end: impl FnMut(&dyn RateLimiter, &Parts)) {
+    fn end(&mut self, mut end: impl FnMut(&dyn Limiter, &Parts)) {
         let taken = std::mem::take(&mut self.taken);
         each(&self.members, &taken, |member, taken| end(member, taken));
     }
@@ -88,11 +88,7 @@ impl Drop for Owed<'_> {
 }
 
 /// Ends what was taken of each member, the latest first; the others', too, if one panics.
-fn each(
-    members: &[&dyn RateLimiter],
-    parts: &Parts,
-    mut end: impl FnMut(&dyn RateLimiter, &Parts),
-) {
+fn each(members: &[&dyn Limiter], parts: &Parts, mut end: impl FnMut(&dyn Limiter, &Parts)) {
     let mut panics = Panics::default();
     for (member, taken) in members.iter().zip(parts).rev() {
         panics.catch(|| end(*member, &one(*taken)));
@@ -128,13 +124,13 @@ impl<'a> Members<'a> {
         Self(members)
     }
 
-    pub(crate) fn first(&self) -> Option<&'a dyn RateLimiter> {
+    pub(crate) fn first(&self) -> Option<&'a dyn Limiter> {
         self.0.first().copied()
     }
 
     /// On the first one's clock.
     pub(crate) fn now(&self) -> Timestamp {
-        self.first().map_or(Timestamp::ZERO, RateLimiter::now)
+        self.first().map_or(Timestamp::ZERO, Limiter::clock_now)
     }
 
     pub(crate) fn available(&self, now: Timestamp) -> u64 {
@@ -149,7 +145,7 @@ impl<'a> Members<'a> {
 
     /// Locks the members' gates, each once, in the one order that all go by.
     pub(crate) fn enter(&self) -> Held<'a> {
-        let gates = self.0.iter().filter_map(|member| member.gate());
+        let gates = self.0.iter().filter_map(|&member| member.gate());
         let mut gates: SmallVec<[&Gate; 4]> = gates.collect();
         gates.sort_unstable_by_key(|gate| gate.order());
         gates.dedup_by_key(|gate| gate.order());
@@ -230,7 +226,12 @@ impl<'a> Members<'a> {
         taken
     }
 
-    pub(crate) fn owe(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Parts, Denied> {
+    pub(crate) fn reserve(
+        &self,
+        n: u64,
+        max_wait: Duration,
+        now: Timestamp,
+    ) -> Result<Parts, Denied> {
         if n == 0 {
             return Ok(Parts::new());
         }
@@ -243,7 +244,7 @@ impl<'a> Members<'a> {
         }
         let mut owed = Owed::new();
         for member in &self.0 {
-            owed.push(*member, member.owe(n, max_wait, now)?);
+            owed.push(*member, member.reserve_at(n, max_wait, now)?);
         }
         Ok(std::mem::take(&mut owed.taken))
     }
@@ -252,8 +253,8 @@ impl<'a> Members<'a> {
         each(&self.0, parts, |member, taken| member.give_back(taken, now));
     }
 
-    pub(crate) fn keep(&self, parts: &Parts) {
-        each(&self.0, parts, |member, taken| member.keep(taken));
+    pub(crate) fn commit(&self, parts: &Parts) {
+        each(&self.0, parts, |member, taken| member.commit(taken));
     }
 
     /// Polls a turn: see [`AllOf`](crate::AllOf).

@@ -1,0 +1,116 @@
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::limiter::core::denied::Denied;
+use crate::limiter::core::status::Status;
+use crate::limiter::ops::limiter::Limiter;
+use crate::limiter::ops::reservation::Reservation;
+
+/// A limiter at an instant that the caller gives: every operation goes by it, and none reads the clock.
+///
+/// From [`RateLimiter::at`](crate::RateLimiter::at). The clock read is most of the cost of a decision, so a caller that decides
+/// several things at once, or has a timestamp in hand, pays for it once.
+///
+/// Any instant is legal, also one that is older than what the limiter has seen: no take mints a token by
+/// it. Changing the quota and giving back are statements about the past; see
+/// [`set_quota`](At::set_quota) and [`Reservation::cancel_at`].
+///
+/// ```
+/// use tollgate::{AtomicTokenBucket, Quota, RateLimiter};
+///
+/// let bucket = AtomicTokenBucket::new(Quota::per_hour(10)?)?;
+/// let now = bucket.now();
+/// for request in ["first", "second"] {
+///     println!("{request}: {:?}", bucket.at(now).try_acquire(1));
+/// }
+/// assert_eq!(bucket.at(now).available(), 8);
+/// # Ok::<(), tollgate::QuotaError>(())
+/// ```
+#[derive(Debug)]
+#[must_use = "it does nothing by itself"]
+pub struct At<'a, L: ?Sized> {
+    pub(crate) limiter: &'a L,
+    pub(crate) now: Timestamp,
+}
+
+impl<L: ?Sized> Clone for At<'_, L> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<L: ?Sized> Copy for At<'_, L> {}
+
+impl<'a, L: ?Sized> At<'a, L> {
+    /// The operations of `limiter` at `now`.
+    #[inline]
+    pub const fn new(limiter: &'a L, now: Timestamp) -> Self {
+        Self { limiter, now }
+    }
+}
+
+impl<'a, L: Limiter + ?Sized> At<'a, L> {
+    /// As [`RateLimiter::try_acquire`](crate::RateLimiter::try_acquire).
+    ///
+    /// # Errors
+    /// [`Denied`]; nothing was taken.
+    #[inline]
+    pub fn try_acquire(self, n: u64) -> Result<(), Denied> {
+        self.limiter.try_acquire_above_at(n, 0, self.now)
+    }
+
+    /// As [`RateLimiter::try_acquire_above`](crate::RateLimiter::try_acquire_above).
+    ///
+    /// # Errors
+    /// [`Denied`]; nothing was taken.
+    #[inline]
+    pub fn try_acquire_above(self, n: u64, floor: u64) -> Result<(), Denied> {
+        self.limiter.try_acquire_above_at(n, floor, self.now)
+    }
+
+    /// As [`RateLimiter::try_acquire_with_status`](crate::RateLimiter::try_acquire_with_status).
+    pub fn try_acquire_with_status(self, n: u64) -> (Result<(), Denied>, Status) {
+        self.limiter.try_acquire_with_status_at(n, self.now)
+    }
+
+    /// As [`RateLimiter::try_acquire_up_to`](crate::RateLimiter::try_acquire_up_to).
+    pub fn try_acquire_up_to(self, n: u64) -> u64 {
+        self.limiter.try_acquire_up_to_at(n, self.now)
+    }
+
+    /// As [`RateLimiter::reserve`](crate::RateLimiter::reserve).
+    ///
+    /// # Errors
+    /// [`Denied`]; nothing was taken.
+    pub fn reserve(self, n: u64, max_wait: Duration) -> Result<Reservation<'a>, Denied> {
+        Reservation::of(self.limiter.as_dyn(), n, max_wait, self.now)
+    }
+
+    /// As [`RateLimiter::refund`](crate::RateLimiter::refund).
+    pub fn refund(self, n: u64) {
+        self.limiter.refund_at(n, self.now);
+    }
+
+    /// As [`RateLimiter::charge`](crate::RateLimiter::charge).
+    pub fn charge(self, n: u64) {
+        self.limiter.charge_at(n, self.now);
+    }
+
+    /// As [`RateLimiter::pause_until`](crate::RateLimiter::pause_until).
+    ///
+    /// # Errors
+    /// [`Denied::Exhausted`] if the rate is zero; nothing was changed.
+    pub fn pause_until(self, until: Timestamp) -> Result<(), Denied> {
+        self.limiter.pause_until_at(until, self.now)
+    }
+
+    /// As [`RateLimiter::available`](crate::RateLimiter::available).
+    pub fn available(self) -> u64 {
+        self.limiter.available_at(self.now)
+    }
+
+    /// As [`RateLimiter::status`](crate::RateLimiter::status).
+    pub fn status(self, n: u64) -> Status {
+        self.limiter.status_at(n, self.now)
+    }
+}

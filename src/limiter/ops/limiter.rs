@@ -1,0 +1,213 @@
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::clock::{Clock, Timestamp};
+use crate::limiter::core::denied::Denied;
+use crate::limiter::core::status::Status;
+use crate::limiter::core::taken::Parts;
+use crate::limiter::core::turn::Turn;
+use crate::limiter::shell::gate::Gate;
+use crate::wait::Progress;
+
+/// What a limiter does, with the caller's time as an argument. [`RateLimiter`](crate::RateLimiter) is
+/// its public face, which this trait seals: a reservation or a lease needs more of a limiter than a
+/// foreign type could promise.
+pub trait Limiter: Send + Sync {
+    /// The limiter as an object.
+    fn as_dyn(&self) -> &dyn Limiter;
+
+    /// The clock of the limiter.
+    fn clock(&self) -> &dyn Clock;
+
+    /// The time on that clock, without a call through a table.
+    fn clock_now(&self) -> Timestamp;
+
+    /// Visits each single limiter that it consists of.
+    fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn Limiter)) {
+        visit(self.as_dyn());
+    }
+
+    /// The lock that a caller holds while it takes from several limiters; `None` of several limiters.
+    fn gate(&self) -> Option<&Gate>;
+
+    /// Takes `n` tokens if `floor` remain.
+    fn try_acquire_above_at(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied>;
+
+    /// As [`try_acquire_above_at`](Self::try_acquire_above_at), for a caller that waits otherwise:
+    /// whether it took.
+    #[inline]
+    fn take_at_once(&self, n: u64, floor: u64, now: Timestamp) -> bool {
+        self.try_acquire_above_at(n, floor, now).is_ok()
+    }
+
+    /// The answer of [`try_acquire_above_at`](Self::try_acquire_above_at). Writes nothing.
+    fn ask(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied>;
+
+    /// Takes `n` tokens, and reads the status of that decision.
+    fn try_acquire_with_status_at(&self, n: u64, now: Timestamp) -> (Result<(), Denied>, Status);
+
+    /// Takes at most `n` tokens; returns how many.
+    fn try_acquire_up_to_at(&self, n: u64, now: Timestamp) -> u64;
+
+    /// Returns `n` tokens.
+    fn refund_at(&self, n: u64, now: Timestamp);
+
+    /// Debits `n` tokens, also into debt.
+    fn charge_at(&self, n: u64, now: Timestamp);
+
+    /// Blocks all admissions until `until`.
+    fn pause_until_at(&self, until: Timestamp, now: Timestamp) -> Result<(), Denied>;
+
+    /// The whole tokens there.
+    fn available_at(&self, now: Timestamp) -> u64;
+
+    /// How full the limiter is, and how long `n` tokens take.
+    fn status_at(&self, n: u64, now: Timestamp) -> Status;
+
+    /// Takes `n` tokens into debt, if they are there after at most `max_wait`.
+    fn reserve_at(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Parts, Denied>;
+
+    /// Gives back what no later taker has built on, at `now`, or at the clock's time then.
+    fn give_back(&self, parts: &Parts, now: Option<Timestamp>);
+
+    /// Marks reserved tokens as used: they do not come back.
+    fn commit(&self, parts: &Parts);
+
+    /// Polls a turn, which takes its tokens or waits in line for them. A turn that ends has left the
+    /// line.
+    fn poll_turn(
+        &self,
+        turn: &mut Turn,
+        now: Timestamp,
+        waker: &Waker,
+    ) -> Progress<Result<(), Denied>>;
+
+    /// Takes a turn out of the line.
+    fn leave_turn(&self, turn: &mut Turn);
+}
+
+/// Implements [`Limiter`] by another limiter: all but the methods that lend: `as_dyn`,
+/// `clock`, `each` and `gate`.
+macro_rules! forward_limiter {
+    (|$this:ident| $inner:expr) => {
+        #[inline]
+        fn clock_now(&self) -> Timestamp {
+            let $this = self;
+            $inner.clock_now()
+        }
+
+        #[inline]
+        fn try_acquire_above_at(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
+            let $this = self;
+            $inner.try_acquire_above_at(n, floor, now)
+        }
+
+        fn take_at_once(&self, n: u64, floor: u64, now: Timestamp) -> bool {
+            let $this = self;
+            $inner.take_at_once(n, floor, now)
+        }
+
+        fn ask(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
+            let $this = self;
+            $inner.ask(n, floor, now)
+        }
+
+        fn try_acquire_with_status_at(
+            &self,
+            n: u64,
+            now: Timestamp,
+        ) -> (Result<(), Denied>, Status) {
+            let $this = self;
+            $inner.try_acquire_with_status_at(n, now)
+        }
+
+        fn try_acquire_up_to_at(&self, n: u64, now: Timestamp) -> u64 {
+            let $this = self;
+            $inner.try_acquire_up_to_at(n, now)
+        }
+
+        fn refund_at(&self, n: u64, now: Timestamp) {
+            let $this = self;
+            $inner.refund_at(n, now);
+        }
+
+        fn charge_at(&self, n: u64, now: Timestamp) {
+            let $this = self;
+            $inner.charge_at(n, now);
+        }
+
+        fn pause_until_at(&self, until: Timestamp, now: Timestamp) -> Result<(), Denied> {
+            let $this = self;
+            $inner.pause_until_at(until, now)
+        }
+
+        fn available_at(&self, now: Timestamp) -> u64 {
+            let $this = self;
+            $inner.available_at(now)
+        }
+
+        fn status_at(&self, n: u64, now: Timestamp) -> Status {
+            let $this = self;
+            $inner.status_at(n, now)
+        }
+
+        fn reserve_at(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Parts, Denied> {
+            let $this = self;
+            $inner.reserve_at(n, max_wait, now)
+        }
+
+        fn give_back(&self, parts: &Parts, now: Option<Timestamp>) {
+            let $this = self;
+            $inner.give_back(parts, now);
+        }
+
+        fn commit(&self, parts: &Parts) {
+            let $this = self;
+            $inner.commit(parts);
+        }
+
+        fn poll_turn(
+            &self,
+            turn: &mut Turn,
+            now: Timestamp,
+            waker: &Waker,
+        ) -> Progress<Result<(), Denied>> {
+            let $this = self;
+            $inner.poll_turn(turn, now, waker)
+        }
+
+        fn leave_turn(&self, turn: &mut Turn) {
+            let $this = self;
+            $inner.leave_turn(turn);
+        }
+    };
+}
+
+pub(crate) use forward_limiter;
+
+macro_rules! pointers {
+    ($($pointer:ty),*) => {$(
+        impl<L: Limiter + ?Sized> Limiter for $pointer {
+            fn as_dyn(&self) -> &dyn Limiter {
+                (**self).as_dyn()
+            }
+
+            fn clock(&self) -> &dyn Clock {
+                (**self).clock()
+            }
+
+            fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn Limiter)) {
+                (**self).each(visit);
+            }
+
+            fn gate(&self) -> Option<&Gate> {
+                (**self).gate()
+            }
+
+            forward_limiter!(|this| (**this));
+        }
+    )*};
+}
+
+pointers!(&L, Arc<L>, Box<L>);
