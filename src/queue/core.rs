@@ -1,8 +1,10 @@
-//! The sequential core: the states of keys, and who waits for what. `now` is an argument; nothing here
-//! reads a clock or takes a lock.
+//! The sequential core of the queue: the state of each key, the order of hand-outs, and the callers
+//! that wait.
+//!
+//! Nothing here reads a clock, takes a lock or wakes a waker: `now` is an argument, and wakers are
+//! returned for the shell to wake once the lock is released.
 
 pub(crate) mod add_error;
-pub(crate) mod admit;
 pub(crate) mod bands;
 pub(crate) mod debounce;
 pub(crate) mod entry;
@@ -14,7 +16,6 @@ pub(crate) mod keys;
 pub(crate) mod machine;
 pub(crate) mod options;
 pub(crate) mod priority;
-pub(crate) mod rest;
 pub(crate) mod run;
 pub(crate) mod throttle;
 pub(crate) mod waiting;

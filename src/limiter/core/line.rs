@@ -382,7 +382,7 @@ impl<T: Tokens> Line<T> {
         let (id, first) = self.waiters.first()?;
         let due = self.first_due(first, now).ok()?;
         if due < first.armed && first.ready_at.is_none() {
-            self.waiters.nudge(id)
+            self.waiters.waker_of(id)
         } else {
             None
         }
@@ -558,7 +558,10 @@ impl<T: Tokens> Line<T> {
         for debt in got.or(waiter.later).into_iter().chain(waiter.earlier) {
             self.tokens.give_back(debt, now);
         }
-        (left.waker, behind.and_then(|next| self.waiters.nudge(next)))
+        (
+            left.waker,
+            behind.and_then(|next| self.waiters.waker_of(next)),
+        )
     }
 
     /// Ends all waits, and refuses all that comes later.

@@ -1,44 +1,44 @@
-//! The ready keys: a FIFO list for each priority, and which of them is served next.
+//! The ready keys by priority: a FIFO list for each band, strict priority between bands, and aging
+//! against starvation.
 
 use crate::list::{Index, Linked, List, NIL};
 use crate::queue::core::priority::Priority;
 
-/// Of so many hand-outs that pass over a waiting band, unless the queue says otherwise, the last goes
-/// to the band that has been passed over longest.
-pub(crate) const AGING: u32 = 16;
+/// The default of [`QueueConfig::aging`](crate::queue::core::machine::QueueConfig::aging).
+pub(crate) const DEFAULT_AGING: u32 = 16;
 
-/// # No band starves
-/// Age is the order in which heads came, so a clock that stands still or jumps changes nothing. Let a
-/// key become the head of its band when `b` bands are occupied. Bands whose head came later rank
-/// behind it in age, and a band that is served falls behind all others; so at most `b - 1` bands are
-/// served by age up to and including its turn. One in `AGING` of the hand-outs that pass over a
-/// band goes by age. Therefore it is handed out after at most `AGING * (b - 1)` hand-outs, at most
-/// 1008, however many keys of higher priorities are added meanwhile.
+/// # No starvation
+/// A head's age is its number among all heads, so a clock that stands still or jumps changes
+/// nothing. Let a key become the head of its band while `b` bands are occupied. Later heads are
+/// younger, and a band that is served gets a new head; so at most `b - 1` bands are served by age up
+/// to and including this one. One in `aging` of the hand-outs that pass over a band goes by age.
+/// Therefore the key is handed out after at most `aging * (b - 1)` hand-outs, however many keys of
+/// higher priorities are added meanwhile.
 #[derive(Debug)]
 pub(crate) struct Bands {
-    /// Bit b: band b has keys.
+    /// Bit `b`: band `b` is not empty.
     occupied: u64,
     lists: [List; Priority::COUNT],
-    /// The number of the band's head, in the order in which heads came.
-    head_since: [u64; Priority::COUNT],
+    /// The number of each band's head, in order of the instants at which they became heads.
+    head_number: [u64; Priority::COUNT],
     heads: u64,
-    /// Hand-outs that passed over a waiting band, since the last one that went by age.
+    /// Hand-outs that passed over a waiting band since the last one that went by age.
     passed_over: u32,
-    /// The last of so many goes by age; 0: none does.
+    /// The last of this many goes by age; 0: none.
     aging: u32,
-    /// As narrow as an index. Beside a neighbour of its own width it would be read back together
-    /// with that, which waits until both that were written apart are in the cache.
+    /// As narrow as an index. With a neighbour of its own width the compiler reads both in one load,
+    /// for which store-to-load forwarding fails after they were stored apart.
     len: u32,
 }
 
-/// Whose turn it is, until anything changes.
+/// The key to hand out next; valid until the bands change.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Turn {
+pub(crate) struct NextKey {
     pub(crate) index: Index,
-    /// Of which lane, where there are groups.
-    pub(crate) lane: Index,
+    /// The flow of the key, in a queue with groups.
+    pub(crate) flow: Index,
     band: usize,
-    /// Another band waits.
+    /// Whether another band waits.
     passes_over: bool,
 }
 
@@ -47,7 +47,7 @@ impl Bands {
         Self {
             occupied: 0,
             lists: [List::new(); Priority::COUNT],
-            head_since: [0; Priority::COUNT],
+            head_number: [0; Priority::COUNT],
             heads: 0,
             passed_over: 0,
             aging,
@@ -65,7 +65,7 @@ impl Bands {
         let band = priority.band();
         if self.lists[band].is_empty() {
             self.occupied |= 1 << band;
-            self.has_new_head(band);
+            self.number_head(band);
         }
         self.lists[band].push_back(slots, index);
         self.len += 1;
@@ -79,77 +79,78 @@ impl Bands {
         if self.lists[band].is_empty() {
             self.occupied &= !(1 << band);
         } else if was_head {
-            self.has_new_head(band);
+            self.number_head(band);
         }
         self.len -= 1;
     }
 
-    /// Whose turn it is.
+    /// Returns the key to hand out next.
     #[inline]
-    pub(crate) fn turn(&self) -> Option<Turn> {
+    pub(crate) fn peek(&self) -> Option<NextKey> {
         let top = self.occupied.checked_ilog2()? as usize;
         let others = self.occupied & !(1 << top);
         let by_age = others != 0 && self.passed_over + 1 == self.aging;
         let band = if by_age { self.oldest(others) } else { top };
-        Some(Turn {
+        Some(NextKey {
             index: self.lists[band].head()?,
-            lane: NIL,
+            flow: NIL,
             band,
             passes_over: others != 0,
         })
     }
 
-    /// Takes out whose turn it is.
+    /// Removes the key that was peeked.
     #[inline]
-    pub(crate) fn take<T: Linked>(&mut self, slots: &mut [T], turn: Turn) {
-        self.count(turn);
+    pub(crate) fn pop<T: Linked>(&mut self, slots: &mut [T], next: NextKey) {
+        self.count_hand_out(next);
         self.len -= 1;
-        let list = &mut self.lists[turn.band];
+        let list = &mut self.lists[next.band];
         list.pop_front(slots);
         if list.is_empty() {
-            self.occupied &= !(1 << turn.band);
+            self.occupied &= !(1 << next.band);
         }
     }
 
-    /// Puts the head whose turn it is behind the others of its band.
-    pub(crate) fn rotate<T: Linked>(&mut self, slots: &mut [T], turn: Turn) {
-        let list = &mut self.lists[turn.band];
+    /// Moves the head of the band to its tail.
+    pub(crate) fn rotate<T: Linked>(&mut self, slots: &mut [T], next: NextKey) {
+        let list = &mut self.lists[next.band];
         if let Some(head) = list.pop_front(slots) {
             list.push_back(slots, head);
         }
     }
 
-    /// Takes note that a band has had its turn.
+    /// Counts a hand-out of the band that was peeked.
     #[inline]
-    pub(crate) fn count(&mut self, turn: Turn) {
-        if turn.passes_over {
+    pub(crate) fn count_hand_out(&mut self, next: NextKey) {
+        if next.passes_over {
             let passed_over = self.passed_over + 1;
-            // Without aging nothing is counted.
+            // Wraps at `aging`; without aging it stays 0, so it cannot overflow.
             self.passed_over = if passed_over < self.aging {
                 passed_over
             } else {
                 0
             };
         }
-        self.has_new_head(turn.band);
+        self.number_head(next.band);
     }
 
+    /// Numbers the head that a band gets.
     #[inline]
-    fn has_new_head(&mut self, band: usize) {
+    fn number_head(&mut self, band: usize) {
         self.heads += 1;
-        self.head_since[band] = self.heads;
+        self.head_number[band] = self.heads;
     }
 
-    /// The band whose head has been it for longest.
+    /// Returns the band with the oldest head.
     #[cold]
     fn oldest(&self, bands: u64) -> usize {
         let bands = (0..Priority::COUNT).filter(|band| bands & 1 << band != 0);
         bands
-            .min_by_key(|&band| self.head_since[band])
+            .min_by_key(|&band| self.head_number[band])
             .expect("another band waits")
     }
 
-    /// Takes out all, in order of their bands.
+    /// Removes a key of the highest band, without counting a hand-out.
     pub(crate) fn pop_any<T: Linked>(&mut self, slots: &mut [T]) -> Option<Index> {
         let top = self.occupied.checked_ilog2()? as usize;
         let index = self.lists[top].pop_front(slots)?;
@@ -160,7 +161,7 @@ impl Bands {
         Some(index)
     }
 
-    /// All, from the highest band to the lowest, each in order.
+    /// Iterates over all keys, from the highest band to the lowest, each in order.
     pub(crate) fn iter<'a, T: Linked>(
         &'a self,
         slots: &'a [T],

@@ -1,10 +1,12 @@
+//! Debounce: an add becomes ready after a quiet time, which later adds extend up to a maximum.
+
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::list::Index;
 use crate::queue::core::entry::{NEVER, tick_after};
 
-/// How long a key must have been quiet before it is ready, and how long at most that can take.
+/// The quiet time of a debounced key, and the longest time for which adds can put its run off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Debounce {
     pub(crate) quiet: Duration,
@@ -12,8 +14,8 @@ pub(crate) struct Debounce {
 }
 
 impl Debounce {
-    /// When a key is ready that was added now and is due at `due` already, if at all: the tick, and
-    /// the one beyond which it cannot be put off.
+    /// Returns the tick at which a key is due that is added `now`, and the end of its window. The
+    /// first add opens a window, which ends at `due` at the latest.
     pub(crate) fn next(self, due: u64, window: u64, now: Timestamp) -> (u64, u64) {
         let window = if window == NEVER {
             due.min(tick_after(now.saturating_add(self.max)))
@@ -25,13 +27,13 @@ impl Debounce {
     }
 }
 
-/// Of each entry of a debounced queue the tick beyond which no further add can put it off, or
-/// `NEVER`. Other queues have none.
+/// The end of each entry's debounce window: the tick beyond which no add can put its run off, or
+/// `NEVER` outside a window. Allocates only in a debounced queue.
 #[derive(Debug, Default)]
 pub(crate) struct Windows(Vec<u64>);
 
 impl Windows {
-    /// Makes room for so many entries.
+    /// Makes room for this many entries.
     pub(crate) fn grow(&mut self, entries: usize) {
         self.0.resize(entries, NEVER);
     }

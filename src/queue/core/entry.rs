@@ -1,4 +1,4 @@
-//! What the queue knows of a key.
+//! The entry of a key: its phase, its due tick and its failures. Time is counted in ticks.
 
 use std::time::Duration;
 
@@ -7,17 +7,17 @@ use crate::list::{Index, Linked, Links};
 use crate::queue::core::priority::Priority;
 use crate::queue::core::wheel::Timed;
 
-/// Delays are counted in ticks of a millisecond, rounded up: never early.
+/// The length of a tick in nanoseconds: 1 ms. Delays are rounded up to ticks, so no key is early.
 pub(crate) const TICK: u64 = 1_000_000;
-/// The tick of what will not happen.
+/// The tick of a key that is not scheduled.
 pub(crate) const NEVER: u64 = u64::MAX;
 
-/// The tick at whose beginning `at` has passed.
+/// Returns the first tick that starts at or after `at`.
 pub(crate) const fn tick_after(at: Timestamp) -> u64 {
     at.as_nanos().div_ceil(TICK)
 }
 
-/// The tick at which a delay is over that begins at `now`; 0 if there is none.
+/// Returns the tick at which a delay from `now` ends; 0 for no delay.
 #[inline]
 pub(crate) fn tick_of(delay: Duration, now: Timestamp) -> u64 {
     if delay.is_zero() {
@@ -27,8 +27,8 @@ pub(crate) fn tick_of(delay: Duration, now: Timestamp) -> u64 {
     }
 }
 
-/// The last tick whose beginning has passed at `at`. At the end of time all have: there is no later
-/// time at which to look.
+/// Returns the last tick that starts at or before `at`. At `Timestamp::MAX` it rounds up: no clock
+/// reads a later time, so a key that is due then would never be.
 pub(crate) const fn tick_at(at: Timestamp) -> u64 {
     if at.as_nanos() == u64::MAX {
         tick_after(at)
@@ -41,49 +41,49 @@ pub(crate) const fn start_of(tick: u64) -> Timestamp {
     Timestamp::from_nanos(tick.saturating_mul(TICK))
 }
 
-/// Laid out by hand, in small words: 40 bytes.
+/// 40 bytes: small integers in an order without padding.
 #[derive(Debug)]
-pub(crate) struct Entry {
-    /// What the index goes by, so that it can grow without the caller's `Hash`.
-    pub(crate) hash: Hash,
+pub(crate) struct KeyEntry {
+    /// Kept so that the index can grow without calling the caller's `Hash` under the lock.
+    pub(crate) hash: KeyHash,
     pub(crate) links: Links,
     pub(crate) phase: Phase,
     pub(crate) priority: Priority,
-    /// Failures in a row; no backoff and no dashboard tells 65,535 of them from more.
+    /// Failures in a row, saturating.
     pub(crate) failures: u16,
-    /// When the backoff after the last failure is over.
-    pub(crate) until: Timestamp,
-    /// Ready: since when. Processing: when it was started. Delayed or at rest: when it was started last, or
-    /// the end of time.
+    /// The end of the backoff after the last failure.
+    pub(crate) backoff_until: Timestamp,
+    /// Ready: when the key became ready. Processing: its start. Delayed or resting: its last start,
+    /// or `Timestamp::MAX` if it was never started.
     pub(crate) since: Timestamp,
-    /// Delayed: the tick at which it becomes ready. Processing: the same, for when it is finished,
-    /// or `NEVER`.
+    /// Delayed: the tick at which the key becomes ready. Processing: the tick of its next run, or
+    /// `NEVER`. Resting: the tick at which it becomes absent.
     pub(crate) due: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// It is no key's.
+    /// The slot is free; in the index it is a tombstone.
     Free,
     Ready,
     Delayed,
     Processing,
-    /// Processing, and added again meanwhile.
+    /// Processing, and added again since the start.
     Dirty,
-    /// As `Dirty`, but the key is to wait for the backoff, should this run fail.
-    DirtyHeld,
-    /// No work is pending until `due`, and then it is forgotten.
+    /// Same as `Dirty`, but if this run fails the key waits for its backoff.
+    DirtyHoldBackoff,
+    /// No work is pending; the key is remembered until `due`.
     Resting,
-    /// As `Resting`, of a key that was given up.
+    /// Same as `Resting`, for a key that was given up.
     GivenUp,
 }
 
-/// A key's hash, folded in half: enough to find its slot among 2^32, and to tell keys apart before
-/// they are compared. Both halves count, for hashers that leave one of them empty.
+/// A key's hash, folded to 32 bits: enough to find one of 2^32 slots, and to tell most keys apart
+/// before `Eq` is called. Folding keeps the entropy of hashers that leave one half empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Hash(u32);
+pub(crate) struct KeyHash(u32);
 
-impl Hash {
+impl KeyHash {
     #[expect(clippy::cast_possible_truncation, reason = "folded")]
     pub(crate) const fn new(whole: u64) -> Self {
         Self((whole >> 32 ^ whole) as u32)
@@ -94,7 +94,8 @@ impl Hash {
         self.0
     }
 
-    /// For a table that wants different bits from both ends.
+    /// Returns a hash for `hashbrown`, which takes the bucket from the low bits and the tag from the
+    /// high ones.
     #[inline]
     pub(crate) const fn spread(self) -> u64 {
         (self.0 as u64) << 32 | self.0 as u64
@@ -105,49 +106,49 @@ impl Hash {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Failures {
     pub(crate) count: u16,
-    /// When the backoff after the last of them is over.
-    pub(crate) until: Timestamp,
+    /// The end of the backoff after the last of them; zero without one.
+    pub(crate) backoff_until: Timestamp,
 }
 
 impl Failures {
-    /// The tick at which the backoff is over; 0 if there is none.
-    pub(crate) const fn tick(self) -> u64 {
-        tick_after(self.until)
+    /// Returns the tick at which the backoff ends; 0 without one.
+    pub(crate) const fn backoff_tick(self) -> u64 {
+        tick_after(self.backoff_until)
     }
 }
 
-impl Entry {
+impl KeyEntry {
     #[inline]
-    pub(crate) const fn had(&self) -> Failures {
+    pub(crate) const fn recorded_failures(&self) -> Failures {
         Failures {
             count: self.failures,
-            until: self.until,
+            backoff_until: self.backoff_until,
         }
     }
 
-    /// A key that is ready, but in no list yet.
+    /// Creates the entry of a ready key, which is in no list yet.
     #[inline]
-    pub(crate) const fn new(hash: Hash, priority: Priority, now: Timestamp) -> Self {
+    pub(crate) const fn new(hash: KeyHash, priority: Priority, now: Timestamp) -> Self {
         Self {
             hash,
             links: Links::new(),
             phase: Phase::Ready,
             priority,
             failures: 0,
-            until: Timestamp::ZERO,
+            backoff_until: Timestamp::ZERO,
             since: now,
             due: NEVER,
         }
     }
 }
 
-/// Those that are delayed.
-pub(crate) fn delayed(slots: &[Entry]) -> impl Iterator<Item = (Index, &Entry)> {
+/// Iterates over the delayed keys, in no particular order.
+pub(crate) fn delayed(slots: &[KeyEntry]) -> impl Iterator<Item = (Index, &KeyEntry)> {
     let numbered = (0..).zip(slots);
     numbered.filter(|(_, entry)| entry.phase == Phase::Delayed)
 }
 
-impl Linked for Entry {
+impl Linked for KeyEntry {
     #[inline]
     fn links(&self) -> &Links {
         &self.links
@@ -159,7 +160,7 @@ impl Linked for Entry {
     }
 }
 
-impl Timed for Entry {
+impl Timed for KeyEntry {
     #[inline]
     fn tick(&self) -> u64 {
         self.due

@@ -1,17 +1,19 @@
+//! The policy for keys that were given up: how long they are remembered, and what an add does then.
+
 use std::time::Duration;
 
-/// What an event does to a key that was given up: see
+/// What an add does to a key that was given up and is still remembered: see
 /// [`QueueBuilder::remember_given_up`](crate::queue::QueueBuilder::remember_given_up).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Revive {
-    /// Nothing, as long as the key is remembered.
+    /// Nothing: the add is coalesced, and the key does not run.
     Never,
-    /// The key has one more attempt, once the backoff after its last failure is over.
+    /// The key gets one more attempt, after the backoff of its last failure.
     Once,
 }
 
-/// How long a key that was given up is remembered, and what for.
+/// The setting of a queue that remembers keys that were given up.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GivenUp {
     pub(crate) revive: Revive,

@@ -1,34 +1,16 @@
+//! The default hasher of keys.
+
 use std::hash::{BuildHasher, Hasher};
 
-/// How keys are hashed unless a queue is [told otherwise](crate::queue::QueueBuilder::hasher): foldhash,
-/// seeded at random for each queue.
+/// The default hasher of a queue: foldhash, seeded at random for each queue. See
+/// [`QueueBuilder::hasher`](crate::queue::QueueBuilder::hasher).
 ///
 /// It resists keys that were chosen to collide without knowledge of the seed. Against an adversary
-/// who can measure the seed's effects, choose [`std::hash::RandomState`], which costs some 10 ns
-/// more a key.
-///
-/// ```
-/// use std::hash::BuildHasher;
-/// use tollgate::queue::FastHash;
-///
-/// let (one, other) = (FastHash::default(), FastHash::default());
-/// assert_eq!(one.hash_one("key"), one.hash_one("key"));
-/// assert_ne!(one.hash_one("key"), other.hash_one("key"));
-/// ```
+/// who can measure the effects of the seed, choose the slower [`std::hash::RandomState`].
 #[derive(Clone, Debug, Default)]
 pub struct FastHash(foldhash::fast::RandomState);
 
-/// The hasher of [`FastHash`].
-///
-/// ```
-/// use std::hash::{BuildHasher, Hasher};
-/// use tollgate::queue::{FastHash, FastHasher};
-///
-/// let seeded = FastHash::default();
-/// let mut hasher: FastHasher = seeded.build_hasher();
-/// hasher.write_u64(7);
-/// assert_eq!(hasher.finish(), seeded.hash_one(7_u64));
-/// ```
+/// The hasher that [`FastHash`] builds.
 #[derive(Clone)]
 pub struct FastHasher(foldhash::fast::FoldHasher<'static>);
 
@@ -89,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_of_number_counts() {
+    fn every_integer_type_is_hashed() {
         let seeded = FastHash::default();
         let hash = |write: fn(&mut FastHasher, u8), value| {
             let mut hasher = seeded.build_hasher();

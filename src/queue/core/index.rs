@@ -1,55 +1,57 @@
-//! Finds the entry of a key.
+//! The index: a hash table from the hash of a key to the slot of its entry.
+//!
+//! Invariant: it has exactly one item for each slot that was ever used, under the hash that the slot
+//! has now. A free slot is a tombstone: if its key returns, neither table nor arena changes.
 
 use hashbrown::HashTable;
 
 use crate::list::Index;
-use crate::queue::core::entry::{Entry, Hash, Phase};
+use crate::queue::core::entry::{KeyEntry, KeyHash, Phase};
 use crate::whereabouts::{Whereabouts, insert_unique};
 
-/// A hash table of places in the arena, with as much of the hash beside each as there is room for.
+/// The table, with tag bits of the hash beside each slot number.
 ///
-/// The table tells hashes apart by seven bits, and one key in twelve that is not there looks as if it
-/// were. That would be a look at an entry far away each time, but for the bits beside the place: of
-/// those that the table does not go by there are seven where a quarter of a million keys fit, and
-/// none from thirty million on.
+/// `hashbrown`'s own tag has seven bits, so a lookup of an absent key often finds a false match, and
+/// would read an entry in another cache line to reject it. The tag bits beside the slot number
+/// reject most of these without that cache miss. The more slots there are, the fewer bits are left.
 #[derive(Debug)]
 pub(crate) struct KeyIndex {
-    table: HashTable<Spot>,
-    /// The bits of a spot that are a place.
-    place_mask: u32,
+    table: HashTable<TaggedSlot>,
+    /// The bits of an item that are the slot number.
+    slot_mask: u32,
     at: Whereabouts,
 }
 
-/// Where a key is, or was.
+/// The result of a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// It is live.
+    /// The slot of the live key.
     Live(Index),
-    /// It is not, and this free place is that of a key of its hash: mostly its own of before.
-    Left(Index),
+    /// The key is absent; this free slot was last used by a key of the same hash, mostly this one.
+    Tombstone(Index),
     Nowhere,
 }
 
-/// The place of an entry in the low bits, and in the others those of its hash.
+/// A slot number in the low bits, and in the others those of the hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Spot(u32);
+struct TaggedSlot(u32);
 
-impl Spot {
+impl TaggedSlot {
     #[inline]
-    const fn new(place: Index, hash: Hash, place_mask: u32) -> Self {
-        debug_assert!(place <= place_mask, "the arena has grown alone");
-        Self(place | hash.bits() & !place_mask)
+    const fn new(slot: Index, hash: KeyHash, slot_mask: u32) -> Self {
+        debug_assert!(slot <= slot_mask, "the arena has grown without the index");
+        Self(slot | hash.bits() & !slot_mask)
     }
 
     #[inline]
-    const fn place(self, place_mask: u32) -> Index {
-        self.0 & place_mask
+    const fn slot(self, slot_mask: u32) -> Index {
+        self.0 & slot_mask
     }
 
-    /// Whether its entry may have this hash.
+    /// Returns false if the slot's entry has another hash.
     #[inline]
-    const fn may_be(self, hash: Hash, place_mask: u32) -> bool {
-        (self.0 ^ hash.bits()) & !place_mask == 0
+    const fn may_match(self, hash: KeyHash, slot_mask: u32) -> bool {
+        (self.0 ^ hash.bits()) & !slot_mask == 0
     }
 }
 
@@ -57,89 +59,95 @@ impl KeyIndex {
     pub(crate) const fn new() -> Self {
         Self {
             table: HashTable::new(),
-            place_mask: 0,
+            slot_mask: 0,
             at: Whereabouts::UNKNOWN,
         }
     }
 
-    /// Where it is in memory.
+    /// Returns where the table is in memory.
     #[inline]
     pub(crate) const fn whereabouts(&self) -> Whereabouts {
         self.at
     }
 
-    /// Asks for the memory in which a hash is looked for: sixteen spots, from any one on.
+    /// Prefetches what a lookup of a hash reads: sixteen items, which span two cache lines.
     #[inline]
-    pub(crate) fn ask(at: Whereabouts, hash: Hash) {
-        at.ask::<Spot>(hash.spread(), 2);
+    pub(crate) fn prefetch(at: Whereabouts, hash: KeyHash) {
+        at.ask::<TaggedSlot>(hash.spread(), 2);
     }
 
-    /// Looks for the live entry that has this hash and is `same`.
+    /// Finds the live entry that has this hash and is `same`.
     #[inline]
-    pub(crate) fn find(&self, slots: &[Entry], hash: Hash, same: impl Fn(Index) -> bool) -> Found {
-        // Whoever has the hash is mostly the same: so to compare is no part of the search.
+    pub(crate) fn find(
+        &self,
+        slots: &[KeyEntry],
+        hash: KeyHash,
+        same: impl Fn(Index) -> bool,
+    ) -> Found {
+        // An entry with the same hash mostly is the same key, so `same` is called once, after the
+        // search, which keeps the caller's `Eq` out of the inlined loop.
         match self.find_where(slots, hash, |_| true) {
-            Found::Live(place) if !same(place) => self.find_among(slots, hash, same),
+            Found::Live(slot) if !same(slot) => self.find_among(slots, hash, same),
             found => found,
         }
     }
 
-    /// As [`find`](Self::find), where several have the hash.
+    /// Same as [`find`](Self::find), where several keys have the hash.
     #[cold]
-    fn find_among(&self, slots: &[Entry], hash: Hash, same: impl Fn(Index) -> bool) -> Found {
+    fn find_among(&self, slots: &[KeyEntry], hash: KeyHash, same: impl Fn(Index) -> bool) -> Found {
         self.find_where(slots, hash, same)
     }
 
     #[inline]
-    fn find_where(&self, slots: &[Entry], hash: Hash, same: impl Fn(Index) -> bool) -> Found {
-        let mut left = Found::Nowhere;
-        let live = self.table.find(hash.spread(), |spot| {
-            spot.may_be(hash, self.place_mask) && {
-                let place = spot.place(self.place_mask);
-                let entry = &slots[place as usize];
+    fn find_where(&self, slots: &[KeyEntry], hash: KeyHash, same: impl Fn(Index) -> bool) -> Found {
+        let mut absent = Found::Nowhere;
+        let live = self.table.find(hash.spread(), |item| {
+            item.may_match(hash, self.slot_mask) && {
+                let slot = item.slot(self.slot_mask);
+                let entry = &slots[slot as usize];
                 if entry.hash == hash && entry.phase == Phase::Free {
-                    left = Found::Left(place);
+                    absent = Found::Tombstone(slot);
                 }
-                entry.hash == hash && entry.phase != Phase::Free && same(place)
+                entry.hash == hash && entry.phase != Phase::Free && same(slot)
             }
         });
-        live.map_or(left, |spot| Found::Live(spot.place(self.place_mask)))
+        live.map_or(absent, |item| Found::Live(item.slot(self.slot_mask)))
     }
 
-    /// Adds the entry at `place`, which has this hash and is not there yet.
+    /// Inserts a slot, which must not be in the index.
     #[inline]
-    pub(crate) fn insert(&mut self, slots: &[Entry], hash: Hash, place: Index) {
-        let place_mask = self.place_mask;
-        let spot = Spot::new(place, hash, place_mask);
-        // Keys that come and go use the table up, and it is made anew now and then.
-        let rehash = |spot: &Spot| slots[spot.place(place_mask) as usize].hash.spread();
-        self.at = insert_unique(&mut self.table, hash.spread(), spot, rehash);
+    pub(crate) fn insert(&mut self, slots: &[KeyEntry], hash: KeyHash, slot: Index) {
+        let slot_mask = self.slot_mask;
+        let item = TaggedSlot::new(slot, hash, slot_mask);
+        // `hashbrown` rehashes in place when removals have used up its free buckets.
+        let rehash = |item: &TaggedSlot| slots[item.slot(slot_mask) as usize].hash.spread();
+        self.at = insert_unique(&mut self.table, hash.spread(), item, rehash);
     }
 
     #[inline]
-    pub(crate) fn remove(&mut self, hash: Hash, place: Index) {
-        let spot = Spot::new(place, hash, self.place_mask);
-        match self.table.find_entry(hash.spread(), |&at| at == spot) {
+    pub(crate) fn remove(&mut self, hash: KeyHash, slot: Index) {
+        let item = TaggedSlot::new(slot, hash, self.slot_mask);
+        match self.table.find_entry(hash.spread(), |&at| at == item) {
             Ok(found) => drop(found.remove()),
-            Err(_) => unreachable!("every entry is in the index"),
+            Err(_) => unreachable!("every slot is in the index"),
         }
     }
 
-    /// Makes room for so many entries, of which those in `slots` are in use.
-    pub(crate) fn grow(&mut self, slots: &[Entry], capacity: usize) {
+    /// Makes room for `capacity` slots, of which those in `slots` exist.
+    pub(crate) fn grow(&mut self, slots: &[KeyEntry], capacity: usize) {
         let largest = |capacity: usize| Index::try_from(capacity - 1).unwrap_or(Index::MAX);
-        if self.table.capacity() >= capacity && self.place_mask >= largest(capacity) {
+        if self.table.capacity() >= capacity && self.slot_mask >= largest(capacity) {
             return;
         }
-        // Made anew in the order of the arena: if the table grew by itself, it would ask for the
-        // hashes in its own order, and each would be a miss of the cache.
+        // Rebuilt in arena order: a table that grows by itself reads the hashes in its own order,
+        // and each read is a cache miss.
         self.table = HashTable::with_capacity(capacity);
         let unused = largest(self.table.capacity()).leading_zeros();
-        self.place_mask = Index::MAX.checked_shr(unused).unwrap_or(0);
-        for (place, entry) in (0..).zip(slots) {
-            let spot = Spot::new(place, entry.hash, self.place_mask);
-            let room = |_: &Spot| unreachable!("it has room for all");
-            self.table.insert_unique(entry.hash.spread(), spot, room);
+        self.slot_mask = Index::MAX.checked_shr(unused).unwrap_or(0);
+        for (slot, entry) in (0..).zip(slots) {
+            let item = TaggedSlot::new(slot, entry.hash, self.slot_mask);
+            let rehash = |_: &TaggedSlot| unreachable!("it has room for all");
+            self.table.insert_unique(entry.hash.spread(), item, rehash);
         }
     }
 
@@ -161,12 +169,12 @@ mod tests {
     use crate::clock::Timestamp;
     use crate::queue::core::priority::Priority;
 
-    fn hash(n: u32) -> Hash {
-        Hash::new(u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    fn hash(n: u32) -> KeyHash {
+        KeyHash::new(u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
-    fn entry(hash: Hash) -> Entry {
-        Entry::new(hash, Priority::DEFAULT, Timestamp::ZERO)
+    fn entry(hash: KeyHash) -> KeyEntry {
+        KeyEntry::new(hash, Priority::DEFAULT, Timestamp::ZERO)
     }
 
     #[test]
@@ -174,61 +182,64 @@ mod tests {
         let (mut index, hash) = (KeyIndex::new(), hash(7));
         let slots = [(); 3].map(|()| entry(hash));
         index.grow(&slots[..0], slots.len());
-        for place in 0..3 {
-            index.insert(&slots, hash, place);
+        for slot in 0..3 {
+            index.insert(&slots, hash, slot);
         }
         for key in 0..3 {
-            let found = index.find(&slots, hash, |place| place == key);
+            let found = index.find(&slots, hash, |slot| slot == key);
             assert_eq!(found, Found::Live(key));
         }
         assert_eq!(index.find(&slots, hash, |_| false), Found::Nowhere);
         index.remove(hash, 1);
-        let find = |key| index.find(&slots, hash, |place| place == key);
+        let find = |key| index.find(&slots, hash, |slot| slot == key);
         assert_eq!((find(1), find(2)), (Found::Nowhere, Found::Live(2)));
     }
 
     #[test]
-    fn who_is_live_is_found_before_those_that_have_left() {
+    fn a_live_key_is_found_before_tombstones() {
         let (mut index, hash) = (KeyIndex::new(), hash(7));
         let mut slots = [(); 3].map(|()| entry(hash));
         index.grow(&slots[..0], slots.len());
-        for place in 0..3 {
-            index.insert(&slots, hash, place);
+        for slot in 0..3 {
+            index.insert(&slots, hash, slot);
         }
-        let find = |slots: &[_], key| index.find(slots, hash, |place| place == key);
+        let find = |slots: &[_], key| index.find(slots, hash, |slot| slot == key);
         for live in 0..3 {
-            for (place, entry) in (0..).zip(&mut slots) {
-                let here = place == live;
+            for (slot, entry) in (0..).zip(&mut slots) {
+                let here = slot == live;
                 entry.phase = if here { Phase::Ready } else { Phase::Free };
             }
             assert_eq!(find(&slots, live), Found::Live(live));
-            // Another key of the hash may have any place but this.
+            // Another key of the hash gets any tombstone.
             let other = find(&slots, 3);
             assert!(
-                matches!(other, Found::Left(place) if place != live),
+                matches!(other, Found::Tombstone(slot) if slot != live),
                 "{other:?}"
             );
         }
-        let other = Hash::new(0);
+        let other = KeyHash::new(0);
         assert_eq!(index.find(&slots, other, |_| true), Found::Nowhere);
     }
 
     #[test]
-    fn every_bit_of_a_hash_that_is_beside_a_place_tells_it_apart() {
-        let places = 0xffff;
-        let spot = Spot::new(0xabcd, Hash::new(0), places);
-        assert_eq!(spot.place(places), 0xabcd);
-        assert!(spot.may_be(Hash::new(0), places));
+    fn every_tag_bit_tells_hashes_apart() {
+        let mask = 0xffff;
+        let item = TaggedSlot::new(0xabcd, KeyHash::new(0), mask);
+        assert_eq!(item.slot(mask), 0xabcd);
+        assert!(item.may_match(KeyHash::new(0), mask));
         for bit in 0..32 {
-            let hash = Hash::new(1 << 32 << bit);
-            assert_eq!(spot.may_be(hash, places), bit < 16, "{bit}");
+            let hash = KeyHash::new(1 << 32 << bit);
+            assert_eq!(item.may_match(hash, mask), bit < 16, "{bit}");
         }
-        // Where there is no room for any, all may be.
-        assert!(Spot::new(7, Hash::new(0), u32::MAX).may_be(Hash::new(u64::MAX), u32::MAX));
+        // Without tag bits every hash matches.
+        assert!(
+            TaggedSlot::new(7, KeyHash::new(0), u32::MAX)
+                .may_match(KeyHash::new(u64::MAX), u32::MAX)
+        );
     }
 
     #[test]
-    fn places_fit_beside_their_hashes_also_after_the_table_has_grown_by_itself() {
+    fn slot_numbers_fit_after_the_table_has_grown_by_itself() {
         const FULL: u32 = 112;
         let (mut index, mut slots) = (KeyIndex::new(), Vec::new());
         index.grow(&slots, FULL as usize);
@@ -237,25 +248,25 @@ mod tests {
             slots.push(entry(hash(key)));
             index.insert(&slots, hash(key), key);
         }
-        // One key goes and another comes, until what they left behind has used the table up.
+        // One key leaves and another comes, until the removals have used up the table.
         let mut next = FULL;
         while index.table.capacity() == capacity {
-            let place = next % FULL;
-            index.remove(slots[place as usize].hash, place);
-            slots[place as usize] = entry(hash(next));
-            index.insert(&slots, hash(next), place);
+            let slot = next % FULL;
+            index.remove(slots[slot as usize].hash, slot);
+            slots[slot as usize] = entry(hash(next));
+            index.insert(&slots, hash(next), slot);
             next += 1;
         }
-        assert_eq!(index.len(), slots.len(), "one for each");
+        assert_eq!(index.len(), slots.len(), "one per slot");
         index.grow(&slots, 2 * FULL as usize);
-        for place in FULL..2 * FULL {
+        for slot in FULL..2 * FULL {
             slots.push(entry(hash(next)));
-            index.insert(&slots, hash(next), place);
+            index.insert(&slots, hash(next), slot);
             next += 1;
         }
-        for (place, entry) in (0..).zip(&slots) {
-            let found = index.find(&slots, entry.hash, |found| found == place);
-            assert_eq!(found, Found::Live(place));
+        for (slot, entry) in (0..).zip(&slots) {
+            let found = index.find(&slots, entry.hash, |found| found == slot);
+            assert_eq!(found, Found::Live(slot));
         }
         let next = index.find(&slots, hash(next), |_| true);
         assert_eq!(next, Found::Nowhere);

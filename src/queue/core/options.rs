@@ -1,10 +1,12 @@
+//! The options of an add.
+
 use std::time::Duration;
 
 use crate::queue::core::priority::Priority;
 
-/// How a key is added: how urgent it is, when it is due, and how long to wait for room.
+/// The options of an add: priority, delay, backoff, and how long to wait for room.
 ///
-/// Wherever options are asked for, a [`Priority`] alone will do, or a delay.
+/// A [`Priority`] or a [`Duration`], as a delay, converts into options.
 ///
 /// ```
 /// use std::time::Duration;
@@ -17,7 +19,7 @@ use crate::queue::core::priority::Priority;
 ///     .priority(Priority::LOW)
 ///     .after(Duration::from_secs(3600))
 ///     .merge(Merge::Keep);
-/// queue.try_add_with("later", options)?; // in a minute still
+/// queue.try_add_with("later", options)?; // keeps its delay of a minute
 /// assert_eq!(queue.snapshot()[1].due_in, Some(Duration::from_secs(60)));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -27,19 +29,12 @@ pub struct AddOptions {
     pub(crate) delay: Duration,
     pub(crate) merge: Merge,
     pub(crate) timeout: Option<Duration>,
-    /// As the queue does, unless set.
+    /// The queue's setting decides if `None`.
     pub(crate) holds_backoff: Option<bool>,
 }
 
 impl AddOptions {
-    /// At once, with the default priority.
-    ///
-    /// ```
-    /// let queue = tollgate::WorkQueue::new(8)?;
-    /// queue.try_add_with("key", tollgate::AddOptions::new()).unwrap(); // as `try_add`
-    /// assert_eq!(queue.stats().ready, 1);
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
+    /// Creates options without a delay or a timeout, with the default priority.
     pub const fn new() -> Self {
         Self {
             priority: Priority::DEFAULT,
@@ -50,75 +45,27 @@ impl AddOptions {
         }
     }
 
-    /// With this priority; a live key has the highest it was added with.
-    ///
-    /// ```
-    /// use tollgate::{AddOptions, Priority, WorkQueue};
-    ///
-    /// let queue = WorkQueue::new(8)?;
-    /// queue.try_add_with("key", AddOptions::new().priority(Priority::HIGH)).unwrap();
-    /// queue.try_add("key").unwrap();
-    /// assert_eq!(queue.try_get().unwrap().priority(), Priority::HIGH);
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
+    /// Sets the priority. A live key keeps the highest that it was added with.
     pub const fn priority(self, priority: Priority) -> Self {
         Self { priority, ..self }
     }
 
-    /// Not before `delay` has passed. Zero is no delay; no delay is too long.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::{AddOptions, WorkQueue};
-    ///
-    /// let queue = WorkQueue::new(8)?;
-    /// queue.try_add_with("key", AddOptions::new().after(Duration::MAX)).unwrap();
-    /// assert_eq!(queue.stats().delayed, 1);
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
+    /// Sets a delay: the key is not handed out before it has passed. Zero is no delay; a delay past
+    /// the end of the clock saturates.
     pub const fn after(self, delay: Duration) -> Self {
         Self { delay, ..self }
     }
 
-    /// Which of two delays counts; [`Merge::Earlier`] unless set.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::{AddOptions, ManualClock, Merge, WorkQueue};
-    ///
-    /// let clock = ManualClock::new();
-    /// let queue = WorkQueue::builder(8).clock(clock.clone()).build()?;
-    /// queue.try_add_after("key", Duration::from_secs(9)).unwrap();
-    /// let sooner = AddOptions::new().after(Duration::from_secs(1)).merge(Merge::Keep);
-    /// queue.try_add_with("key", sooner).unwrap();
-    /// clock.advance(Duration::from_secs(1));
-    /// assert!(queue.try_get().is_none());
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
+    /// Sets which delay wins if the key has one already; [`Merge::Earlier`] unless set.
     pub const fn merge(self, merge: Merge) -> Self {
         Self { merge, ..self }
     }
 
-    /// Lets the key wait until its backoff is over, whatever the
-    /// [queue's rule](crate::queue::QueueBuilder::hold_backoff): an event that the failing key brings about
-    /// itself does not hurry it. (An add with a delay, of a key that is being processed, goes by the
-    /// queue's rule.)
+    /// Lets the key wait until its backoff is over, whatever the [queue's
+    /// setting](crate::queue::QueueBuilder::hold_backoff): for an event that the failing key causes
+    /// itself.
     ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::{AddOptions, FixedBackoff, ManualClock, WorkQueue};
-    ///
-    /// let (clock, minute) = (ManualClock::new(), Duration::from_secs(60));
-    /// let queue = WorkQueue::builder(8).clock(clock.clone()).backoff(FixedBackoff::new(minute)).build()?;
-    /// queue.try_add("key").unwrap();
-    /// let given_up = queue.try_get().unwrap().retry();
-    /// assert!(given_up.is_none());
-    /// queue.try_add_with("key", AddOptions::new().hold_backoff()).unwrap();
-    /// assert!(queue.try_get().is_none());
-    /// clock.advance(minute);
-    /// assert!(queue.try_get().is_some());
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
+    /// An add with a delay, of a key in process, follows the queue's setting.
     pub const fn hold_backoff(self) -> Self {
         Self {
             holds_backoff: Some(true),
@@ -126,24 +73,9 @@ impl AddOptions {
         }
     }
 
-    /// Ends the backoff of the key, whatever the [queue's rule](crate::queue::QueueBuilder::hold_backoff): for
-    /// a user's change, which may have mended what failed.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::{AddOptions, FixedBackoff, WorkQueue};
-    ///
-    /// let backoff = FixedBackoff::new(Duration::from_secs(60));
-    /// let queue = WorkQueue::builder(8).backoff(backoff).hold_backoff().build()?;
-    /// queue.try_add("key").unwrap();
-    /// let given_up = queue.try_get().unwrap().retry();
-    /// assert!(given_up.is_none());
-    /// queue.try_add("key").unwrap();
-    /// assert!(queue.try_get().is_none());
-    /// queue.try_add_with("key", AddOptions::new().cut_backoff()).unwrap();
-    /// assert!(queue.try_get().is_some());
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
+    /// Ends the backoff of the key, whatever the [queue's
+    /// setting](crate::queue::QueueBuilder::hold_backoff): for a user's change, which may have fixed
+    /// the failure.
     pub const fn cut_backoff(self) -> Self {
         Self {
             holds_backoff: Some(false),
@@ -151,19 +83,8 @@ impl AddOptions {
         }
     }
 
-    /// Waits for room no longer than this, and then fails with
-    /// [`AddError::Full`](crate::AddError::Full). What does not wait anyway takes no notice.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::{AddError, AddOptions, WorkQueue};
-    ///
-    /// let queue = WorkQueue::new(1)?;
-    /// queue.try_add("first").unwrap();
-    /// let options = AddOptions::new().timeout(Duration::from_millis(1));
-    /// assert_eq!(queue.add_with("second", options).wait(), Err(AddError::Full("second")));
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
+    /// Bounds the wait for room: then the add fails with [`AddError::Full`](crate::AddError::Full).
+    /// Ignored by the `try_` methods.
     pub const fn timeout(self, timeout: Duration) -> Self {
         Self {
             timeout: Some(timeout),
@@ -184,18 +105,14 @@ impl From<Duration> for AddOptions {
     }
 }
 
-/// Which delay counts if a key is added with one that has one already. A key that is ready, or
-/// dirty, stays so, whatever is asked.
-///
-/// ```
-/// assert_eq!(tollgate::Merge::default(), tollgate::Merge::Earlier);
-/// ```
+/// Which delay wins if a key is added with a delay and has one already. A key that is ready or dirty
+/// stays so in either case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Merge {
-    /// The one that ends first.
+    /// The delay that ends first.
     #[default]
     Earlier,
-    /// The one it has.
+    /// The delay that the key has.
     Keep,
 }

@@ -1,8 +1,11 @@
+//! Priorities of keys, in 64 bands.
+
 use std::fmt;
 
-/// How urgent a key is: of the keys that are ready, those of a higher priority go first.
+/// The priority of a key: ready keys of a higher priority are handed out first, apart from
+/// [aging](crate::queue::QueueBuilder::aging).
 ///
-/// A live key has the highest priority it was added with, until it is absent.
+/// A live key keeps the highest priority that it was added with, through retries and requeues.
 ///
 /// ```
 /// use tollgate::{Priority, WorkQueue};
@@ -11,61 +14,31 @@ use std::fmt;
 /// queue.try_add_with("resync", Priority::LOW).unwrap();
 /// queue.try_add("event").unwrap();
 /// assert_eq!(*queue.try_get().unwrap(), "event");
-/// assert!(Priority::LOW < Priority::DEFAULT && Priority::DEFAULT < Priority::HIGH);
-/// assert_eq!(Priority::LOW.to_string(), "-16");
 /// # Ok::<(), tollgate::QueueError>(())
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Priority(u8);
 
 impl Priority {
-    /// How many there are: a bit each in a word.
+    /// The number of priorities: one bit for each in a word.
     pub(crate) const COUNT: usize = 64;
     const OFFSET: i32 = 32;
 
-    /// The lowest: -32.
-    ///
-    /// ```
-    /// assert_eq!(tollgate::Priority::MIN.value(), -32);
-    /// ```
+    /// -32, the lowest.
     pub const MIN: Self = Self(0);
-    /// For what can wait, such as a periodic resync: -16.
-    ///
-    /// ```
-    /// assert_eq!(tollgate::Priority::LOW.value(), -16);
-    /// ```
+    /// -16, for keys that can wait, such as those of a periodic resync.
     pub const LOW: Self = Self(16);
-    /// Of keys added without a priority: 0.
-    ///
-    /// ```
-    /// assert_eq!(tollgate::Priority::DEFAULT.value(), 0);
-    /// ```
+    /// 0, for keys that are added without a priority.
     pub const DEFAULT: Self = Self(32);
-    /// For what should not wait: 16.
-    ///
-    /// ```
-    /// assert_eq!(tollgate::Priority::HIGH.value(), 16);
-    /// ```
+    /// 16, for keys that should not wait.
     pub const HIGH: Self = Self(48);
-    /// The highest: 31.
-    ///
-    /// ```
-    /// assert_eq!(tollgate::Priority::MAX.value(), 31);
-    /// ```
+    /// 31, the highest.
     pub const MAX: Self = Self(63);
 
-    /// The priority of this value; the higher, the sooner.
+    /// Creates the priority of a value; the highest is served first.
     ///
     /// # Errors
-    /// [`PriorityError::OutOfRange`] if it is not in -32..=31.
-    ///
-    /// ```
-    /// use tollgate::{Priority, PriorityError};
-    ///
-    /// assert_eq!(Priority::new(0), Ok(Priority::DEFAULT));
-    /// assert_eq!(Priority::new(31), Ok(Priority::MAX));
-    /// assert_eq!(Priority::new(-100), Err(PriorityError::OutOfRange(-100)));
-    /// ```
+    /// [`PriorityError::OutOfRange`] if the value is not in -32..=31.
     pub const fn new(value: i32) -> Result<Self, PriorityError> {
         if value < Self::MIN.value() || value > Self::MAX.value() {
             return Err(PriorityError::OutOfRange(value));
@@ -73,21 +46,17 @@ impl Priority {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "0..64, by the line above"
+            reason = "0..64, by the check above"
         )]
         Ok(Self((value + Self::OFFSET) as u8))
     }
 
-    /// Its value.
-    ///
-    /// ```
-    /// assert_eq!(tollgate::Priority::HIGH.value(), 16);
-    /// ```
+    /// Returns the value.
     pub const fn value(self) -> i32 {
         self.0 as i32 - Self::OFFSET
     }
 
-    /// Its place among all: 0 is the lowest.
+    /// Returns the number of its band; 0 is the lowest.
     pub(crate) const fn band(self) -> usize {
         self.0 as usize
     }
@@ -111,19 +80,11 @@ impl fmt::Display for Priority {
     }
 }
 
-/// Why a number is no [`Priority`].
-///
-/// ```
-/// use tollgate::{Priority, PriorityError};
-///
-/// let error = Priority::new(32).unwrap_err();
-/// assert_eq!(error, PriorityError::OutOfRange(32));
-/// assert_eq!(error.to_string(), "the priority 32 is not in -32..=31");
-/// ```
+/// Why a value is not a [`Priority`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PriorityError {
-    /// Priorities are -32..=31.
+    /// The value is not in -32..=31.
     OutOfRange(i32),
 }
 
@@ -135,3 +96,27 @@ impl fmt::Display for PriorityError {
 }
 
 impl std::error::Error for PriorityError {}
+
+#[cfg(all(test, not(tollgate_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_out_of_range_are_refused() {
+        assert_eq!(Priority::new(-32), Ok(Priority::MIN));
+        assert_eq!(Priority::new(0), Ok(Priority::DEFAULT));
+        assert_eq!(Priority::new(31), Ok(Priority::MAX));
+        for value in [-33, 32, i32::MIN, i32::MAX] {
+            let error = PriorityError::OutOfRange(value);
+            assert_eq!(Priority::new(value), Err(error));
+            let text = format!("the priority {value} is not in -32..=31");
+            assert_eq!(error.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_priority_is_shown_as_its_value() {
+        assert_eq!(Priority::LOW.to_string(), "-16");
+        assert_eq!(format!("{:?}", Priority::HIGH), "Priority(16)");
+    }
+}

@@ -1,4 +1,4 @@
-//! One run of a key: what the worker is told of it, and what it says at its end.
+//! One run of a key: what its worker gets, and the outcome that the worker reports.
 
 use std::time::Duration;
 
@@ -18,54 +18,55 @@ pub(crate) struct Started<K> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run {
     pub(crate) priority: Priority,
-    /// Failures in a row, of the runs before.
+    /// The failures in a row before this run.
     pub(crate) failures: u16,
-    pub(crate) failing: Failing,
-    /// Since when the key was ready.
+    pub(crate) on_failure: OnFailure,
+    /// When the key became ready.
     pub(crate) ready_since: Timestamp,
     pub(crate) started: Timestamp,
 }
 
 impl Run {
-    /// For how long the key was ready before.
+    /// Returns how long the key was ready before it was started.
     pub(crate) const fn queued(&self) -> Duration {
         self.started.saturating_since(self.ready_since)
     }
 }
 
-/// What it means for a run to fail.
+/// What a failure of the run does to the count of failures, and so to the exponent of the backoff.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Failing {
-    /// It is one more failure in a row.
-    Counts,
-    /// It began before the last backoff was over, so an event brought it on: it does not raise the
-    /// exponent.
-    Repeats,
-    /// It has failed, and the queue's backoff was asked: if that panicked, it is not asked again.
-    Asked,
+pub(crate) enum OnFailure {
+    /// Raises it by one.
+    Count,
+    /// Keeps it: the run began inside the last backoff, because of an add. A burst of adds must not
+    /// inflate the backoff.
+    KeepCount,
+    /// Keeps it, and takes the default backoff: the queue's own was called for this run, and may
+    /// have panicked.
+    UseDefault,
 }
 
-/// What a worker says of the key it held.
+/// The outcome of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// Nothing more to do.
+    /// Success.
     Done,
-    /// Once more, behind those that are ready.
+    /// Success; run again, at the tail of the ready keys.
     Requeue,
-    /// Once more, not before this tick.
+    /// Success; run again at this tick.
     After(u64),
-    /// It failed; once more when the backoff is over.
+    /// Failure; run again after the backoff.
     Retry(Failures),
-    /// It failed for the last time; once more only if it was added again.
+    /// Failure of the last attempt; run again only if the key was added meanwhile.
     GiveUp(Failures),
-    /// As `GiveUp`, by the worker's own word.
+    /// Same as `GiveUp`, decided by the worker: a terminal error.
     Fail(Failures),
-    /// It could not run now; once more, not before this tick, with the failures it had.
+    /// Neither: run again at this tick, with the failures as they were.
     Defer(u64),
 }
 
 impl Outcome {
-    /// Once more after `delay`.
+    /// Returns the outcome of a success that is to run again after `delay`.
     pub(crate) fn after(delay: Duration, now: Timestamp) -> Self {
         match tick_of(delay, now) {
             0 => Self::Requeue,
@@ -73,27 +74,27 @@ impl Outcome {
         }
     }
 
-    /// As [`after`](Self::after), of a run that neither succeeded nor failed.
+    /// Returns the outcome of a run that is put off by `delay`.
     pub(crate) fn deferred(delay: Duration, now: Timestamp) -> Self {
         Self::Defer(tick_of(delay, now))
     }
 
-    /// How long after `now` a failed run is repeated, if it is.
+    /// Returns the delay after `now` of the next attempt, if the run failed and there is one.
     pub(crate) const fn retry_after(self, now: Timestamp) -> Option<Duration> {
         match self {
-            Self::Retry(failures) => Some(failures.until.saturating_since(now)),
+            Self::Retry(failures) => Some(failures.backoff_until.saturating_since(now)),
             _ => None,
         }
     }
 
-    /// The tick that the worker wants, and what becomes of the failures that the key `had`.
-    pub(crate) fn wish(self, had: Failures) -> (u64, Failures) {
+    /// Returns the tick at which the key is to run again, or `NEVER`, and its failures from now on.
+    pub(crate) fn next_run(self, recorded: Failures) -> (u64, Failures) {
         match self {
             Self::Done => (NEVER, Failures::default()),
-            Self::Defer(tick) => (tick, had),
+            Self::Defer(tick) => (tick, recorded),
             Self::Requeue => (0, Failures::default()),
             Self::After(tick) => (tick, Failures::default()),
-            Self::Retry(failures) => (failures.tick(), failures),
+            Self::Retry(failures) => (failures.backoff_tick(), failures),
             Self::GiveUp(failures) | Self::Fail(failures) => (NEVER, failures),
         }
     }

@@ -1,13 +1,12 @@
-//! A rate limit on what is handed out, and the place in the limiter's line from which it is waited for.
+//! The rate limit on hand-outs, and the queue's turn in the line of its limiter.
 //!
-//! The limiter is asked under the queue's lock, so that a token is taken for a key that starts and for
-//! no other. Whatever the limiter wakes meanwhile is woken once the lock is released.
+//! The limiter is called under the queue's lock, so a token is taken only for a key that starts. The
+//! wakers that the limiter wakes meanwhile are collected, and woken once the lock is released.
 //!
-//! The place is a waiter's as any other: newcomers do not overtake it, and it hears of another quota, or
-//! of the end of a pause, at once. What it is given at its turn is kept until a consumer looks; if that
-//! is not in the same millisecond, it is changed for a token of that time. The queue leaves the line,
-//! and gives that back, once no consumer waits or nothing may start. A limiter that refuses without an
-//! instant is asked once a second.
+//! The queue stands in line like any waiter: newcomers do not overtake it, and a change of quota or
+//! the end of a pause wakes it at once. A token granted at its turn is kept until a consumer polls;
+//! one from an earlier millisecond is exchanged for a new one then. The queue leaves the line, and
+//! returns that token, once no consumer waits or no key may start.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -21,20 +20,20 @@ use crate::queue::core::entry::tick_at;
 use crate::wait::Progress;
 use crate::wake::{Wakers, defer};
 
-/// How long a limiter is believed that refuses without an instant and gives no place in its line: its
+/// How long to wait for a limiter that refuses without an instant and gives no turn in its line: its
 /// rate is zero, or its line or its table of keys is full.
-const PATIENCE: Duration = Duration::from_secs(1);
+const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct Throttle {
     limiter: Arc<dyn RateLimiter>,
-    /// Rings the queue when the turn has come.
+    /// Wakes the queue when its turn has come.
     waker: Waker,
     turn: Option<Turn>,
-    /// When the turn was given its token.
-    rung: Option<Timestamp>,
-    /// The limiter has refused, and is believed until then, on the queue's clock.
-    refused: Option<Timestamp>,
+    /// When the limiter last woke the queue for its turn: the age of the token that was granted.
+    granted_at: Option<Timestamp>,
+    /// The limiter is not asked again before this instant, on the queue's clock.
+    refused_until: Option<Timestamp>,
     is_closed: bool,
 }
 
@@ -44,41 +43,42 @@ impl Throttle {
             limiter,
             waker,
             turn: None,
-            rung: None,
-            refused: None,
+            granted_at: None,
+            refused_until: None,
             is_closed: false,
         }
     }
 
-    /// Until when the limiter has refused.
-    pub(crate) const fn refused(&self) -> Option<Timestamp> {
-        self.refused
+    /// Returns the instant before which the limiter is not asked again.
+    pub(crate) const fn refused_until(&self) -> Option<Timestamp> {
+        self.refused_until
     }
 
-    /// Whether the limiter is closed, and no token will ever be had.
+    /// Returns true if the limiter is closed, so that it will never grant a token.
     pub(crate) const fn is_closed(&self) -> bool {
         self.is_closed
     }
 
-    /// The limiter is to be asked again if its time has come.
+    /// Drops a refusal that is over.
     pub(crate) fn pass_time(&mut self, now: Timestamp) {
-        self.refused = self.refused.filter(|until| now < *until);
+        self.refused_until = self.refused_until.filter(|until| now < *until);
     }
 
-    /// The limiter is to be asked again: it has rung, at `now` if a clock could be read.
-    pub(crate) fn ring(&mut self, now: Option<Timestamp>) {
-        self.refused = None;
-        self.rung = self.rung.or(now);
+    /// Drops the refusal: the limiter has woken the queue, at `now` if the clock could be read.
+    pub(crate) fn on_wake(&mut self, now: Option<Timestamp>) {
+        self.refused_until = None;
+        self.granted_at = self.granted_at.or(now);
     }
 
-    /// Asks whether the limiter is closed.
-    pub(crate) fn ask_closed(&mut self, wakers: &mut Wakers) -> bool {
+    /// Asks the limiter whether it is closed.
+    pub(crate) fn check_closed(&mut self, wakers: &mut Wakers) -> bool {
         let asked = defer(wakers, || self.limiter.ask(1, 0, self.limiter.now()));
         self.is_closed = asked == Err(Denied::Closed);
         self.is_closed
     }
 
-    /// Takes a token: whether there was one. If not, one that waits stands in the limiter's line then.
+    /// Takes a token; returns false if there is none. A consumer that `waits` joins the limiter's
+    /// line then.
     pub(crate) fn take(&mut self, now: Timestamp, waits: bool, wakers: &mut Wakers) -> bool {
         let taken = defer(wakers, || {
             // On the limiter's own clock, which may be another than the queue's.
@@ -94,16 +94,17 @@ impl Throttle {
             taken.map_err(|denied| self.refuse(denied, now)).is_ok()
         });
         if taken {
-            self.refused = None;
+            self.refused_until = None;
         }
         taken
     }
 
-    /// Changes a token that was given in an earlier millisecond for one of now, at the same place in line:
-    /// the bucket has gained others since, and both together could be more than a burst at once.
+    /// Exchanges a token that was granted in an earlier millisecond for one of now, at the same
+    /// place in line. The bucket has refilled since: with the old token, more than a burst could
+    /// start at once.
     fn renew(&mut self, now: Timestamp) {
-        let is_old = |rung: Timestamp| tick_at(rung) < tick_at(now);
-        if self.rung.take().is_some_and(is_old)
+        let is_old = |granted: Timestamp| tick_at(granted) < tick_at(now);
+        if self.granted_at.take().is_some_and(is_old)
             && let Some(turn) = self.turn.as_mut().filter(|turn| turn.is_in_line())
         {
             let fresh = turn.taking(Duration::MAX);
@@ -112,20 +113,20 @@ impl Throttle {
         }
     }
 
-    /// Gives a token back that was taken just now, and not used.
+    /// Refunds a token that was taken for a key that did not start.
     pub(crate) fn give_back(&self, wakers: &mut Wakers) {
         defer(wakers, || self.limiter.refund(1));
     }
 
-    /// Leaves the limiter's line.
+    /// Leaves the limiter's line; a token granted there goes back.
     pub(crate) fn leave(&mut self, wakers: &mut Wakers) {
         if let Some(mut turn) = self.turn.take_if(|turn| turn.is_in_line()) {
             defer(wakers, || self.limiter.leave_turn(&mut turn));
         }
     }
 
-    /// Polls the place in line: whether it was given its token. If not it stays in line. Should the
-    /// limiter's clock panic, the place is there to be left.
+    /// Polls the turn in line; returns true if it was granted a token. The turn stays in `self`
+    /// meanwhile: if the limiter's clock panics it can still be left.
     fn poll(&mut self, at: Timestamp, now: Timestamp) -> bool {
         let Some(turn) = &mut self.turn else {
             return false;
@@ -136,8 +137,9 @@ impl Throttle {
                 taken.map_err(|denied| self.refuse(denied, now)).is_ok()
             }
             Progress::Waiting(until) => {
+                // Converts between the clocks by the length of the wait.
                 let wait = until.map_or(Duration::MAX, |until| until.saturating_since(at));
-                self.refused = Some(now.saturating_add(wait));
+                self.refused_until = Some(now.saturating_add(wait));
                 false
             }
         }
@@ -148,9 +150,9 @@ impl Throttle {
         let wait = if self.is_closed {
             Duration::MAX
         } else {
-            denied.retry_after().unwrap_or(PATIENCE)
+            denied.retry_after().unwrap_or(RECHECK_INTERVAL)
         };
-        self.refused = Some(now.saturating_add(wait));
+        self.refused_until = Some(now.saturating_add(wait));
     }
 }
 

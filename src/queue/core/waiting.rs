@@ -1,5 +1,5 @@
-//! The callers that wait for the machine: consumers for a key, adders for room.
+//! The callers that wait: consumers for a key, adders for room, and others for an event.
 
 pub(crate) mod adders;
 pub(crate) mod consumers;
-pub(crate) mod state;
+pub(crate) mod queue_state;

@@ -1,28 +1,28 @@
-//! A hierarchical timing wheel (Varghese and Lauck, 1987): O(1) insert and cancel, any delay.
+//! A hierarchical timing wheel (Varghese and Lauck, 1987): O(1) insert and cancel, for any delay.
 //!
-//! Time is counted in ticks. Level 0 has a slot for each of the next 64 ticks, level 1 one for each
-//! 64 of those, and so on. An entry lies in the level of the highest group of 6 bits in which its
-//! tick differs from now; which level that is depends on nothing else, so entries of one tick are
-//! always in one list, in the order in which they came.
+//! Level 0 has a slot for each of the next 64 ticks, level 1 one for each 64 of those, and so on.
+//! Invariant: an entry lies in the level of the highest group of 6 bits in which its tick differs
+//! from `now`. The level is a function of these two alone, so all entries of one tick are in one
+//! list, in the order of their inserts.
 
 use crate::list::{Index, Linked, List};
 
 const BITS: usize = 6;
 const SLOTS: usize = 1 << BITS;
-/// 48 bits of ticks: at 1 ms, past the end of the clock.
+/// 48 bits of ticks, which at 1 ms outlast the clock.
 const LEVELS: usize = 8;
 
 /// An entry that waits in a wheel.
 pub(crate) trait Timed: Linked {
-    /// When it is due.
+    /// Returns the tick at which the entry is due.
     fn tick(&self) -> u64;
 }
 
 #[derive(Debug)]
 pub(crate) struct Wheel {
-    /// Everything up to this tick has been taken out.
+    /// No entry of this tick or an earlier one is in the wheel.
     now: u64,
-    /// Bit s of level l: slot s has entries.
+    /// Bit `s` of word `l`: slot `s` of level `l` is not empty.
     occupied: [u64; LEVELS],
     slots: Box<[[List; SLOTS]; LEVELS]>,
     len: usize,
@@ -43,22 +43,22 @@ impl Wheel {
         self.len
     }
 
-    /// Whether an entry for `tick` would have to wait.
+    /// Returns true if `tick` has not come yet.
     pub(crate) const fn is_ahead(&self, tick: u64) -> bool {
         tick > self.now
     }
 
-    /// Puts an entry in; its tick must be ahead.
+    /// Inserts an entry, whose tick must be ahead.
     pub(crate) fn insert<T: Timed>(&mut self, entries: &mut [T], index: Index) {
-        let (level, slot) = self.place(entries[index as usize].tick());
+        let (level, slot) = self.position(entries[index as usize].tick());
         self.slots[level][slot].push_back(entries, index);
         self.occupied[level] |= 1 << slot;
         self.len += 1;
     }
 
-    /// Takes an entry out before it is due.
+    /// Removes an entry before it is due.
     pub(crate) fn remove<T: Timed>(&mut self, entries: &mut [T], index: Index) {
-        let (level, slot) = self.place(entries[index as usize].tick());
+        let (level, slot) = self.position(entries[index as usize].tick());
         self.slots[level][slot].remove(entries, index);
         if self.slots[level][slot].is_empty() {
             self.occupied[level] &= !(1 << slot);
@@ -66,12 +66,14 @@ impl Wheel {
         self.len -= 1;
     }
 
-    /// Moves the time to `to`, and every entry that is due by then to the end of `due`, in order.
+    /// Moves the time to `to`, and each entry that is due by then to the tail of `due`, in order of
+    /// tick and insert.
     pub(crate) fn advance<T: Timed>(&mut self, entries: &mut [T], to: u64, due: &mut List) {
         if to <= self.now {
             return;
         }
         while let Some((level, slot, start)) = self.next_slot().filter(|next| next.2 <= to) {
+            // Before the entries are inserted again: their new level depends on it.
             self.now = start;
             self.occupied[level] &= !(1 << slot);
             let mut list = std::mem::replace(&mut self.slots[level][slot], List::new());
@@ -80,6 +82,7 @@ impl Wheel {
                 if entries[index as usize].tick() <= start {
                     due.push_back(entries, index);
                 } else {
+                    // Cascades to a lower level.
                     self.insert(entries, index);
                 }
             }
@@ -87,13 +90,13 @@ impl Wheel {
         self.now = self.now.max(to);
     }
 
-    /// A tick by which [`advance`](Self::advance) should be called again: that of the next entry,
-    /// or an earlier one at which entries move down a level.
+    /// Returns the tick at which [`advance`](Self::advance) must be called next: that of the first
+    /// entry, or an earlier one at which entries cascade.
     pub(crate) fn next_tick(&self) -> Option<u64> {
         self.next_slot().map(|(_, _, start)| start)
     }
 
-    /// Empties the wheel, in no particular order.
+    /// Removes any entry.
     pub(crate) fn pop_any<T: Timed>(&mut self, entries: &mut [T]) -> Option<Index> {
         let (level, slot, _) = self.next_slot()?;
         let index = self.slots[level][slot].head()?;
@@ -101,23 +104,23 @@ impl Wheel {
         Some(index)
     }
 
-    /// The first slot that holds anything: no entry of a higher level can be due before one of a
-    /// lower.
+    /// Returns the first occupied slot, and the tick at which it starts. No entry of a higher level
+    /// is due before one of a lower level.
     fn next_slot(&self) -> Option<(usize, usize, u64)> {
         let level = self.occupied.iter().position(|slots| *slots != 0)?;
         let slot = self.occupied[level].trailing_zeros() as usize;
         let shift = BITS * level;
-        // The bits above are those of `now`: an entry that differs in one of them lies in a higher
-        // level.
+        // The bits above are those of `now`: an entry that differs there lies in a higher level.
         let above = self.now >> (shift + BITS) << (shift + BITS);
         Some((level, slot, above | (slot as u64) << shift))
     }
 
     #[expect(
         clippy::cast_possible_truncation,
-        reason = "the low bits of the tick are meant"
+        reason = "only the low bits of the tick select a slot"
     )]
-    fn place(&self, tick: u64) -> (usize, usize) {
+    /// Returns the level and the slot of a tick.
+    fn position(&self, tick: u64) -> (usize, usize) {
         debug_assert!(tick > self.now);
         let level = (tick ^ self.now).ilog2() as usize / BITS;
         let slot = (tick >> (BITS * level)) as usize % SLOTS;
@@ -138,13 +141,13 @@ mod tests {
     use crate::queue::core::entry::{TICK, tick_after};
     use proptest::prelude::*;
 
-    struct Entry {
+    struct TimedEntry {
         links: Links,
         tick: u64,
         name: usize,
     }
 
-    impl Linked for Entry {
+    impl Linked for TimedEntry {
         fn links(&self) -> &Links {
             &self.links
         }
@@ -154,7 +157,7 @@ mod tests {
         }
     }
 
-    impl Timed for Entry {
+    impl Timed for TimedEntry {
         fn tick(&self) -> u64 {
             self.tick
         }
@@ -170,16 +173,16 @@ mod tests {
         Advance(Duration),
     }
 
-    /// The wheel beside a list sorted by tick, and by age within a tick.
-    struct Pair {
+    /// The wheel and its model: a map sorted by tick, and by insert within a tick.
+    struct Checked {
         wheel: Wheel,
-        arena: Arena<Entry>,
+        arena: Arena<TimedEntry>,
         sorted: BTreeMap<(u64, usize), Index>,
         now: Timestamp,
         named: usize,
     }
 
-    impl Pair {
+    impl Checked {
         fn new() -> Self {
             Self {
                 wheel: Wheel::new(),
@@ -195,7 +198,7 @@ mod tests {
                 Op::Insert(delay) => self.insert(tick_after(self.now.saturating_add(delay))),
                 Op::Remove(pick) => {
                     let index = (pick % self.arena.slots().len().max(1)) as Index;
-                    // One that is free has a name that the list does not know.
+                    // The name of a free entry is no longer in the model.
                     let entry = self.arena.slots().get(index as usize);
                     let name = entry.map(|entry| (entry.tick, entry.name));
                     if name.and_then(|name| self.sorted.remove(&name)) == Some(index) {
@@ -210,18 +213,18 @@ mod tests {
 
         fn insert(&mut self, tick: u64) {
             if !self.wheel.is_ahead(tick) {
-                assert!(tick * TICK <= self.now.as_nanos(), "only what is due");
+                assert!(tick * TICK <= self.now.as_nanos(), "not due yet");
                 return;
             }
             let name = self.named;
             self.named += 1;
             let links = Links::new();
-            let index = self.arena.insert(Entry { links, tick, name });
+            let index = self.arena.insert(TimedEntry { links, tick, name });
             self.wheel.insert(self.arena.slots_mut(), index);
             self.sorted.insert((tick, name), index);
         }
 
-        /// Everything that is due comes out, in order, and nothing else.
+        /// All due entries come out in order, and no others.
         fn advance(&mut self, by: Duration) {
             self.now = self.now.saturating_add(by);
             let tick = self.now.as_nanos() / TICK;
@@ -234,7 +237,7 @@ mod tests {
                 assert_eq!(due.pop_front(self.arena.slots_mut()), Some(index));
                 self.arena.release(index);
             }
-            assert!(due.is_empty(), "nothing is early");
+            assert!(due.is_empty(), "an entry is early");
         }
 
         fn check(&self) {
@@ -242,19 +245,22 @@ mod tests {
             let first = self.sorted.first_key_value().map(|((tick, _), _)| *tick);
             let next = self.wheel.next_tick();
             assert_eq!(next.is_some(), first.is_some());
-            assert!(next <= first, "called again in time");
-            assert!(next.is_none_or(|next| self.wheel.is_ahead(next)), "in vain");
+            assert!(next <= first, "the next tick is late");
+            assert!(
+                next.is_none_or(|next| self.wheel.is_ahead(next)),
+                "the next tick is over"
+            );
         }
 
-        /// Takes out what is still in, in any order.
+        /// Removes the other entries, in any order.
         fn empty(mut self) {
             while let Some(index) = self.wheel.pop_any(self.arena.slots_mut()) {
-                let Entry { tick, name, .. } = self.arena[index];
+                let TimedEntry { tick, name, .. } = self.arena[index];
                 self.arena.release(index);
                 assert_eq!(self.sorted.remove(&(tick, name)), Some(index));
                 self.check();
             }
-            assert!(self.sorted.is_empty(), "nothing stays in");
+            assert!(self.sorted.is_empty(), "an entry is lost");
         }
     }
 
@@ -279,13 +285,13 @@ mod tests {
     proptest! {
         #[test]
         fn agrees_with_a_sorted_list(ops in ops()) {
-            let mut pair = Pair::new();
-            ops.iter().for_each(|op| pair.run(op));
-            pair.empty();
+            let mut checked = Checked::new();
+            ops.iter().for_each(|op| checked.run(op));
+            checked.empty();
         }
     }
 
-    /// A delay of any magnitude, often one of those at which something might go wrong.
+    /// A delay of any magnitude, often one at an edge.
     fn delay(random: u64) -> Duration {
         let (kind, random) = (random % 16, random / 16);
         match kind {
@@ -294,13 +300,13 @@ mod tests {
             2 => YEAR,
             3 => Duration::MAX,
             4 => Duration::from_nanos(random),
-            // On the ends of slots and levels, and beside them.
+            // At the ends of slots and levels, and one tick beside them.
             5 | 6 => Duration::from_millis((1 << (random % 37)) + random / 37 % 3 - 1),
             _ => Duration::from_nanos(random % (1 << 20 << (kind % 8 * 2))),
         }
     }
 
-    /// The next of many operations: time passes slowly, so that few entries lie at its end.
+    /// The next operation. Time passes slowly, so that few entries are due at `Timestamp::MAX`.
     fn next(random: &Random) -> Op {
         let pick = random.next();
         match pick % 8 {
@@ -314,12 +320,12 @@ mod tests {
     #[test]
     fn agrees_with_a_sorted_list_for_ten_million_operations() {
         for seed in 0..100 {
-            let (random, mut pair) = (Random::new(seed), Pair::new());
+            let (random, mut checked) = (Random::new(seed), Checked::new());
             for _ in 0..100_000 {
-                pair.run(&next(&random));
+                checked.run(&next(&random));
             }
-            pair.run(&Op::Advance(Duration::MAX));
-            pair.empty();
+            checked.run(&Op::Advance(Duration::MAX));
+            checked.empty();
         }
     }
 }

@@ -6,12 +6,12 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::queue::core::admit::{Added, Refused, Room};
-use crate::queue::core::entry::Hash;
+use crate::queue::core::entry::KeyHash;
 use crate::queue::core::hash::FastHash;
+use crate::queue::core::machine::add::{AddRefusal, AddRequest, Added, Room};
 use crate::queue::core::options::AddOptions;
 use crate::queue::core::waiting::adders::Promise;
-use crate::queue::core::waiting::state::State;
+use crate::queue::core::waiting::queue_state::QueueState;
 use crate::queue::ops::work_queue::WorkQueue;
 use crate::queue::shell::shared::Shared;
 use crate::wait::{Progress, Step, Wait, WaitId};
@@ -76,7 +76,7 @@ impl<K: HashKey + Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
     /// ```
     #[inline]
     pub fn try_add_with(&self, key: K, options: impl Into<AddOptions>) -> Result<(), AddError<K>> {
-        self.0.add(key, options.into(), Room::Free)
+        self.0.add(key, options.into(), Room::Unreserved)
     }
 
     /// Adds many keys under one lock. Returns those that were not taken, each with the reason.
@@ -102,14 +102,20 @@ impl<K: HashKey + Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
         let keys = keys.map(|key| (self.0.hash(&key), Some(key), Ok(Added::New)));
         let mut keys: Vec<_> = keys.collect();
         let now = self.0.clock.now();
-        if self.0.adds_specially {
+        let request = |hash| AddRequest {
+            hash,
+            options,
+            room: Room::Unreserved,
+            now,
+        };
+        if self.0.needs_general_add {
             for (hash, key, added) in &mut keys {
-                *added = self.0.try_admit(*hash, key, options, Room::Free, now);
+                *added = self.0.try_admit(request(*hash), key);
             }
         } else {
             self.0.with_adder(|state| {
                 for (hash, key, added) in &mut keys {
-                    *added = state.add(*hash, key, options, Room::Free, now);
+                    *added = state.add(request(*hash), key);
                 }
             });
         }
@@ -236,7 +242,7 @@ impl<K: HashKey + Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
 /// ```
 pub struct Add<'a, K, C = SystemClock, S = FastHash> {
     shared: &'a Arc<Shared<K, C, S>>,
-    hash: Hash,
+    hash: KeyHash,
     /// Until it has been added.
     key: Option<K>,
     options: AddOptions,
@@ -247,9 +253,9 @@ pub struct Add<'a, K, C = SystemClock, S = FastHash> {
 
 impl<K, C, S> Add<'_, K, C, S> {
     /// Which room is ours: what is free, or what was promised; none while others are before us.
-    fn room(&self, state: &mut State<K>) -> Room {
+    fn room(&self, state: &mut QueueState<K>) -> Room {
         let Some(place) = self.place else {
-            return Room::Free;
+            return Room::Unreserved;
         };
         let Some(Promise { group }) = state.adders.take_promise(place) else {
             return Room::None;
@@ -260,15 +266,25 @@ impl<K, C, S> Add<'_, K, C, S> {
         }
         // A worker may have taken the place of the one that was promised, from without the reserve;
         // then this one is the reserve's.
-        Room::Reserve
+        Room::WithReserve
+    }
+
+    #[inline]
+    const fn request(&self, room: Room, now: Timestamp) -> AddRequest {
+        AddRequest {
+            hash: self.hash,
+            options: self.options,
+            room,
+            now,
+        }
     }
 
     /// Leaves the line. Returns a waker to be dropped once the lock is released.
-    fn leave(&mut self, state: &mut State<K>) -> Option<Waker> {
+    fn leave(&mut self, state: &mut QueueState<K>) -> Option<Waker> {
         self.room(state);
         let gone = state.adders.leave(self.place.take()?);
         if let (Some(group), Some(groups)) = (gone.group, state.machine.ready.groups_mut()) {
-            groups.adder_left(group, gone.was_apart);
+            groups.adder_left(group, gone.was_group_blocked);
         }
         gone.waker
     }
@@ -281,27 +297,20 @@ impl<K: Eq, C, S> Add<'_, K, C, S> {
         key: &mut Option<K>,
         now: Timestamp,
         waker: &Waker,
-    ) -> Option<Result<Added, Refused>> {
+    ) -> Option<Result<Added, AddRefusal>> {
         let shared = self.shared;
         let in_time = self.deadline.is_none_or(|deadline| now < deadline);
         // Dropped once the lock is released.
         let mut stale = None;
         let added = shared.with_adder_of(key, |state, key, mut group| {
-            let room = self.room(state);
-            let added = state.add_special(
-                self.hash,
-                key,
-                self.options,
-                room,
-                now,
-                group.as_deref_mut(),
-            );
+            let request = self.request(self.room(state), now);
+            let added = state.add_general(request, key, group.as_deref_mut());
             match added {
-                Err(Refused::Full) if in_time => {
+                Err(AddRefusal::Full) if in_time => {
                     state.awaited = true;
                     let joins = self.place.is_none();
                     let of = group.filter(|_| joins);
-                    let of = of.map(|group| state.machine.ready.of_group(group));
+                    let of = of.map(|group| state.machine.ready.adder_group(group));
                     stale = state.adders.wait(&mut self.place, waker, self.hash, of);
                     let id = self.place.and_then(|place| state.adders.group_of(place));
                     if let (Some(id), Some(groups)) = (id, state.machine.ready.groups_mut()) {
@@ -310,7 +319,7 @@ impl<K: Eq, C, S> Add<'_, K, C, S> {
                     Ok(None)
                 }
                 // It comes again at once.
-                Err(Refused::NeedsLimiter) => Err(Refused::NeedsLimiter),
+                Err(AddRefusal::NeedsLimiter) => Err(AddRefusal::NeedsLimiter),
                 decided => {
                     stale = self.leave(state);
                     decided.map(Some)
@@ -354,9 +363,9 @@ impl<K: Eq, C: Clock, S> Step for Add<'_, K, C, S> {
         if self.place.is_some() || self.key.is_none() {
             return None;
         }
-        let (hash, options, shared) = (self.hash, self.options, self.shared);
-        match shared.try_admit(hash, &mut self.key, options, Room::Free, now) {
-            Err(Refused::Full) => None,
+        let (request, shared) = (self.request(Room::Unreserved, now), self.shared);
+        match shared.try_admit(request, &mut self.key) {
+            Err(AddRefusal::Full) => None,
             added => Some(shared.observe_add(added, self.key.take())),
         }
     }

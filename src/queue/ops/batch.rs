@@ -6,7 +6,7 @@ use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::queue::core::hash::FastHash;
 use crate::queue::core::keys::Lent;
 use crate::queue::core::run::{Run, Started};
-use crate::queue::core::waiting::state::State;
+use crate::queue::core::waiting::queue_state::QueueState;
 use crate::queue::ops::work::Work;
 use crate::queue::shell::shared::Shared;
 
@@ -50,7 +50,7 @@ impl<K, C: Clock, S> Batch<K, C, S> {
     /// Starts up to `max` keys, for a consumer that `waits` if there is none.
     pub(crate) fn fill(
         &mut self,
-        state: &mut State<K>,
+        state: &mut QueueState<K>,
         now: Timestamp,
         max: usize,
         waits: bool,

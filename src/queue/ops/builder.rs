@@ -9,17 +9,17 @@ use crate::backoff::{Backoff, ExponentialBackoff, Random};
 use crate::clock::{Clock, SystemClock};
 use crate::limiter::ops::rate_limiter::RateLimiter;
 use crate::observe::Observer;
-use crate::queue::core::bands::AGING;
+use crate::queue::core::bands::DEFAULT_AGING;
 use crate::queue::core::debounce::Debounce;
 use crate::queue::core::given_up::{GivenUp, Revive};
 use crate::queue::core::groups::grouping::{Grouping, Groups};
-use crate::queue::core::groups::lanes;
-use crate::queue::core::groups::lanes::Lanes;
-use crate::queue::core::groups::ready::Ready;
+use crate::queue::core::groups::ready::ReadyKeys;
+use crate::queue::core::groups::scheduler::GroupScheduler;
+use crate::queue::core::groups::scheduler::MakeGroupWaker;
 use crate::queue::core::hash::FastHash;
-use crate::queue::core::machine::{Limits, Machine};
+use crate::queue::core::machine::{Machine, QueueConfig};
 use crate::queue::core::throttle::Throttle;
-use crate::queue::core::waiting::state::State;
+use crate::queue::core::waiting::queue_state::QueueState;
 use crate::queue::ops::work_queue::WorkQueue;
 use crate::queue::shell::shared::{Bell, Shared};
 use crate::sync::Mutex;
@@ -43,7 +43,7 @@ use crate::whereabouts::Signpost;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct QueueBuilder<K, C = SystemClock, S = FastHash> {
-    limits: Limits,
+    limits: QueueConfig,
     backoff: Box<dyn Backoff>,
     max_attempts: Option<u16>,
     seed: u64,
@@ -93,12 +93,12 @@ impl<K> WorkQueue<K> {
 impl<K> QueueBuilder<K> {
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
-            limits: Limits {
+            limits: QueueConfig {
                 capacity,
                 reserve: 0,
                 debounce: None,
                 holds_backoff: false,
-                aging: AGING,
+                aging: DEFAULT_AGING,
                 keeps_newest: false,
                 min_interval: Duration::ZERO,
                 given_up: None,
@@ -589,11 +589,11 @@ impl<K, C, S> QueueBuilder<K, C, S> {
     pub(crate) fn assemble(
         self,
         throttle: impl FnOnce(&Weak<Shared<K, C, S>>) -> Option<Throttle>,
-        bell: impl FnOnce(&Weak<Shared<K, C, S>>) -> Option<lanes::Bell>,
+        bell: impl FnOnce(&Weak<Shared<K, C, S>>) -> Option<MakeGroupWaker>,
     ) -> Result<WorkQueue<K, C, S>, QueueError> {
         /// Places are numbered by 32 bits, of which one number means none.
         const MAX_CAPACITY: usize = u32::MAX as usize - 1;
-        let Limits {
+        let QueueConfig {
             capacity,
             reserve,
             debounce,
@@ -620,15 +620,15 @@ impl<K, C, S> QueueBuilder<K, C, S> {
         let aging = self.limits.aging;
         let names = self.grouping.as_ref().map(|grouping| grouping.names());
         let has_memory = !self.limits.min_interval.is_zero() || self.limits.given_up.is_some();
-        let adds_specially = names.is_some() || self.limits.keeps_newest || has_memory;
+        let needs_general_add = names.is_some() || self.limits.keeps_newest || has_memory;
         let ready = |queue: &Weak<Shared<K, C, S>>| match (names, bounds, bell(queue)) {
             (Some(names), Some(bounds), Some(bell)) => {
-                Ready::new(aging).in_lanes(Lanes::new(names, bounds, bell, aging))
+                ReadyKeys::new(aging).grouped(GroupScheduler::new(names, bounds, bell, aging))
             }
-            _ => Ready::new(aging),
+            _ => ReadyKeys::new(aging),
         };
         let shared = Arc::new_cyclic(|queue| Shared {
-            state: Mutex::new(State::new(
+            state: Mutex::new(QueueState::new(
                 Machine::new(self.limits, ready(queue)),
                 throttle(queue),
             )),
@@ -641,7 +641,7 @@ impl<K, C, S> QueueBuilder<K, C, S> {
             observer: self.observer,
             grouping: self.grouping,
             copy: self.copy,
-            adds_specially,
+            needs_general_add,
         });
         Ok(WorkQueue(shared))
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::queue::core::hash::FastHash;
-use crate::queue::core::waiting::state::State;
+use crate::queue::core::waiting::queue_state::QueueState;
 use crate::queue::ops::work_queue::WorkQueue;
 use crate::queue::shell::shared::Shared;
 use crate::unwind::Panics;
@@ -47,12 +47,12 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
         self.hand_back(|state| state.machine.shut_down())
     }
 
-    fn hand_back(&self, end: impl FnOnce(&mut State<K>)) -> Drained<K> {
+    fn hand_back(&self, end: impl FnOnce(&mut QueueState<K>)) -> Drained<K> {
         let counts = self.0.with_state(|state| {
             end(state);
             state.counts()
         });
-        Drained::new(counts, self.0.take_left())
+        Drained::new(counts, self.0.take_returned())
     }
 
     /// Whether the queue was closed.
@@ -241,7 +241,7 @@ pub struct Drain<'a, K, C = SystemClock, S = FastHash> {
 }
 
 impl<K, C, S> Drain<'_, K, C, S> {
-    fn leave(&mut self, state: &mut State<K>) -> Option<Waker> {
+    fn leave(&mut self, state: &mut QueueState<K>) -> Option<Waker> {
         let place = self.place.take()?;
         state.drainers.leave(place).waker
     }
@@ -272,7 +272,7 @@ impl<K, C: Clock, S> Step for Drain<'_, K, C, S> {
         });
         // Without the lock, and before the keys are returned, as in `Line::step`.
         drop(stale);
-        progress.map(|counts| Drained::new(counts, shared.take_left()))
+        progress.map(|counts| Drained::new(counts, shared.take_returned()))
     }
 }
 

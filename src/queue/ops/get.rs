@@ -4,7 +4,7 @@ use std::task::Waker;
 
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::queue::core::hash::FastHash;
-use crate::queue::core::waiting::state::State;
+use crate::queue::core::waiting::queue_state::QueueState;
 use crate::queue::ops::batch::Batch;
 use crate::queue::ops::work::Work;
 use crate::queue::ops::work_queue::WorkQueue;
@@ -145,7 +145,7 @@ impl<'a, K, C, S> Line<'a, K, C, S> {
         &mut self,
         now: Timestamp,
         waker: &Waker,
-        take: impl FnOnce(&mut State<K>) -> Option<T>,
+        take: impl FnOnce(&mut QueueState<K>) -> Option<T>,
     ) -> Progress<Option<T>> {
         let (mut stale, mut limiter_closed) = (None, false);
         let shared = self.shared;
@@ -174,7 +174,7 @@ impl<'a, K, C, S> Line<'a, K, C, S> {
     }
 
     /// Leaves the line.
-    fn leave(&mut self, state: &mut State<K>) -> Option<Waker> {
+    fn leave(&mut self, state: &mut QueueState<K>) -> Option<Waker> {
         let place = self.place.take()?;
         state.leave(place)
     }

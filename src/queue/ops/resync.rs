@@ -7,10 +7,10 @@ use std::task::Waker;
 
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::queue::core::add_error::AddError;
-use crate::queue::core::admit::{Refused, Room};
 use crate::queue::core::hash::FastHash;
+use crate::queue::core::machine::add::{AddRefusal, AddRequest, Room};
 use crate::queue::core::options::AddOptions;
-use crate::queue::core::waiting::state::State;
+use crate::queue::core::waiting::queue_state::QueueState;
 use crate::queue::ops::work_queue::WorkQueue;
 use crate::queue::shell::shared::Shared;
 use crate::wait::{Progress, Step, Wait, WaitId};
@@ -42,12 +42,16 @@ impl<K: Hash + Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
         key: K,
         options: impl Into<AddOptions>,
     ) -> Result<(), AddError<K>> {
-        let (hash, options) = (self.0.hash(&key), options.into());
-        let now = self.0.clock.now();
+        let request = AddRequest {
+            hash: self.0.hash(&key),
+            options: options.into(),
+            room: Room::Unreserved,
+            now: self.0.clock.now(),
+        };
         let mut key = Some(key);
         let added = self.0.with_adder_of(&mut key, |state, key, group| {
-            let added = state.add_special(hash, key, options, Room::Free, now, group);
-            if matches!(added, Err(Refused::Full)) {
+            let added = state.add_general(request, key, group);
+            if matches!(added, Err(AddRefusal::Full)) {
                 state.missed = state.missed.saturating_add(1);
             }
             added
@@ -95,7 +99,7 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
     }
 }
 
-fn take_missed<K>(state: &mut State<K>) -> Option<u64> {
+fn take_missed<K>(state: &mut QueueState<K>) -> Option<u64> {
     state
         .resync_due()
         .then(|| std::mem::take(&mut state.missed))

@@ -28,7 +28,7 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
                 ready: machine.ready_len(),
                 delayed: machine.delayed_len(),
                 processing: machine.processing_len(),
-                capacity: machine.limits.capacity,
+                capacity: machine.config.capacity,
                 longest_running: machine.longest_running(now),
                 unfinished: machine.unfinished(now),
             }
@@ -250,7 +250,7 @@ impl<K: Clone> Machine<K> {
             Phase::Ready => KeyState::Ready,
             Phase::Delayed => KeyState::Delayed,
             Phase::Processing => KeyState::Processing,
-            Phase::Dirty | Phase::DirtyHeld => KeyState::Dirty,
+            Phase::Dirty | Phase::DirtyHoldBackoff => KeyState::Dirty,
             Phase::Resting | Phase::GivenUp => KeyState::Resting,
         };
         let due = (entry.due != NEVER).then(|| start_of(entry.due));

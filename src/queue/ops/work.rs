@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
 use crate::queue::core::add_error::AddError;
-use crate::queue::core::admit::Room;
 use crate::queue::core::hash::FastHash;
 use crate::queue::core::keys::Lent;
+use crate::queue::core::machine::add::Room;
 use crate::queue::core::options::AddOptions;
 use crate::queue::core::priority::Priority;
 use crate::queue::core::run::{Run, Started};
@@ -231,7 +231,7 @@ impl<K, C: Clock, S> Work<K, C, S> {
         K: Hash + Eq,
         S: BuildHasher,
     {
-        self.shared().add(key, options.into(), Room::Reserve)
+        self.shared().add(key, options.into(), Room::WithReserve)
     }
 
     #[inline]

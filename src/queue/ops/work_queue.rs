@@ -4,8 +4,8 @@ use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
 use crate::clock::{Clock, SystemClock};
-use crate::queue::core::admit::Removed;
 use crate::queue::core::hash::FastHash;
+use crate::queue::core::machine::remove::Removed;
 use crate::queue::shell::shared::Shared;
 
 /// A bounded queue of keys to be worked on, each at most once at a time.
@@ -134,7 +134,7 @@ impl<K: Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
     {
         let hash = self.0.hash(key);
         let removed = self.0.with_state(|state| state.machine.remove(hash, key));
-        matches!(removed, Some(Removed::Key(_) | Removed::Wish(_)))
+        matches!(removed, Some(Removed::Waiting(_) | Removed::NextRun(_)))
     }
 }
 

@@ -11,23 +11,23 @@ use crate::backoff::{Backoff, ExponentialBackoff, Random};
 use crate::clock::{Clock, Timestamp};
 use crate::observe::Observer;
 use crate::queue::core::add_error::AddError;
-use crate::queue::core::admit::{Added, Refused, Room};
-use crate::queue::core::entry::{Failures, Hash};
+use crate::queue::core::entry::{Failures, KeyHash};
 use crate::queue::core::groups::group_table::GroupId;
 use crate::queue::core::groups::grouping::{GroupKey, Grouping};
 use crate::queue::core::index::KeyIndex;
 use crate::queue::core::keys::Lent;
-use crate::queue::core::machine::Finished;
+use crate::queue::core::machine::add::{AddRefusal, AddRequest, Added, Room};
+use crate::queue::core::machine::processing::Finished;
 use crate::queue::core::options::AddOptions;
-use crate::queue::core::run::{Failing, Outcome, Run};
-use crate::queue::core::waiting::state::State;
+use crate::queue::core::run::{OnFailure, Outcome, Run};
+use crate::queue::core::waiting::queue_state::QueueState;
 use crate::sync::{Mutex, MutexGuard};
 use crate::unwind::Panics;
 use crate::wake::Wakers;
 use crate::whereabouts::Signpost;
 
 pub(crate) struct Shared<K, C, S> {
-    pub(crate) state: Mutex<State<K>>,
+    pub(crate) state: Mutex<QueueState<K>>,
     /// Where the index is.
     pub(crate) index_at: Signpost,
     pub(crate) clock: C,
@@ -41,7 +41,7 @@ pub(crate) struct Shared<K, C, S> {
     /// Copies a key that is given up and remembered.
     pub(crate) copy: Option<fn(&K) -> K>,
     /// It has groups, keeps the newest of equal keys, or remembers keys.
-    pub(crate) adds_specially: bool,
+    pub(crate) needs_general_add: bool,
 }
 
 /// What a limiter wakes when it may have a token for the queue, or for one of its groups.
@@ -61,21 +61,21 @@ where
             // It rings also if the clock panics.
             let mut panics = Panics::default();
             let now = panics.catch(|| shared.clock.now());
-            shared.with_state(|state| state.ring(self.group, now));
+            shared.with_state(|state| state.on_limiter_wake(self.group, now));
         }
     }
 }
 
 /// The state while somebody changes it. It settles however that ends: also by a panic of the
 /// caller's `Eq`.
-pub(crate) struct Change<K, G: DerefMut<Target = State<K>>>(
+pub(crate) struct Change<K, G: DerefMut<Target = QueueState<K>>>(
     /// Until it has ended.
     Option<G>,
 );
 
-impl<K, G: DerefMut<Target = State<K>>> Change<K, G> {
+impl<K, G: DerefMut<Target = QueueState<K>>> Change<K, G> {
     #[inline]
-    pub(crate) fn state(&mut self) -> &mut State<K> {
+    pub(crate) fn state(&mut self) -> &mut QueueState<K> {
         match &mut self.0 {
             Some(state) => state,
             None => unreachable!("it has not ended"),
@@ -96,7 +96,7 @@ impl<K, G: DerefMut<Target = State<K>>> Change<K, G> {
     }
 }
 
-impl<K, G: DerefMut<Target = State<K>>> Drop for Change<K, G> {
+impl<K, G: DerefMut<Target = QueueState<K>>> Drop for Change<K, G> {
     fn drop(&mut self) {
         settle(self.0.take());
     }
@@ -104,7 +104,7 @@ impl<K, G: DerefMut<Target = State<K>>> Drop for Change<K, G> {
 
 /// Settles, and wakes once the lock is released. Out of line: mostly nobody waits.
 #[inline(never)]
-fn settle<K>(state: Option<impl DerefMut<Target = State<K>>>) {
+fn settle<K>(state: Option<impl DerefMut<Target = QueueState<K>>>) {
     // Dropped last, whatever happens.
     let mut wakers = Wakers::default();
     if let Some(mut state) = state {
@@ -115,7 +115,7 @@ fn settle<K>(state: Option<impl DerefMut<Target = State<K>>>) {
 impl<K, C, S> Shared<K, C, S> {
     /// Runs `change` under the lock, settles, and wakes after it.
     #[inline]
-    pub(crate) fn with_state<T>(&self, change: impl FnOnce(&mut State<K>) -> T) -> T {
+    pub(crate) fn with_state<T>(&self, change: impl FnOnce(&mut QueueState<K>) -> T) -> T {
         let mut changed = self.change();
         let result = change(changed.state());
         changed.end();
@@ -124,7 +124,7 @@ impl<K, C, S> Shared<K, C, S> {
 
     /// As [`with_state`](Self::with_state), where keys may be added and the index may move.
     #[inline]
-    pub(crate) fn with_adder<T>(&self, add: impl FnOnce(&mut State<K>) -> T) -> T {
+    pub(crate) fn with_adder<T>(&self, add: impl FnOnce(&mut QueueState<K>) -> T) -> T {
         self.with_state(|state| {
             let added = add(state);
             self.index_at.point_to(state.machine.index.whereabouts());
@@ -138,11 +138,11 @@ impl<K, C, S> Shared<K, C, S> {
         &self,
         key: &mut Option<K>,
         mut add: impl FnMut(
-            &mut State<K>,
+            &mut QueueState<K>,
             &mut Option<K>,
             Option<&mut GroupKey<'_>>,
-        ) -> Result<T, Refused>,
-    ) -> Result<T, Refused> {
+        ) -> Result<T, AddRefusal>,
+    ) -> Result<T, AddRefusal> {
         // Keys whose rest is over, dropped once the lock is released.
         let mut expired = Vec::new();
         let mut add = |key: &mut Option<K>, group: Option<&mut GroupKey<'_>>| {
@@ -155,10 +155,10 @@ impl<K, C, S> Shared<K, C, S> {
         let Some(grouping) = &self.grouping else {
             return add(key, None);
         };
-        let mut added = Err(Refused::NeedsLimiter);
+        let mut added = Err(AddRefusal::NeedsLimiter);
         grouping.with(key, &mut |key, mut group| {
             added = add(key, group.as_deref_mut());
-            if let (Err(Refused::NeedsLimiter), Some(group)) = (&added, &mut group) {
+            if let (Err(AddRefusal::NeedsLimiter), Some(group)) = (&added, &mut group) {
                 group.make_limiter();
                 added = add(key, Some(group));
             }
@@ -168,14 +168,14 @@ impl<K, C, S> Shared<K, C, S> {
 
     /// Locks, until what comes back ends: then it settles.
     #[inline]
-    pub(crate) fn change(&self) -> Change<K, MutexGuard<'_, State<K>>> {
+    pub(crate) fn change(&self) -> Change<K, MutexGuard<'_, QueueState<K>>> {
         Change(Some(self.state.lock()))
     }
 
     /// The keys that a closed queue gives back. It wakes nobody, so that no waker that panics can
     /// take them along: until then the next call gives them back.
-    pub(crate) fn take_left(&self) -> Vec<K> {
-        self.state.lock().machine.take_left()
+    pub(crate) fn take_returned(&self) -> Vec<K> {
+        self.state.lock().machine.take_returned()
     }
 
     #[inline]
@@ -196,7 +196,7 @@ impl<K, C, S> Shared<K, C, S> {
     #[inline]
     pub(crate) fn observe_add(
         &self,
-        added: Result<Added, Refused>,
+        added: Result<Added, AddRefusal>,
         left: Option<K>,
     ) -> Result<(), AddError<K>> {
         self.observe(|observer| match added {
@@ -205,8 +205,8 @@ impl<K, C, S> Shared<K, C, S> {
             Err(_) => observer.rejected(),
         });
         match (added, left) {
-            (Err(Refused::Full), Some(key)) => Err(AddError::Full(key)),
-            (Err(Refused::Closed), Some(key)) => Err(AddError::Closed(key)),
+            (Err(AddRefusal::Full), Some(key)) => Err(AddError::Full(key)),
+            (Err(AddRefusal::Closed), Some(key)) => Err(AddError::Closed(key)),
             _ => Ok(()),
         }
     }
@@ -214,10 +214,10 @@ impl<K, C, S> Shared<K, C, S> {
 
 impl<K, C, S: BuildHasher> Shared<K, C, S> {
     #[inline]
-    pub(crate) fn hash<Q: HashKey + ?Sized>(&self, key: &Q) -> Hash {
-        let hash = Hash::new(self.hasher.hash_one(key));
+    pub(crate) fn hash<Q: HashKey + ?Sized>(&self, key: &Q) -> KeyHash {
+        let hash = KeyHash::new(self.hasher.hash_one(key));
         // Whatever is done next looks for it: memory comes while the clock is read and the lock taken.
-        KeyIndex::ask(self.index_at.read(), hash);
+        KeyIndex::prefetch(self.index_at.read(), hash);
         hash
     }
 }
@@ -291,20 +291,20 @@ impl<K, C: Clock, S> Shared<K, C, S> {
     /// The failures of a key whose run has failed too. It waits for its `own` delay, or for the queue's
     /// backoff.
     pub(crate) fn failed(&self, run: &mut Run, own: Option<Duration>, now: Timestamp) -> Failures {
-        let backoff: &dyn Backoff = match run.failing {
-            Failing::Asked => &ExponentialBackoff::DEFAULT,
-            Failing::Counts | Failing::Repeats => &*self.backoff,
+        let backoff: &dyn Backoff = match run.on_failure {
+            OnFailure::UseDefault => &ExponentialBackoff::DEFAULT,
+            OnFailure::Count | OnFailure::KeepCount => &*self.backoff,
         };
-        if run.failing == Failing::Counts {
+        if run.on_failure == OnFailure::Count {
             run.failures = run.failures.saturating_add(1);
         }
-        run.failing = Failing::Asked;
+        run.on_failure = OnFailure::UseDefault;
         let delay =
             own.unwrap_or_else(|| backoff.delay(run.failures.max(1).into(), self.random.next()));
         Failures {
             count: run.failures,
             // Without a delay it is over, and not at the next millisecond.
-            until: if delay.is_zero() {
+            backoff_until: if delay.is_zero() {
                 Timestamp::ZERO
             } else {
                 now.saturating_add(delay)
@@ -318,29 +318,23 @@ impl<K: Eq, C, S> Shared<K, C, S> {
     #[inline]
     pub(crate) fn try_admit(
         &self,
-        hash: Hash,
+        request: AddRequest,
         key: &mut Option<K>,
-        options: AddOptions,
-        room: Room,
-        now: Timestamp,
-    ) -> Result<Added, Refused> {
-        if self.adds_specially {
-            return self.try_admit_specially(hash, key, options, room, now);
+    ) -> Result<Added, AddRefusal> {
+        if self.needs_general_add {
+            return self.try_admit_general(request, key);
         }
-        self.with_adder(|state| state.add(hash, key, options, room, now))
+        self.with_adder(|state| state.add(request, key))
     }
 
     #[inline(never)]
-    fn try_admit_specially(
+    fn try_admit_general(
         &self,
-        hash: Hash,
+        request: AddRequest,
         key: &mut Option<K>,
-        options: AddOptions,
-        room: Room,
-        now: Timestamp,
-    ) -> Result<Added, Refused> {
+    ) -> Result<Added, AddRefusal> {
         self.with_adder_of(key, |state, key, group| {
-            state.add_special(hash, key, options, room, now, group)
+            state.add_general(request, key, group)
         })
     }
 }
@@ -348,10 +342,16 @@ impl<K: Eq, C, S> Shared<K, C, S> {
 impl<K: HashKey + Eq, C: Clock, S: BuildHasher> Shared<K, C, S> {
     #[inline]
     pub(crate) fn add(&self, key: K, options: AddOptions, room: Room) -> Result<(), AddError<K>> {
+        // The hash before the clock: the prefetch of the index overlaps with the reading.
         let hash = self.hash(&key);
-        let now = self.clock.now();
+        let request = AddRequest {
+            hash,
+            options,
+            room,
+            now: self.clock.now(),
+        };
         let mut key = Some(key);
-        let added = self.try_admit(hash, &mut key, options, room, now);
+        let added = self.try_admit(request, &mut key);
         self.observe_add(added, key)
     }
 }

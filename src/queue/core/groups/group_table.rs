@@ -1,7 +1,7 @@
-//! The groups of the live keys, at stable places.
+//! The groups of the live keys, in stable slots.
 //!
-//! A group without keys keeps its place, its limiter and its name until another group needs the place:
-//! mostly its keys come back.
+//! A group without keys stays in its slot, with its limiter and its name, until another group reuses
+//! the slot: most groups return. A generation tells the groups of a slot apart.
 
 use std::any::Any;
 
@@ -24,29 +24,29 @@ pub(crate) struct GroupTable {
 pub(crate) struct Group {
     links: Links,
     hash: u64,
-    /// Grows with each group that has the place.
+    /// Incremented when another group reuses the slot.
     pub(crate) generation: u32,
     pub(crate) live: u32,
     pub(crate) processing: u32,
     pub(crate) ready: u32,
-    /// Room that is promised to blocked adders.
+    /// Room promised to blocked adders that were woken.
     pub(crate) promised: u32,
-    /// Blocked adders, and those of them that stand apart for room in this group.
+    /// Adders that wait, and those of them that are blocked on this group and not on the queue.
     pub(crate) adders: u32,
-    pub(crate) blocked: u32,
+    pub(crate) blocked_adders: u32,
     pub(crate) weight: u32,
-    /// The first of its lanes.
-    pub(crate) lanes: Index,
+    /// The first of its flows.
+    pub(crate) flows: Index,
     /// How many of its ready keys may start.
     pub(crate) startable: u32,
-    /// Its limiter refuses, until then.
+    /// The instant until which its limiter has refused.
     pub(crate) parked: Option<Timestamp>,
     pub(crate) throttle: Option<Box<Throttle>>,
     is_used: bool,
 }
 
 impl Group {
-    const fn new(hash: u64, generation: u32, lanes: Index) -> Self {
+    const fn new(hash: u64, generation: u32, flows: Index) -> Self {
         Self {
             links: Links::new(),
             hash,
@@ -56,9 +56,9 @@ impl Group {
             ready: 0,
             promised: 0,
             adders: 0,
-            blocked: 0,
+            blocked_adders: 0,
             weight: 1,
-            lanes,
+            flows,
             startable: 0,
             parked: None,
             throttle: None,
@@ -66,7 +66,7 @@ impl Group {
         }
     }
 
-    /// Whether nothing says that it is there.
+    /// Returns true if no key is live and no adder waits.
     const fn is_empty(&self) -> bool {
         self.live == 0 && self.adders == 0
     }
@@ -82,7 +82,7 @@ impl Linked for Group {
     }
 }
 
-/// A group at its place, or one that had it.
+/// A group in its slot, or one that was there before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct GroupId {
     pub(crate) at: Index,
@@ -108,18 +108,18 @@ impl GroupTable {
         GroupId { at, generation }
     }
 
-    /// The group at a place, if it is in use.
+    /// Returns the group in a slot, if the slot is in use.
     pub(crate) fn used_id(&self, at: Index) -> Option<GroupId> {
         self.slots[at].is_used.then(|| self.id(at))
     }
 
-    /// The group, if it has its place still.
-    pub(crate) fn of_id(&mut self, id: GroupId) -> Option<&mut Group> {
+    /// Returns the group, if it is still in its slot.
+    pub(crate) fn get_mut(&mut self, id: GroupId) -> Option<&mut Group> {
         let group = self.slots.slots_mut().get_mut(id.at as usize)?;
         (group.is_used && group.generation == id.generation).then_some(group)
     }
 
-    /// Where a group is, or was: at the hint perhaps. Runs the `Eq` of groups.
+    /// Finds the slot of a group, in use or not; tries the hint first. Runs the `Eq` of groups.
     pub(crate) fn find(&self, key: &GroupKey<'_>, hint: Option<Index>) -> Option<Index> {
         let name: &dyn Any = key.name;
         let is = |at: Index| self.slots[at].hash == key.hash && self.names.is(at, name);
@@ -127,12 +127,12 @@ impl GroupTable {
         hint.or_else(|| self.index.find(key.hash, |at| is(*at)).copied())
     }
 
-    /// Whether there is room in a group for another key.
+    /// Returns true if a group has room for another key.
     pub(crate) fn has_room(&self, at: Option<Index>) -> bool {
         at.is_none_or(|at| self.room(at) > 0)
     }
 
-    /// Has a group use its place, or a new one.
+    /// Takes the slot of a group into use, or a new one.
     pub(crate) fn enter(
         &mut self,
         found: Option<Index>,
@@ -148,7 +148,8 @@ impl GroupTable {
         at
     }
 
-    /// A place for a new group. What was there goes to `key`.
+    /// Puts a new group into a slot. The name and the throttle of the last group there move to `key`,
+    /// to be dropped without the lock.
     fn occupy(
         &mut self,
         key: &mut GroupKey<'_>,
@@ -158,14 +159,14 @@ impl GroupTable {
             Some(at) => {
                 let old = &mut self.slots[at];
                 let (hash, generation) = (old.hash, old.generation.wrapping_add(1));
-                // Its last lane, which has no keys.
-                let lanes = old.lanes;
-                key.spare = old.throttle.take();
+                // Its only flow, which has no keys.
+                let flows = old.flows;
+                key.evicted = old.throttle.take();
                 if let Ok(found) = self.index.find_entry(hash, |other| *other == at) {
                     found.remove();
                 }
                 self.slots
-                    .reuse(at, Group::new(key.hash, generation, lanes));
+                    .reuse(at, Group::new(key.hash, generation, flows));
                 at
             }
             None => self.slots.push(Group::new(key.hash, 0, NIL)),
@@ -178,8 +179,8 @@ impl GroupTable {
         at
     }
 
-    /// Takes note that less says that a group is there.
-    pub(crate) fn leave(&mut self, at: Index) {
+    /// Frees the slot of a group without live keys and waiting adders.
+    pub(crate) fn release_if_empty(&mut self, at: Index) {
         let group = &mut self.slots[at];
         if group.is_used && group.is_empty() {
             group.is_used = false;
@@ -187,14 +188,14 @@ impl GroupTable {
         }
     }
 
-    /// How many more keys there is room for in a group.
+    /// Returns how many more keys a group has room for.
     pub(crate) fn room(&self, at: Index) -> u32 {
         let group = &self.slots[at];
         let taken = group.live.saturating_add(group.promised);
         self.bounds.live.saturating_sub(taken)
     }
 
-    /// Those that are in use.
+    /// Iterates over the groups in use.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Index, &Group)> {
         let numbered = (0..).zip(self.slots.slots());
         numbered.filter(|(_, group)| group.is_used)

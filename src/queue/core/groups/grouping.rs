@@ -1,4 +1,6 @@
-//! What a queue is told of the groups of its keys, and a key's group while it is added.
+//! The settings of groups, and the group of a key while the key is added.
+//!
+//! The queue does not know the type of groups: [`Grouping`] and [`Names`] erase it.
 
 use std::any::Any;
 use std::fmt;
@@ -10,29 +12,27 @@ use crate::list::Index;
 use crate::queue::core::hash::FastHash;
 use crate::queue::core::throttle::Throttle;
 
-/// How the keys of a queue are grouped, and what each group may have: for
+/// The grouping of a queue's keys, with weights, bounds and rate limits: for
 /// [`QueueBuilder::groups`](crate::queue::QueueBuilder::groups).
 ///
-/// `G` says which group a key is of, for example its tenant. It has to follow from what the key's `Eq`
-/// compares.
+/// `G` identifies the group of a key, for example its tenant. Keys that are equal must have equal
+/// groups.
 ///
-/// # When to use it
-/// Where tenants share a queue, so that one with a thousand keys does not hold up the others. Not to
-/// put some keys before others: that is what a [`Priority`](crate::Priority) is for.
+/// Group keys where tenants share a queue, so that one with many keys does not starve the others. To
+/// serve some keys before others, use a [`Priority`](crate::Priority).
 ///
-/// # Turns
-/// Within a priority, groups take turns (weighted round robin: deficit round robin of which each key
-/// costs one); the keys of a group stay first come, first served. Between two turns of a group that may
-/// run, its priority hands out at most the sum of the weights of the other groups that may run.
+/// # Fairness
+/// Within a priority, groups take turns by deficit round robin, in which each key costs one; the
+/// keys of a group are served in FIFO order. Between two turns of a group that may run, its priority
+/// hands out at most the sum of the weights of the other groups that may run.
 ///
-/// A group that may not run, because it is at its most keys in process or its limiter refuses, is passed
-/// over and not waited for. It comes back, to the end of the round, when a key of it is finished or its
-/// limiter has a token.
+/// A group that reaches its bound on keys in process, or whose limiter refuses, is passed over. It
+/// rejoins the round at its end when a key of it is finished, or its limiter has a token.
 ///
 /// # Cost
-/// O(1) a key, but O(log n) to pass over one of n groups whose limiters refuse. Memory is bounded by the
-/// live keys. The function that groups, and those of weights and limits, run without the queue's lock; `Eq`
-/// of a group under it.
+/// O(1) for each key, and O(log n) to pass over one of n groups whose limiters refuse. Memory is
+/// bounded by the live keys. The functions for group, weight and limit run without the queue's lock;
+/// `Eq` of groups runs under it.
 ///
 /// ```
 /// use tollgate::WorkQueue;
@@ -52,7 +52,7 @@ use crate::queue::core::throttle::Throttle;
 /// assert_eq!(order, ["free", "paying", "paying", "free", "paying", "paying", "free", "free"]);
 /// # Ok::<(), tollgate::QueueError>(())
 /// ```
-#[must_use = "it does nothing before it is given to a queue"]
+#[must_use = "groups have no effect until a queue is built with them"]
 pub struct Groups<K, G> {
     by: Box<dyn Fn(&K) -> G + Send + Sync>,
     weight: Box<dyn Fn(&G) -> u32 + Send + Sync>,
@@ -63,7 +63,7 @@ pub struct Groups<K, G> {
 
 type LimitOf<G> = dyn Fn(&G) -> Option<Arc<dyn RateLimiter>> + Send + Sync;
 
-/// What each group may have at most.
+/// The bounds of each group.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GroupBounds {
     pub(crate) processing: u32,
@@ -73,7 +73,7 @@ pub(crate) struct GroupBounds {
 }
 
 impl<K, G: Hash + Eq + Send + 'static> Groups<K, G> {
-    /// Groups keys by what `by` says of each. It is called at every add.
+    /// Groups keys by `by`, which is called at every add.
     pub fn by(by: impl Fn(&K) -> G + Send + Sync + 'static) -> Self {
         Self {
             by: Box::new(by),
@@ -88,61 +88,32 @@ impl<K, G: Hash + Eq + Send + 'static> Groups<K, G> {
         }
     }
 
-    /// How many keys a group hands out in its turn, 1 unless set; 0 counts as 1. Asked when a new key
-    /// is added, and in force from the group's next turn on.
+    /// Sets how many keys a group hands out in its turn: 1 unless set, and 0 counts as 1. It is called
+    /// when a new key is added, and takes effect at the group's next turn.
     pub fn weight(mut self, weight: impl Fn(&G) -> u32 + Send + Sync + 'static) -> Self {
         self.weight = Box::new(weight);
         self
     }
 
-    /// At most so many keys of a group are processed at once.
-    ///
-    /// ```
-    /// use tollgate::WorkQueue;
-    /// use tollgate::queue::Groups;
-    ///
-    /// let one_each = Groups::by(|key: &(u32, u32)| key.0).max_processing(1);
-    /// let queue = WorkQueue::builder(8).groups(one_each).build()?;
-    /// for key in [(1, 1), (1, 2), (2, 1)] {
-    ///     queue.try_add(key).unwrap();
-    /// }
-    /// let first = queue.try_get().unwrap();
-    /// assert_eq!(*queue.try_get().unwrap(), (2, 1)); // (1, 2) waits for (1, 1)
-    /// first.done();
-    /// assert_eq!(*queue.try_get().unwrap(), (1, 2));
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
+    /// Bounds how many keys of a group are in process at once.
     pub fn max_processing(mut self, keys: u32) -> Self {
         self.bounds.processing = keys;
         self
     }
 
-    /// At most so many keys of a group are live: a new one finds the queue full, for its group. Blocked
-    /// adders are served by turns of their groups.
-    ///
-    /// ```
-    /// use tollgate::queue::Groups;
-    /// use tollgate::{AddError, WorkQueue};
-    ///
-    /// let few_each = Groups::by(|key: &(u32, u32)| key.0).max_live(2);
-    /// let queue = WorkQueue::builder(100).groups(few_each).build()?;
-    /// queue.try_add((1, 1)).unwrap();
-    /// queue.try_add((1, 2)).unwrap();
-    /// assert_eq!(queue.try_add((1, 3)), Err(AddError::Full((1, 3))));
-    /// assert!(queue.try_add((2, 1)).is_ok());
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
+    /// Bounds how many keys of a group are live: for a new key of a group at its bound the queue is
+    /// full. Blocked adders take turns by group.
     pub fn max_live(mut self, keys: u32) -> Self {
         self.bounds.live = keys;
         self
     }
 
-    /// Each key that is handed out takes a token of its group's limiter, if it has one. It is asked for
-    /// when the group comes into being, and kept for as long as the group has live keys at least.
+    /// Sets the limiter of each group: a key takes a token of it when it is handed out. `limit` is
+    /// called for a new group, and its limiter is kept at least as long as a key of the group is live.
     ///
-    /// A group whose limiter refuses stands in the limiter's line, once, while it has ready keys, and the
-    /// token that it is given at its turn is kept until a consumer takes the key. The keys behind a
-    /// limiter that is closed stay, and [`close`](crate::WorkQueue::close) and
+    /// A group whose limiter refuses waits in the limiter's line while it has ready keys. The token
+    /// that it is granted there is kept until a consumer takes the key. If a limiter is closed, its
+    /// keys stay in the queue, and [`close`](crate::WorkQueue::close) and
     /// [`drain`](crate::WorkQueue::drain) return them.
     ///
     /// ```
@@ -180,40 +151,40 @@ impl<K, G> fmt::Debug for Groups<K, G> {
     }
 }
 
-/// A key's group, while the key is added.
+/// The group of a key, while the key is added.
 pub(crate) struct GroupKey<'a> {
     pub(crate) hash: u64,
     pub(crate) weight: u32,
-    /// An `Option` of the group: what the table takes, and what it leaves there, is dropped without the
-    /// lock.
+    /// An `Option` of the group. The table swaps its own content in, so the caller drops either
+    /// without the lock.
     pub(crate) name: &'a mut (dyn Any + Send),
     limit: Option<&'a AnyLimit<'a>>,
-    /// Whether the limiter of a new group was asked for, and what came of it.
-    has_asked: bool,
+    /// Whether `limiter` was made.
+    limiter_made: bool,
     pub(crate) limiter: Option<Arc<dyn RateLimiter>>,
-    /// Of the group that had the place before.
-    pub(crate) spare: Option<Box<Throttle>>,
+    /// The throttle of the group that had the slot before.
+    pub(crate) evicted: Option<Box<Throttle>>,
 }
 
 type AnyLimit<'a> = dyn Fn(&dyn Any) -> Option<Arc<dyn RateLimiter>> + 'a;
 
 impl GroupKey<'_> {
-    /// Asks for the limiter of a new group.
+    /// Calls the caller's function for the limiter of a new group; not under the lock.
     pub(crate) fn make_limiter(&mut self) {
         let name: &dyn Any = self.name;
         self.limiter = self.limit.and_then(|limit| limit(name));
-        self.has_asked = true;
+        self.limiter_made = true;
     }
 
-    /// Whether a new group can come into being.
+    /// Returns true if a new group can be created.
     pub(crate) const fn is_ready(&self) -> bool {
-        self.limit.is_none() || self.has_asked
+        self.limit.is_none() || self.limiter_made
     }
 }
 
-/// [`Groups`] of any type.
+/// [`Groups`] with the type of groups erased.
 pub(crate) trait Grouping<K>: Send + Sync {
-    /// Passes on a key that is added, with its group.
+    /// Calls `then` with a key that is added and its group.
     fn with(
         &self,
         key: &mut Option<K>,
@@ -244,9 +215,9 @@ impl<K, G: Hash + Eq + Send + 'static> Grouping<K> for Groups<K, G> {
             weight: weight.max(1),
             name: &mut name,
             limit: limit.as_ref().map(|limit| limit as _),
-            has_asked: false,
+            limiter_made: false,
             limiter: None,
-            spare: None,
+            evicted: None,
         };
         then(key, Some(&mut group));
     }
@@ -260,12 +231,12 @@ impl<K, G: Hash + Eq + Send + 'static> Grouping<K> for Groups<K, G> {
     }
 }
 
-/// The groups that a queue has, by their places.
+/// The groups of a queue by their slots, with their type erased.
 pub(crate) trait Names: Send {
-    /// Whether a group is at a place. Runs its `Eq`.
+    /// Returns true if a group is in this slot. Runs the `Eq` of groups.
     fn is(&self, at: Index, name: &dyn Any) -> bool;
 
-    /// Swaps a group with the one at its place.
+    /// Swaps a group with the content of its slot.
     fn swap(&mut self, at: Index, name: &mut dyn Any);
 
     fn as_any(&self) -> &dyn Any;

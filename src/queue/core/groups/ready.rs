@@ -1,127 +1,128 @@
-//! The ready keys: in bands, or, where the queue has groups, in their lanes.
+//! The ready keys: in bands, or, in a queue with groups, in the flows of its scheduler.
 
 use crate::list::{Index, Linked, NIL};
-use crate::queue::core::bands::{Bands, Turn};
+use crate::queue::core::bands::{Bands, NextKey};
 use crate::queue::core::groups::grouping::GroupKey;
-use crate::queue::core::groups::lanes::Lanes;
+use crate::queue::core::groups::scheduler::GroupScheduler;
 use crate::queue::core::priority::Priority;
-use crate::queue::core::waiting::adders::OfGroup;
+use crate::queue::core::waiting::adders::AdderGroup;
 
 #[derive(Debug)]
-pub(crate) struct Ready {
-    /// All, where there are no groups.
+pub(crate) struct ReadyKeys {
+    /// All ready keys of a queue without groups.
     pub(crate) bands: Bands,
-    lanes: Option<Box<Lanes>>,
+    groups: Option<Box<GroupScheduler>>,
 }
 
-impl Ready {
+impl ReadyKeys {
     pub(crate) fn new(aging: u32) -> Self {
         Self {
             bands: Bands::new(aging),
-            lanes: None,
+            groups: None,
         }
     }
 
-    pub(crate) fn in_lanes(self, lanes: Lanes) -> Self {
+    pub(crate) fn grouped(self, groups: GroupScheduler) -> Self {
         Self {
-            lanes: Some(Box::new(lanes)),
+            groups: Some(Box::new(groups)),
             ..self
         }
     }
 
-    pub(crate) fn groups(&self) -> Option<&Lanes> {
-        self.lanes.as_deref()
+    pub(crate) fn groups(&self) -> Option<&GroupScheduler> {
+        self.groups.as_deref()
     }
 
     #[inline]
-    pub(crate) fn groups_mut(&mut self) -> Option<&mut Lanes> {
-        self.lanes.as_deref_mut()
+    pub(crate) fn groups_mut(&mut self) -> Option<&mut GroupScheduler> {
+        self.groups.as_deref_mut()
     }
 
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        match &self.lanes {
+        match &self.groups {
             None => self.bands.len(),
-            Some(lanes) => lanes.len(),
+            Some(groups) => groups.len(),
         }
     }
 
-    /// How many of them may start.
+    /// Returns how many of them may start.
     #[inline]
     pub(crate) fn startable(&self) -> usize {
-        match &self.lanes {
+        match &self.groups {
             None => self.bands.len(),
-            Some(lanes) => lanes.startable(),
+            Some(groups) => groups.startable(),
         }
     }
 
     #[inline]
     pub(crate) fn push<T: Linked>(&mut self, slots: &mut [T], index: Index, priority: Priority) {
-        match &mut self.lanes {
+        match &mut self.groups {
             None => self.bands.push(slots, index, priority),
-            Some(lanes) => lanes.push(slots, index, priority),
+            Some(groups) => groups.push(slots, index, priority),
         }
     }
 
     #[inline]
     pub(crate) fn remove<T: Linked>(&mut self, slots: &mut [T], index: Index, priority: Priority) {
-        match &mut self.lanes {
+        match &mut self.groups {
             None => self.bands.remove(slots, index, priority),
-            Some(lanes) => lanes.remove(slots, index, priority),
+            Some(groups) => groups.remove(slots, index, priority),
         }
     }
 
-    /// Whose turn it is.
-    pub(crate) fn turn(&self) -> Option<Turn> {
-        match &self.lanes {
-            None => self.bands.turn(),
-            Some(lanes) => lanes.turn(),
+    /// Returns the key to hand out next.
+    pub(crate) fn peek(&self) -> Option<NextKey> {
+        match &self.groups {
+            None => self.bands.peek(),
+            Some(groups) => groups.peek(),
         }
     }
 
-    /// Takes out whose turn it is, to be processed.
+    /// Removes the key that was peeked, to be processed.
     #[inline]
-    pub(crate) fn take<T: Linked>(&mut self, slots: &mut [T], turn: Turn) {
-        match &mut self.lanes {
-            Some(lanes) if turn.lane != NIL => lanes.take(slots, turn),
-            _ => self.bands.take(slots, turn),
+    pub(crate) fn pop<T: Linked>(&mut self, slots: &mut [T], next: NextKey) {
+        match &mut self.groups {
+            Some(groups) if next.flow != NIL => groups.pop(slots, next),
+            _ => self.bands.pop(slots, next),
         }
     }
 
-    /// Takes out any.
+    /// Removes any key.
     pub(crate) fn pop_any<T: Linked>(&mut self, slots: &mut [T]) -> Option<Index> {
-        match &mut self.lanes {
+        match &mut self.groups {
             None => self.bands.pop_any(slots),
-            Some(lanes) => lanes.pop_any(slots),
+            Some(groups) => groups.pop_any(slots),
         }
     }
 
-    /// All, in order.
+    /// Returns all keys, in order.
     pub(crate) fn list<T: Linked>(&self, slots: &[T]) -> Vec<Index> {
-        match &self.lanes {
+        match &self.groups {
             None => self.bands.iter(slots).collect(),
-            Some(lanes) => lanes.list(slots),
+            Some(groups) => groups.list(slots),
         }
     }
 
-    /// Where the group of a key is that may come to a place, if it is there. Runs the `Eq` of groups.
-    pub(crate) fn find_group(&self, key: &GroupKey<'_>, place: Option<Index>) -> Option<Index> {
-        let lanes = self.groups()?;
-        lanes.groups.find(key, lanes.hint(place))
+    /// Finds the slot of the group of a key that was last, or will be, at `entry`. Runs the `Eq` of
+    /// groups.
+    pub(crate) fn find_group(&self, key: &GroupKey<'_>, entry: Option<Index>) -> Option<Index> {
+        let groups = self.groups()?;
+        groups.groups.find(key, groups.last_group(entry))
     }
 
-    /// Whether there is room for a key in its group.
-    pub(crate) fn has_room_in(&self, group: Option<Index>) -> bool {
+    /// Returns true if a group has room for a new key.
+    pub(crate) fn group_has_room(&self, group: Option<Index>) -> bool {
         self.groups()
-            .is_none_or(|lanes| lanes.groups.has_room(group))
+            .is_none_or(|groups| groups.groups.has_room(group))
     }
 
-    /// The group of an adder that waits. Runs the `Eq` of groups.
-    pub(crate) fn of_group(&self, key: &GroupKey<'_>) -> OfGroup {
+    /// Returns the group of an adder that begins to wait. Runs the `Eq` of groups.
+    pub(crate) fn adder_group(&self, key: &GroupKey<'_>) -> AdderGroup {
         let found = self.find_group(key, None).zip(self.groups());
-        OfGroup {
+        AdderGroup {
             hash: key.hash,
-            id: found.and_then(|(at, lanes)| lanes.groups.used_id(at)),
+            id: found.and_then(|(at, groups)| groups.groups.used_id(at)),
         }
     }
 }

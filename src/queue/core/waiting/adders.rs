@@ -1,15 +1,15 @@
-//! Those who wait for room.
+//! Blocked adders: the line of callers that wait for room.
 //!
-//! Without groups first come is first served. With groups an adder's rank is its *round*: each group has
-//! one adder a round, so groups take turns. An adder whose group is full stands apart until there is room
-//! in it, at a rank of its group's own.
+//! Without groups the line is FIFO. With groups an adder's rank is its *round*: each group has one
+//! adder in a round, so groups take turns. An adder whose group is full is *group-blocked*: it moves
+//! to a rank of its group, behind all rounds, until the group has room.
 
 use std::collections::HashMap;
 use std::task::Waker;
 
 use hashbrown::HashTable;
 
-use crate::queue::core::entry::Hash;
+use crate::queue::core::entry::KeyHash;
 use crate::queue::core::groups::group_table::GroupId;
 use crate::queue::core::hash::FastHash;
 use crate::wait::{Left, WaitId, WaitList};
@@ -17,108 +17,108 @@ use crate::wait::{Left, WaitId, WaitList};
 #[derive(Debug)]
 pub(crate) struct Adders {
     line: WaitList<Adder>,
-    /// To find those who wait for room for a key that has come in.
-    by_hash: HashTable<(Hash, WaitId)>,
-    /// To be woken, for their key has come in.
-    waking: Vec<Waker>,
-    /// Of each group with blocked adders, by its hash.
+    /// The adders by the hash of their keys: if another caller adds the key, they need no room.
+    by_hash: HashTable<(KeyHash, WaitId)>,
+    /// The wakers of adders whose key another caller has added.
+    to_wake: Vec<Waker>,
+    /// The rounds of each group with adders in line, by its hash.
     rounds: HashMap<u64, Rounds, FastHash>,
-    /// The latest round of which an adder was promised room.
+    /// The latest round in which an adder was promised room.
     round: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Rounds {
+    /// The round of the group's last adder.
     last: u64,
     waiting: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Adder {
-    hash: Hash,
-    /// There is room for it.
+    hash: KeyHash,
+    /// Whether room is reserved for it.
     promised: bool,
-    of: Option<OfGroup>,
+    group: Option<AdderGroup>,
     round: u64,
-    /// It waits for room in its group.
-    is_apart: bool,
+    is_group_blocked: bool,
 }
 
 /// The group of an adder's key.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct OfGroup {
+pub(crate) struct AdderGroup {
     pub(crate) hash: u64,
-    /// If the group was there when the adder began to wait.
+    /// `None` if the group did not exist when the adder began to wait.
     pub(crate) id: Option<GroupId>,
 }
 
-/// Room for an adder.
+/// Room that is reserved for an adder.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Promise {
-    /// And in this group.
+    /// The group in which room is reserved too.
     pub(crate) group: Option<GroupId>,
 }
 
-/// What an adder leaves.
+/// What remains of an adder that has left the line.
 #[derive(Debug)]
-pub(crate) struct Gone {
+pub(crate) struct LeftAdder {
     /// To be dropped once the lock is released.
     pub(crate) waker: Option<Waker>,
-    /// Its group, and whether it stood apart for that.
     pub(crate) group: Option<GroupId>,
-    pub(crate) was_apart: bool,
+    pub(crate) was_group_blocked: bool,
 }
 
-/// The ranks of those who stand apart begin here.
-const APART: u64 = 1 << 63;
+/// The first rank of group-blocked adders, above all rounds.
+const GROUP_BLOCKED: u64 = 1 << 63;
 
 impl Adders {
     pub(crate) fn new() -> Self {
         Self {
             line: WaitList::new(),
             by_hash: HashTable::new(),
-            waking: Vec::new(),
+            to_wake: Vec::new(),
             rounds: HashMap::default(),
             round: 0,
         }
     }
 
-    /// How many have not left.
+    /// Returns the number of adders that have not left, in line or woken.
     #[inline]
     pub(crate) const fn len(&self) -> usize {
         self.line.len()
     }
 
-    /// Joins the line, or goes back to its place. Returns a waker to be dropped once the lock is
-    /// released.
+    /// Joins the line, or goes back to its place there. Returns a waker to be dropped once the lock
+    /// is released.
     pub(crate) fn wait(
         &mut self,
         place: &mut Option<WaitId>,
         waker: &Waker,
-        hash: Hash,
-        of: Option<OfGroup>,
+        hash: KeyHash,
+        group: Option<AdderGroup>,
     ) -> Option<Waker> {
         if let Some(id) = *place {
             let wants = *self.line.wants(id);
             return self.line.wait(place, waker, wants);
         }
-        // Its clone may panic, so before anything has changed.
+        // Cloned before anything changes: the clone is the caller's code, and may panic.
         let waker = waker.clone();
         let adder = Adder {
             hash,
             promised: false,
-            of,
-            round: of.map_or(0, |of| self.next_round(of.hash)),
-            is_apart: false,
+            group,
+            round: group.map_or(0, |group| self.next_round(group.hash)),
+            is_group_blocked: false,
         };
         let id = self.line.join_ranked(adder.round, waker, adder);
-        let rehash = |(hash, _): &(Hash, WaitId)| spread(*hash);
+        let rehash = |(hash, _): &(KeyHash, WaitId)| spread(*hash);
         self.by_hash.insert_unique(spread(hash), (hash, id), rehash);
         *place = Some(id);
         None
     }
 
-    /// The round of a group's next adder.
+    /// Returns the round of a group's next adder. A group that was away joins the current round, and
+    /// gains nothing from the rounds that it missed.
     fn next_round(&mut self, group: u64) -> u64 {
         let rounds = self.rounds.entry(group).or_default();
         rounds.waiting += 1;
@@ -126,48 +126,48 @@ impl Adders {
         rounds.last
     }
 
-    pub(crate) fn leave(&mut self, place: WaitId) -> Gone {
+    pub(crate) fn leave(&mut self, place: WaitId) -> LeftAdder {
         let Left { wanted, waker } = self.line.leave(place);
-        let this = |entry: &(Hash, WaitId)| *entry == (wanted.hash, place);
+        let this = |entry: &(KeyHash, WaitId)| *entry == (wanted.hash, place);
         if let Ok(found) = self.by_hash.find_entry(spread(wanted.hash), this) {
             found.remove();
         }
-        let of = wanted.of;
-        if let Some(of) = of
-            && let Some(rounds) = self.rounds.get_mut(&of.hash)
+        let group = wanted.group;
+        if let Some(group) = group
+            && let Some(rounds) = self.rounds.get_mut(&group.hash)
         {
             rounds.waiting -= 1;
             if rounds.waiting == 0 {
-                self.rounds.remove(&of.hash);
+                self.rounds.remove(&group.hash);
             }
         }
-        Gone {
+        LeftAdder {
             waker,
-            group: of.and_then(|of| of.id),
-            was_apart: wanted.is_apart,
+            group: group.and_then(|group| group.id),
+            was_group_blocked: wanted.is_group_blocked,
         }
     }
 
-    /// The group of an adder, if it was there when the adder began to wait.
+    /// Returns the group of an adder, if it existed when the adder began to wait.
     pub(crate) fn group_of(&self, place: WaitId) -> Option<GroupId> {
-        self.line.wants(place).of.and_then(|of| of.id)
+        self.line.wants(place).group.and_then(|group| group.id)
     }
 
-    /// Whether an adder was promised room, and in which group, once.
+    /// Takes the room that is reserved for an adder, if any.
     pub(crate) fn take_promise(&mut self, place: WaitId) -> Option<Promise> {
         let adder = self.line.wants_mut(place);
         let promised = std::mem::take(&mut adder.promised);
-        let group = adder.of.and_then(|of| of.id);
+        let group = adder.group.and_then(|group| group.id);
         promised.then_some(Promise { group })
     }
 
-    /// Whose turn it is to have room, and in which group.
+    /// Returns the adder whose turn it is, and its group.
     pub(crate) fn next(&self) -> Option<(WaitId, Option<GroupId>)> {
-        let id = self.line.first_of(0..APART)?;
-        Some((id, self.line.wants(id).of.and_then(|of| of.id)))
+        let id = self.line.first_of(0..GROUP_BLOCKED)?;
+        Some((id, self.group_of(id)))
     }
 
-    /// Promises room to an adder, which is to be woken.
+    /// Promises room to an adder; returns its waker.
     pub(crate) fn promise(&mut self, id: WaitId) -> Option<Waker> {
         let adder = self.line.wants_mut(id);
         adder.promised = true;
@@ -175,48 +175,50 @@ impl Adders {
         self.line.wake(id)
     }
 
-    /// An adder waits for room in its group.
-    pub(crate) fn set_apart(&mut self, id: WaitId, group: GroupId) {
-        self.line.wants_mut(id).is_apart = true;
-        self.line.move_to(id, APART | u64::from(group.at));
+    /// Sets an adder aside whose group is full.
+    pub(crate) fn block_on_group(&mut self, id: WaitId, group: GroupId) {
+        self.line.wants_mut(id).is_group_blocked = true;
+        self.line.move_to(id, GROUP_BLOCKED | u64::from(group.at));
     }
 
-    /// The first of those who stood apart for a group takes its turn again: whether there is one.
-    pub(crate) fn bring_back(&mut self, group: GroupId) -> bool {
-        let rank = APART | u64::from(group.at);
+    /// Returns the first group-blocked adder of a group to its round; returns false if none is in
+    /// line.
+    pub(crate) fn unblock(&mut self, group: GroupId) -> bool {
+        let rank = GROUP_BLOCKED | u64::from(group.at);
         let Some(id) = self.line.first_of(rank..rank + 1) else {
             return false;
         };
         let adder = self.line.wants_mut(id);
-        adder.is_apart = false;
+        adder.is_group_blocked = false;
         let round = adder.round;
         self.line.move_to(id, round);
         true
     }
 
-    /// Wakes the first in line.
+    /// Takes the first adder out of the line; returns its waker.
     pub(crate) fn wake_first(&mut self) -> Option<Waker> {
         self.line.wake_first()
     }
 
-    /// A key has come in: those who wait for room for it need none. Those of another key with the same
-    /// hash wait again.
+    /// Wakes the adders of a key that another caller has added: it is live now, and they need no
+    /// room. Adders of another key with the same hash wait again.
     #[cold]
-    pub(crate) fn came_in(&mut self, hash: Hash) {
+    pub(crate) fn key_added(&mut self, hash: KeyHash) {
         let same = self.by_hash.iter_hash(spread(hash));
-        let same = same.filter(|(of, _)| *of == hash);
+        let same = same.filter(|(other, _)| *other == hash);
         let line = &mut self.line;
-        self.waking
+        self.to_wake
             .extend(same.filter_map(|(_, place)| line.wake(*place)));
     }
 
-    /// Those to be woken by that.
-    pub(crate) fn waking(&mut self) -> impl Iterator<Item = Waker> {
-        self.waking.drain(..)
+    /// Drains the wakers of these adders.
+    pub(crate) fn drain_to_wake(&mut self) -> impl Iterator<Item = Waker> {
+        self.to_wake.drain(..)
     }
 }
 
-fn spread(hash: Hash) -> u64 {
+/// Spreads 32 bits over the 64 that `hashbrown` takes bucket and tag from.
+fn spread(hash: KeyHash) -> u64 {
     u64::from(hash.bits()).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
@@ -225,18 +227,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_has_left_is_not_found() {
+    fn an_adder_that_has_left_is_not_woken() {
         let mut adders = Adders::new();
-        let (hash, other) = (Hash::new(1), Hash::new(2));
+        let (hash, other) = (KeyHash::new(1), KeyHash::new(2));
         let mut places = [None; 3];
         for (place, hash) in places.iter_mut().zip([hash, hash, other]) {
             assert!(adders.wait(place, Waker::noop(), hash, None).is_none());
         }
         assert!(adders.leave(places[0].expect("it waits")).waker.is_some());
-        adders.came_in(hash);
-        assert_eq!(adders.waking().count(), 1);
-        adders.came_in(hash);
-        assert_eq!(adders.waking().count(), 0, "it is awake");
+        adders.key_added(hash);
+        assert_eq!(adders.drain_to_wake().count(), 1);
+        adders.key_added(hash);
+        assert_eq!(adders.drain_to_wake().count(), 0, "it is awake");
         for place in &places[1..] {
             adders.leave(place.expect("it waits"));
         }

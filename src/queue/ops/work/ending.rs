@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
-use crate::queue::core::run::{Failing, Outcome, Run};
+use crate::queue::core::run::{OnFailure, Outcome, Run};
 use crate::queue::ops::work::{Held, Work};
 
 impl<K, C: Clock, S> Work<K, C, S> {
@@ -248,7 +248,7 @@ impl<K, C: Clock, S> Work<K, C, S> {
         if self.held.is_some() {
             // The clock or the backoff has panicked. Neither is asked again.
             let now = self.run.started;
-            self.run.failing = Failing::Asked;
+            self.run.on_failure = OnFailure::UseDefault;
             let again = catch_unwind(AssertUnwindSafe(|| self.finish_at(now, retry)));
             retried = retried.and(again);
         }

@@ -1,0 +1,114 @@
+//! The rate limits of groups. A group whose limiter refuses is *parked*: its flows leave the rings
+//! until the limiter wakes it, or until the instant that the limiter named.
+
+use crate::clock::Timestamp;
+use crate::list::Index;
+use crate::queue::core::bands::NextKey;
+use crate::queue::core::groups::group_table::GroupId;
+use crate::queue::core::groups::scheduler::GroupScheduler;
+use crate::wake::Wakers;
+
+/// Whether a group has a token for a key that is about to start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GroupToken {
+    Granted,
+    Refused,
+    /// The limiter of the group is closed, and will never grant one.
+    Closed {
+        group: Index,
+        /// Whether this take was the first to find it closed.
+        is_news: bool,
+    },
+}
+
+impl GroupScheduler {
+    /// Takes a token of the limiter of the key's group. Parks the group if the limiter refuses.
+    pub(crate) fn take_token(
+        &mut self,
+        next: NextKey,
+        now: Timestamp,
+        wakers: &mut Wakers,
+    ) -> GroupToken {
+        let at = self.flows[next.flow].group;
+        let group = &mut self.groups[at];
+        let Some(throttle) = &mut group.throttle else {
+            return GroupToken::Granted;
+        };
+        let was_closed = throttle.is_closed();
+        if throttle.take(now, true, wakers) {
+            return GroupToken::Granted;
+        }
+        let (until, is_closed) = (throttle.refused_until(), throttle.is_closed());
+        let until = until.unwrap_or(now);
+        group.parked = Some(until);
+        self.parked.insert((until, at));
+        self.refresh(at);
+        if is_closed {
+            GroupToken::Closed {
+                group: at,
+                is_news: !was_closed,
+            }
+        } else {
+            GroupToken::Refused
+        }
+    }
+
+    /// Returns when the first parked group is to be unparked.
+    pub(crate) fn next_poll(&self) -> Option<Timestamp> {
+        self.parked.first().map(|(until, _)| *until)
+    }
+
+    /// Unparks the groups whose instants have come.
+    pub(crate) fn pass_time(&mut self, now: Timestamp) {
+        while let Some(&(until, at)) = self.parked.first()
+            && until <= now
+        {
+            self.unpark(at, None);
+        }
+    }
+
+    /// The limiter of a group has woken the queue: it may have a token.
+    pub(crate) fn on_limiter_wake(&mut self, id: GroupId, now: Option<Timestamp>) {
+        // The slot may be another group's by now.
+        if self.groups.get_mut(id).is_some() {
+            self.unpark(id.at, now);
+        }
+    }
+
+    fn unpark(&mut self, at: Index, woken_at: Option<Timestamp>) {
+        let group = &mut self.groups[at];
+        if let Some(until) = group.parked.take() {
+            self.parked.remove(&(until, at));
+        }
+        if let Some(throttle) = &mut group.throttle {
+            throttle.on_wake(woken_at);
+        }
+        self.refresh(at);
+    }
+
+    /// Groups without ready keys leave their limiters' lines. They are unparked, so that the next
+    /// key asks the limiter again.
+    pub(crate) fn leave_limiters(&mut self, wakers: &mut Wakers) {
+        while let Some(at) = self.idle.pop() {
+            let group = &mut self.groups[at];
+            if group.ready > 0 {
+                continue;
+            }
+            if let Some(throttle) = &mut group.throttle {
+                throttle.leave(wakers);
+            }
+            self.unpark(at, None);
+        }
+    }
+
+    /// Returns the groups with ready keys whose limiters say that they are closed.
+    pub(crate) fn closed(&mut self, wakers: &mut Wakers) -> Vec<Index> {
+        let ready = self.groups.iter().filter(|(_, group)| group.ready > 0);
+        let mut ready: Vec<Index> = ready.map(|(at, _)| at).collect();
+        ready.retain(|at| {
+            let throttle = self.groups[*at].throttle.as_mut();
+            throttle.is_some_and(|throttle| throttle.check_closed(wakers))
+        });
+        ready
+    }
+}

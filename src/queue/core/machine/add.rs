@@ -1,0 +1,302 @@
+//! Adding a key: a live key is coalesced ([`add_live`](super::add_live)), a new key gets an entry.
+//!
+//! [`Machine::add`] is the fast path of queues without groups, newest-wins and resting keys;
+//! [`Machine::add_general`] serves all. The caller's `Eq` runs before anything has changed, so a
+//! panic in it leaves the machine as it was.
+
+use crate::clock::Timestamp;
+use crate::list::Index;
+use crate::queue::core::entry::{KeyEntry, KeyHash, NEVER, Phase, tick_of};
+use crate::queue::core::groups::grouping::GroupKey;
+use crate::queue::core::index::Found;
+use crate::queue::core::machine::Machine;
+use crate::queue::core::options::AddOptions;
+
+/// An add, but for its key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AddRequest {
+    pub(crate) hash: KeyHash,
+    pub(crate) options: AddOptions,
+    pub(crate) room: Room,
+    pub(crate) now: Timestamp,
+}
+
+/// Why a key was not added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AddRefusal {
+    Full,
+    Closed,
+    /// The key's group is new: the caller must make its limiter without the lock, and add again.
+    NeedsLimiter,
+}
+
+/// What an add has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Added {
+    /// The key was absent.
+    New,
+    /// The key was live, and is scheduled to run, or to run sooner, because of this add.
+    Updated,
+    /// The key was scheduled already.
+    Coalesced,
+}
+
+/// Which part of the capacity a new key may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// None: blocked adders are ahead.
+    None,
+    /// All but the reserve.
+    Unreserved,
+    /// All.
+    WithReserve,
+}
+
+/// What the index says of a key that is added.
+enum Lookup {
+    /// It was live with work pending or in process; the add has been coalesced.
+    Live(Added),
+    /// It rests.
+    Resting { index: Index, due: u64 },
+    Absent {
+        /// The free slot of a key with the same hash.
+        tombstone: Option<Index>,
+        due: u64,
+    },
+}
+
+impl<K: Eq> Machine<K> {
+    /// Adds a key. Takes it if it gets an entry; the caller drops what is left in `key` once the
+    /// lock is released.
+    #[inline]
+    pub(crate) fn add(
+        &mut self,
+        request: AddRequest,
+        key: &mut Option<K>,
+    ) -> Result<Added, AddRefusal> {
+        let (tombstone, due) = match self.coalesce::<false>(request, key)? {
+            Lookup::Live(added) => return Ok(added),
+            Lookup::Absent { tombstone, due } => (tombstone, due),
+            Lookup::Resting { .. } => unreachable!("no key rests in this queue"),
+        };
+        if !self.has_room_for(request.room) {
+            return Err(AddRefusal::Full);
+        }
+        let index = self.claim_slot(tombstone, request);
+        self.insert_new::<false>(index, key.take(), due, request);
+        Ok(Added::New)
+    }
+
+    /// Same as [`add`](Self::add), for a queue with any features. Runs the `Eq` of groups too,
+    /// before anything has changed.
+    pub(crate) fn add_general(
+        &mut self,
+        request: AddRequest,
+        key: &mut Option<K>,
+        mut group: Option<&mut GroupKey<'_>>,
+    ) -> Result<Added, AddRefusal> {
+        let lookup = self.coalesce::<true>(request, key)?;
+        let last_slot = match lookup {
+            Lookup::Live(added) => return Ok(added),
+            Lookup::Resting { index, .. } => Some(index),
+            Lookup::Absent { tombstone, .. } => tombstone,
+        };
+        let found = group
+            .as_ref()
+            .and_then(|group| self.ready.find_group(group, last_slot));
+        let is_new = matches!(lookup, Lookup::Absent { .. });
+        if is_new && !(self.has_room_for(request.room) && self.ready.group_has_room(found)) {
+            return Err(AddRefusal::Full);
+        }
+        if found.is_none() && group.as_ref().is_some_and(|group| !group.is_ready()) {
+            return Err(AddRefusal::NeedsLimiter);
+        }
+        // From here on the add succeeds.
+        if let Lookup::Resting { index, due } = lookup {
+            if let (Some(groups), Some(group)) = (self.ready.groups_mut(), &mut group) {
+                groups.enter(index, found, group);
+            }
+            return Ok(self.reactivate(index, due, request));
+        }
+        // The room was granted without the resting keys; their slots must be freed before one is
+        // claimed, or the arena would outgrow the capacity.
+        self.evict_resting();
+        let Lookup::Absent { tombstone, due } = lookup else {
+            unreachable!("the other cases have returned")
+        };
+        let index = self.claim_slot(tombstone, request);
+        if let (Some(groups), Some(group)) = (self.ready.groups_mut(), &mut group) {
+            groups.enter(index, found, group);
+        }
+        self.insert_new::<true>(index, key.take(), due, request);
+        Ok(Added::New)
+    }
+
+    /// Finds the key, and coalesces the add if the key is live.
+    #[expect(clippy::inline_always, reason = "it is most of both its callers")]
+    #[inline(always)]
+    fn coalesce<const GENERAL: bool>(
+        &mut self,
+        request: AddRequest,
+        key: &mut Option<K>,
+    ) -> Result<Lookup, AddRefusal> {
+        let AddRequest {
+            hash, options, now, ..
+        } = request;
+        if self.is_closed() {
+            return Err(AddRefusal::Closed);
+        }
+        // Keys that are due by now became ready before this one is added.
+        self.advance(now);
+        if GENERAL {
+            self.expire_resting(now);
+        }
+        let due = tick_of(options.delay, now);
+        // The caller's `Eq` runs here, before anything of this add has changed.
+        let same = |slot| self.keys.get(slot) == key.as_ref();
+        let tombstone = match self.index.find(self.entries.slots(), hash, same) {
+            Found::Live(index) => {
+                if GENERAL && self.config.keeps_newest {
+                    self.keep_newest(index, key);
+                }
+                let entry = &self.entries[index];
+                if GENERAL && matches!(entry.phase, Phase::Resting | Phase::GivenUp) {
+                    return Ok(if self.can_reactivate(index) {
+                        Lookup::Resting { index, due }
+                    } else {
+                        Lookup::Live(Added::Coalesced)
+                    });
+                }
+                // The hot case, a duplicate of a ready key, changes nothing.
+                let is_scheduled =
+                    entry.phase == Phase::Ready && entry.priority >= options.priority;
+                return Ok(Lookup::Live(if is_scheduled {
+                    Added::Coalesced
+                } else {
+                    self.add_live(index, due, options, now)
+                }));
+            }
+            Found::Tombstone(index) => Some(index),
+            Found::Nowhere => None,
+        };
+        Ok(Lookup::Absent { tombstone, due })
+    }
+
+    #[inline]
+    fn has_room_for(&self, room: Room) -> bool {
+        match room {
+            Room::None => false,
+            Room::Unreserved => self.has_room(),
+            Room::WithReserve => self.has_room_within(self.config.capacity),
+        }
+    }
+
+    /// Returns the slot for a new key: the tombstone of its hash, or another.
+    #[inline]
+    fn claim_slot(&mut self, tombstone: Option<Index>, request: AddRequest) -> Index {
+        match tombstone {
+            // The index has this slot under this hash already.
+            Some(index) => {
+                self.entries.reuse(index, new_entry(request));
+                index
+            }
+            None => self.allocate_slot(request),
+        }
+    }
+
+    /// Schedules a new key: into the wheel, or to the tail of its band.
+    #[inline]
+    fn insert_new<const GENERAL: bool>(
+        &mut self,
+        index: Index,
+        key: Option<K>,
+        due: u64,
+        request: AddRequest,
+    ) {
+        let Some(key) = key else { return };
+        self.keys.put(index, key);
+        let (due, window) = self.due_of_new(due, request.now);
+        if self.wheel.is_ahead(due) {
+            if GENERAL {
+                // It was never started, so no shortest interval applies.
+                self.entries[index].since = Timestamp::MAX;
+            }
+            self.windows.set(index, window);
+            self.make_delayed(index, due);
+        } else {
+            // The last key of this slot may have left its debounce window open.
+            self.windows.set(index, NEVER);
+            let (slots, priority) = (self.entries.slots_mut(), request.options.priority);
+            if GENERAL {
+                self.ready.push(slots, index, priority);
+            } else {
+                self.ready.bands.push(slots, index, priority);
+            }
+        }
+    }
+
+    /// Returns a slot for a hash without a tombstone. The tombstone of the slot's last key is lost.
+    #[inline]
+    fn allocate_slot(&mut self, request: AddRequest) -> Index {
+        if self.entries.len() == self.entries.capacity() {
+            self.grow();
+        }
+        let index = match self.entries.next_free() {
+            Some(index) => {
+                self.index.remove(self.entries[index].hash, index);
+                self.entries.reuse(index, new_entry(request));
+                index
+            }
+            None => self.entries.push(new_entry(request)),
+        };
+        self.index.insert(self.entries.slots(), request.hash, index);
+        index
+    }
+
+    /// Returns the tick at which a new key is due and the end of its debounce window, `NEVER`
+    /// without one. An add with a delay of its own is not debounced.
+    #[inline]
+    pub(crate) fn due_of_new(&self, due: u64, now: Timestamp) -> (u64, u64) {
+        match self.config.debounce {
+            Some(debounce) if due == 0 => debounce.next(NEVER, NEVER, now),
+            _ => (due, NEVER),
+        }
+    }
+
+    /// Replaces a live key by the equal one that is added, and leaves the old one in `key`. Workers
+    /// borrow the key in process, so its replacement waits for the next run.
+    #[cold]
+    fn keep_newest(&mut self, index: Index, key: &mut Option<K>) {
+        let Some(new) = key.take() else { return };
+        *key = match self.entries[index].phase {
+            Phase::Free => unreachable!("a live key was found"),
+            Phase::Ready | Phase::Delayed | Phase::Resting | Phase::GivenUp => {
+                Some(self.keys.replace(index, new))
+            }
+            Phase::Processing | Phase::Dirty | Phase::DirtyHoldBackoff => {
+                let newest = self.newest.get_or_insert_default();
+                newest.insert(index, new)
+            }
+        };
+    }
+
+    /// Allocates more slots, and room in the index for as many.
+    #[cold]
+    fn grow(&mut self) {
+        let capacity = self.keys.grow();
+        self.entries.reserve_exact(capacity - self.entries.len());
+        if self.config.debounce.is_some() {
+            self.windows.grow(capacity);
+        }
+        if let Some(groups) = self.ready.groups_mut() {
+            groups.grow(capacity);
+        }
+        // No slot is free when the arena grows, so the index holds no tombstone.
+        self.index.grow(self.entries.slots(), capacity);
+    }
+}
+
+#[inline]
+const fn new_entry(request: AddRequest) -> KeyEntry {
+    KeyEntry::new(request.hash, request.options.priority, request.now)
+}

@@ -1,0 +1,184 @@
+//! Adding a live key: the add is coalesced with the run that the key waits for, or makes a key in
+//! process dirty, so that it runs once more.
+//!
+//! Of two due ticks the earlier wins, unless [`Merge`] says otherwise; a backoff that is held and
+//! the shortest interval are lower bounds to both.
+
+use crate::clock::Timestamp;
+use crate::list::Index;
+use crate::queue::core::entry::{NEVER, Phase};
+use crate::queue::core::machine::Machine;
+use crate::queue::core::machine::add::Added;
+use crate::queue::core::options::{AddOptions, Merge};
+use crate::queue::core::priority::Priority;
+
+/// The phase of a key that was added while in process.
+const fn dirty_phase(holds_backoff: bool) -> Phase {
+    if holds_backoff {
+        Phase::DirtyHoldBackoff
+    } else {
+        Phase::Dirty
+    }
+}
+
+impl<K: Eq> Machine<K> {
+    /// Adds a live key with pending work or in process, with a delay until `due`, or 0.
+    #[inline(never)]
+    pub(super) fn add_live(
+        &mut self,
+        index: Index,
+        due: u64,
+        options: AddOptions,
+        now: Timestamp,
+    ) -> Added {
+        if self.entries[index].priority < options.priority {
+            self.promote(index, options.priority);
+        }
+        let holds_backoff = options.holds_backoff.unwrap_or(self.config.holds_backoff);
+        let backoff = if holds_backoff {
+            self.backoff_of_delayed(index)
+        } else {
+            0
+        };
+        let floor = backoff.max(self.interval_of_delayed(index));
+        // By `due` and not by the wheel: a delay that is over by now is a delay all the same.
+        if due > 0 {
+            self.add_live_delayed(index, due.max(floor), options.merge, now)
+        } else if self.config.debounce.is_some() {
+            self.add_live_debounced(index, floor, holds_backoff, now)
+        } else if floor > 0 {
+            self.add_live_delayed(index, floor, Merge::Earlier, now)
+        } else {
+            self.add_live_at_once(index, holds_backoff, now)
+        }
+    }
+
+    /// Returns the tick at which the backoff of a delayed key ends; 0 if it is in none.
+    fn backoff_of_delayed(&self, index: Index) -> u64 {
+        let entry = &self.entries[index];
+        match entry.recorded_failures().backoff_tick() {
+            tick if entry.phase == Phase::Delayed && self.wheel.is_ahead(tick) => tick,
+            _ => 0,
+        }
+    }
+
+    /// Returns the tick at which the shortest interval of a delayed key ends; 0 if it has.
+    fn interval_of_delayed(&self, index: Index) -> u64 {
+        let entry = &self.entries[index];
+        if entry.phase == Phase::Delayed {
+            self.earliest_start(entry.since)
+        } else {
+            0
+        }
+    }
+
+    /// Makes a delayed key ready, and a key in process dirty. With `holds_backoff` a dirty key waits
+    /// for its backoff if its run fails.
+    fn add_live_at_once(&mut self, index: Index, holds_backoff: bool, now: Timestamp) -> Added {
+        let entry = &mut self.entries[index];
+        match entry.phase {
+            Phase::Free | Phase::Resting | Phase::GivenUp => unreachable!("work is pending"),
+            Phase::Ready | Phase::Dirty => Added::Coalesced,
+            // An add that does not hold the backoff ends it, whichever came first.
+            Phase::DirtyHoldBackoff => {
+                entry.phase = dirty_phase(holds_backoff);
+                Added::Coalesced
+            }
+            Phase::Delayed => {
+                self.cancel_timer(index);
+                self.make_ready(index, now);
+                Added::Updated
+            }
+            Phase::Processing => {
+                entry.phase = dirty_phase(holds_backoff);
+                entry.due = NEVER;
+                self.became_dirty = true;
+                Added::Updated
+            }
+        }
+    }
+
+    /// Same as [`add_live_at_once`](Self::add_live_at_once), once the key has been quiet.
+    fn add_live_debounced(
+        &mut self,
+        index: Index,
+        floor: u64,
+        holds_backoff: bool,
+        now: Timestamp,
+    ) -> Added {
+        let entry = &mut self.entries[index];
+        let (phase, due, window) = (entry.phase, entry.due, self.windows.end(index));
+        let Some(debounce) = self.config.debounce.filter(|_| phase != Phase::Ready) else {
+            return Added::Coalesced;
+        };
+        let (next, window_end) = debounce.next(due, window, now);
+        let next = next.max(floor);
+        self.windows.set(index, window_end);
+        match phase {
+            Phase::Free | Phase::Ready | Phase::Resting | Phase::GivenUp => {
+                unreachable!("work is pending, and the key is not ready")
+            }
+            Phase::Processing => {
+                entry.phase = dirty_phase(holds_backoff);
+                entry.due = next;
+                self.became_dirty = true;
+                return Added::Updated;
+            }
+            Phase::Dirty => entry.due = next,
+            Phase::DirtyHoldBackoff => {
+                entry.phase = dirty_phase(holds_backoff);
+                entry.due = next;
+            }
+            Phase::Delayed if next != due => {
+                self.cancel_timer(index);
+                self.make_delayed_or_ready(index, next, now);
+            }
+            Phase::Delayed => {}
+        }
+        // The first add of a window schedules the run; later ones only put it off.
+        if window == NEVER {
+            Added::Updated
+        } else {
+            Added::Coalesced
+        }
+    }
+
+    /// Schedules a delayed key, or the next run of a key in process, for `due`, if that wins over
+    /// its tick.
+    fn add_live_delayed(&mut self, index: Index, due: u64, merge: Merge, now: Timestamp) -> Added {
+        let entry = &mut self.entries[index];
+        let wins = match merge {
+            Merge::Earlier => due < entry.due,
+            Merge::Keep => entry.due == NEVER,
+        };
+        match entry.phase {
+            Phase::Delayed if wins => {
+                self.windows.set(index, NEVER);
+                self.cancel_timer(index);
+                self.make_delayed_or_ready(index, due, now);
+            }
+            Phase::Processing if wins => entry.due = due,
+            _ => return Added::Coalesced,
+        }
+        Added::Updated
+    }
+
+    /// Raises the priority of a live key; a ready one goes to the tail of its new band.
+    #[cold]
+    fn promote(&mut self, index: Index, new: Priority) {
+        let entry = &mut self.entries[index];
+        let old = entry.priority;
+        match entry.phase {
+            Phase::Free | Phase::Resting | Phase::GivenUp => unreachable!("work is pending"),
+            Phase::Ready => {
+                entry.priority = new;
+                let slots = self.entries.slots_mut();
+                self.ready.remove(slots, index, old);
+                self.ready.push(slots, index, new);
+            }
+            Phase::Delayed | Phase::Processing | Phase::Dirty | Phase::DirtyHoldBackoff => {
+                entry.priority = new;
+            }
+        }
+    }
+}

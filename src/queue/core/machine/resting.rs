@@ -1,0 +1,112 @@
+//! Resting keys: no work is pending, and the queue only remembers the last start (until the shortest
+//! interval is over), or that the key was given up.
+//!
+//! Resting keys count toward the capacity until a new key needs the slot: then the one whose rest
+//! ends first is evicted. A resting key belongs to no group.
+
+use crate::clock::Timestamp;
+use crate::list::Index;
+use crate::queue::core::entry::{Failures, NEVER, Phase, tick_after, tick_at};
+use crate::queue::core::given_up::Revive;
+use crate::queue::core::machine::Machine;
+use crate::queue::core::machine::add::{AddRequest, Added};
+
+impl<K> Machine<K> {
+    /// Returns true if a key of this queue can rest.
+    pub(super) const fn may_rest(&self) -> bool {
+        !self.config.min_interval.is_zero() || self.config.given_up.is_some()
+    }
+
+    /// Returns the tick before which a key that was started at `since` must not start again; 0 if it
+    /// may now.
+    pub(super) fn earliest_start(&self, since: Timestamp) -> u64 {
+        let interval = self.config.min_interval;
+        if interval.is_zero() || since == Timestamp::MAX {
+            return 0;
+        }
+        match tick_after(since.saturating_add(interval)) {
+            tick if self.wheel.is_ahead(tick) => tick,
+            _ => 0,
+        }
+    }
+
+    /// Returns when a key that is given up runs again, if adds have asked for a run at `due`.
+    pub(super) fn due_after_giving_up(&self, due: u64, failures: Failures) -> u64 {
+        match self.config.given_up.map(|given_up| given_up.revive) {
+            Some(Revive::Never) => NEVER,
+            Some(Revive::Once) if due != NEVER => due.max(failures.backoff_tick()),
+            _ => due,
+        }
+    }
+
+    pub(super) fn put_to_rest(&mut self, index: Index, phase: Phase, until: u64) {
+        let entry = &mut self.entries[index];
+        (entry.phase, entry.due) = (phase, until);
+        self.resting.insert((until, index));
+        self.windows.set(index, NEVER);
+        if let Some(groups) = self.ready.groups_mut() {
+            groups.leave(index);
+        }
+    }
+
+    /// Makes the resting keys absent whose rest is over.
+    pub(super) fn expire_resting(&mut self, now: Timestamp) {
+        let tick = tick_at(now);
+        while let Some((until, index)) = self.resting.first().copied()
+            && until <= tick
+        {
+            self.forget_resting(index);
+        }
+    }
+
+    /// Evicts resting keys until an entry is free.
+    pub(super) fn evict_resting(&mut self) {
+        while self.entries.len() >= self.config.capacity
+            && let Some((_, index)) = self.resting.first().copied()
+        {
+            self.forget_resting(index);
+        }
+    }
+
+    fn forget_resting(&mut self, index: Index) {
+        let key = self.take_resting(index);
+        // The caller's `Drop` must not run under the lock.
+        self.expired.push(key);
+    }
+
+    pub(super) fn take_resting(&mut self, index: Index) -> K {
+        self.resting.remove(&(self.entries[index].due, index));
+        // Not `release`: the key left its group when it was put to rest.
+        self.release_entry(index);
+        self.keys.take(index)
+    }
+
+    /// Returns true if an add schedules this resting key.
+    pub(super) fn can_reactivate(&self, index: Index) -> bool {
+        let revive = self.config.given_up.map(|given_up| given_up.revive);
+        let phase = self.entries[index].phase;
+        phase == Phase::Resting || revive != Some(Revive::Never)
+    }
+}
+
+impl<K: Eq> Machine<K> {
+    /// Schedules a resting key that was added.
+    pub(super) fn reactivate(&mut self, index: Index, due: u64, request: AddRequest) -> Added {
+        let AddRequest { options, now, .. } = request;
+        let entry = &mut self.entries[index];
+        self.resting.remove(&(entry.due, index));
+        // A resting key has no priority to keep. If it was done it has no failures either, and the
+        // backoff tick is 0.
+        (entry.priority, entry.due) = (options.priority, NEVER);
+        let (backoff, since) = (entry.recorded_failures().backoff_tick(), entry.since);
+        let (due, window) = self.due_of_new(due, now);
+        let due = due.max(backoff).max(self.earliest_start(since));
+        if self.wheel.is_ahead(due) {
+            self.windows.set(index, window);
+            self.make_delayed(index, due);
+        } else {
+            self.make_ready(index, now);
+        }
+        Added::Updated
+    }
+}

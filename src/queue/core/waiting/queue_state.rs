@@ -1,0 +1,334 @@
+//! The state under the queue's lock: the machine of the keys, with all that wait for it.
+//!
+//! Invariant: after each change the shell calls [`QueueState::settle`], which wakes the callers that
+//! the change concerns. [`QueueState::start`], with the rate limits, is in the file `start`.
+
+mod start;
+
+use std::mem;
+use std::task::Waker;
+
+use crate::clock::Timestamp;
+use crate::list::Index;
+use crate::queue::core::entry::KeyHash;
+use crate::queue::core::groups::group_table::GroupId;
+use crate::queue::core::groups::grouping::GroupKey;
+use crate::queue::core::groups::scheduler::GroupScheduler;
+use crate::queue::core::machine::Machine;
+use crate::queue::core::machine::add::{AddRefusal, AddRequest, Added};
+use crate::queue::core::throttle::Throttle;
+use crate::queue::core::waiting::adders::Adders;
+use crate::queue::core::waiting::consumers::{ConsumerKind, Consumers};
+use crate::wait::{WaitId, WaitList};
+use crate::wake::{Wakers, thread_waker};
+
+#[expect(clippy::struct_excessive_bools, reason = "they are independent")]
+#[derive(Debug)]
+pub(crate) struct QueueState<K> {
+    pub(crate) machine: Machine<K>,
+    consumers: Consumers,
+    /// A paused queue hands out nothing.
+    paused: bool,
+    /// Whether the queue is paused, has a rate limit or groups: then a start takes the general path.
+    needs_general_start: bool,
+    /// The rate limit on all hand-outs.
+    throttle: Option<Throttle>,
+    /// Whether groups may have limiters of their own.
+    has_limited_groups: bool,
+    /// A limiter was found closed, and the observer has not been told.
+    limiter_closed: bool,
+    /// Wakers that limiters have woken under the lock, for the next `settle`.
+    wakers: Wakers,
+    pub(crate) adders: Adders,
+    /// Keys that were refused since the last resync.
+    pub(crate) missed: u64,
+    /// Callers that wait until a resync is due.
+    pub(crate) resyncers: WaitList<()>,
+    /// Callers that wait until a key in process becomes dirty.
+    pub(crate) watchers: WaitList<Index>,
+    /// Callers that wait until a closed queue is idle.
+    pub(crate) drainers: WaitList<()>,
+    /// Whether `settle` may have something to do. Each caller that begins to wait sets it; `settle`
+    /// clears it when no caller waits.
+    pub(crate) awaited: bool,
+}
+
+impl<K> QueueState<K> {
+    pub(crate) fn new(machine: Machine<K>, throttle: Option<Throttle>) -> Self {
+        let groups = machine.ready.groups();
+        let needs_general_start = throttle.is_some() || groups.is_some();
+        let has_limited_groups = groups.is_some_and(|groups| groups.groups.bounds.limited);
+        Self {
+            has_limited_groups,
+            machine,
+            consumers: Consumers::new(),
+            paused: false,
+            needs_general_start,
+            throttle,
+            limiter_closed: false,
+            wakers: Wakers::default(),
+            adders: Adders::new(),
+            missed: 0,
+            resyncers: WaitList::new(),
+            watchers: WaitList::new(),
+            drainers: WaitList::new(),
+            awaited: false,
+        }
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    pub(crate) fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
+        let is_grouped = self.machine.ready.groups().is_some();
+        self.needs_general_start = paused || self.throttle.is_some() || is_grouped;
+    }
+
+    /// Returns true if no caller waits, so that there is nothing to settle.
+    #[inline]
+    pub(crate) fn is_quiet(&self) -> bool {
+        debug_assert!(self.awaited || self.waiters() == 0, "a caller waits");
+        !self.awaited
+    }
+
+    fn waiters(&self) -> usize {
+        self.consumers.len()
+            + self.adders.len()
+            + self.drainers.len()
+            + self.resyncers.len()
+            + self.watchers.len()
+    }
+
+    /// Restores, after any change, what the waiters rely on. A missing line here is a lost wake-up.
+    /// - As many consumers are awake and not late as there are keys to hand out, or all; where each
+    ///   key needs a token one is awake, and wakes the next when it has a token.
+    /// - If keys are delayed or held back and a consumer waits, the leader polls in time.
+    /// - If a future is to poll and another consumer waits, a watchdog polls when it is late.
+    /// - If there is room, no adder waits for it, and then no caller waits for a resync.
+    /// - No adder waits for room for a key that is live.
+    /// - The watchers of a dirty key are woken.
+    /// - Once the queue is closed no adder waits, and once it is over no consumer does.
+    pub(crate) fn settle(&mut self, wakers: &mut Wakers) {
+        wakers.append(mem::take(&mut self.wakers));
+        let (closed, over) = (self.machine.is_closed(), self.machine.is_over());
+        let (keys, next_poll, now) = (self.startable(), self.next_poll(), self.machine.time());
+        self.consumers.settle(keys, over, next_poll, now, wakers);
+        wakers.extend(self.adders.drain_to_wake());
+        while closed && let Some(waker) = self.adders.wake_first() {
+            wakers.extend([waker]);
+        }
+        self.promise_room(wakers);
+        if closed || self.resync_due() {
+            wakers.extend(std::iter::from_fn(|| self.resyncers.wake_first()));
+        }
+        if closed && self.machine.is_idle() {
+            wakers.extend(std::iter::from_fn(|| self.drainers.wake_first()));
+        }
+        if mem::take(&mut self.machine.became_dirty) {
+            let machine = &self.machine;
+            self.watchers
+                .wake_where(|&key| machine.is_dirty(key), wakers);
+        }
+        // Limiters of groups may wake the queue while no caller waits.
+        self.awaited = self.waiters() > 0 || self.has_limited_groups;
+        self.leave_limiters(wakers);
+    }
+
+    /// Promises what room there is to blocked adders, in turn.
+    fn promise_room(&mut self, wakers: &mut Wakers) {
+        if let Some(groups) = self.machine.ready.groups_mut() {
+            groups.unblock_adders(|group| self.adders.unblock(group));
+        }
+        while self.machine.has_room()
+            && let Some((adder, group)) = self.adders.next()
+        {
+            if let Some(group) = group
+                && let Some(groups) = self.machine.ready.groups_mut()
+                && !groups.promise_room(group)
+            {
+                self.adders.block_on_group(adder, group);
+                continue;
+            }
+            self.machine.promise_room();
+            wakers.extend(self.adders.promise(adder));
+        }
+    }
+
+    /// Leaves the limiter's line unless a consumer waits for a key that the limiter holds back, so
+    /// that no token is kept from others in that line. The same for groups without ready keys.
+    fn leave_limiters(&mut self, wakers: &mut Wakers) {
+        if let Some(groups) = self.machine.ready.groups_mut() {
+            groups.leave_limiters(wakers);
+        }
+        let is_of_use = self.consumers.len() > 0 && !self.paused && self.machine.startable() > 0;
+        if let Some(throttle) = &mut self.throttle
+            && !is_of_use
+        {
+            throttle.leave(wakers);
+        }
+    }
+
+    /// The queue's limiter, or that of a group, has woken the queue: it may have a token.
+    pub(crate) fn on_limiter_wake(&mut self, group: Option<GroupId>, now: Option<Timestamp>) {
+        match group {
+            None => {
+                if let Some(throttle) = &mut self.throttle {
+                    throttle.on_wake(now);
+                }
+            }
+            Some(group) => {
+                if let Some(groups) = self.machine.ready.groups_mut() {
+                    groups.on_limiter_wake(group, now);
+                }
+            }
+        }
+    }
+
+    /// Returns the instant until which the queue's limiter holds back all ready keys.
+    fn refused_until(&self) -> Option<Timestamp> {
+        self.throttle.as_ref()?.refused_until()
+    }
+
+    /// Makes the keys ready that are due, and drops the refusals of limiters that are over.
+    pub(crate) fn pass_time(&mut self, now: Timestamp) {
+        self.machine.advance(now);
+        if let Some(throttle) = &mut self.throttle {
+            throttle.pass_time(now);
+        }
+        if let Some(groups) = self.machine.ready.groups_mut() {
+            groups.pass_time(now);
+        }
+    }
+
+    /// Returns true if a consumer that polls may take a key, if there is one. A newcomer may
+    /// (barging).
+    pub(crate) fn may_take(&mut self, place: Option<WaitId>, now: Timestamp) -> bool {
+        place.is_none_or(|place| {
+            self.pass_time(now);
+            self.consumers.may_take(place, self.startable())
+        })
+    }
+
+    /// Puts a consumer in line. Returns the instant for which it must arm a timer, if any, and a
+    /// waker to be dropped once the lock is released.
+    pub(crate) fn wait(
+        &mut self,
+        place: &mut Option<WaitId>,
+        waker: &Waker,
+    ) -> (Option<Timestamp>, Option<Waker>) {
+        self.awaited = true;
+        let kind = if waker.will_wake(&thread_waker()) {
+            ConsumerKind::Thread
+        } else {
+            ConsumerKind::Future
+        };
+        let (next_poll, now) = (self.next_poll(), self.machine.time());
+        self.consumers.wait(place, waker, kind, next_poll, now)
+    }
+
+    /// Takes a consumer that has polled out of the line. Returns a waker to be dropped once the lock
+    /// is released.
+    pub(crate) fn leave(&mut self, place: WaitId) -> Option<Waker> {
+        self.consumers.leave(place)
+    }
+
+    /// Same as [`leave`](Self::leave), for a consumer that is dropped.
+    pub(crate) fn cancel(&mut self, place: WaitId) -> Option<Waker> {
+        self.consumers.cancel(place)
+    }
+
+    /// Returns how many consumers are to be awake for the keys that may start.
+    pub(crate) fn startable(&self) -> usize {
+        match self.machine.startable() {
+            _ if self.paused || self.refused_until().is_some() => 0,
+            // Only a take shows whether there is a token. Waking one consumer for each ready key
+            // would be a thundering herd for each token.
+            ready if self.throttle.is_some() => ready.min(1),
+            ready => ready,
+        }
+    }
+
+    /// Returns how many keys are ready, and how many are in process.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.machine.ready_len(), self.machine.processing_len())
+    }
+
+    /// Returns true if keys were missed and there is room for them again.
+    pub(crate) fn resync_due(&self) -> bool {
+        self.missed > 0 && self.machine.has_room()
+    }
+
+    /// Returns when the leader must poll: a key is due, or a limiter is to be asked again.
+    pub(crate) fn next_poll(&self) -> Option<Timestamp> {
+        if self.paused {
+            return None;
+        }
+        // `MAX` stands for a refusal without an end, for which no timer helps.
+        let refused = self.refused_until().filter(|at| *at < Timestamp::MAX);
+        let refused = refused.filter(|_| self.machine.startable() > 0);
+        let groups = self.machine.ready.groups();
+        let parked = groups.and_then(GroupScheduler::next_poll);
+        let parked = parked.filter(|at| *at < Timestamp::MAX);
+        let next = self.machine.next_due().into_iter();
+        next.chain(refused).chain(parked).min()
+    }
+
+    /// Closes the queue. Keys that a closed limiter holds back are returned too.
+    pub(crate) fn close(&mut self, now: Timestamp) {
+        self.machine.close(now);
+        self.awaited |= self.throttle.is_some();
+        if self.machine.ready_len() > 0
+            && let Some(throttle) = &mut self.throttle
+            && throttle.check_closed(&mut self.wakers)
+        {
+            self.machine.shut_down();
+        }
+        if self.has_limited_groups
+            && let Some(groups) = self.machine.ready.groups_mut()
+        {
+            for group in groups.closed(&mut self.wakers) {
+                self.machine.return_group(group);
+            }
+        }
+    }
+
+    /// Returns true, once, if a limiter was found closed.
+    pub(crate) const fn take_limiter_closed(&mut self) -> bool {
+        mem::replace(&mut self.limiter_closed, false)
+    }
+}
+
+impl<K: Eq> QueueState<K> {
+    /// Same as [`Machine::add`]; also wakes the adders that wait for room for the same key.
+    #[inline]
+    pub(crate) fn add(
+        &mut self,
+        request: AddRequest,
+        key: &mut Option<K>,
+    ) -> Result<Added, AddRefusal> {
+        let added = self.machine.add(request, key);
+        self.wake_adders_of(request.hash, added);
+        added
+    }
+
+    /// Same as [`Machine::add_general`], with the wake-ups of [`add`](Self::add).
+    pub(crate) fn add_general(
+        &mut self,
+        request: AddRequest,
+        key: &mut Option<K>,
+        group: Option<&mut GroupKey<'_>>,
+    ) -> Result<Added, AddRefusal> {
+        let added = self.machine.add_general(request, key, group);
+        self.wake_adders_of(request.hash, added);
+        added
+    }
+
+    #[inline]
+    fn wake_adders_of(&mut self, hash: KeyHash, added: Result<Added, AddRefusal>) {
+        if self.adders.len() > 0 && matches!(added, Ok(Added::New)) {
+            self.adders.key_added(hash);
+        }
+    }
+}
