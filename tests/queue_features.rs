@@ -160,6 +160,31 @@ fn the_reserve_is_for_workers() {
 }
 
 #[test]
+fn the_length_counts_live_keys_in_every_state_but_rest() {
+    let (builder, _) = builder(8);
+    let queue = builder.min_interval(millis(10)).build().unwrap();
+    let states = || -> Vec<_> { queue.snapshot().iter().map(|key| key.state).collect() };
+    assert!(queue.is_empty());
+    queue.try_add_after(1, millis(50)).unwrap();
+    assert_eq!((queue.len(), states()), (1, vec![KeyState::Delayed]));
+    queue.try_add(1).unwrap();
+    assert_eq!((queue.len(), states()), (1, vec![KeyState::Ready]));
+    let work = queue.try_get().unwrap();
+    assert_eq!((work.key(), queue.len()), (&1, 1));
+    assert_eq!(states(), [KeyState::Processing]);
+    queue.try_add(1).unwrap();
+    assert_eq!((queue.len(), states()), (1, vec![KeyState::Dirty]));
+    assert!(queue.remove(&1));
+    queue.try_add(2).unwrap();
+    assert_eq!(queue.clone().len(), 2, "a clone is a handle");
+    work.done();
+    assert_eq!(queue.len(), 1, "a key at rest does not count");
+    queue.try_get().unwrap().done();
+    assert!(queue.is_empty());
+    assert_eq!(states(), [KeyState::Resting; 2]);
+}
+
+#[test]
 fn batches_are_handed_out_and_finished_whole_or_one_by_one() {
     let (queue, clock) = queue(100);
     assert!(queue.try_add_batch(0..10, AddOptions::new()).is_empty());

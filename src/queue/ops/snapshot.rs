@@ -9,6 +9,21 @@ use crate::queue::core::priority::Priority;
 use crate::queue::ops::work_queue::WorkQueue;
 
 impl<K, C: Clock, S> WorkQueue<K, C, S> {
+    /// Returns the number of live keys: ready, delayed and in process.
+    ///
+    /// Keys at rest do not count, since they give way to new keys. The number may be out of date
+    /// when it is returned: to know whether a key fits, add it.
+    pub fn len(&self) -> usize {
+        let state = self.0.state.lock();
+        let machine = &state.machine;
+        machine.ready_len() + machine.delayed_len() + machine.processing_len()
+    }
+
+    /// Returns true if no key is live: [`len`](Self::len) is 0.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// The numbers of this moment, all of the same moment.
     ///
     /// ```

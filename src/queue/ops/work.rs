@@ -89,6 +89,12 @@ impl<K, C: Clock, S> Work<K, C, S> {
             .observe(|observer| observer.started(self.queued()));
     }
 
+    /// Returns the key, as dereferencing does.
+    #[inline]
+    pub fn key(&self) -> &K {
+        self
+    }
+
     /// How often in a row the key has failed before this run; events that came before a backoff was
     /// over do not count. At most 65,535 are counted.
     ///
