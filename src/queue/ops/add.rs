@@ -263,6 +263,14 @@ impl<K, C, S> Add<'_, K, C, S> {
         Room::Reserve
     }
 
+    /// Restores the promise that [`room`](Self::room) has redeemed. The key's group is absent, or
+    /// its limiter would be known, so the promise is one of the queue's room only.
+    fn restore_promise(&self, state: &mut State<K>) -> Option<Waker> {
+        let place = self.place?;
+        state.machine.promise_room();
+        state.adders.promise(place)
+    }
+
     /// Leaves the line. Returns a waker to be dropped once the lock is released.
     fn leave(&mut self, state: &mut State<K>) -> Option<Waker> {
         self.room(state);
@@ -309,8 +317,15 @@ impl<K: Eq, C, S> Add<'_, K, C, S> {
                     }
                     Ok(None)
                 }
-                // It comes again at once.
-                Err(Refused::NeedsLimiter) => Err(Refused::NeedsLimiter),
+                // The closure runs again at once, with the limiter. The promise outlives the unlock
+                // in between: otherwise the adder finds no room of its own, waits again, is promised
+                // the same room, and so on for ever.
+                Err(Refused::NeedsLimiter) => {
+                    if room == Room::Reserve {
+                        stale = self.restore_promise(state);
+                    }
+                    Err(Refused::NeedsLimiter)
+                }
                 decided => {
                     stale = self.leave(state);
                     decided.map(Some)
