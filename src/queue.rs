@@ -1,4 +1,16 @@
-//! A bounded work queue that never hands one key to two workers.
+//! [`WorkQueue`]: a bounded work queue that coalesces adds and hands each key to one worker at a
+//! time.
+//!
+//! | type | task |
+//! |---|---|
+//! | [`WorkQueue`] | adding, taking and ending keys |
+//! | [`QueueBuilder`] | the options of a queue |
+//! | [`AddOptions`], [`Priority`], [`Merge`] | the options of one add |
+//! | [`Groups`] | turns, bounds and rate limits for tenants |
+//! | [`Work`], [`Batch`] | the guards of keys in process |
+//! | [`Stats`], [`KeySnapshot`], [`GroupSnapshot`] | views of a queue |
+//!
+//! The other types name operations that wait, errors, and what a closed queue returns.
 
 pub(crate) mod core;
 pub(crate) mod ops;
@@ -10,14 +22,15 @@ pub use self::core::groups::grouping::Groups;
 pub use self::core::hash::{FastHash, FastHasher};
 pub use self::core::options::{AddOptions, Merge};
 pub use self::core::priority::{Priority, PriorityError};
-pub use self::ops::add::Add;
+pub use self::ops::add::step::Add;
 pub use self::ops::batch::{Batch, BatchIter};
-pub use self::ops::builder::{QueueBuilder, QueueError};
+pub use self::ops::builder::QueueBuilder;
 pub use self::ops::dirtied::Dirtied;
 pub use self::ops::drain::{Drain, Drained};
 pub use self::ops::get::{Get, GetBatch};
+pub use self::ops::queue_error::QueueError;
 pub use self::ops::resync::Resync;
 pub use self::ops::snapshot::{GroupSnapshot, KeySnapshot, KeyState, Stats};
 pub use self::ops::work::Work;
-pub(crate) use self::ops::work::in_hand::InHand;
+pub(crate) use self::ops::work::erased::ErasedWork;
 pub use self::ops::work_queue::WorkQueue;

@@ -160,6 +160,88 @@ fn the_reserve_is_for_workers() {
 }
 
 #[test]
+fn the_length_counts_live_keys_in_every_state_but_rest() {
+    let (builder, _) = builder(8);
+    let queue = builder.min_interval(millis(10)).build().unwrap();
+    let states = || -> Vec<_> { queue.snapshot().iter().map(|key| key.state).collect() };
+    assert!(queue.is_empty());
+    queue.try_add_after(1, millis(50)).unwrap();
+    assert_eq!((queue.len(), states()), (1, vec![KeyState::Delayed]));
+    queue.try_add(1).unwrap();
+    assert_eq!((queue.len(), states()), (1, vec![KeyState::Ready]));
+    let work = queue.try_get().unwrap();
+    assert_eq!((work.key(), queue.len()), (&1, 1));
+    assert_eq!(states(), [KeyState::Processing]);
+    queue.try_add(1).unwrap();
+    assert_eq!((queue.len(), states()), (1, vec![KeyState::Dirty]));
+    assert!(queue.remove(&1));
+    queue.try_add(2).unwrap();
+    assert_eq!(queue.clone().len(), 2, "a clone is a handle");
+    work.done();
+    assert_eq!(queue.len(), 1, "a key at rest does not count");
+    queue.try_get().unwrap().done();
+    assert!(queue.is_empty());
+    assert_eq!(states(), [KeyState::Resting; 2]);
+}
+
+#[test]
+#[deny(unfulfilled_lint_expectations)]
+fn ignoring_keys_that_come_back_is_a_warning() {
+    let (builder, _) = builder(8);
+    let queue = builder.max_attempts(1).build().unwrap();
+    assert!(queue.try_add_batch([1, 2], AddOptions::new()).is_empty());
+    #[expect(unused_must_use, reason = "the warning is what is tested")]
+    let refused = || {
+        queue.try_add_batch([3], AddOptions::new());
+    };
+    #[expect(unused_must_use, reason = "the warning is what is tested")]
+    let retried = || {
+        queue.try_get().unwrap().retry();
+    };
+    #[expect(unused_must_use, reason = "the warning is what is tested")]
+    let failed = || {
+        queue.try_get().unwrap().fail();
+    };
+    #[expect(unused_must_use, reason = "the warning is what is tested")]
+    let closed = || {
+        queue.close();
+    };
+    refused();
+    retried();
+    failed();
+    closed();
+}
+
+#[test]
+fn aging_serves_one_in_so_many_and_zero_is_strict() {
+    let turn_of_the_low_one = |one_in: u32| {
+        let (builder, _) = builder(100);
+        let queue = builder.aging(one_in).build().unwrap();
+        queue.try_add_with(0, Priority::LOW).unwrap();
+        assert!(queue.try_add_batch(1..40, Priority::HIGH).is_empty());
+        let order = take_all(&queue);
+        1 + order.iter().position(|&key| key == 0).unwrap()
+    };
+    assert_eq!(turn_of_the_low_one(16), 16);
+    assert_eq!(turn_of_the_low_one(4), 4);
+    assert_eq!(turn_of_the_low_one(0), 40);
+}
+
+#[test]
+fn the_seed_repeats_the_jitter() {
+    let due_in = |seed| {
+        let (builder, _) = builder(8);
+        let jitter = |_: u32, random: u64| Duration::from_nanos(random >> 8);
+        let queue = builder.seed(seed).backoff(jitter).build().unwrap();
+        queue.try_add(1).unwrap();
+        assert_eq!(queue.try_get().unwrap().retry(), None);
+        queue.snapshot()[0].due_in
+    };
+    assert_eq!(due_in(7), due_in(7));
+    assert_ne!(due_in(7), due_in(8));
+}
+
+#[test]
 fn batches_are_handed_out_and_finished_whole_or_one_by_one() {
     let (queue, clock) = queue(100);
     assert!(queue.try_add_batch(0..10, AddOptions::new()).is_empty());

@@ -244,6 +244,19 @@ fn a_group_without_tokens_is_passed_over_and_comes_back() {
 }
 
 #[test]
+fn a_blocked_adder_brings_a_new_group_with_its_limiter() {
+    let (queue, _, _) = limited(1);
+    add(&queue, b'a', 0..1);
+    let [first, second] = [0, 1].map(|n| Polled::pending(queue.add((b'b', n))));
+    assert_eq!(groups_of(&queue, 1), *b"a");
+    assert_eq!((first.woken(), second.woken()), (1, 0));
+    assert_eq!(first.ready(), Ok(()));
+    assert_eq!(second.woken(), 0, "the room is taken");
+    assert_eq!(groups_of(&queue, 1), *b"b");
+    assert_eq!(second.ready(), Ok(()));
+}
+
+#[test]
 fn a_group_in_its_limiters_line_leaves_with_its_last_key() {
     let (queue, _, limits) = limited(100);
     add(&queue, b'a', 0..2);

@@ -223,7 +223,7 @@ fn next<'a, K, C: Clock, S>(
     member: &'a mut Member,
 ) -> Wait<Next<'a, K, C, S>> {
     Wait::new(Next {
-        get: queue.getter(),
+        get: queue.get_step(),
         member,
         place: None,
     })

@@ -3,7 +3,7 @@ use std::future::Future;
 use std::ops::Deref;
 use std::time::Duration;
 
-use crate::queue::{AddError, AddOptions, InHand, Priority};
+use crate::queue::{AddError, AddOptions, ErasedWork, Priority};
 
 /// A key to reconcile, with what is known of its run. Dereferences to the key.
 ///
@@ -19,7 +19,7 @@ use crate::queue::{AddError, AddOptions, InHand, Priority};
 /// }
 /// ```
 pub struct Request<'a, K> {
-    pub(super) work: &'a dyn InHand<K>,
+    pub(super) work: &'a dyn ErasedWork<K>,
     pub(super) id: u64,
 }
 

@@ -39,7 +39,7 @@ where
     }
 
     async fn work_on(&self, work: Work<K, C, S>, id: impl FnOnce() -> u64) {
-        work.announce();
+        work.observe_start();
         let id = id();
         let started = self.queue.clock().now();
         let request = Request { work: &work, id };

@@ -1,4 +1,4 @@
-//! The operations: what the public types do.
+//! The operations: the methods of the public types, and their waits.
 
 pub(crate) mod add;
 pub(crate) mod batch;
@@ -6,6 +6,7 @@ pub(crate) mod builder;
 pub(crate) mod dirtied;
 pub(crate) mod drain;
 pub(crate) mod get;
+pub(crate) mod queue_error;
 pub(crate) mod resync;
 pub(crate) mod snapshot;
 pub(crate) mod work;

@@ -1,3 +1,6 @@
-//! The concurrent shell: the lock around the core, and what happens once it is released.
+//! The concurrent shell: the lock around the sequential core, and what runs after its release.
 
+pub(crate) mod finish;
+pub(crate) mod limiter_waker;
 pub(crate) mod shared;
+pub(crate) mod state_guard;

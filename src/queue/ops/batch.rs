@@ -1,3 +1,5 @@
+//! Several keys that one worker takes under one lock.
+
 use std::fmt;
 use std::sync::Arc;
 use std::vec;
@@ -10,10 +12,13 @@ use crate::queue::core::waiting::queue_state::QueueState;
 use crate::queue::ops::work::Work;
 use crate::queue::shell::shared::Shared;
 
-/// Several keys that are being worked on, by nobody else.
+/// Several keys in process, held by one worker.
 ///
-/// Say that all are [`done`](Self::done), or iterate over them to end each in its own way. Dropping
-/// it, by a panic, a `?` or a cancelled future, is a [`retry`](Work::retry) of each.
+/// End all with [`done`](Self::done), or iterate to end each in its own way. Dropping a batch (a
+/// panic, a `?`, a cancelled future) [retries](Work::retry) each key, as dropping a [`Work`] does.
+///
+/// When to use it: runs so short that the queue's lock is a large part of their cost. A key waits
+/// for its turn within the batch while other workers may be idle.
 ///
 /// ```
 /// use tollgate::{AddOptions, WorkQueue};
@@ -26,15 +31,15 @@ use crate::queue::shell::shared::Shared;
 ///         _ => work.requeue(),
 ///     }
 /// }
-/// assert_eq!(queue.stats().ready, 1);
+/// assert_eq!(queue.len(), 1);
 /// # Ok::<(), tollgate::QueueError>(())
 /// ```
-#[must_use = "dropping it is a retry of each"]
+#[must_use = "dropping a batch retries its keys"]
 pub struct Batch<K, C: Clock = SystemClock, S = FastHash> {
     shared: Arc<Shared<K, C, S>>,
     keys: Vec<Lent<K>>,
-    /// The run of each key. As one, 32 of both are more than a thousand bytes, at which the
-    /// allocator of glibc puts together all that it has kept.
+    /// The run of each key. In a vector of its own: one vector of both would be a large request, for
+    /// which glibc's allocator consolidates its free lists.
     runs: Vec<Run>,
 }
 
@@ -47,7 +52,8 @@ impl<K, C: Clock, S> Batch<K, C, S> {
         }
     }
 
-    /// Starts up to `max` keys, for a consumer that `waits` if there is none.
+    /// Starts up to `max` keys, or returns `None` if no key may start. `waits`: the consumer waits
+    /// then, and the queue takes its place in the limiter's line.
     pub(crate) fn fill(
         &mut self,
         state: &mut QueueState<K>,
@@ -56,7 +62,7 @@ impl<K, C: Clock, S> Batch<K, C, S> {
         waits: bool,
     ) -> Option<()> {
         state.machine.advance(now);
-        // Before anything is started: it may fail.
+        // Allocated before a key is started: a key that is lent must not be lost to a failure.
         let most = max.min(state.machine.ready_len());
         self.keys.reserve(most);
         self.runs.reserve(most);
@@ -69,8 +75,9 @@ impl<K, C: Clock, S> Batch<K, C, S> {
         (!self.keys.is_empty()).then_some(())
     }
 
-    /// Itself, and the observer knows of it; `None` if there is no key.
-    pub(crate) fn handed_out(self) -> Option<Self> {
+    /// Tells the observer of each run and returns the batch, or `None` if it is empty. Called
+    /// without the lock.
+    pub(crate) fn observe_starts(self) -> Option<Self> {
         if self.keys.is_empty() {
             return None;
         }
@@ -82,44 +89,22 @@ impl<K, C: Clock, S> Batch<K, C, S> {
         Some(self)
     }
 
-    /// How many keys there are; at least one.
-    ///
-    /// ```
-    /// let queue = tollgate::WorkQueue::new(8)?;
-    /// queue.try_add("key").unwrap();
-    /// assert_eq!(queue.try_get_batch(2).unwrap().len(), 1);
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
-    #[expect(clippy::len_without_is_empty, reason = "it never is")]
+    /// Returns the number of keys, which is at least one.
+    #[expect(clippy::len_without_is_empty, reason = "a batch is never empty")]
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// The keys.
-    ///
-    /// ```
-    /// let queue = tollgate::WorkQueue::new(8)?;
-    /// queue.try_add("key").unwrap();
-    /// assert!(queue.try_get_batch(2).unwrap().keys().eq([&"key"]));
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
+    /// Returns the keys, in the order in which they were handed out.
     pub fn keys(&self) -> impl ExactSizeIterator<Item = &K> {
         self.keys.iter().map(|key| &**key)
     }
 
-    /// The work on all of them is done, as by [`Work::done`], under one lock.
-    ///
-    /// ```
-    /// let queue = tollgate::WorkQueue::new(8)?;
-    /// queue.try_add("key").unwrap();
-    /// queue.try_get_batch(2).unwrap().done();
-    /// assert_eq!(queue.stats().processing, 0);
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
+    /// Ends all runs as [`Work::done`], under one lock.
     pub fn done(mut self) {
         let now = self.shared.clock.now();
         let keys = std::mem::take(&mut self.keys);
-        // Dropped outside the lock, where nothing is allocated either.
+        // Allocated before the lock is taken, and the keys are dropped after it is released.
         let mut forgotten = Vec::with_capacity(keys.len());
         self.shared.with_state(|state| {
             let done = |key| state.machine.finish_as_done(key, now);
@@ -131,7 +116,7 @@ impl<K, C: Clock, S> Batch<K, C, S> {
     }
 }
 
-/// Each as a [`Work`] of its own.
+/// Turns each key into a [`Work`] of its own.
 impl<K, C: Clock, S> IntoIterator for Batch<K, C, S> {
     type Item = Work<K, C, S>;
     type IntoIter = BatchIter<K, C, S>;
@@ -142,7 +127,7 @@ impl<K, C: Clock, S> IntoIterator for Batch<K, C, S> {
 }
 
 impl<K, C: Clock, S> Batch<K, C, S> {
-    /// What has not ended.
+    /// Takes the runs that have not ended.
     fn take(&mut self) -> BatchIter<K, C, S> {
         BatchIter {
             shared: Arc::clone(&self.shared),
@@ -160,16 +145,7 @@ impl<K, C: Clock, S> Drop for Batch<K, C, S> {
     }
 }
 
-/// Hands the keys of a [`Batch`] out one by one. Dropping it is a retry of the rest.
-///
-/// ```
-/// let queue = tollgate::WorkQueue::new(8)?;
-/// queue.try_add("key").unwrap();
-/// let mut batch = queue.try_get_batch(2).unwrap().into_iter();
-/// batch.next().unwrap().done();
-/// assert!(batch.next().is_none());
-/// # Ok::<(), tollgate::QueueError>(())
-/// ```
+/// The iterator over a [`Batch`]. Dropping it [retries](Work::retry) the keys that are left.
 pub struct BatchIter<K, C: Clock, S> {
     shared: Arc<Shared<K, C, S>>,
     keys: vec::IntoIter<Lent<K>>,
@@ -193,7 +169,8 @@ impl<K, C: Clock, S> ExactSizeIterator for BatchIter<K, C, S> {}
 
 impl<K, C: Clock, S> Drop for BatchIter<K, C, S> {
     fn drop(&mut self) {
-        // A vector drops the rest too when the caller's backoff or observer panics at one.
+        // In a vector: if the caller's backoff or observer panics at one key, the vector still
+        // drops the rest, which releases their keys.
         drop(self.collect::<Vec<_>>());
     }
 }

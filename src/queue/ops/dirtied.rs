@@ -1,3 +1,5 @@
+//! The wait for a key in process to become dirty.
+
 use std::fmt;
 use std::sync::Arc;
 use std::task::Waker;
@@ -8,30 +10,11 @@ use crate::queue::core::hash::FastHash;
 use crate::queue::shell::shared::Shared;
 use crate::wait::{Progress, Step, WaitId};
 
-/// The operation of [`Work::dirtied`](crate::Work::dirtied).
-///
-/// ```
-/// use tollgate::queue::Dirtied;
-/// use tollgate::{Wait, Work, WorkQueue};
-///
-/// /// For the caller to `.await`, or to `.wait()` for.
-/// type Change<'a> = Wait<Dirtied<'a, u64>>;
-///
-/// fn change(work: &Work<u64>) -> Change<'_> {
-///     work.dirtied()
-/// }
-///
-/// let queue = WorkQueue::new(8)?;
-/// queue.try_add(7).unwrap();
-/// let work = queue.try_get().unwrap();
-/// assert!(change(&work).wait_timeout(std::time::Duration::ZERO).is_err());
-/// queue.try_add(7).unwrap();
-/// change(&work).wait();
-/// # Ok::<(), tollgate::QueueError>(())
-/// ```
+/// The operation of [`Work::dirtied`](crate::Work::dirtied), named so that a caller can store or
+/// return it.
 pub struct Dirtied<'a, K, C = SystemClock, S = FastHash> {
     shared: &'a Arc<Shared<K, C, S>>,
-    /// The entry of the key, which stays where it is while the key is held.
+    /// The key's entry, which does not move while the key is in process.
     key: Index,
     place: Option<WaitId>,
 }
@@ -51,7 +34,7 @@ impl<K, C: Clock, S> Step for Dirtied<'_, K, C, S> {
     }
 
     fn step(&mut self, _: Timestamp, waker: &Waker) -> Progress<()> {
-        // Dropped once the lock is released.
+        // Dropped once the lock is released: a waker's destructor may run any code.
         let mut stale = None;
         self.shared.with_state(|state| {
             if state.machine.is_dirty(self.key) {

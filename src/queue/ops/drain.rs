@@ -1,3 +1,5 @@
+//! The end of a queue: closing, draining and shutting down; and pausing, which is none.
+
 use std::fmt;
 use std::sync::Arc;
 use std::task::Waker;
@@ -12,10 +14,12 @@ use crate::unwind::Panics;
 use crate::wait::{Progress, Step, Wait, WaitId};
 
 impl<K, C: Clock, S> WorkQueue<K, C, S> {
-    /// Lets no key in any more, and hands back those that were delayed. What is ready is still handed
-    /// out, also what a worker makes ready once more; a key whose worker wants it again later is
-    /// left for the next call of this, [`drain`](Self::drain) or
-    /// [`shutdown_now`](Self::shutdown_now). Closing twice is no error.
+    /// Closes the queue to adds, and returns the delayed keys.
+    ///
+    /// Ready keys are still handed out, and so is a key in process that its worker requeues or
+    /// that is dirty. A key that its worker wants again after a delay is returned by the next call
+    /// of `close`, [`drain`](Self::drain) or [`shutdown_now`](Self::shutdown_now). Closing twice is
+    /// no error.
     ///
     /// ```
     /// use std::time::Duration;
@@ -24,30 +28,24 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
     /// let queue = WorkQueue::new(8)?;
     /// queue.try_add_after("delayed", Duration::from_secs(60)).unwrap();
     /// assert_eq!(queue.close().returned, ["delayed"]);
-    /// assert_eq!(queue.close().returned, [""; 0]);
     /// assert_eq!(queue.try_add("late"), Err(AddError::Closed("late")));
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
     pub fn close(&self) -> Drained<K> {
         let now = self.0.clock.now();
-        self.hand_back(|state| state.close(now))
+        self.end(|state| state.close(now))
     }
 
-    /// Closes the queue and hands back every key that was not handed out, ready or delayed. Consumers
-    /// end; what is being processed is left for the next call, should its worker want it again.
+    /// Closes the queue and returns every key that is ready or delayed: none is handed out any
+    /// more.
     ///
-    /// ```
-    /// let queue = tollgate::WorkQueue::new(8)?;
-    /// queue.try_add("ready").unwrap();
-    /// assert_eq!(queue.shutdown_now().returned, ["ready"]);
-    /// assert!(queue.get().wait().is_none());
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
+    /// Waiting consumers end. A key in process that its worker wants again is returned by the next
+    /// call.
     pub fn shutdown_now(&self) -> Drained<K> {
-        self.hand_back(|state| state.machine.shut_down())
+        self.end(|state| state.machine.shut_down())
     }
 
-    fn hand_back(&self, end: impl FnOnce(&mut QueueState<K>)) -> Drained<K> {
+    fn end(&self, end: impl FnOnce(&mut QueueState<K>)) -> Drained<K> {
         let counts = self.0.with_state(|state| {
             end(state);
             state.counts()
@@ -55,19 +53,15 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
         Drained::new(counts, self.0.take_returned())
     }
 
-    /// Whether the queue was closed.
-    ///
-    /// ```
-    /// let queue = tollgate::WorkQueue::<u8>::new(8)?;
-    /// assert!(!queue.is_closed());
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
+    /// Returns true if the queue is closed.
     pub fn is_closed(&self) -> bool {
         self.0.state.lock().machine.is_closed()
     }
 
-    /// Hands out nothing until [`resume`](Self::resume). Keys come in, and workers end with those
-    /// that they hold; a drain waits, at most for its timeout.
+    /// Stops handing out keys until [`resume`](Self::resume).
+    ///
+    /// Adds go on, and workers finish the keys that they hold. A [`drain`](Self::drain) of a paused
+    /// queue with ready keys ends at its timeout.
     ///
     /// ```
     /// let queue = tollgate::WorkQueue::new(8)?;
@@ -82,20 +76,14 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
         self.0.with_state(|state| state.set_paused(true));
     }
 
-    /// Hands out keys again.
-    ///
-    /// ```
-    /// let queue = tollgate::WorkQueue::<u8>::new(8)?;
-    /// queue.resume(); // it was not paused: nothing changes
-    /// assert!(!queue.is_paused());
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
+    /// Hands out keys again. No effect unless the queue is [paused](Self::pause).
     pub fn resume(&self) {
-        // Goes on once the queue has.
+        // A panic of the clock continues once the queue is resumed: consumers must be woken.
         let mut panics = Panics::default();
         let now = panics.catch(|| self.0.clock.now());
         self.0.with_state(|state| {
-            // Since when keys are kept for the consumers that are woken now.
+            // First the time: a woken consumer counts as late from this instant on, not from the
+            // last change before the pause.
             if let Some(now) = now {
                 state.pass_time(now);
             }
@@ -103,40 +91,22 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
         });
     }
 
-    /// Whether the queue is [paused](Self::pause).
-    ///
-    /// ```
-    /// let queue = tollgate::WorkQueue::<u8>::new(8)?;
-    /// queue.pause();
-    /// assert!(queue.is_paused());
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
+    /// Returns true if the queue is [paused](Self::pause).
     pub fn is_paused(&self) -> bool {
         self.0.state.lock().is_paused()
     }
 }
 
 impl<K, C: Clock, S> WorkQueue<K, C, S> {
-    /// Closes the queue and waits until nothing is ready and nothing is being processed, or until
-    /// `timeout` has passed. Both begin when this is waited for or first polled.
+    /// Closes the queue and waits until no key is ready or in process, for at most `timeout`.
+    ///
+    /// The queue closes, and the timeout starts, at the first poll or the call of `wait`. The
+    /// consumers must go on: `drain` hands no key to a worker itself.
     ///
     /// # Cancel safety
-    /// Dropping the future once it was polled leaves the queue closed; the next call reports what
+    /// Dropping the future after its first poll leaves the queue closed. No key is lost: the next
+    /// call of `drain`, [`close`](Self::close) or [`shutdown_now`](Self::shutdown_now) returns what
     /// this one would have.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// let queue = tollgate::WorkQueue::new(8)?;
-    /// queue.try_add("ready").unwrap();
-    /// queue.try_add_after("delayed", Duration::from_secs(60)).unwrap();
-    ///
-    /// let drained = queue.drain(Duration::ZERO).wait(); // nobody works
-    /// assert!(!drained.complete());
-    /// assert_eq!((drained.ready, drained.processing), (1, 0));
-    /// assert_eq!(drained.returned, ["delayed"]);
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
     pub fn drain(&self, timeout: Duration) -> Wait<Drain<'_, K, C, S>> {
         let step = Drain {
             shared: &self.0,
@@ -148,47 +118,31 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
     }
 }
 
-/// What a queue held when it was closed, drained or shut down, and the keys that it handed back.
+/// What a queue held when it was closed, drained or shut down, and the keys that it returned.
 ///
 /// ```
 /// use std::time::Duration;
 ///
 /// let queue = tollgate::WorkQueue::new(8)?;
-/// for key in ["held", "ready"] {
-///     queue.try_add(key).unwrap();
-/// }
+/// queue.try_add("ready").unwrap();
 /// queue.try_add_after("later", Duration::from_secs(60)).unwrap();
-/// let work = queue.try_get().unwrap();
-/// let drained = queue.drain(Duration::ZERO).wait();
-/// assert_eq!((drained.processing, drained.ready, drained.returned), (1, 1, vec!["later"]));
-/// work.requeue_after(Duration::from_secs(60));
-/// queue.try_get().unwrap().done();
-/// let drained = queue.drain(Duration::ZERO).wait();
-/// assert_eq!((drained.complete(), drained.returned), (true, vec!["held"]));
+/// let drained = queue.drain(Duration::ZERO).wait(); // no worker: the timeout ends it
+/// assert!(!drained.complete());
+/// assert_eq!((drained.ready, drained.processing), (1, 0));
+/// assert_eq!(drained.returned, ["later"]);
 /// # Ok::<(), tollgate::QueueError>(())
-/// ```
-///
-/// It cannot be ignored without a warning:
-/// ```compile_fail
-/// #![deny(unused_must_use)]
-/// let queue = tollgate::WorkQueue::<u8>::new(8).unwrap();
-/// queue.close();
-/// ```
-/// ```
-/// #![deny(unused_must_use)]
-/// let queue = tollgate::WorkQueue::<u8>::new(8).unwrap();
-/// let _ = queue.close();
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "it holds the keys that no worker will get"]
 #[non_exhaustive]
 pub struct Drained<K> {
-    /// Keys that no worker will get: those that waited for their time, or that a worker wanted again
-    /// later; of a shut-down queue, those that were ready too.
+    /// The keys that no worker will get, each returned once: keys that were delayed, keys that a
+    /// worker wanted again after a delay, keys behind a closed limiter; and the ready keys of a
+    /// queue that was shut down.
     pub returned: Vec<K>,
-    /// Keys that are still ready.
+    /// The number of keys that are still ready.
     pub ready: usize,
-    /// Keys that are still being processed.
+    /// The number of keys that are still in process.
     pub processing: usize,
 }
 
@@ -201,41 +155,17 @@ impl<K> Drained<K> {
         }
     }
 
-    /// Whether everything that was ready has been worked on.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// let queue = tollgate::WorkQueue::<u8>::new(8)?;
-    /// assert!(queue.drain(Duration::MAX).wait().complete());
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
+    /// Returns true if no key was ready or in process any more.
     pub const fn complete(&self) -> bool {
         self.ready == 0 && self.processing == 0
     }
 }
 
-/// The operation of [`WorkQueue::drain`].
-///
-/// ```
-/// use std::time::Duration;
-/// use tollgate::queue::Drain;
-/// use tollgate::{Wait, WorkQueue};
-///
-/// /// For the caller to `.await`, or to `.wait()` for.
-/// type Ending<'a> = Wait<Drain<'a, u64>>;
-///
-/// fn end(queue: &WorkQueue<u64>) -> Ending<'_> {
-///     queue.drain(Duration::from_secs(10))
-/// }
-///
-/// let queue = WorkQueue::new(8)?;
-/// assert!(end(&queue).wait().complete() && queue.is_closed());
-/// # Ok::<(), tollgate::QueueError>(())
-/// ```
+/// The operation of [`WorkQueue::drain`], named so that a caller can store or return it.
 pub struct Drain<'a, K, C = SystemClock, S = FastHash> {
     shared: &'a Arc<Shared<K, C, S>>,
     timeout: Duration,
+    /// Set by the first step.
     deadline: Option<Timestamp>,
     place: Option<WaitId>,
 }
@@ -270,7 +200,8 @@ impl<K, C: Clock, S> Step for Drain<'_, K, C, S> {
             stale = self.leave(state);
             Progress::Done(state.counts())
         });
-        // Without the lock, and before the keys are returned, as in `Line::step`.
+        // After the lock is released, and before the keys are taken: should a waker's destructor
+        // panic, the next call still returns them.
         drop(stale);
         progress.map(|counts| Drained::new(counts, shared.take_returned()))
     }

@@ -1,3 +1,5 @@
+//! Taking keys, at once or as a wait; singly or in batches.
+
 use std::fmt;
 use std::sync::Arc;
 use std::task::Waker;
@@ -12,104 +14,115 @@ use crate::queue::shell::shared::Shared;
 use crate::wait::{Progress, Step, Wait, WaitId};
 
 impl<K, C: Clock, S> WorkQueue<K, C, S> {
-    /// Takes the key whose turn it is. `None` if nothing is ready, the queue is
-    /// [paused](Self::pause), or its [rate limit](crate::queue::QueueBuilder::rate_limit) has no token now.
+    /// Takes the key whose turn it is, or returns `None` without waiting.
     ///
-    /// ```
-    /// let queue = tollgate::WorkQueue::<&str>::new(8)?;
-    /// assert!(queue.try_get().is_none());
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
+    /// `None`: no key is ready, the queue is [paused](Self::pause), or each ready key is held back
+    /// by a [rate limit](crate::queue::QueueBuilder::rate_limit) or a bound of its
+    /// [group](crate::queue::Groups).
     #[expect(
         clippy::inline_always,
-        reason = "what it returns is read in other widths than it is written: waited for, in memory"
+        reason = "returned through memory, it is stored narrowly and loaded widely: no forwarding"
     )]
     #[inline(always)]
     pub fn try_get(&self) -> Option<Work<K, C, S>> {
         try_get(&self.0, self.0.clock.now())
     }
 
-    /// Takes up to `max` keys at once, under one lock. `None` as from [`try_get`](Self::try_get), and
-    /// if `max` is 0.
+    /// Takes up to `max` keys under one lock, or returns `None` without waiting.
     ///
-    /// ```
-    /// let queue = tollgate::WorkQueue::new(8)?;
-    /// assert!(queue.try_add_batch([1, 2, 3], tollgate::AddOptions::new()).is_empty());
-    /// let batch = queue.try_get_batch(2).unwrap();
-    /// assert_eq!(batch.keys().collect::<Vec<_>>(), [&1, &2]);
-    /// batch.done();
-    /// assert_eq!(queue.stats().ready, 1);
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
+    /// `None`: as [`try_get`](Self::try_get), and if `max` is 0.
     pub fn try_get_batch(&self, max: usize) -> Option<Batch<K, C, S>> {
         let now = self.0.clock.now();
         let mut batch = Batch::new(&self.0);
         self.0
             .with_state(|state| batch.fill(state, now, max, false));
-        batch.handed_out()
+        batch.observe_starts()
     }
 }
 
-/// Takes the key whose turn it is, if there is one, and if so tells the observer.
+/// Takes the key whose turn it is, if there is one, and tells the observer once the lock is
+/// released.
 #[expect(
     clippy::inline_always,
-    reason = "what it returns is read in other widths than it is written: waited for, in memory"
+    reason = "returned through memory, it is stored narrowly and loaded widely: no forwarding"
 )]
 #[inline(always)]
 fn try_get<K, C: Clock, S>(shared: &Arc<Shared<K, C, S>>, now: Timestamp) -> Option<Work<K, C, S>> {
-    let mut change = shared.change();
-    let Some(started) = change.state().start(now, false) else {
-        let limiter_closed = change.state().take_limiter_closed();
-        change.end();
+    let mut guard = shared.lock_mut();
+    let Some(started) = guard.state().start(now, false) else {
+        let limiter_closed = guard.state().take_limiter_closed();
+        guard.unlock();
         if limiter_closed {
             shared.observe(|observer| observer.limiter_closed());
         }
         return None;
     };
-    if change.state().is_quiet() && !shared.is_observed() {
-        change.end();
+    if guard.state().is_quiet() && !shared.is_observed() {
+        guard.unlock();
         return Some(Work::new(Arc::clone(shared), started));
     }
+    // The guard of the key exists before any waker or observer runs: should one panic, dropping
+    // `work` releases the key.
     let work = Work::new(Arc::clone(shared), started);
-    change.end();
-    work.announce();
+    guard.unlock();
+    work.observe_start();
     Some(work)
 }
 
 impl<K, C: Clock, S> WorkQueue<K, C, S> {
-    /// Waits for a key to work on. `None` once the queue is closed, nothing is ready, and nothing
-    /// that is being processed can come back. First come, first served; but a newcomer may take the
-    /// key for which another was woken, before that one has looked. It keeps its place in line.
+    /// Takes the key whose turn it is, waiting until there is one.
     ///
-    /// One of the waiting consumers sleeps until the next delayed key is due; there is no timer
-    /// thread of the queue. After [`close`](Self::close) it waits as long as another worker holds a
-    /// key; so whoever holds one himself should finish it first, or use
-    /// [`try_get`](Self::try_get).
+    /// `None`: the queue is closed, no key is ready, and no key in process can come back. A worker
+    /// that holds a key while it waits for another therefore waits for itself after
+    /// [`close`](Self::close): finish the key first, or use [`try_get`](Self::try_get).
+    ///
+    /// Consumers are served first come, first served. A newcomer may barge: it can take the key
+    /// for which a consumer was woken before that one looks. The woken consumer keeps its place in
+    /// line.
+    ///
+    /// The queue has no timer thread: one waiting consumer leads, and sleeps until the next delayed
+    /// key is due. A task that is not polled holds up the other consumers for at most 5 ms.
     ///
     /// # Cancel safety
-    /// Dropping the future loses nothing: if it had been woken for a key, another consumer is woken
+    /// Dropping the future loses no key and no wake-up: if it was woken, another consumer is woken
     /// instead.
     ///
+    /// # Streams
+    /// The standard library has no `Stream`, so the queue implements none. An adapter is one call of
+    /// `unfold`:
+    ///
     /// ```
-    /// let queue = tollgate::WorkQueue::new(8)?;
-    /// queue.try_add("last").unwrap();
-    /// drop(queue.close());
-    /// while let Some(work) = queue.get().wait() { // `queue.get().await` in a task
-    ///     assert_eq!(*work, "last");
-    ///     work.done();
-    /// }
+    /// use futures_util::StreamExt;
+    /// use futures_util::stream::unfold;
+    /// use tollgate::{AddOptions, WorkQueue};
+    ///
+    /// let queue = WorkQueue::new(8)?;
+    /// let refused = queue.try_add_batch(["apple", "pear"], AddOptions::new());
+    /// assert!(refused.is_empty());
+    /// let _ = queue.close(); // the stream ends once all keys are done
+    ///
+    /// let works = unfold(queue.clone(), |queue| async {
+    ///     let work = queue.get().await?;
+    ///     Some((work, queue))
+    /// });
+    /// let all_done = works.for_each_concurrent(4, |work| async move { work.done() });
+    /// futures_executor::block_on(all_done);
+    /// assert!(queue.is_empty());
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
     pub fn get(&self) -> Wait<Get<'_, K, C, S>> {
-        Wait::new(self.getter())
+        Wait::new(self.get_step())
     }
 
-    /// The operation of [`get`](Self::get), to be part of another.
-    pub(crate) fn getter(&self) -> Get<'_, K, C, S> {
-        Get(Line::new(&self.0))
+    /// Returns the step of [`get`](Self::get), for an operation that contains it.
+    pub(crate) fn get_step(&self) -> Get<'_, K, C, S> {
+        Get(Consumer::new(&self.0))
     }
 
-    /// As [`get`](Self::get), but takes up to `max` keys at once, under one lock; 0 counts as 1.
+    /// Takes up to `max` keys under one lock, waiting until there is one.
+    ///
+    /// Otherwise the same as [`get`](Self::get). It does not wait for `max` keys; a `max` of 0
+    /// counts as 1.
     ///
     /// # Cancel safety
     /// As [`get`](Self::get).
@@ -117,30 +130,31 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
     /// ```
     /// let queue = tollgate::WorkQueue::new(8)?;
     /// queue.try_add("key").unwrap();
-    /// let batch = queue.get_batch(32).wait().expect("the queue is open"); // does not wait for 32
-    /// assert_eq!(batch.len(), 1);
+    /// let batch = queue.get_batch(32).wait().expect("the queue is open");
+    /// assert!(batch.keys().eq([&"key"]));
     /// batch.done();
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
     pub fn get_batch(&self, max: usize) -> Wait<GetBatch<'_, K, C, S>> {
-        let (line, max) = (Line::new(&self.0), max.max(1));
-        Wait::new(GetBatch { line, max })
+        let (consumer, max) = (Consumer::new(&self.0), max.max(1));
+        Wait::new(GetBatch { consumer, max })
     }
 }
 
-/// A consumer's place in line.
-struct Line<'a, K, C, S> {
+/// A consumer that may have to wait.
+struct Consumer<'a, K, C, S> {
     shared: &'a Arc<Shared<K, C, S>>,
+    /// Its place in line; `None` before it waits.
     place: Option<WaitId>,
 }
 
-impl<'a, K, C, S> Line<'a, K, C, S> {
+impl<'a, K, C, S> Consumer<'a, K, C, S> {
     const fn new(shared: &'a Arc<Shared<K, C, S>>) -> Self {
         let place = None;
         Self { shared, place }
     }
 
-    /// Takes what there is, waits in line for more, or finds that no more will come.
+    /// Takes with `take`, or joins the line, or ends because no key will come.
     fn step<T>(
         &mut self,
         now: Timestamp,
@@ -164,8 +178,8 @@ impl<'a, K, C, S> Line<'a, K, C, S> {
             (look, stale) = state.wait(&mut self.place, waker);
             Progress::Waiting(look)
         });
-        // Without the lock, and before what was taken is returned: then it would not be dropped any
-        // more, should this panic.
+        // After the lock is released, since a waker's destructor may run any code; and while
+        // `progress` still owns the key: should the destructor panic, the key is released.
         drop(stale);
         if limiter_closed {
             shared.observe(|observer| observer.limiter_closed());
@@ -180,7 +194,7 @@ impl<'a, K, C, S> Line<'a, K, C, S> {
     }
 }
 
-impl<K, C, S> Drop for Line<'_, K, C, S> {
+impl<K, C, S> Drop for Consumer<'_, K, C, S> {
     fn drop(&mut self) {
         if let Some(place) = self.place.take() {
             drop(self.shared.with_state(|state| state.cancel(place)));
@@ -188,26 +202,26 @@ impl<K, C, S> Drop for Line<'_, K, C, S> {
     }
 }
 
-/// The operation of [`WorkQueue::get`].
+/// The operation of [`WorkQueue::get`], named so that a caller can store or return it.
 ///
 /// ```
 /// use tollgate::queue::Get;
 /// use tollgate::{Wait, WorkQueue};
 ///
-/// struct Consumer<'a> {
+/// struct Worker<'a> {
 ///     next: Wait<Get<'a, u64>>,
 /// }
 ///
 /// let queue = WorkQueue::new(8)?;
-/// let consumer = Consumer { next: queue.get() };
+/// let worker = Worker { next: queue.get() };
 /// queue.try_add(7).unwrap();
-/// assert_eq!(*consumer.next.wait().unwrap(), 7);
+/// assert_eq!(*worker.next.wait().unwrap(), 7);
 /// # Ok::<(), tollgate::QueueError>(())
 /// ```
-pub struct Get<'a, K, C = SystemClock, S = FastHash>(Line<'a, K, C, S>);
+pub struct Get<'a, K, C = SystemClock, S = FastHash>(Consumer<'a, K, C, S>);
 
 impl<K, C: Clock, S> Get<'_, K, C, S> {
-    /// A step that leaves it to the caller to tell the observer.
+    /// Steps without telling the observer: the caller does, with [`Work::observe_start`].
     pub(crate) fn step_unannounced(
         &mut self,
         now: Timestamp,
@@ -236,7 +250,7 @@ impl<K, C: Clock, S> Step for Get<'_, K, C, S> {
     fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output> {
         let got = self.step_unannounced(now, waker);
         if let Progress::Done(Some(work)) = &got {
-            work.announce();
+            work.observe_start();
         }
         got
     }
@@ -250,26 +264,9 @@ impl<K, C: Clock, S> Step for Get<'_, K, C, S> {
     }
 }
 
-/// The operation of [`WorkQueue::get_batch`].
-///
-/// ```
-/// use tollgate::queue::GetBatch;
-/// use tollgate::{AddOptions, Wait, WorkQueue};
-///
-/// /// For the caller to `.await`, or to `.wait()` for.
-/// type Two<'a> = Wait<GetBatch<'a, u64>>;
-///
-/// fn two(queue: &WorkQueue<u64>) -> Two<'_> {
-///     queue.get_batch(2)
-/// }
-///
-/// let queue = WorkQueue::new(8)?;
-/// assert!(queue.try_add_batch(0..3, AddOptions::new()).is_empty());
-/// assert_eq!(two(&queue).wait().unwrap().len(), 2);
-/// # Ok::<(), tollgate::QueueError>(())
-/// ```
+/// The operation of [`WorkQueue::get_batch`], named so that a caller can store or return it.
 pub struct GetBatch<'a, K, C = SystemClock, S = FastHash> {
-    line: Line<'a, K, C, S>,
+    consumer: Consumer<'a, K, C, S>,
     max: usize,
 }
 
@@ -277,16 +274,16 @@ impl<K, C: Clock, S> Step for GetBatch<'_, K, C, S> {
     type Output = Option<Batch<K, C, S>>;
 
     fn clock(&self) -> &dyn Clock {
-        &self.line.shared.clock
+        &self.consumer.shared.clock
     }
 
     fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output> {
-        let (shared, max) = (self.line.shared, self.max);
+        let (shared, max) = (self.consumer.shared, self.max);
         let mut batch = Batch::new(shared);
         let filled = self
-            .line
+            .consumer
             .step(now, waker, |state| batch.fill(state, now, max, true));
-        filled.map(|_| batch.handed_out())
+        filled.map(|_| batch.observe_starts())
     }
 }
 
@@ -301,7 +298,7 @@ impl<K, C, S> fmt::Debug for Get<'_, K, C, S> {
 impl<K, C, S> fmt::Debug for GetBatch<'_, K, C, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GetBatch")
-            .field("in_line", &self.line.place.is_some())
+            .field("in_line", &self.consumer.place.is_some())
             .field("max", &self.max)
             .finish_non_exhaustive()
     }

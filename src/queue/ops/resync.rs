@@ -1,4 +1,5 @@
-//! What makes it safe to drop a key that a full queue has no room for: a resync that is certain.
+//! Resync: a level-triggered producer may drop a key that a full queue refuses, because the queue
+//! asks it to list all keys again once there is room.
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
@@ -16,11 +17,11 @@ use crate::queue::shell::shared::Shared;
 use crate::wait::{Progress, Step, Wait, WaitId};
 
 impl<K: Hash + Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
-    /// As [`try_add_with`](Self::try_add_with), but a key that there is no room for counts as
-    /// missed: [`resync`](Self::resync) fires once there is.
+    /// Adds `key`, or hands it back and requests a resync if it is new and the queue is full.
     ///
-    /// For whoever can list all keys again, as a watch of a level-triggered system can, and would
-    /// rather do that later than wait here. What comes back may then be dropped.
+    /// Otherwise the same as [`try_add_with`](Self::try_add_with). [`resync`](Self::resync) fires
+    /// once there is room. For a producer that can list all keys again, such as a watch in a
+    /// level-triggered system: it may drop the key and need not wait.
     ///
     /// # Errors
     /// [`AddError`], which gives the key back.
@@ -31,10 +32,8 @@ impl<K: Hash + Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
     /// let queue = WorkQueue::new(1)?;
     /// queue.try_add_or_resync("a", AddOptions::new()).unwrap();
     /// assert_eq!(queue.try_add_or_resync("b", AddOptions::new()), Err(AddError::Full("b")));
-    /// assert_eq!(queue.try_resync(), None); // not yet: there is no room
-    /// queue.try_get().unwrap().done();
-    /// assert_eq!(queue.try_resync(), Some(1)); // now list all keys, and add them
-    /// assert_eq!(queue.try_resync(), None);
+    /// queue.try_get().unwrap().done(); // there is room
+    /// assert_eq!(queue.try_resync(), Some(1)); // list all keys, and add them
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
     pub fn try_add_or_resync(
@@ -61,69 +60,36 @@ impl<K: Hash + Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
 }
 
 impl<K, C: Clock, S> WorkQueue<K, C, S> {
-    /// How many keys were missed by [`try_add_or_resync`](Self::try_add_or_resync) since this was
-    /// last asked, if any were and there is room again.
-    ///
-    /// ```
-    /// let queue = tollgate::WorkQueue::<u64>::new(1)?;
-    /// assert_eq!(queue.try_resync(), None);
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
+    /// Returns how many keys [`try_add_or_resync`](Self::try_add_or_resync) has refused since the
+    /// last resync, or `None` if none or if there is no room yet.
     pub fn try_resync(&self) -> Option<u64> {
         self.0.with_state(take_missed)
     }
 }
 
 impl<K, C: Clock, S> WorkQueue<K, C, S> {
-    /// Waits until a resync is needed and there is room for it: a key was missed by
-    /// [`try_add_or_resync`](Self::try_add_or_resync), and the queue is no longer full. Returns how
-    /// many were missed since the last one. `None` once the queue is closed, if none were missed or
-    /// it is still full: a closed queue takes no key that is listed again.
+    /// Waits until a resync is due: [`try_add_or_resync`](Self::try_add_or_resync) has refused a
+    /// key, and there is room again. Returns how many keys it has refused since the last resync.
     ///
-    /// Blocked adders are served first. If several wait, one of them gets it.
+    /// `None`: the queue is closed, and no resync was due. Blocked adders are served before. If
+    /// several callers wait, one of them gets the resync.
     ///
     /// # Cancel safety
-    /// Dropping the future before it is ready leaves the resync to the next call.
-    ///
-    /// ```
-    /// let queue = tollgate::WorkQueue::new(1)?;
-    /// queue.try_add("a").unwrap();
-    /// let _ = queue.try_add_or_resync("b", tollgate::AddOptions::new());
-    /// queue.try_get().unwrap().done();
-    /// assert_eq!(queue.resync().wait(), Some(1)); // `queue.resync().await` in a task
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
+    /// Dropping the future leaves the resync to the next call.
     pub fn resync(&self) -> Wait<Resync<'_, K, C, S>> {
         let (shared, place) = (&self.0, None);
         Wait::new(Resync { shared, place })
     }
 }
 
+/// Takes the number of refused keys if a resync is due.
 fn take_missed<K>(state: &mut QueueState<K>) -> Option<u64> {
     state
         .resync_due()
         .then(|| std::mem::take(&mut state.missed))
 }
 
-/// The operation of [`WorkQueue::resync`].
-///
-/// ```
-/// use tollgate::queue::Resync;
-/// use tollgate::{AddOptions, Wait, WorkQueue};
-///
-/// struct Watch<'a> {
-///     missed: Wait<Resync<'a, u64>>,
-/// }
-///
-/// let queue = WorkQueue::new(1)?;
-/// let watch = Watch { missed: queue.resync() };
-/// for key in 0..3 {
-///     let _ = queue.try_add_or_resync(key, AddOptions::new());
-/// }
-/// queue.try_get().unwrap().done();
-/// assert_eq!(watch.missed.wait(), Some(2));
-/// # Ok::<(), tollgate::QueueError>(())
-/// ```
+/// The operation of [`WorkQueue::resync`], named so that a caller can store or return it.
 pub struct Resync<'a, K, C = SystemClock, S = FastHash> {
     shared: &'a Arc<Shared<K, C, S>>,
     place: Option<WaitId>,
@@ -137,7 +103,7 @@ impl<K, C: Clock, S> Step for Resync<'_, K, C, S> {
     }
 
     fn step(&mut self, _: Timestamp, waker: &Waker) -> Progress<Self::Output> {
-        // Dropped once the lock is released.
+        // Dropped once the lock is released: a waker's destructor may run any code.
         let mut stale = None;
         self.shared.with_state(|state| {
             let missed = take_missed(state);

@@ -1,3 +1,5 @@
+//! Views of a queue: its length, its numbers, and each key.
+
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
@@ -9,16 +11,22 @@ use crate::queue::core::priority::Priority;
 use crate::queue::ops::work_queue::WorkQueue;
 
 impl<K, C: Clock, S> WorkQueue<K, C, S> {
-    /// The numbers of this moment, all of the same moment.
+    /// Returns the number of live keys: ready, delayed and in process.
     ///
-    /// ```
-    /// let queue = tollgate::WorkQueue::new(8)?;
-    /// queue.try_add("key").unwrap();
-    /// let _work = queue.try_get().unwrap();
-    /// let stats = queue.stats();
-    /// assert_eq!((stats.ready, stats.delayed, stats.processing, stats.capacity), (0, 0, 1, 8));
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
+    /// Keys at rest do not count, since they give way to new keys. The number may be out of date
+    /// when it is returned: to know whether a key fits, add it.
+    pub fn len(&self) -> usize {
+        let state = self.0.state.lock();
+        let machine = &state.machine;
+        machine.ready_len() + machine.delayed_len() + machine.processing_len()
+    }
+
+    /// Returns true if no key is live: [`len`](Self::len) is 0.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns the queue's numbers, all of the same instant.
     pub fn stats(&self) -> Stats {
         let now = self.0.clock.now();
         self.0.with_state(|state| {
@@ -35,31 +43,19 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
         })
     }
 
-    /// Every live key and how it stands, for a debug page: first those that are being processed, in
-    /// the order in which they were started; then those that are ready, from the highest priority
-    /// to the lowest and in line; then those that are delayed, in no order.
+    /// Returns every live key and its state, for a debug page.
     ///
-    /// It copies all keys while it holds the lock: O(n), and nobody else gets on meanwhile.
+    /// Keys in process come first, in the order of their starts; then the ready keys, from the
+    /// highest priority to the lowest and in line; then the delayed and the resting keys, in no
+    /// order.
     ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::queue::KeyState;
-    /// use tollgate::{ManualClock, Priority, WorkQueue};
-    ///
-    /// let queue = WorkQueue::builder(8).clock(ManualClock::new()).build()?;
-    /// queue.try_add_after("later", Duration::from_secs(5)).unwrap();
-    /// queue.try_add_with("now", Priority::HIGH).unwrap();
-    /// let [now, later] = &queue.snapshot()[..] else { panic!("two keys") };
-    /// assert_eq!((now.key, now.priority, now.state), ("now", Priority::HIGH, KeyState::Ready));
-    /// assert_eq!((later.key, later.due_in, later.failures), ("later", Some(Duration::from_secs(5)), 0));
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
+    /// Clones all keys under the lock, which costs O(n) and blocks all other callers meanwhile.
     pub fn snapshot(&self) -> Vec<KeySnapshot<K>>
     where
         K: Clone,
     {
         let now = self.0.clock.now();
-        // Outside the lock, so that the keys are dropped there too if a `Clone` panics.
+        // Declared outside the lock: should a `Clone` panic, the keys are dropped without the lock.
         let mut keys = Vec::new();
         self.0.with_state(|state| {
             state.machine.advance(now);
@@ -68,9 +64,10 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
         keys
     }
 
-    /// The groups of the live keys, in no order: for a debug page. `None` if the queue has no groups, or
-    /// they are of another type than `G`. There may be as many as live keys, so this is no metric. It runs
-    /// the `Clone` of groups under the lock.
+    /// Returns the groups of the live keys, in no order, for a debug page.
+    ///
+    /// `None`: the queue has no groups, or their type is not `G`. There may be as many groups as
+    /// live keys, so this is no metric. Clones the groups under the lock.
     ///
     /// ```
     /// let queue = tollgate::WorkQueue::builder(8).group_by(|key: &(u32, u32)| key.0).build()?;
@@ -79,12 +76,12 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
     /// let work = queue.try_get();
     /// let groups = queue.group_snapshot::<u32>().unwrap();
     /// assert_eq!((groups[0].group, groups[0].live, groups[0].processing), (7, 2, 1));
-    /// # drop(work);
+    /// drop(work);
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
     pub fn group_snapshot<G: Clone + 'static>(&self) -> Option<Vec<GroupSnapshot<G>>> {
         let now = self.0.clock.now();
-        // Outside the lock, so that the groups are dropped there too if a `Clone` panics.
+        // Declared outside the lock: should a `Clone` panic, the groups are dropped without the lock.
         let mut shown = Vec::new();
         let are_shown = self.0.with_state(|state| {
             state.pass_time(now);
@@ -105,7 +102,7 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
     }
 }
 
-/// What is in a [`WorkQueue`].
+/// The numbers of a [`WorkQueue`]; from [`WorkQueue::stats`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -129,51 +126,50 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Keys that wait for a worker.
+    /// The number of ready keys, including keys that a limiter or their group holds back.
     pub ready: usize,
-    /// Keys that wait for their time.
+    /// The number of delayed keys.
     pub delayed: usize,
-    /// Keys that a worker holds.
+    /// The number of keys in process.
     pub processing: usize,
-    /// The most keys that can be live.
+    /// The largest number of live keys.
     pub capacity: usize,
-    /// For how long the worker that began first has held its key.
+    /// The age of the oldest run in process; zero if there is none.
     pub longest_running: Duration,
-    /// For how long all workers together have held the keys that they hold.
+    /// The sum of the ages of all runs in process.
     pub unfinished: Duration,
 }
 
-/// A group of keys: see [`WorkQueue::group_snapshot`].
+/// A group of keys; from [`WorkQueue::group_snapshot`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GroupSnapshot<G> {
     /// The group.
     pub group: G,
-    /// Its live keys.
+    /// The number of its live keys.
     pub live: usize,
-    /// Those that are ready, also while the group may not run.
+    /// The number of its ready keys, including keys that may not run now.
     pub ready: usize,
-    /// Those that are being processed.
+    /// The number of its keys in process.
     pub processing: usize,
-    /// Its limiter holds it back, for so long unless a token comes earlier.
+    /// How long the group's limiter holds it back, unless a token comes earlier; `None` if it does
+    /// not.
     pub held_for: Option<Duration>,
 }
 
-/// How a live key stands; from [`WorkQueue::snapshot`].
+/// A live key and its state; from [`WorkQueue::snapshot`].
 ///
 /// ```
 /// use std::time::Duration;
-/// use tollgate::{FixedBackoff, ManualClock, WorkQueue};
+/// use tollgate::queue::KeyState;
+/// use tollgate::{ManualClock, Priority, WorkQueue};
 ///
-/// let (clock, backoff) = (ManualClock::new(), FixedBackoff::new(Duration::from_secs(9)));
-/// let queue = WorkQueue::builder(8).clock(clock.clone()).backoff(backoff).build()?;
-/// queue.try_add("key").unwrap();
-/// clock.advance(Duration::from_secs(2));
-/// assert_eq!(queue.snapshot()[0].age, Some(Duration::from_secs(2)));
-/// let _ = queue.try_get().unwrap().retry();
-/// let key = queue.snapshot()[0];
-/// assert_eq!((key.key, key.failures, key.age), ("key", 1, None));
-/// assert_eq!(key.due_in, Some(Duration::from_secs(9)));
+/// let queue = WorkQueue::builder(8).clock(ManualClock::new()).build()?;
+/// queue.try_add_after("later", Duration::from_secs(5)).unwrap();
+/// queue.try_add_with("now", Priority::HIGH).unwrap();
+/// let [now, later] = &queue.snapshot()[..] else { panic!("two keys") };
+/// assert_eq!((now.key, now.priority, now.state), ("now", Priority::HIGH, KeyState::Ready));
+/// assert_eq!((later.key, later.due_in), ("later", Some(Duration::from_secs(5))));
 /// # Ok::<(), tollgate::QueueError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,50 +177,33 @@ pub struct GroupSnapshot<G> {
 pub struct KeySnapshot<K> {
     /// The key.
     pub key: K,
-    /// What it waits for.
+    /// Its state.
     pub state: KeyState,
-    /// The highest it was added with.
+    /// The highest priority of its adds.
     pub priority: Priority,
-    /// When it will be ready, from now: of a delayed key, and of one that is being processed and
-    /// has been added with a delay meanwhile.
+    /// The time until it is due: of a delayed key, of a key in process that has a delay for its next
+    /// run, and of a resting key, which is forgotten then.
     pub due_in: Option<Duration>,
-    /// For how long it has been ready, or been processed.
+    /// How long it has been ready or in process; `None` in other states.
     pub age: Option<Duration>,
-    /// How often in a row it has failed.
+    /// The number of its failures in a row.
     pub failures: u32,
 }
 
-/// The state of a live key.
-///
-/// ```
-/// use tollgate::queue::KeyState;
-///
-/// let queue = tollgate::WorkQueue::new(8)?;
-/// let state = || queue.snapshot().first().map(|key| key.state);
-/// queue.try_add_after("key", std::time::Duration::MAX).unwrap();
-/// assert_eq!(state(), Some(KeyState::Delayed));
-/// queue.try_add("key").unwrap();
-/// assert_eq!(state(), Some(KeyState::Ready));
-/// let work = queue.try_get().unwrap();
-/// assert_eq!(state(), Some(KeyState::Processing));
-/// queue.try_add("key").unwrap();
-/// assert_eq!(state(), Some(KeyState::Dirty));
-/// # drop(work);
-/// # Ok::<(), tollgate::QueueError>(())
-/// ```
+/// The state of a live key: see [`WorkQueue`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KeyState {
     /// It waits for a worker.
     Ready,
-    /// It waits for its time.
+    /// It waits for its due time.
     Delayed,
     /// A worker holds it.
     Processing,
-    /// A worker holds it, and it was added again meanwhile, without a delay.
+    /// A worker holds it, and it was added again meanwhile, without a delay: it runs once more.
     Dirty,
-    /// At rest: no work is pending, and it is remembered for a while, after a start or because it was
-    /// given up.
+    /// At rest: no work is pending. It is remembered for a while because it started or was given
+    /// up.
     Resting,
 }
 
@@ -242,7 +221,7 @@ impl<K: Clone> Machine<K> {
         keys.extend(all.filter_map(|index| self.snapshot_of(index, now)));
     }
 
-    /// `None` of one that is free.
+    /// Returns `None` if the entry is free.
     fn snapshot_of(&self, index: Index, now: Timestamp) -> Option<KeySnapshot<K>> {
         let entry = &self.entries[index];
         let state = match entry.phase {

@@ -1,5 +1,7 @@
+//! The guard of a key in process.
+
 pub(crate) mod ending;
-pub(crate) mod in_hand;
+pub(crate) mod erased;
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
@@ -19,35 +21,39 @@ use crate::queue::ops::dirtied::Dirtied;
 use crate::queue::shell::shared::Shared;
 use crate::wait::Wait;
 
-/// A key that is being worked on, by one worker. It dereferences to the key.
+/// A key in process, held by one worker. Dereferences to the key.
 ///
-/// The worker says how the work ended by consuming this:
+/// The worker ends the run by one of these methods, which consume the guard:
 ///
-/// | | the key runs again | its failures in a row | an add meanwhile |
+/// | | the key runs again | its failures in a row | an add during the run |
 /// |---|---|---|---|
-/// | [`done`](Self::done) | not by itself | cleared | runs it at once |
-/// | [`requeue`](Self::requeue) | behind the ready ones | cleared | the same |
+/// | [`done`](Self::done) | no | cleared | runs it at once |
+/// | [`requeue`](Self::requeue) | after the ready keys | cleared | coalesces with that |
 /// | [`requeue_after`](Self::requeue_after) | after a delay | cleared | runs it at once |
-/// | [`defer`](Self::defer) | after a delay | as they were | runs it at once |
-/// | [`retry`](Self::retry) | after the backoff; not after its last attempt | one more ¹ | runs it at once ² |
-/// | [`retry_after`](Self::retry_after) | after a delay; not after its last attempt | one more ¹ | runs it at once ² |
-/// | [`fail`](Self::fail) | not by itself | one more ¹, and forgotten with the key | runs it at once ² |
-/// | dropped | as `retry`, and never for the last time | one more ¹ | runs it at once ² |
+/// | [`defer`](Self::defer) | after a delay | unchanged | runs it at once |
+/// | [`retry`](Self::retry) | after the backoff, unless this was the last attempt | one more ¹ | runs it at once ² |
+/// | [`retry_after`](Self::retry_after) | after a delay, unless this was the last attempt | one more ¹ | runs it at once ² |
+/// | [`fail`](Self::fail) | no | one more ¹, forgotten with the key | runs it at once ² |
+/// | dropping the guard | after the backoff | one more ¹ | runs it at once ² |
 ///
-/// ¹ The same number, if the run began before the backoff of the failure before it was over.
-/// ² When the backoff is over, where it is [held](crate::queue::QueueBuilder::hold_backoff). If the key is given
-/// up and [remembered](crate::queue::QueueBuilder::remember_given_up), as that says.
+/// ¹ Unchanged if the run began before the backoff of the last failure was over.
+/// ² After the backoff, if the queue [holds](crate::queue::QueueBuilder::hold_backoff) it. For a key
+/// that is given up, as [`remember_given_up`](crate::queue::QueueBuilder::remember_given_up) says.
 ///
-/// With a [shortest interval](crate::queue::QueueBuilder::min_interval) none of this is before that is over.
+/// A [shortest interval](crate::queue::QueueBuilder::min_interval) delays all of these.
 ///
-/// What others do: client-go's `AddRateLimited` is `retry`, `Forget` with `AddAfter` is
-/// `requeue_after`, and `AddAfter` alone, which keeps the failures, is `defer`; controller-runtime's
-/// terminal error is `fail`, its error is `retry`, and neither can carry a delay.
+/// For users of client-go: `AddRateLimited` is `retry`, `Forget` with `AddAfter` is `requeue_after`,
+/// and `AddAfter` alone is `defer`. For users of controller-runtime: an error is `retry`, and a
+/// terminal error is `fail`.
 ///
-/// Dropping it, by a panic, a `?` or a cancelled future, is a retry: a lost worker never loses work. None of this can
-/// fail or block for room, whatever has become of the queue meanwhile, nor allocate. (But for these cases:
-/// what a closed queue keeps until a caller collects it, several waiters that are woken at once, and the
-/// bookkeeping of groups, of keys at rest and of limiters.)
+/// # Dropping
+/// Dropping the guard (a panic, a `?`, a cancelled future) retries the key: a lost worker loses no
+/// work. A dropped key is never given up, since there is no caller to return it to.
+///
+/// # Guarantees
+/// Ending a run never fails and never waits for room, whatever the queue's state. It does not
+/// allocate, except to keep keys of a closed queue, to wake several waiters at once, and for the
+/// bookkeeping of groups, resting keys and limiters.
 ///
 /// ```
 /// use std::time::Duration;
@@ -56,20 +62,20 @@ use crate::wait::Wait;
 /// let queue = WorkQueue::new(8)?;
 /// queue.try_add("key").unwrap();
 /// let work = queue.try_get().unwrap();
-/// assert_eq!(work.len(), 3); // a method of the key
+/// assert_eq!((*work.key(), work.len()), ("key", 3)); // `len` is a method of the key
 /// work.requeue_after(Duration::from_secs(30));
 /// assert_eq!(queue.stats().delayed, 1);
 /// # Ok::<(), tollgate::QueueError>(())
 /// ```
-#[must_use = "dropping it is a retry"]
+#[must_use = "dropping it retries the key"]
 pub struct Work<K, C: Clock = SystemClock, S = FastHash> {
-    /// Until it has ended.
-    held: Option<Held<K, C, S>>,
+    /// `None` once the run has ended.
+    held: Option<HeldKey<K, C, S>>,
     run: Run,
 }
 
-/// What of the queue the guard has: the key, and a handle without which that could be gone.
-struct Held<K, C, S> {
+/// The key, and the handle that keeps the queue alive for its return.
+struct HeldKey<K, C, S> {
     shared: Arc<Shared<K, C, S>>,
     key: Lent<K>,
 }
@@ -77,92 +83,66 @@ struct Held<K, C, S> {
 impl<K, C: Clock, S> Work<K, C, S> {
     #[inline]
     pub(crate) fn new(shared: Arc<Shared<K, C, S>>, Started { key, run }: Started<K>) -> Self {
-        let held = Some(Held { shared, key });
+        let held = Some(HeldKey { shared, key });
         Self { held, run }
     }
 
-    /// Tells the observer that this was started; not under the lock. It is made before: should the
-    /// observer panic, dropping this releases the key.
+    /// Tells the observer that the run has started. Called without the lock, on a guard that
+    /// exists: should the observer panic, dropping the guard releases the key.
     #[inline]
-    pub(crate) fn announce(&self) {
+    pub(crate) fn observe_start(&self) {
         self.shared()
             .observe(|observer| observer.started(self.queued()));
     }
 
-    /// How often in a row the key has failed before this run; events that came before a backoff was
-    /// over do not count. At most 65,535 are counted.
+    /// Returns the key, as dereferencing does.
+    #[inline]
+    pub fn key(&self) -> &K {
+        self
+    }
+
+    /// Returns the key's failures in a row before this run, at most 65,535.
     ///
-    /// ```
-    /// let queue = tollgate::WorkQueue::new(8)?;
-    /// queue.try_add("key").unwrap();
-    /// assert_eq!(queue.try_get().unwrap().failures(), 0);
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
+    /// The failure of a run that began before the backoff of the last failure was over does not
+    /// count: an event that cuts the backoff short does not raise the next one.
     pub const fn failures(&self) -> u32 {
         self.run.failures as u32
     }
 
-    /// The priority with which it was handed out.
-    ///
-    /// ```
-    /// use tollgate::{Priority, WorkQueue};
-    ///
-    /// let queue = WorkQueue::new(8)?;
-    /// queue.try_add_with("key", Priority::LOW).unwrap();
-    /// assert_eq!(queue.try_get().unwrap().priority(), Priority::LOW);
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
+    /// Returns the priority with which the key was handed out.
     pub const fn priority(&self) -> Priority {
         self.run.priority
     }
 
-    /// For how long the key was ready before it was handed out.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::{ManualClock, WorkQueue};
-    ///
-    /// let clock = ManualClock::new();
-    /// let queue = WorkQueue::builder(8).clock(clock.clone()).build()?;
-    /// queue.try_add("key").unwrap();
-    /// clock.advance(Duration::from_secs(3));
-    /// assert_eq!(queue.try_get().unwrap().queued(), Duration::from_secs(3));
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
+    /// Returns how long the key was ready before this run.
     pub const fn queued(&self) -> Duration {
         self.run.queued()
     }
 
-    /// Whether the key was added without a delay while this ran: it will run once more, whatever the
-    /// outcome, unless it is [removed](crate::WorkQueue::remove) or the queue is shut down.
+    /// Returns true if the key was added without a delay during this run.
     ///
-    /// ```
-    /// let queue = tollgate::WorkQueue::new(8)?;
-    /// queue.try_add("key").unwrap();
-    /// let work = queue.try_get().unwrap();
-    /// assert!(!work.is_dirty());
-    /// queue.try_add("key").unwrap();
-    /// assert!(work.is_dirty());
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
+    /// It runs once more, however this run ends, unless it is
+    /// [removed](crate::WorkQueue::remove) or the queue is shut down.
     pub fn is_dirty(&self) -> bool {
         let state = self.shared().state.lock();
         state.machine.is_dirty(self.held().key.index())
     }
 
-    /// Waits until the key [is dirty](Self::is_dirty): what this works on is out of date, so a long
-    /// run may as well stop and be done. It does not end if nobody adds the key, as nobody can once
-    /// the queue is closed: wait beside the work itself.
+    /// Waits until the key [is dirty](Self::is_dirty).
+    ///
+    /// A long run may stop then: its input is out of date, and the key runs once more. The wait
+    /// does not end if the key is not added, and no key is added to a closed queue: race it with
+    /// the work itself, as in a `select!`.
     ///
     /// # Cancel safety
-    /// Nothing is lost.
+    /// Dropping the future has no effect.
     ///
     /// ```
     /// let queue = tollgate::WorkQueue::new(8)?;
     /// queue.try_add("key").unwrap();
     /// let work = queue.try_get().unwrap();
     /// queue.try_add("key").unwrap();
-    /// work.dirtied().wait(); // `work.dirtied().await` in a task, beside the work itself
+    /// work.dirtied().wait(); // or `.await` in a task
     /// assert!(work.is_dirty());
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
@@ -174,14 +154,14 @@ impl<K, C: Clock, S> Work<K, C, S> {
         Wait::new(Dirtied::new(shared, self.held().key.index()))
     }
 
-    /// Adds another key that this run has found to need work. It never waits, so that workers who
-    /// add keys to a full queue cannot all be waiting for each other; and it has the room that is
-    /// [kept for them](crate::queue::QueueBuilder::reserve), which the producers cannot fill.
+    /// Adds another key that this run has found to need work.
     ///
-    /// If even that is full, [`requeue_after`](Self::requeue_after) a while and return: this run
-    /// comes back when there may be room, and gives way to those that make it. A
-    /// [`retry`](Self::retry) does too, but counts as a failure, and
-    /// [too many](crate::queue::QueueBuilder::max_attempts) give the key up.
+    /// Never waits, so workers that add to a full queue cannot deadlock the pool. May use the
+    /// [reserve](crate::queue::QueueBuilder::reserve), which producers cannot fill.
+    ///
+    /// If even the reserve is full, end the run with [`requeue_after`](Self::requeue_after): other
+    /// runs make room meanwhile. ([`retry`](Self::retry) would count as a failure, towards
+    /// [`max_attempts`](crate::queue::QueueBuilder::max_attempts).)
     ///
     /// # Errors
     /// [`AddError`], which gives the key back.
@@ -206,22 +186,11 @@ impl<K, C: Clock, S> Work<K, C, S> {
         self.add_related_with(key, AddOptions::new())
     }
 
-    /// As [`add_related`](Self::add_related), with options.
+    /// Same as [`add_related`](Self::add_related), with options: for example with the
+    /// [priority](Self::priority) of this key.
     ///
     /// # Errors
     /// [`AddError`], which gives the key back.
-    ///
-    /// ```
-    /// use tollgate::{Priority, WorkQueue};
-    ///
-    /// let queue = WorkQueue::new(8)?;
-    /// queue.try_add_with("parent", Priority::HIGH).unwrap();
-    /// let parent = queue.try_get().unwrap();
-    /// // Children of urgent parents are urgent.
-    /// parent.add_related_with("child", parent.priority()).unwrap();
-    /// assert_eq!(queue.try_get().unwrap().priority(), Priority::HIGH);
-    /// # Ok::<(), tollgate::QueueError>(())
-    /// ```
     pub fn add_related_with(
         &self,
         key: K,
@@ -235,9 +204,9 @@ impl<K, C: Clock, S> Work<K, C, S> {
     }
 
     #[inline]
-    fn held(&self) -> &Held<K, C, S> {
+    fn held(&self) -> &HeldKey<K, C, S> {
         let Some(held) = &self.held else {
-            unreachable!("ending it consumes it")
+            unreachable!("ending a run consumes its guard")
         };
         held
     }

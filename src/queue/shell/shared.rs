@@ -1,139 +1,70 @@
-//! The state under its lock: the thin shell around the machine.
+//! The queue behind its handles: the state under its lock, and what lies beside it.
 
 use std::hash::{BuildHasher, Hash as HashKey};
-use std::mem;
-use std::ops::DerefMut;
-use std::sync::{Arc, Weak};
-use std::task::Wake;
-use std::time::Duration;
+use std::sync::Arc;
 
-use crate::backoff::{Backoff, ExponentialBackoff, Random};
-use crate::clock::{Clock, Timestamp};
+use crate::backoff::{Backoff, Random};
+use crate::clock::Clock;
 use crate::observe::Observer;
 use crate::queue::core::add_error::AddError;
-use crate::queue::core::entry::{Failures, KeyHash};
-use crate::queue::core::groups::group_table::GroupId;
+use crate::queue::core::entry::KeyHash;
 use crate::queue::core::groups::grouping::{GroupKey, Grouping};
 use crate::queue::core::index::KeyIndex;
-use crate::queue::core::keys::Lent;
 use crate::queue::core::machine::add::{AddRefusal, AddRequest, Added, Room};
-use crate::queue::core::machine::processing::Finished;
 use crate::queue::core::options::AddOptions;
-use crate::queue::core::run::{OnFailure, Outcome, Run};
 use crate::queue::core::waiting::queue_state::QueueState;
+use crate::queue::shell::state_guard::StateGuard;
 use crate::sync::{Mutex, MutexGuard};
-use crate::unwind::Panics;
-use crate::wake::Wakers;
 use crate::whereabouts::Signpost;
 
 pub(crate) struct Shared<K, C, S> {
     pub(crate) state: Mutex<QueueState<K>>,
-    /// Where the index is.
-    pub(crate) index_at: Signpost,
+    /// Where the key index is, for a prefetch before the lock is taken.
+    pub(crate) index_hint: Signpost,
     pub(crate) clock: C,
     pub(crate) hasher: S,
     pub(crate) backoff: Box<dyn Backoff>,
-    /// After so many failures in a row a key is given up.
+    /// After this many failures in a row a key is given up.
     pub(crate) max_attempts: Option<u16>,
     pub(crate) random: Random,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) grouping: Option<Box<dyn Grouping<K>>>,
-    /// Copies a key that is given up and remembered.
-    pub(crate) copy: Option<fn(&K) -> K>,
-    /// It has groups, keeps the newest of equal keys, or remembers keys.
+    /// `K::clone`, if keys that were given up are remembered.
+    pub(crate) clone_key: Option<fn(&K) -> K>,
+    /// The queue has groups, keeps the newest of equal keys, or lets keys rest.
     pub(crate) needs_general_add: bool,
 }
 
-/// What a limiter wakes when it may have a token for the queue, or for one of its groups.
-pub(crate) struct Bell<K, C, S> {
-    pub(crate) queue: Weak<Shared<K, C, S>>,
-    pub(crate) group: Option<GroupId>,
-}
-
-impl<K, C, S> Wake for Bell<K, C, S>
-where
-    K: Send + Sync + 'static,
-    C: Clock + 'static,
-    S: Send + Sync + 'static,
-{
-    fn wake(self: Arc<Self>) {
-        if let Some(shared) = self.queue.upgrade() {
-            // It rings also if the clock panics.
-            let mut panics = Panics::default();
-            let now = panics.catch(|| shared.clock.now());
-            shared.with_state(|state| state.on_limiter_wake(self.group, now));
-        }
-    }
-}
-
-/// The state while somebody changes it. It settles however that ends: also by a panic of the
-/// caller's `Eq`.
-pub(crate) struct Change<K, G: DerefMut<Target = QueueState<K>>>(
-    /// Until it has ended.
-    Option<G>,
-);
-
-impl<K, G: DerefMut<Target = QueueState<K>>> Change<K, G> {
-    #[inline]
-    pub(crate) fn state(&mut self) -> &mut QueueState<K> {
-        match &mut self.0 {
-            Some(state) => state,
-            None => unreachable!("it has not ended"),
-        }
-    }
-
-    /// Settles and unlocks.
-    #[expect(clippy::inline_always, reason = "mostly it is but the unlock")]
-    #[inline(always)]
-    pub(crate) fn end(mut self) {
-        let state = self.0.take();
-        // Nothing is left to be dropped, and dropping it would be a call.
-        mem::forget(self);
-        match state {
-            Some(state) if state.is_quiet() => drop(state),
-            state => settle(state),
-        }
-    }
-}
-
-impl<K, G: DerefMut<Target = QueueState<K>>> Drop for Change<K, G> {
-    fn drop(&mut self) {
-        settle(self.0.take());
-    }
-}
-
-/// Settles, and wakes once the lock is released. Out of line: mostly nobody waits.
-#[inline(never)]
-fn settle<K>(state: Option<impl DerefMut<Target = QueueState<K>>>) {
-    // Dropped last, whatever happens.
-    let mut wakers = Wakers::default();
-    if let Some(mut state) = state {
-        state.settle(&mut wakers);
-    }
-}
-
 impl<K, C, S> Shared<K, C, S> {
-    /// Runs `change` under the lock, settles, and wakes after it.
+    /// Locks the state for a change. Waiters are woken after the guard has unlocked.
+    #[inline]
+    pub(crate) fn lock_mut(&self) -> StateGuard<K, MutexGuard<'_, QueueState<K>>> {
+        StateGuard::new(self.state.lock())
+    }
+
+    /// Runs `change` under the lock.
     #[inline]
     pub(crate) fn with_state<T>(&self, change: impl FnOnce(&mut QueueState<K>) -> T) -> T {
-        let mut changed = self.change();
-        let result = change(changed.state());
-        changed.end();
+        let mut guard = self.lock_mut();
+        let result = change(guard.state());
+        guard.unlock();
         result
     }
 
-    /// As [`with_state`](Self::with_state), where keys may be added and the index may move.
+    /// Same as [`with_state`](Self::with_state), for a change that may move the key index.
     #[inline]
     pub(crate) fn with_adder<T>(&self, add: impl FnOnce(&mut QueueState<K>) -> T) -> T {
         self.with_state(|state| {
             let added = add(state);
-            self.index_at.point_to(state.machine.index.whereabouts());
+            self.index_hint.point_to(state.machine.index.whereabouts());
             added
         })
     }
 
-    /// As [`with_adder`](Self::with_adder), with the group of the key that is added. The limiter of a new
-    /// group is made without the lock, before.
+    /// Same as [`with_adder`](Self::with_adder), with the group of the added key.
+    ///
+    /// The caller's function that makes the limiter of a new group runs without the lock. So `add`
+    /// may run twice: it returns [`AddRefusal::NeedsLimiter`], and runs again with the limiter.
     pub(crate) fn with_adder_of<T>(
         &self,
         key: &mut Option<K>,
@@ -143,7 +74,7 @@ impl<K, C, S> Shared<K, C, S> {
             Option<&mut GroupKey<'_>>,
         ) -> Result<T, AddRefusal>,
     ) -> Result<T, AddRefusal> {
-        // Keys whose rest is over, dropped once the lock is released.
+        // Keys whose rest is over: dropped after the lock is released.
         let mut expired = Vec::new();
         let mut add = |key: &mut Option<K>, group: Option<&mut GroupKey<'_>>| {
             self.with_adder(|state| {
@@ -166,14 +97,11 @@ impl<K, C, S> Shared<K, C, S> {
         added
     }
 
-    /// Locks, until what comes back ends: then it settles.
-    #[inline]
-    pub(crate) fn change(&self) -> Change<K, MutexGuard<'_, QueueState<K>>> {
-        Change(Some(self.state.lock()))
-    }
-
-    /// The keys that a closed queue gives back. It wakes nobody, so that no waker that panics can
-    /// take them along: until then the next call gives them back.
+    /// Takes the keys that a closed queue returns.
+    ///
+    /// Locks without [`lock_mut`](Self::lock_mut), so it wakes no waiter: a waker that panics would
+    /// lose the keys. Called after the change that returned them; should that panic, they stay for
+    /// the next call.
     pub(crate) fn take_returned(&self) -> Vec<K> {
         self.state.lock().machine.take_returned()
     }
@@ -183,7 +111,7 @@ impl<K, C, S> Shared<K, C, S> {
         self.observer.is_some()
     }
 
-    /// Tells the observer, if there is one; never under the lock.
+    /// Tells the observer, if there is one. Never called under the lock.
     #[inline]
     pub(crate) fn observe(&self, event: impl FnOnce(&dyn Observer)) {
         if let Some(observer) = self.observer.as_deref() {
@@ -191,8 +119,8 @@ impl<K, C, S> Shared<K, C, S> {
         }
     }
 
-    /// Reports an attempt to add, and drops the key that was left of it if it is spare, outside the
-    /// lock.
+    /// Tells the observer of an attempt to add, and drops what the attempt left in place of the
+    /// key. Called without the lock, since both run the caller's code.
     #[inline]
     pub(crate) fn observe_add(
         &self,
@@ -216,105 +144,15 @@ impl<K, C, S: BuildHasher> Shared<K, C, S> {
     #[inline]
     pub(crate) fn hash<Q: HashKey + ?Sized>(&self, key: &Q) -> KeyHash {
         let hash = KeyHash::new(self.hasher.hash_one(key));
-        // Whatever is done next looks for it: memory comes while the clock is read and the lock taken.
-        KeyIndex::prefetch(self.index_at.read(), hash);
+        // The next step looks the key up: prefetch the index while the clock is read and the lock
+        // is taken.
+        KeyIndex::prefetch(self.index_hint.read(), hash);
         hash
     }
 }
 
-impl<K, C: Clock, S> Shared<K, C, S> {
-    /// A clone of a key that is about to be given up, if that is to be remembered.
-    pub(crate) fn copy_of_given_up(&self, key: &Lent<K>, outcome: Outcome) -> Option<K> {
-        let gives_up = matches!(outcome, Outcome::GiveUp(_) | Outcome::Fail(_));
-        self.copy.filter(|_| gives_up).map(|copy| copy(key))
-    }
-
-    /// Ends the processing of a key that was started at `started`. It comes back if it is no longer
-    /// live, or its clone if it is given up and remembered.
-    pub(crate) fn finish(
-        &self,
-        key: Lent<K>,
-        copy: Option<K>,
-        outcome: Outcome,
-        started: Timestamp,
-        now: Timestamp,
-    ) -> Option<K> {
-        let Finished {
-            forgotten,
-            replaced,
-            is_given_up,
-        } = self.with_state(|state| state.machine.finish(key, outcome, now));
-        let forgotten = if is_given_up { copy } else { forgotten };
-        self.observe_finish(started, now, |observer| match outcome {
-            Outcome::Done => {}
-            // If it is still live, somebody has added it meanwhile.
-            Outcome::GiveUp(_) if forgotten.is_none() => {}
-            Outcome::GiveUp(_) => observer.gave_up(),
-            Outcome::Fail(_) => observer.failed(),
-            Outcome::Defer(_) => observer.deferred(),
-            Outcome::Requeue | Outcome::After(_) | Outcome::Retry(_) => observer.retried(),
-        });
-        drop(replaced);
-        forgotten
-    }
-
-    /// As [`finish`](Self::finish) with [`Outcome::Done`], if nobody observes and what happens does
-    /// not depend on the time; else it is still lent.
-    #[inline]
-    pub(crate) fn finish_done(&self, lent: &mut Option<Lent<K>>) -> Option<K> {
-        self.with_state(|state| state.machine.finish_done(lent))
-    }
-
-    /// Reports the end of a run, and what came of it.
-    pub(crate) fn observe_finish(
-        &self,
-        started: Timestamp,
-        now: Timestamp,
-        came_of_it: impl FnOnce(&dyn Observer),
-    ) {
-        self.observe(|observer| {
-            observer.finished(now.saturating_since(started));
-            came_of_it(observer);
-        });
-    }
-
-    /// What becomes of a key whose run has failed: another attempt, unless this was the last.
-    pub(crate) fn retry(&self, run: &mut Run, own: Option<Duration>, now: Timestamp) -> Outcome {
-        let failures = self.failed(run, own, now);
-        if self.max_attempts.is_some_and(|max| failures.count >= max) {
-            Outcome::GiveUp(failures)
-        } else {
-            Outcome::Retry(failures)
-        }
-    }
-
-    /// The failures of a key whose run has failed too. It waits for its `own` delay, or for the queue's
-    /// backoff.
-    pub(crate) fn failed(&self, run: &mut Run, own: Option<Duration>, now: Timestamp) -> Failures {
-        let backoff: &dyn Backoff = match run.on_failure {
-            OnFailure::UseDefault => &ExponentialBackoff::DEFAULT,
-            OnFailure::Count | OnFailure::KeepCount => &*self.backoff,
-        };
-        if run.on_failure == OnFailure::Count {
-            run.failures = run.failures.saturating_add(1);
-        }
-        run.on_failure = OnFailure::UseDefault;
-        let delay =
-            own.unwrap_or_else(|| backoff.delay(run.failures.max(1).into(), self.random.next()));
-        Failures {
-            count: run.failures,
-            // Without a delay it is over, and not at the next millisecond.
-            backoff_until: if delay.is_zero() {
-                Timestamp::ZERO
-            } else {
-                now.saturating_add(delay)
-            },
-        }
-    }
-}
-
 impl<K: Eq, C, S> Shared<K, C, S> {
-    /// Adds a key, or leaves it.
+    /// Adds a key and takes it, or leaves it in `key`.
     #[inline]
     pub(crate) fn try_admit(
         &self,
@@ -327,6 +165,7 @@ impl<K: Eq, C, S> Shared<K, C, S> {
         self.with_adder(|state| state.add(request, key))
     }
 
+    // Out of line, so that the fast path stays small where it is inlined.
     #[inline(never)]
     fn try_admit_general(
         &self,
@@ -342,10 +181,8 @@ impl<K: Eq, C, S> Shared<K, C, S> {
 impl<K: HashKey + Eq, C: Clock, S: BuildHasher> Shared<K, C, S> {
     #[inline]
     pub(crate) fn add(&self, key: K, options: AddOptions, room: Room) -> Result<(), AddError<K>> {
-        // The hash before the clock: the prefetch of the index overlaps with the reading.
-        let hash = self.hash(&key);
         let request = AddRequest {
-            hash,
+            hash: self.hash(&key),
             options,
             room,
             now: self.clock.now(),

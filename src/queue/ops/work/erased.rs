@@ -1,3 +1,5 @@
+//! The guard of a key without its type parameters, for a request of the controller.
+
 use std::future::Future;
 use std::hash::{BuildHasher, Hash};
 use std::pin::Pin;
@@ -9,8 +11,8 @@ use crate::queue::core::options::AddOptions;
 use crate::queue::core::priority::Priority;
 use crate::queue::ops::work::Work;
 
-/// A [`Work`] whose clock and hasher have no name, for a request.
-pub(crate) trait InHand<K>: Sync {
+/// A [`Work`] whose clock and hasher types are erased.
+pub(crate) trait ErasedWork<K>: Sync {
     fn key(&self) -> &K;
     fn failures(&self) -> u32;
     fn priority(&self) -> Priority;
@@ -20,14 +22,14 @@ pub(crate) trait InHand<K>: Sync {
     fn add_related(&self, key: K, options: AddOptions) -> Result<(), AddError<K>>;
 }
 
-impl<K, C, S> InHand<K> for Work<K, C, S>
+impl<K, C, S> ErasedWork<K> for Work<K, C, S>
 where
     K: Hash + Eq + Send + Sync,
     C: Clock,
     S: BuildHasher + Send + Sync,
 {
     fn key(&self) -> &K {
-        self
+        self.key()
     }
 
     fn failures(&self) -> u32 {

@@ -1,0 +1,213 @@
+//! The add that waits for room.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hash as HashKey};
+use std::sync::Arc;
+use std::task::Waker;
+
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::queue::core::add_error::AddError;
+use crate::queue::core::entry::KeyHash;
+use crate::queue::core::hash::FastHash;
+use crate::queue::core::machine::add::{AddRefusal, AddRequest, Added, Room};
+use crate::queue::core::options::AddOptions;
+use crate::queue::core::waiting::adders::Promise;
+use crate::queue::core::waiting::queue_state::QueueState;
+use crate::queue::shell::shared::Shared;
+use crate::wait::{Progress, Step, WaitId};
+
+/// The operation of [`WorkQueue::add`](crate::WorkQueue::add) and its variants, named so that a
+/// caller can store or return it.
+///
+/// ```
+/// use tollgate::queue::Add;
+/// use tollgate::{Wait, WorkQueue};
+///
+/// fn enqueue<'a>(queue: &'a WorkQueue<String>, team: &str) -> Wait<Add<'a, String>> {
+///     queue.add(format!("team/{team}"))
+/// }
+///
+/// let queue = WorkQueue::new(8)?;
+/// enqueue(&queue, "storage").wait().unwrap(); // or `.await` in a task
+/// assert_eq!(*queue.try_get().unwrap(), "team/storage");
+/// # Ok::<(), tollgate::QueueError>(())
+/// ```
+pub struct Add<'a, K, C = SystemClock, S = FastHash> {
+    shared: &'a Arc<Shared<K, C, S>>,
+    hash: KeyHash,
+    /// `None` once the add has ended.
+    key: Option<K>,
+    options: AddOptions,
+    /// Set by the first step if there is a timeout.
+    deadline: Option<Timestamp>,
+    /// The adder's place in line, in line or woken.
+    place: Option<WaitId>,
+}
+
+impl<'a, K: HashKey, C, S: BuildHasher> Add<'a, K, C, S> {
+    pub(crate) fn new(shared: &'a Arc<Shared<K, C, S>>, key: K, options: AddOptions) -> Self {
+        Self {
+            shared,
+            hash: shared.hash(&key),
+            key: Some(key),
+            options,
+            deadline: None,
+            place: None,
+        }
+    }
+}
+
+impl<K, C, S> Add<'_, K, C, S> {
+    #[inline]
+    const fn request(&self, room: Room, now: Timestamp) -> AddRequest {
+        AddRequest {
+            hash: self.hash,
+            options: self.options,
+            room,
+            now,
+        }
+    }
+
+    /// Returns the room that this adder may use, and redeems the promise if it has one.
+    fn take_room(&self, state: &mut QueueState<K>) -> Room {
+        let Some(place) = self.place else {
+            return Room::Unreserved;
+        };
+        let Some(Promise { group }) = state.adders.take_promise(place) else {
+            // No barging: an adder that was woken for another reason waits for its promise.
+            return Room::None;
+        };
+        state.machine.release_room();
+        if let (Some(group), Some(groups)) = (group, state.machine.ready.groups_mut()) {
+            groups.release_room(group);
+        }
+        // Live keys and promises together never exceed the capacity, so there is a place. Since the
+        // promise a worker's related key may have used the last one outside the reserve: then the
+        // promised place is one of the reserve.
+        Room::WithReserve
+    }
+
+    /// Restores the promise that [`take_room`](Self::take_room) has redeemed. The key's group is
+    /// absent, or its limiter would be known, so the promise is one of the queue's room only.
+    fn restore_promise(&self, state: &mut QueueState<K>) -> Option<Waker> {
+        let place = self.place?;
+        state.machine.promise_room();
+        state.adders.promise(place)
+    }
+
+    /// Leaves the line; returns a waker to drop once the lock is released.
+    fn leave(&mut self, state: &mut QueueState<K>) -> Option<Waker> {
+        // A promise that the adder does not redeem must be called off, or its room is lost.
+        self.take_room(state);
+        let gone = state.adders.leave(self.place.take()?);
+        if let (Some(group), Some(groups)) = (gone.group, state.machine.ready.groups_mut()) {
+            groups.adder_left(group, gone.was_group_blocked);
+        }
+        gone.waker
+    }
+}
+
+impl<K: Eq, C, S> Add<'_, K, C, S> {
+    /// Adds the key, or joins the line and returns `None`.
+    fn add_or_wait(
+        &mut self,
+        key: &mut Option<K>,
+        now: Timestamp,
+        waker: &Waker,
+    ) -> Option<Result<Added, AddRefusal>> {
+        let shared = self.shared;
+        let in_time = self.deadline.is_none_or(|deadline| now < deadline);
+        // Dropped once the lock is released: a waker's destructor may run any code.
+        let mut stale = None;
+        let added = shared.with_adder_of(key, |state, key, mut group| {
+            let room = self.take_room(state);
+            let added = state.add_general(self.request(room, now), key, group.as_deref_mut());
+            match added {
+                Err(AddRefusal::Full) if in_time => {
+                    state.awaited = true;
+                    let joins = self.place.is_none();
+                    let group = group.filter(|_| joins);
+                    let group = group.map(|group| state.machine.ready.adder_group(group));
+                    stale = state.adders.wait(&mut self.place, waker, self.hash, group);
+                    let id = self.place.and_then(|place| state.adders.group_of(place));
+                    if let (Some(id), Some(groups)) = (id, state.machine.ready.groups_mut()) {
+                        groups.adder_waits(id, joins);
+                    }
+                    Ok(None)
+                }
+                // The closure runs again at once, with the limiter. The promise outlives the unlock
+                // in between: otherwise the adder finds no room of its own, waits again, is
+                // promised the same room, and so on for ever.
+                Err(AddRefusal::NeedsLimiter) => {
+                    if room == Room::WithReserve {
+                        stale = self.restore_promise(state);
+                    }
+                    Err(AddRefusal::NeedsLimiter)
+                }
+                decided => {
+                    stale = self.leave(state);
+                    decided.map(Some)
+                }
+            }
+        });
+        added.transpose()
+    }
+}
+
+impl<K: Eq, C: Clock, S> Step for Add<'_, K, C, S> {
+    type Output = Result<(), AddError<K>>;
+
+    fn clock(&self) -> &dyn Clock {
+        &self.shared.clock
+    }
+
+    #[inline]
+    fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output> {
+        let mut key = self.key.take();
+        assert!(key.is_some(), "polled after the add has ended");
+        if let Some(timeout) = self.options.timeout {
+            self.deadline
+                .get_or_insert_with(|| now.saturating_add(timeout));
+        }
+        match self.add_or_wait(&mut key, now, waker) {
+            None => {
+                self.key = key;
+                Progress::Waiting(self.deadline)
+            }
+            Some(added) => Progress::Done(self.shared.observe_add(added, key)),
+        }
+    }
+
+    #[inline]
+    fn at_once(&mut self, now: Timestamp) -> Option<Self::Output> {
+        if self.place.is_some() || self.key.is_none() {
+            return None;
+        }
+        let (request, shared) = (self.request(Room::Unreserved, now), self.shared);
+        match shared.try_admit(request, &mut self.key) {
+            Err(AddRefusal::Full) => None,
+            added => Some(shared.observe_add(added, self.key.take())),
+        }
+    }
+}
+
+impl<K, C, S> Drop for Add<'_, K, C, S> {
+    fn drop(&mut self) {
+        if self.place.is_some() {
+            let shared = self.shared;
+            drop(shared.with_state(|state| self.leave(state)));
+        }
+    }
+}
+
+impl<K, C, S> fmt::Debug for Add<'_, K, C, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Add")
+            .field("in_line", &self.place.is_some())
+            .finish_non_exhaustive()
+    }
+}

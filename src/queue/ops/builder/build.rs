@@ -1,0 +1,125 @@
+//! Validates the options of a queue and assembles it.
+
+use std::sync::{Arc, Weak};
+use std::task::Waker;
+
+use crate::backoff::Random;
+use crate::clock::Clock;
+use crate::queue::core::groups::ready::ReadyKeys;
+use crate::queue::core::groups::scheduler::GroupScheduler;
+use crate::queue::core::groups::scheduler::MakeGroupWaker;
+use crate::queue::core::machine::{Machine, QueueConfig};
+use crate::queue::core::throttle::Throttle;
+use crate::queue::core::waiting::queue_state::QueueState;
+use crate::queue::ops::builder::{Options, QueueBuilder};
+use crate::queue::ops::queue_error::QueueError;
+use crate::queue::ops::work_queue::WorkQueue;
+use crate::queue::shell::limiter_waker::LimiterWaker;
+use crate::queue::shell::shared::Shared;
+use crate::sync::Mutex;
+use crate::whereabouts::Signpost;
+
+/// Entries are numbered by 32 bits, and one number means "none".
+const MAX_CAPACITY: usize = u32::MAX as usize - 1;
+
+impl<K, C, S> QueueBuilder<K, C, S>
+where
+    K: Send + Sync + 'static,
+    C: Clock + 'static,
+    S: Send + Sync + 'static,
+{
+    /// Builds the queue.
+    ///
+    /// Memory for keys is allocated as they are added, not here.
+    ///
+    /// # Errors
+    /// [`QueueError`], which names the option that is out of bounds.
+    pub fn build(mut self) -> Result<WorkQueue<K, C, S>, QueueError> {
+        let limiter = self.options.limiter.take();
+        let waker = |queue: &Weak<Shared<K, C, S>>, group| {
+            let queue = Weak::clone(queue);
+            Waker::from(Arc::new(LimiterWaker { queue, group }))
+        };
+        self.build_with(
+            |queue| limiter.map(|limiter| Throttle::new(limiter, waker(queue, None))),
+            |queue| {
+                let queue = Weak::clone(queue);
+                Some(Box::new(move |group| waker(&queue, Some(group))))
+            },
+        )
+    }
+}
+
+impl<K, C, S> QueueBuilder<K, C, S> {
+    /// Builds the queue around its limiter and the wakers of its groups' limiters. A waker owns its
+    /// key type for `'static`, which a queue without limiters need not: so they are arguments.
+    pub(super) fn build_with(
+        self,
+        throttle: impl FnOnce(&Weak<Shared<K, C, S>>) -> Option<Throttle>,
+        group_wakers: impl FnOnce(&Weak<Shared<K, C, S>>) -> Option<MakeGroupWaker>,
+    ) -> Result<WorkQueue<K, C, S>, QueueError> {
+        self.options.validate()?;
+        let Options {
+            limits, grouping, ..
+        } = &self.options;
+        let has_memory = !limits.min_interval.is_zero() || limits.given_up.is_some();
+        let needs_general_add = grouping.is_some() || limits.keeps_newest || has_memory;
+        let groups = grouping.as_ref().map(|it| (it.names(), it.bounds()));
+        let (limits, aging) = (*limits, limits.aging);
+        let ready = |queue: &Weak<Shared<K, C, S>>| match (groups, group_wakers(queue)) {
+            (Some((names, bounds)), Some(wakers)) => {
+                ReadyKeys::new(aging).grouped(GroupScheduler::new(names, bounds, wakers, aging))
+            }
+            _ => ReadyKeys::new(aging),
+        };
+        let shared = Arc::new_cyclic(|queue| Shared {
+            state: Mutex::new(QueueState::new(
+                Machine::new(limits, ready(queue)),
+                throttle(queue),
+            )),
+            index_hint: Signpost::new(),
+            clock: self.clock,
+            hasher: self.hasher,
+            backoff: self.options.backoff,
+            max_attempts: self.options.max_attempts,
+            random: Random::new(self.options.seed),
+            observer: self.options.observer,
+            grouping: self.options.grouping,
+            clone_key: self.options.clone_key,
+            needs_general_add,
+        });
+        Ok(WorkQueue(shared))
+    }
+}
+
+impl<K> Options<K> {
+    fn validate(&self) -> Result<(), QueueError> {
+        let QueueConfig {
+            capacity,
+            reserve,
+            debounce,
+            ..
+        } = self.limits;
+        let max = MAX_CAPACITY;
+        if capacity == 0 {
+            return Err(QueueError::ZeroCapacity);
+        }
+        if capacity > max {
+            return Err(QueueError::CapacityTooLarge { max });
+        }
+        if reserve >= capacity {
+            return Err(QueueError::NothingButReserve);
+        }
+        if debounce.is_some_and(|debounce| debounce.max.is_zero()) {
+            return Err(QueueError::ZeroDebounceMaximum);
+        }
+        if self.max_attempts == Some(0) {
+            return Err(QueueError::ZeroAttempts);
+        }
+        let bounds = self.grouping.as_ref().map(|grouping| grouping.bounds());
+        if bounds.is_some_and(|bounds| bounds.processing == 0 || bounds.live == 0) {
+            return Err(QueueError::ZeroGroupBound);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,109 @@
+//! The end of a run: what becomes of the key, and what the observer is told.
+
+use std::time::Duration;
+
+use crate::backoff::{Backoff, ExponentialBackoff};
+use crate::clock::{Clock, Timestamp};
+use crate::observe::Observer;
+use crate::queue::core::entry::Failures;
+use crate::queue::core::keys::Lent;
+use crate::queue::core::machine::processing::Finished;
+use crate::queue::core::run::{OnFailure, Outcome, Run};
+use crate::queue::shell::shared::Shared;
+
+impl<K, C: Clock, S> Shared<K, C, S> {
+    /// Clones a key that `outcome` gives up, if the queue remembers it: the clone is returned to
+    /// the worker while the key rests.
+    pub(crate) fn clone_of_given_up(&self, key: &Lent<K>, outcome: Outcome) -> Option<K> {
+        let gives_up = matches!(outcome, Outcome::GiveUp(_) | Outcome::Fail(_));
+        self.clone_key
+            .filter(|_| gives_up)
+            .map(|clone_key| clone_key(key))
+    }
+
+    /// Ends the run of a key that was started at `started`. Returns the key if it is no longer
+    /// live, or its clone if it was given up and rests.
+    pub(crate) fn finish(
+        &self,
+        key: Lent<K>,
+        clone: Option<K>,
+        outcome: Outcome,
+        started: Timestamp,
+        now: Timestamp,
+    ) -> Option<K> {
+        let Finished {
+            forgotten,
+            replaced,
+            is_given_up,
+        } = self.with_state(|state| state.machine.finish(key, outcome, now));
+        let forgotten = if is_given_up { clone } else { forgotten };
+        self.observe_finish(started, now, |observer| match outcome {
+            Outcome::Done => {}
+            // Still live: it was added during the run, so it runs again.
+            Outcome::GiveUp(_) if forgotten.is_none() => {}
+            Outcome::GiveUp(_) => observer.gave_up(),
+            Outcome::Fail(_) => observer.failed(),
+            Outcome::Defer(_) => observer.deferred(),
+            Outcome::Requeue | Outcome::After(_) | Outcome::Retry(_) => observer.retried(),
+        });
+        drop(replaced);
+        forgotten
+    }
+
+    /// Ends a run as done if neither the clock nor the observer is needed for that, and returns
+    /// the key. Otherwise leaves the key in `lent`, for [`finish`](Self::finish).
+    #[inline]
+    pub(crate) fn finish_done(&self, lent: &mut Option<Lent<K>>) -> Option<K> {
+        self.with_state(|state| state.machine.finish_done(lent))
+    }
+
+    /// Tells the observer that a run has ended, and then its `outcome`.
+    pub(crate) fn observe_finish(
+        &self,
+        started: Timestamp,
+        now: Timestamp,
+        outcome: impl FnOnce(&dyn Observer),
+    ) {
+        self.observe(|observer| {
+            observer.finished(now.saturating_since(started));
+            outcome(observer);
+        });
+    }
+
+    /// Returns the outcome of a failed run: another attempt, unless this was the last.
+    pub(crate) fn retry(&self, run: &mut Run, own: Option<Duration>, now: Timestamp) -> Outcome {
+        let failures = self.failed(run, own, now);
+        if self.max_attempts.is_some_and(|max| failures.count >= max) {
+            Outcome::GiveUp(failures)
+        } else {
+            Outcome::Retry(failures)
+        }
+    }
+
+    /// Counts the failure of a run, and computes the instant until which its key waits: after its
+    /// `own` delay, or after the queue's backoff.
+    pub(crate) fn failed(&self, run: &mut Run, own: Option<Duration>, now: Timestamp) -> Failures {
+        let backoff: &dyn Backoff = match run.on_failure {
+            // The queue's backoff has panicked in this run.
+            OnFailure::UseDefault => &ExponentialBackoff::DEFAULT,
+            OnFailure::Count | OnFailure::KeepCount => &*self.backoff,
+        };
+        if run.on_failure == OnFailure::Count {
+            run.failures = run.failures.saturating_add(1);
+        }
+        // Before the backoff is called: should it panic, the guard's drop comes back here, and must
+        // neither count the failure again nor call it again.
+        run.on_failure = OnFailure::UseDefault;
+        let delay =
+            own.unwrap_or_else(|| backoff.delay(run.failures.max(1).into(), self.random.next()));
+        Failures {
+            count: run.failures,
+            // A zero delay must not be rounded up to the next tick.
+            backoff_until: if delay.is_zero() {
+                Timestamp::ZERO
+            } else {
+                now.saturating_add(delay)
+            },
+        }
+    }
+}
