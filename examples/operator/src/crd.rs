@@ -2,7 +2,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// The finalizer that lets a snapshot be taken before a Database goes.
@@ -45,7 +45,27 @@ pub struct DatabaseStatus {
     pub ready_replicas: i32,
     /// `Ready`, with its reason and when it last changed.
     #[serde(default)]
+    #[schemars(schema_with = "conditions")]
     pub conditions: Vec<Condition>,
+}
+
+/// The schema of `metav1.Condition`. To derive it for all of `k8s-openapi` would double the time that this takes to build.
+fn conditions(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "items": {
+            "type": "object",
+            "required": ["type", "status", "lastTransitionTime", "reason", "message"],
+            "properties": {
+                "type": { "type": "string" },
+                "status": { "type": "string" },
+                "observedGeneration": { "type": "integer", "format": "int64" },
+                "lastTransitionTime": { "type": "string", "format": "date-time" },
+                "reason": { "type": "string" },
+                "message": { "type": "string" },
+            },
+        },
+    })
 }
 
 impl Database {
