@@ -3,8 +3,8 @@
 use hashbrown::HashTable;
 
 use crate::list::Index;
+use crate::prefetch::{TableLocation, insert_unique};
 use crate::queue::core::entry::{Entry, Hash, Phase};
-use crate::whereabouts::{Whereabouts, insert_unique};
 
 /// A hash table of places in the arena, with as much of the hash beside each as there is room for.
 ///
@@ -17,7 +17,7 @@ pub(crate) struct KeyIndex {
     table: HashTable<Spot>,
     /// The bits of a spot that are a place.
     place_mask: u32,
-    at: Whereabouts,
+    location: TableLocation,
 }
 
 /// Where a key is, or was.
@@ -58,20 +58,21 @@ impl KeyIndex {
         Self {
             table: HashTable::new(),
             place_mask: 0,
-            at: Whereabouts::UNKNOWN,
+            location: TableLocation::UNKNOWN,
         }
     }
 
-    /// Where it is in memory.
+    /// Where the table is in memory.
     #[inline]
-    pub(crate) const fn whereabouts(&self) -> Whereabouts {
-        self.at
+    pub(crate) const fn location(&self) -> TableLocation {
+        self.location
     }
 
-    /// Asks for the memory in which a hash is looked for: sixteen spots, from any one on.
+    /// Prefetches what a lookup of `hash` reads first. Two cache lines hold sixteen spots, wherever
+    /// the first one lies in its line.
     #[inline]
-    pub(crate) fn ask(at: Whereabouts, hash: Hash) {
-        at.ask::<Spot>(hash.spread(), 2);
+    pub(crate) fn prefetch(location: TableLocation, hash: Hash) {
+        location.prefetch::<Spot>(hash.spread(), 2);
     }
 
     /// Looks for the live entry that has this hash and is `same`.
@@ -113,7 +114,7 @@ impl KeyIndex {
         let spot = Spot::new(place, hash, place_mask);
         // Keys that come and go use the table up, and it is made anew now and then.
         let rehash = |spot: &Spot| slots[spot.place(place_mask) as usize].hash.spread();
-        self.at = insert_unique(&mut self.table, hash.spread(), spot, rehash);
+        self.location = insert_unique(&mut self.table, hash.spread(), spot, rehash);
     }
 
     #[inline]

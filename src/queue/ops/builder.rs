@@ -9,6 +9,7 @@ use crate::backoff::{Backoff, ExponentialBackoff, Random};
 use crate::clock::{Clock, SystemClock};
 use crate::limiter::ops::rate_limiter::RateLimiter;
 use crate::observe::Observer;
+use crate::prefetch::PrefetchHint;
 use crate::queue::core::bands::AGING;
 use crate::queue::core::debounce::Debounce;
 use crate::queue::core::given_up::{GivenUp, Revive};
@@ -23,7 +24,6 @@ use crate::queue::core::waiting::state::State;
 use crate::queue::ops::work_queue::WorkQueue;
 use crate::queue::shell::shared::{Bell, Shared};
 use crate::sync::Mutex;
-use crate::whereabouts::Signpost;
 
 /// Builds a [`WorkQueue`]; from [`WorkQueue::builder`].
 ///
@@ -632,7 +632,7 @@ impl<K, C, S> QueueBuilder<K, C, S> {
                 Machine::new(self.limits, ready(queue)),
                 throttle(queue),
             )),
-            index_at: Signpost::new(),
+            index_hint: PrefetchHint::new(),
             clock: self.clock,
             hasher: self.hasher,
             backoff: self.backoff,

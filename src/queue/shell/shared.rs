@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::backoff::{Backoff, ExponentialBackoff, Random};
 use crate::clock::{Clock, Timestamp};
 use crate::observe::Observer;
+use crate::prefetch::PrefetchHint;
 use crate::queue::core::add_error::AddError;
 use crate::queue::core::admit::{Added, Refused, Room};
 use crate::queue::core::entry::{Failures, Hash};
@@ -24,12 +25,11 @@ use crate::queue::core::waiting::state::State;
 use crate::sync::{Mutex, MutexGuard};
 use crate::unwind::Panics;
 use crate::wake::Wakers;
-use crate::whereabouts::Signpost;
 
 pub(crate) struct Shared<K, C, S> {
     pub(crate) state: Mutex<State<K>>,
-    /// Where the index is.
-    pub(crate) index_at: Signpost,
+    /// Where the index is in memory.
+    pub(crate) index_hint: PrefetchHint,
     pub(crate) clock: C,
     pub(crate) hasher: S,
     pub(crate) backoff: Box<dyn Backoff>,
@@ -127,7 +127,7 @@ impl<K, C, S> Shared<K, C, S> {
     pub(crate) fn with_adder<T>(&self, add: impl FnOnce(&mut State<K>) -> T) -> T {
         self.with_state(|state| {
             let added = add(state);
-            self.index_at.point_to(state.machine.index.whereabouts());
+            self.index_hint.update(state.machine.index.location());
             added
         })
     }
@@ -217,7 +217,7 @@ impl<K, C, S: BuildHasher> Shared<K, C, S> {
     pub(crate) fn hash<Q: HashKey + ?Sized>(&self, key: &Q) -> Hash {
         let hash = Hash::new(self.hasher.hash_one(key));
         // Whatever is done next looks for it: memory comes while the clock is read and the lock taken.
-        KeyIndex::ask(self.index_at.read(), hash);
+        KeyIndex::prefetch(self.index_hint.load(), hash);
         hash
     }
 }
