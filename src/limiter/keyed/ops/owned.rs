@@ -14,7 +14,7 @@ use crate::limiter::core::turn::Turn;
 use crate::limiter::keyed::core::hashed_key::HashedKey;
 use crate::limiter::keyed::ops::handle::KeyHandle;
 use crate::limiter::keyed::shell::keyed_limiter::KeyedLimiter;
-use crate::limiter::ops::limiter::{Limiter, forward_limiter};
+use crate::limiter::ops::limiter::{Limiter, forward_limiter, forward_uncounted};
 use crate::limiter::ops::rate_limiter::RateLimiter;
 use crate::limiter::shell::gate::Gate;
 use crate::wait::Progress;
