@@ -120,7 +120,7 @@ impl<K, S, C> KeyedBuilder<K, S, C> {
             clock,
             ..
         } = self;
-        Ok(KeyedLimiter::from_settings(settings, hasher, clock)?)
+        Ok(KeyedLimiter::from_settings(&settings, hasher, clock)?)
     }
 }
 

@@ -133,7 +133,7 @@ pub(crate) struct Settings {
 
 impl<K, S, C> KeyedLimiter<K, S, C> {
     pub(crate) fn from_settings(
-        settings: Settings,
+        settings: &Settings,
         hasher: S,
         clock: C,
     ) -> Result<Self, QuotaError> {
