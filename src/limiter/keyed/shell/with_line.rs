@@ -61,11 +61,14 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
                 capacity,
             } = place;
             shard = locked;
-            // Another thread may have placed the key while the lock was released.
-            shard.ensure_line(key, self.read_old()).unwrap_or_else(|| {
+            // Another thread may have placed the key while the lock was released. No closure may own
+            // `owned`: it would drop the key under the lock.
+            if let Some(at) = shard.ensure_line(key, self.read_old()) {
+                at
+            } else {
                 capacity.assign();
                 shard.insert_line(key.hash, owned)
-            })
+            }
         };
         let line = &mut shard.lines.at_mut(at).line;
         let output = op(line, &mut wakers);
