@@ -132,13 +132,13 @@ pub mod integrations;
 pub mod limiter;
 mod list;
 mod observe;
+mod prefetch;
 pub mod queue;
 mod quota;
 mod sync;
 mod unwind;
 pub mod wait;
 mod wake;
-mod whereabouts;
 
 pub use backoff::{Backoff, CappedBackoff, ExponentialBackoff, FastSlowBackoff, FixedBackoff};
 #[cfg(feature = "boot-clock")]

@@ -1,16 +1,16 @@
-//! Rate limiters: which callers may pass now, and how long the others wait.
+//! Rate limiters: they decide which callers may pass now, and how long the others wait.
 //!
 //! | type | state | choose it for |
 //! |---|---|---|
 //! | [`AtomicTokenBucket`] | one atomic word | the hot path: no lock, no allocation, scales with cores |
-//! | [`LockedTokenBucket`] | a lock | any quota at all, however large |
+//! | [`LockedTokenBucket`] | a lock | a quota that the word does not hold |
 //! | [`KeyedLimiter`] | eight bytes a key | a limit for each tenant, client or address, in bounded memory |
-//! | [`SlidingWindow`] | a lock, and 24 bytes an admission | at most N in any window, without a burst on top |
-//! | [`IntervalTokenBucket`] | a lock | a server that refills all at once, at each full minute |
-//! | [`AllOf`] | that of its members | several limits at once, all or nothing |
+//! | [`SlidingWindow`] | a lock, and 24 bytes an admission | at most N in any window of P |
+//! | [`IntervalTokenBucket`] | a lock | a server that refills at once, at each full minute |
+//! | [`AllOf`] | that of its members | several limits at once |
 //!
-//! All are exact to the nanosecond, and the token buckets make the same decisions by the same
-//! arithmetic. All share one line of waiters, in which a waiter holds nothing before its turn.
+//! All are exact to the nanosecond, and implement [`RateLimiter`], which states their promises. A
+//! [`TokenLease`] takes tokens in batches for one thread; [`Metered`] counts what a limiter decides.
 
 pub(crate) mod core;
 pub(crate) mod keyed;

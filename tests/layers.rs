@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 /// Each layer, lowest first, by the start of its paths under `src/`. The longest start counts.
 const LAYERS: &[&[&str]] = &[
-    &["sync", "unwind", "list", "arena", "prefetch", "whereabouts"],
+    &["sync", "unwind", "list", "arena", "prefetch"],
     &["clock", "wake"],
     &["wait", "quota", "backoff", "observe"],
     &["limiter/core"],

@@ -1,4 +1,4 @@
-//! A bucket a key: one limit for each tenant, client or address.
+//! A bucket for each key: one limit for each tenant, client or address.
 
 pub(crate) mod core;
 pub(crate) mod ops;

@@ -1,4 +1,4 @@
-//! The operations: what the public limiters do.
+//! The operations of the public limiters.
 
 pub(crate) mod acquire;
 pub(crate) mod all_of;

@@ -1,4 +1,4 @@
-//! The operations of a keyed limiter and of its keys.
+//! The operations of a keyed limiter, on one key and on all.
 
 pub(crate) mod address;
 pub(crate) mod builder;

@@ -8,15 +8,17 @@ use crate::limiter::core::turn::{Kind, Turn};
 use crate::limiter::ops::limiter::Limiter;
 use crate::wait::{Progress, Step, Wait};
 
-/// The operation of [`RateLimiter::acquire`](crate::RateLimiter::acquire), of a limiter that it
+/// The operation that [`RateLimiter::acquire`](crate::RateLimiter::acquire) waits for, on a limiter that it
 /// borrows or owns.
+///
+/// Name the type to store a wait in a struct: `Wait<Acquire<Arc<AtomicTokenBucket>>>`.
 ///
 /// ```
 /// use std::sync::Arc;
 /// use tollgate::limiter::Acquire;
 /// use tollgate::{AtomicTokenBucket, Quota, RateLimiter, Wait};
 ///
-/// /// A turn that can be stored beside anything, for it owns its share of the limiter.
+/// /// A call whose turn owns a share of the limiter.
 /// struct Call {
 ///     path: &'static str,
 ///     turn: Wait<Acquire<Arc<AtomicTokenBucket>>>,
@@ -24,9 +26,9 @@ use crate::wait::{Progress, Step, Wait};
 ///
 /// let bucket = Arc::new(AtomicTokenBucket::new(Quota::per_hour(1)?)?);
 /// let call = Call { path: "/users", turn: Acquire::of(bucket.clone(), 1) };
-/// assert_eq!((call.path, bucket.available()), ("/users", 1)); // nothing happens before it is polled
+/// assert_eq!(bucket.available(), 1); // it takes nothing before it is polled
 /// call.turn.wait()?;
-/// assert_eq!(bucket.available(), 0);
+/// assert_eq!((call.path, bucket.available()), ("/users", 0));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Acquire<L: Limiter> {
@@ -35,38 +37,29 @@ pub struct Acquire<L: Limiter> {
 }
 
 impl<L: Limiter> Acquire<L> {
-    pub(crate) fn new(limiter: L, n: u64, timeout: Duration) -> Self {
-        Self {
-            limiter,
-            turn: Turn::new(n, 0, Kind::Take, timeout),
-        }
+    fn new(limiter: L, turn: Turn) -> Wait<Self> {
+        Wait::new(Self { limiter, turn })
     }
 
-    /// Takes `n` tokens of any limiter, and waits for them: as
-    /// [`acquire`](crate::RateLimiter::acquire), without a borrow.
+    /// As [`RateLimiter::acquire`](crate::RateLimiter::acquire), with the limiter by value: a reference, an
+    /// `Arc`, or a handle.
     pub fn of(limiter: L, n: u64) -> Wait<Self> {
-        Wait::new(Self::new(limiter, n, Duration::MAX))
+        Self::new(limiter, Turn::new(n, 0, Kind::Take, Duration::MAX))
     }
 
-    /// As [`of`](Self::of), if the tokens are there within `timeout`.
+    /// As [`RateLimiter::acquire_timeout`](crate::RateLimiter::acquire_timeout).
     pub fn of_timeout(limiter: L, n: u64, timeout: Duration) -> Wait<Self> {
-        Wait::new(Self::new(limiter, n, timeout))
+        Self::new(limiter, Turn::new(n, 0, Kind::Take, timeout))
     }
 
-    /// As [`of`](Self::of), while `floor` tokens remain.
+    /// As [`RateLimiter::acquire_above`](crate::RateLimiter::acquire_above).
     pub fn of_above(limiter: L, n: u64, floor: u64) -> Wait<Self> {
-        Wait::new(Self {
-            limiter,
-            turn: Turn::new(n, floor, Kind::Take, Duration::MAX),
-        })
+        Self::new(limiter, Turn::new(n, floor, Kind::Take, Duration::MAX))
     }
 
-    /// As [`of`](Self::of), also of more than the burst.
+    /// As [`RateLimiter::acquire_many`](crate::RateLimiter::acquire_many).
     pub fn of_many(limiter: L, n: u64) -> Wait<Self> {
-        Wait::new(Self {
-            limiter,
-            turn: Turn::new(n, 0, Kind::TakeInParts, Duration::MAX),
-        })
+        Self::new(limiter, Turn::new(n, 0, Kind::TakeInParts, Duration::MAX))
     }
 }
 
@@ -92,7 +85,7 @@ impl<L: Limiter> Step for Acquire<L> {
             return None;
         }
         let (n, floor) = (self.turn.n, self.turn.floor);
-        // A denial may be one that can be waited out: the first step finds out.
+        // The first step decides about a denial: it may end in a wait.
         self.limiter.take_at_once(n, floor, now).then_some(Ok(()))
     }
 }

@@ -1,7 +1,8 @@
-//! Several limits at once, all or nothing.
+//! Several limits at once.
 
 mod limits;
 mod members;
+mod partial_take;
 
 use std::task::Waker;
 use std::time::Duration;
@@ -21,33 +22,34 @@ use crate::limiter::ops::single::acquire_methods;
 use crate::limiter::shell::gate::Gate;
 use crate::wait::{Progress, Wait};
 
-/// Several limits at once, all or nothing: per second and per hour, per tenant and for all. It is a
-/// limiter, and goes wherever one is asked for.
+/// Several limits at once, all or nothing: per second and per hour, per tenant and for all.
 ///
-/// Takers of the same members do not fail because of each other: they go through the members' gates
-/// in one order. A member can still be taken from directly meanwhile; then what was taken of the
-/// others is given back exactly, and the answer is a denial.
+/// It is a [`RateLimiter`] itself. A take costs a lock for each member, and a reservation for each but the
+/// first; a single limiter costs less.
 ///
-/// Its clock is that of the first member. A quota belongs to a member: change it there.
+/// Callers that take from the same members through an `AllOf` do not make each other fail: they lock the
+/// members in one order. If another caller takes from a member directly meanwhile, the tokens of the
+/// other members are given back exactly, and the answer is a denial.
+///
+/// Its clock is that of the first member. A quota belongs to a member: change it there. A member that is
+/// closed ends all waits.
 ///
 /// # Waiting
-/// A waiter stands in the line of one member only, the one that would be ready last, at the place of
-/// its arrival. At its turn that member's tokens are set aside for it, and it asks the others; if one
-/// refuses, they go back, and it moves to the line of that one, at the same place by arrival. So it
-/// holds nothing of one member while it waits for another, and waiters on the same members are
-/// served first come, first served; those with a lower floor first, as at a single limiter.
+/// A waiter stands in the line of one member, the one whose tokens would be ready last, ordered by floor
+/// and then by arrival. At its turn, that member's tokens are set aside for it, and it takes from the
+/// others. If one of them denies, the tokens go back, and the waiter moves to the line of that member, at
+/// the place of its arrival. So a waiter holds nothing of one member while it waits for another, and
+/// waiters on the same members are served first come, first served.
 ///
-/// A pause, another quota, a refund and a charge of a member reach those who wait in its line. A
-/// waiter that is not polled holds up no other: at its turn that member's tokens are set aside for it,
-/// and the line goes on. It asks the other members when it is polled.
+/// A pause, another quota, a refund and a charge of a member reach the waiters in its line. A waiter that
+/// is not polled blocks no other: at its turn, its tokens are set aside and the line goes on. It takes
+/// from the other members when it is polled.
 ///
-/// A direct take of another member, just when the waiter's turn comes at the first, sends the waiter
-/// to the head of that member's line: each such take delays it by the time of the tokens that were
-/// taken, and by no more. It ends when a member is closed.
+/// If another caller takes from a member directly at just that moment, the waiter moves to the head of
+/// that member's line. Each such take delays it by the time of the tokens that were taken, and no more.
 ///
 /// # Cancel safety
-/// Dropping a wait leaves the line; it holds nothing before its turn, and what was set aside for it
-/// goes back.
+/// Dropping a wait leaves the line, and gives back what was set aside.
 ///
 /// # Examples
 /// ```
@@ -69,7 +71,7 @@ use crate::wait::{Progress, Wait};
 pub struct AllOf<L>(L);
 
 impl<L: Limits> AllOf<L> {
-    /// All of these limits. Of no limits at all, everything passes.
+    /// Combines these limits. Without any limit, every take is admitted.
     pub const fn new(limits: L) -> Self {
         Self(limits)
     }
@@ -90,19 +92,19 @@ impl<L: Limits> Limiter for AllOf<L> {
 
     fn try_acquire_above_at(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
         let members = self.members();
-        let _held = members.enter();
+        let _gates = members.enter();
         members.take(n, floor, now)
     }
 
     fn try_acquire_with_status_at(&self, n: u64, now: Timestamp) -> (Result<(), Denied>, Status) {
         let members = self.members();
-        let _held = members.enter();
+        let _gates = members.enter();
         (members.take(n, 0, now), members.status(n, now))
     }
 
     fn try_acquire_up_to_at(&self, n: u64, now: Timestamp) -> u64 {
         let members = self.members();
-        let _held = members.enter();
+        let _gates = members.enter();
         members.take_up_to(n, now)
     }
 
@@ -114,7 +116,7 @@ impl<L: Limits> Limiter for AllOf<L> {
         self.0.visit(&mut |member| member.charge_at(n, now));
     }
 
-    /// Pauses every member that can be paused; the error is that of the first that cannot.
+    /// Pauses every member that can be paused; the error is that of the first member that cannot.
     fn pause_until_at(&self, until: Timestamp, now: Timestamp) -> Result<(), Denied> {
         let mut paused = Ok(());
         self.0.visit(&mut |member| {
@@ -155,7 +157,7 @@ impl<L: Limits> Limiter for AllOf<L> {
 
     fn reserve_at(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Parts, Denied> {
         let members = self.members();
-        let _held = members.enter();
+        let _gates = members.enter();
         members.reserve(n, max_wait, now)
     }
 

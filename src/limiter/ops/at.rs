@@ -6,14 +6,15 @@ use crate::limiter::core::status::Status;
 use crate::limiter::ops::limiter::Limiter;
 use crate::limiter::ops::reservation::Reservation;
 
-/// A limiter at an instant that the caller gives: every operation goes by it, and none reads the clock.
+/// A limiter at the caller's time: from [`RateLimiter::at`](crate::RateLimiter::at).
 ///
-/// From [`RateLimiter::at`](crate::RateLimiter::at). The clock read is most of the cost of a decision, so a caller that decides
-/// several things at once, or has a timestamp in hand, pays for it once.
+/// No operation reads the clock. The clock read is most of the cost of a decision, so a caller that decides
+/// several times at once, or has a timestamp in hand, reads it once. There are no waits here: a wait goes
+/// by the limiter's clock.
 ///
-/// Any instant is legal, also one that is older than what the limiter has seen: no take mints a token by
-/// it. Changing the quota and giving back are statements about the past; see
-/// [`set_quota`](At::set_quota) and [`Reservation::cancel_at`].
+/// Any instant is legal: a stale one mints no token. Only a change of the quota and a cancelled reservation
+/// ask for one that is no earlier than those of the takers before; see [`set_quota`](At::set_quota) and
+/// [`Reservation::cancel_at`].
 ///
 /// ```
 /// use tollgate::{AtomicTokenBucket, Quota, RateLimiter};
@@ -27,7 +28,7 @@ use crate::limiter::ops::reservation::Reservation;
 /// # Ok::<(), tollgate::QuotaError>(())
 /// ```
 #[derive(Debug)]
-#[must_use = "it does nothing by itself"]
+#[must_use = "it only binds a time"]
 pub struct At<'a, L: ?Sized> {
     pub(crate) limiter: &'a L,
     pub(crate) now: Timestamp,
@@ -42,7 +43,7 @@ impl<L: ?Sized> Clone for At<'_, L> {
 impl<L: ?Sized> Copy for At<'_, L> {}
 
 impl<'a, L: ?Sized> At<'a, L> {
-    /// The operations of `limiter` at `now`.
+    /// Binds a time to a limiter.
     #[inline]
     pub const fn new(limiter: &'a L, now: Timestamp) -> Self {
         Self { limiter, now }

@@ -27,40 +27,39 @@ use crate::limiter::shell::gate::Gate;
 use crate::quota::{Quota, QuotaError};
 use crate::wait::{Progress, Wait};
 
-/// An exact token bucket in one atomic word: while nobody waits, acquire and deny take no lock,
-/// allocate nothing, and never wait for another thread, also while the quota changes beside them.
+/// An exact token bucket in one atomic word: the limiter for the hot path.
+///
+/// While no caller waits, a take or a denial takes no lock, allocates nothing and waits for no other
+/// thread, also while the quota changes.
 ///
 /// # Waiting
-/// While a caller waits, the fill is behind a lock, and every take goes there: so no newcomer
-/// overtakes a waiter. Waiters are served by floor, then by arrival, as
-/// [every limiter](RateLimiter#waiting) serves them. A waiter holds nothing before its turn, so
-/// dropping it costs nothing; a pause, another quota, a refund, a charge, a lease and `close` reach all
-/// of them; one that is not polled holds up no other.
+/// While a caller waits, the fill is behind a lock and every take goes there, so no newcomer overtakes a
+/// waiter. Waiters are served by floor, then by arrival, as [every limiter](RateLimiter#waiting) serves
+/// them. A waiter holds nothing before its turn, so dropping it costs nothing; a pause, another quota, a
+/// refund, a charge, a lease and `close` reach all waiters; a waiter that is not polled blocks no other.
 ///
 /// # Limits
-/// Burst and rate must fit 56 bits of *units* (a token and a nanosecond are both whole numbers of
-/// them).
-/// [`new`](Self::new) says so when they do not; a [`LockedTokenBucket`](crate::LockedTokenBucket)
-/// takes every quota. Debt or a pause that the word cannot hold is kept behind the lock until it is
-/// paid.
+/// Burst and rate must fit 56 bits of *units*, of which a token and a nanosecond are whole numbers.
+/// Otherwise [`new`](Self::new) returns an error; a [`LockedTokenBucket`](crate::LockedTokenBucket) takes
+/// every quota. Debt or a pause that the word cannot hold is kept behind the lock until it is paid.
 ///
 /// # Contention
-/// A taker that another has beaten to the word tries again at once, and backs off for some hundred
-/// nanoseconds when it is done, so that others are not held up in turn. A
-/// [`lease`](Self::lease) keeps away from the word altogether. A denial of one token for some
-/// microseconds is cached: others that are denied meanwhile only read.
+/// A take whose compare-and-swap fails tries again at once, and backs off after it has succeeded. A
+/// denial of one token is cached while it lasts some microseconds, so the denied callers only read. Many
+/// threads that share one generous bucket contend least with a [`lease`](Self::lease) each.
 ///
 /// # Memory ordering
-/// Taking a token synchronises with nothing: do not use it to publish data. A thread whose time is
-/// older than what others have used is judged by its own time, which is never in its favour. What
-/// lay before the base of the word, which follows the latest time at some distance (seconds at
-/// 999,983 a second, weeks at common rates), is forgotten: a thread with an even older time may be
-/// denied what its own time would have allowed, never the reverse.
+/// Taking a token synchronises with nothing: do not use it to publish data. A thread whose time is older
+/// than what others have used is judged by its own time, never in its favour.
 ///
-/// The generation in the word is 7 bits. A thread would have to sleep in the middle of a decision
-/// through an exact multiple of 128 generations (changes of the quota, leases that come or go, and
-/// moves of the base, which are at least a millisecond apart and days at common rates), for
-/// that single decision to be judged by an old quota, burst or base.
+/// The word counts from a base that follows the latest time at a distance: weeks at common rates, seconds
+/// at 999,983 a second. A thread with a time before the base may be denied what its own time would have
+/// allowed, never the reverse.
+///
+/// The word names its generation in 7 bits. Known gap: a decision goes by an old quota, burst or base if
+/// its thread is suspended in the middle of it while an exact multiple of 128 generations begins. A
+/// generation begins when the quota changes, when a lease comes or goes, and when the base moves, which
+/// is at most once a millisecond.
 ///
 /// # Examples
 /// ```
@@ -74,24 +73,15 @@ use crate::wait::{Progress, Wait};
 /// ```
 pub struct AtomicTokenBucket<C = SystemClock> {
     cell: WordCell,
-    /// What acquire and deny do without, while nobody waits.
+    /// What takes do without while no caller waits.
     desk: Desk<C>,
 }
 
 impl AtomicTokenBucket {
-    /// A full bucket on the [`SystemClock`].
+    /// Creates a full bucket on the [`SystemClock`].
     ///
     /// # Errors
-    /// [`QuotaError::BeyondWord`], with the largest burst that fits, and [`QuotaError::ZeroBurst`].
-    ///
-    /// ```
-    /// use tollgate::{AtomicTokenBucket, Quota, QuotaError, RateLimiter};
-    ///
-    /// assert_eq!(AtomicTokenBucket::new(Quota::per_second(5)?)?.available(), 5);
-    /// let nothing = AtomicTokenBucket::new(Quota::per_second(0)?);
-    /// assert_eq!(nothing.unwrap_err(), QuotaError::ZeroBurst);
-    /// # Ok::<(), QuotaError>(())
-    /// ```
+    /// [`QuotaError::BeyondWord`], with the largest burst that fits; [`QuotaError::ZeroBurst`].
     pub fn new(quota: Quota) -> Result<Self, QuotaError> {
         Self::with_clock(quota, SystemClock::new())
     }
@@ -99,11 +89,10 @@ impl AtomicTokenBucket {
 
 #[cfg(not(tollgate_loom))]
 impl AtomicTokenBucket {
-    /// A full bucket of a quota that is known at compile time: for a `static`.
+    /// Creates a full bucket in a `static`, of a quota that is known at compile time.
     ///
     /// # Panics
-    /// Where [`new`](Self::new) returns an error; in a `static` or `const`, that is when it is
-    /// compiled.
+    /// If [`new`](Self::new) would return an error. In a `static` or `const` that is a compile error.
     ///
     /// ```
     /// use tollgate::{AtomicTokenBucket, Quota, RateLimiter};
@@ -128,13 +117,13 @@ impl AtomicTokenBucket {
 }
 
 impl<C> AtomicTokenBucket<C> {
-    /// A full bucket on the given clock.
+    /// Creates a full bucket on the given clock.
     ///
     /// # Errors
     /// As [`new`](AtomicTokenBucket::new).
     ///
     /// ```
-    /// use std::time::{Duration, SystemTime};
+    /// use std::time::Duration;
     /// use tollgate::{AtomicTokenBucket, ManualClock, Quota, RateLimiter};
     ///
     /// let clock = ManualClock::new();
@@ -158,7 +147,7 @@ impl<C: Clock> AtomicTokenBucket<C> {
         self.desk.with_word(Some(&self.cell))
     }
 
-    #[expect(clippy::inline_always, reason = "a call would cost a third of it")]
+    #[expect(clippy::inline_always, reason = "a call would cost a third of a take")]
     #[inline(always)]
     fn take(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
         match self.cell.take(n, floor, now) {
@@ -188,7 +177,7 @@ mod tests {
     use crate::clock::ManualClock;
 
     #[test]
-    fn what_is_used_is_not_remembered() {
+    fn a_committed_reservation_is_forgotten() {
         let (quota, clock) = (Quota::per_second(5).unwrap(), ManualClock::new());
         let bucket = AtomicTokenBucket::with_clock(quota, clock.clone()).unwrap();
         bucket.reserve(1, Duration::MAX).unwrap().commit();

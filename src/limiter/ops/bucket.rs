@@ -1,6 +1,8 @@
-//! What the two buckets have in common, beside what each single limiter has.
+//! What the two token buckets have in common, beside what every single limiter has.
 
-/// Implements the traits of a bucket, which has `desk`, `counter` and `take`.
+/// Implements [`limiter`](crate::limiter::ops::single), leases, quotas and saving for a bucket with `desk`,
+/// `counter` and `take`. A macro, since a blanket implementation of [`Limiter`](crate::limiter::ops::limiter::Limiter)
+/// would overlap with those for `&L` and `Box<L>`.
 macro_rules! bucket {
     ($bucket:ident) => {
         limiter!($bucket);
@@ -24,12 +26,12 @@ macro_rules! bucket {
             /// See [`Leasable::lease`].
             ///
             /// # Errors
-            /// As there.
+            /// [`Denied::ExceedsBurst`], with the largest batch, if nothing of the burst would be left.
             pub fn lease(&self, batch: u64) -> Result<TokenLease<&Self>, Denied> {
                 TokenLease::new(self, batch)
             }
 
-            /// As [`lease`](Self::lease), of a bucket that the lease owns a share of.
+            /// As [`lease`](Self::lease); the lease owns a share of the bucket.
             ///
             /// # Errors
             /// As [`lease`](Self::lease).
@@ -72,23 +74,24 @@ macro_rules! bucket {
             }
         }
 
-        /// As in [`QuotaLimiter`], without importing it.
+        /// The methods of [`QuotaLimiter`], for callers that have not imported it.
         impl<C: Clock> $bucket<C> {
             quota_methods!();
         }
 
         impl<C: Clock> $bucket<C> {
-            /// How full the bucket is at `wall`, to be [restored](Self::restore) after a restart. Tokens
-            /// that leases hold count as taken; waiters and reservations in line are not saved.
+            /// Saves how full the bucket is, to [restore](Self::restore) it after a restart. `wall` is the
+            /// time of the wall clock. Tokens that leases hold count as taken; waiters and reservations in
+            /// line are not saved.
             ///
             /// ```
             /// use std::time::{Duration, SystemTime};
             /// use tollgate::{AtomicTokenBucket, ManualClock, RateLimiter};
             ///
-            /// let wall = SystemTime::UNIX_EPOCH; // `SystemTime::now()` outside of tests
+            /// let wall = SystemTime::UNIX_EPOCH; // `SystemTime::now()` in a program
             /// let before = AtomicTokenBucket::with_clock("1/h".parse()?, ManualClock::new())?;
             /// before.try_acquire(1)?;
-            /// let text = before.save(wall).to_string(); // to a file, and the process ends
+            /// let text = before.save(wall).to_string(); // into a file
             ///
             /// let after = AtomicTokenBucket::with_clock("1/h".parse()?, ManualClock::new())?;
             /// after.restore(&text.parse()?, wall + Duration::from_secs(600));
@@ -100,9 +103,9 @@ macro_rules! bucket {
                 self.counter().save(wall)
             }
 
-            /// Takes the tokens that the saved bucket lacked, less what has accrued until `wall`, to the
-            /// part of a token, and goes on with its pause. It only tightens. The fill of another quota
-            /// carries over as [`CarryOver::Tokens`] does. A wall clock that was set back gains nothing.
+            /// Takes the tokens that the saved bucket lacked, less what has accrued until `wall`, exact to
+            /// the part of a token, and goes on with its pause. It only tightens: a wall clock that was set
+            /// back gains nothing. The fill of another quota carries over as by [`CarryOver::Tokens`].
             pub fn restore(&self, saved: &Saved, wall: SystemTime) {
                 self.counter().restore(saved, wall);
             }

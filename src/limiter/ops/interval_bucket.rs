@@ -19,26 +19,27 @@ use crate::limiter::shell::locked_line::LockedLine;
 use crate::quota::QuotaError;
 use crate::wait::{Progress, Wait};
 
-/// A bucket of B tokens that gains N at each boundary and none between: for a server that refills all
-/// at once, at each full minute.
+/// A bucket of B tokens that gains N at each boundary and none between: for a server that refills at
+/// once, at each full minute.
 ///
-/// The boundaries are the instants `anchor` + k * P, before the anchor as well as after it. Admitted
-/// from s to e is at most B + N for each boundary in (s, e]. With N = B it is a fixed window.
+/// The boundaries are the instants `anchor` + k × P, for every whole k. From s to e it admits at most
+/// B + N for each boundary in (s, e]. With N = B it is a fixed window. For a server that refills
+/// continuously, choose a token bucket.
 ///
 /// - An older `now` counts as the time of the latest take.
-/// - A reservation is debited at its `ready_at`; it never stands in line, and takes fit around it.
-/// - `pause_until` blocks all admissions, and tokens accrue meanwhile. With N = 0 it is not an error.
-/// - `acquire_many` of more than the burst is refused with [`Denied::ExceedsBurst`].
+/// - A reservation is debited at its `ready_at`. It never stands in line, and takes fit around it.
+/// - `pause_until` blocks all admissions, and tokens accrue meanwhile. With N = 0 it is no error.
+/// - `acquire_many` of more than the burst is denied with [`Denied::ExceedsBurst`].
 ///
 /// # Waiting
-/// Waiters are served by floor, then by arrival, as [every limiter](RateLimiter#waiting) serves them:
-/// as many at each boundary as it brings tokens for. A waiter holds nothing before its turn, so dropping
-/// it costs nothing; a pause, [`set_refill`](Self::set_refill), a refund, a charge and `close` reach all
-/// of them; one that is not polled holds up no other.
+/// Waiters are served by floor, then by arrival, as [every limiter](RateLimiter#waiting) serves them: at
+/// each boundary as many as it brings tokens for. A waiter holds nothing before its turn, so dropping it
+/// costs nothing; a pause, [`set_refill`](Self::set_refill), a refund, a charge and `close` reach all
+/// waiters; a waiter that is not polled blocks no other.
 ///
 /// # Cost
-/// Every operation takes the lock. A take is a few divisions; while reservations are ahead, it is
-/// linear in them, and while others wait, it is computed behind each waiter ahead.
+/// Every operation takes the lock. A take is a few divisions; it is linear in the reservations ahead and
+/// in the waiters ahead.
 ///
 /// # Memory ordering
 /// Every operation takes the lock, and so synchronises with every other on the same bucket.
@@ -65,24 +66,14 @@ pub struct IntervalTokenBucket<C = SystemClock> {
 }
 
 impl IntervalTokenBucket {
-    /// A full bucket of `burst` tokens that gains `tokens` at `anchor` and at each whole `period`
+    /// Creates a full bucket of `burst` tokens that gains `tokens` at `anchor` and at each whole `period`
     /// before and after it, on the [`SystemClock`].
+    ///
+    /// If a server says that its minute ends in 20 seconds, the anchor is 20 seconds from now on the
+    /// clock of the bucket.
     ///
     /// # Errors
     /// [`QuotaError`], with the bound that was broken.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::{Clock, IntervalTokenBucket, RateLimiter, SystemClock};
-    ///
-    /// // The server said that its minute ends in 20 seconds.
-    /// let anchor = SystemClock::new().now().saturating_add(Duration::from_secs(20));
-    /// let bucket = IntervalTokenBucket::new(5, Duration::from_secs(60), 5, anchor)?;
-    /// bucket.try_acquire(5).unwrap();
-    /// let wait = bucket.try_acquire(5).unwrap_err().retry_after().unwrap();
-    /// assert!(wait <= Duration::from_secs(20));
-    /// # Ok::<(), tollgate::QuotaError>(())
-    /// ```
     pub fn new(
         tokens: u64,
         period: Duration,
@@ -125,14 +116,14 @@ impl<C: Clock> IntervalTokenBucket<C> {
         self.desk.take(n, floor, now)
     }
 
-    /// Changes how it refills, from now on. Reservations keep their instants, waiters are re-timed,
+    /// Changes how the bucket refills, from now on. Reservations keep their instants; waiters are re-timed,
     /// and those that want more than the new burst end with [`Denied::ExceedsBurst`].
     ///
-    /// [`History::Kept`] keeps the tokens that the new burst can hold, and the debt;
+    /// [`History::Kept`] keeps the debt, and the tokens that the new burst can hold;
     /// [`History::Forgotten`] starts full, and ends a pause.
     ///
     /// # Errors
-    /// [`QuotaError`]; nothing was changed.
+    /// [`QuotaError`], with the bound that was broken; nothing was changed.
     ///
     /// ```
     /// use std::time::Duration;
@@ -168,19 +159,7 @@ impl<C: Clock> IntervalTokenBucket<C> {
         })
     }
 
-    /// Lets no more than `remaining` tokens be there: the server said `X-RateLimit-Remaining`. It
-    /// only tightens.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::{IntervalTokenBucket, RateLimiter, Timestamp};
-    ///
-    /// let day = Duration::from_secs(86_400);
-    /// let bucket = IntervalTokenBucket::new(60, day, 60, Timestamp::ZERO)?;
-    /// bucket.sync_remaining(7);
-    /// assert_eq!(bucket.available(), 7);
-    /// # Ok::<(), tollgate::QuotaError>(())
-    /// ```
+    /// Leaves at most `remaining` tokens: the server said `X-RateLimit-Remaining`. It only tightens.
     pub fn sync_remaining(&self, remaining: u64) {
         self.desk.tighten(remaining, self.desk.clock.now());
     }

@@ -5,23 +5,15 @@ use crate::limiter::core::denied::Denied;
 use crate::limiter::ops::quota_limiter::QuotaLimiter;
 use crate::unwind::Panics;
 
-/// A limiter that leases carve their tokens out of: a bucket, or what points to one.
+/// A limiter whose burst leases can be carved out of: a bucket, or a pointer to one.
 ///
-/// The buckets have [`lease`](Self::lease) without the trait too; it is for code that is generic over
-/// them. How tokens are carved out is this crate's own business.
+/// The buckets have [`lease`](Self::lease) without the trait too; import it for code that is generic over
+/// them. The trait is sealed.
 pub trait Leasable: QuotaLimiter {
-    /// Carves `batch` tokens out of the burst, for a thread of its own: see [`TokenLease`].
+    /// Carves `batch` tokens out of the burst, for one thread: see [`TokenLease`].
     ///
     /// # Errors
     /// [`Denied::ExceedsBurst`], with the largest batch, if nothing of the burst would be left.
-    ///
-    /// ```
-    /// use tollgate::{AtomicTokenBucket, Denied, Quota};
-    ///
-    /// let bucket = AtomicTokenBucket::new(Quota::per_hour(10)?)?;
-    /// assert_eq!(bucket.lease(10).unwrap_err(), Denied::ExceedsBurst { burst: 9 });
-    /// # Ok::<(), tollgate::QuotaError>(())
-    /// ```
     fn lease(&self, batch: u64) -> Result<TokenLease<&Self>, Denied>
     where
         Self: Sized,
@@ -29,11 +21,11 @@ pub trait Leasable: QuotaLimiter {
         TokenLease::new(self, batch)
     }
 
-    /// What is left of the burst beside what is carved out of it.
+    /// The burst without what is carved out of it.
     #[doc(hidden)]
     fn uncarved(&self) -> u64;
 
-    /// Takes `n` tokens out of the burst, as long as something is left of it.
+    /// Carves `n` tokens out of the burst, if at least one is left.
     #[doc(hidden)]
     fn carve(&self, n: u64) -> Result<(), Denied>;
 
@@ -62,29 +54,30 @@ macro_rules! pointers {
 
 pointers!(&L, Arc<L>, Box<L>);
 
-/// A handle that one thread owns, with tokens of its own: about a nanosecond each, without a clock
-/// or an atomic.
+/// A handle with tokens of its own, which one thread spends without a clock read or an atomic.
 ///
-/// While it lives its batch is carved out of the limiter's burst, so that what the limiter and all
-/// its leases admit together stays within the quota. It fetches tokens in batches, smaller ones
-/// when they are scarce, and spends them by counting down. Dropping it returns what is left.
+/// While the lease lives, its batch is carved out of the limiter's burst, so the limiter and all its
+/// leases together stay within the quota. A lease fetches tokens in batches, smaller ones when tokens are
+/// scarce, and spends them by counting down. Dropping it returns the rest.
 ///
-/// For many threads that take single tokens from one generous limiter. Not for small bursts: a
-/// batch that one lease holds is missing to everybody else, and the limiter admits no more at once
-/// than what is left of its burst. Nor for following a server's word: what a lease holds was taken
-/// before, and can be spent after a [`drain`](crate::QuotaLimiter::drain) and during a
-/// [pause](crate::RateLimiter::pause_until); drop the lease then.
+/// Choose it for many threads that take single tokens from one generous limiter. Not a fit:
+/// - Small bursts. Other callers cannot use what a lease holds, and the limiter admits no more at once than
+///   the rest of its burst.
+/// - Limiters that follow a server's answers. A lease can spend what it holds after a
+///   [`drain`](crate::QuotaLimiter::drain) and during a [pause](crate::RateLimiter::pause_until): drop the
+///   lease then.
 ///
 /// # Waiting
-/// A lease does not wait: it spends what it holds, or fetches what is there, or denies. While callers
-/// wait for the limiter, it fetches only what a newcomer may take, so it overtakes none of them; wait
-/// with them by [`acquire`](crate::RateLimiter::acquire) of the limiter. Carving a batch out leaves a
-/// smaller burst to those who wait: one that asks for more than it ends with
-/// [`Denied::ExceedsBurst`] when it is the first in line. Dropping the lease reaches them too.
+/// A lease does not wait: it spends what it holds, or fetches what is there, or denies. While callers wait
+/// for the limiter, it fetches only what a newcomer may take, so it overtakes no waiter. To wait, call
+/// [`acquire`](crate::RateLimiter::acquire) on the limiter.
+///
+/// A lease leaves the waiters a smaller burst: a waiter that wants more than that ends with
+/// [`Denied::ExceedsBurst`] when it is the first in line. Dropping the lease reaches the waiters too.
 ///
 /// # Panics
-/// Only where the caller's clock does. A lease that is dropped then gives its batch back to the burst all
-/// the same, unless the clock panics a second time.
+/// If the caller's clock does. A lease that is dropped gives its batch back all the same, unless the clock
+/// panics a second time.
 ///
 /// # Examples
 /// ```
@@ -104,12 +97,12 @@ pub struct TokenLease<L: Leasable> {
     held: u64,
 }
 
-/// Tokens that go back, unless a lease gets them: also if the caller's clock panics.
+/// Tokens that go back when this is dropped, also by a panic of the caller's clock.
 struct Refund<'a, L: Leasable>(&'a L, u64);
 
 impl<L: Leasable> Drop for Refund<'_, L> {
     fn drop(&mut self) {
-        // A panic may be on its way already, and the clock panic again.
+        // The thread may be unwinding already: a second panic of the clock would abort.
         Panics::default().catch(|| self.0.refund(self.1));
     }
 }
@@ -118,12 +111,12 @@ impl<L: Leasable> TokenLease<L> {
     pub(crate) fn new(limiter: L, batch: u64) -> Result<Self, Denied> {
         let burst = limiter.uncarved();
         if batch >= burst {
-            // Before anything is taken.
+            // Checked before anything is taken.
             return Err(Denied::ExceedsBurst {
                 burst: burst.saturating_sub(1),
             });
         }
-        // What the smaller burst will not hold any more is the lease's.
+        // The lease starts with the tokens that the smaller burst cannot hold any more.
         let held = limiter.try_acquire_up_to(
             limiter
                 .available()
@@ -143,19 +136,9 @@ impl<L: Leasable> TokenLease<L> {
     /// Takes `n` tokens now, or none.
     ///
     /// # Errors
-    /// [`Denied`]. Tokens that were fetched in vain stay with the lease. More than the batch is
-    /// [`Denied::ExceedsBurst`]. [`Denied::NotYet`] says when the next can be fetched: all that is
-    /// missing, or as much as the burst beside the leases holds.
-    ///
-    /// ```
-    /// use tollgate::{AtomicTokenBucket, Denied, Quota, RateLimiter};
-    ///
-    /// let bucket = AtomicTokenBucket::new(Quota::per_hour(10)?)?;
-    /// let mut lease = bucket.lease(4)?;
-    /// assert!(lease.try_acquire(3).is_ok());
-    /// assert_eq!(lease.try_acquire(5), Err(Denied::ExceedsBurst { burst: 4 }));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// [`Denied`]; tokens that were fetched stay with the lease. [`Denied::ExceedsBurst`] if `n` is more
+    /// than the batch. [`Denied::NotYet`] says when the missing tokens can be fetched, or, of more than the
+    /// rest of the burst, the first part of them.
     #[inline]
     pub fn try_acquire(&mut self, n: u64) -> Result<(), Denied> {
         match self.held.checked_sub(n) {
@@ -175,7 +158,7 @@ impl<L: Leasable> TokenLease<L> {
         loop {
             let now = self.limiter.now();
             let missing = n - self.held;
-            // Half of what there is, when that is less than a batch: the others want some too.
+            // At most half of what is there, so that scarce tokens are shared with other callers.
             let fair = self.limiter.available_at(now) / 2;
             let wanted = fair.clamp(missing, self.batch - self.held);
             self.held += self.limiter.try_acquire_up_to_at(wanted, now);
@@ -183,26 +166,15 @@ impl<L: Leasable> TokenLease<L> {
                 self.held = left;
                 return Ok(());
             }
-            // Nothing is left to take, so this denies, unless somebody has returned tokens meanwhile.
-            // It asks for no more than the burst beside the leases can hold.
+            // Usually denies, since nothing is left; if a caller has returned tokens meanwhile, the loop
+            // fetches again. More than the rest of the burst would be denied for ever.
             let missing = n - self.held;
             let next = missing.min(self.limiter.uncarved().max(1));
             self.limiter.ask(next, 0, now)?;
         }
     }
 
-    /// Tokens that it holds.
-    ///
-    /// ```
-    /// use tollgate::{LockedTokenBucket, Quota, RateLimiter};
-    ///
-    /// let bucket = LockedTokenBucket::new(Quota::per_hour(10)?)?;
-    /// let lease = bucket.lease(4)?;
-    /// assert_eq!((lease.held(), bucket.available()), (4, 6));
-    /// drop(lease);
-    /// assert_eq!(bucket.available(), 10);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// The tokens that the lease holds.
     pub const fn held(&self) -> u64 {
         self.held
     }
@@ -213,7 +185,8 @@ impl<L: Leasable> Drop for TokenLease<L> {
         let mut panics = Panics::default();
         let mut restored = || panics.catch(|| self.limiter.restore(self.batch));
         if restored().is_none() {
-            // The burst would be the smaller for ever, so the caller's clock is asked once more.
+            // Without its batch the burst would stay smaller for ever, so a clock that panicked is asked
+            // once more.
             restored();
         }
         panics.catch(|| self.limiter.refund(self.held));

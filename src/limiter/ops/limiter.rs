@@ -10,71 +10,72 @@ use crate::limiter::core::turn::Turn;
 use crate::limiter::shell::gate::Gate;
 use crate::wait::Progress;
 
-/// What a limiter does, with the caller's time as an argument. [`RateLimiter`](crate::RateLimiter) is
-/// its public face, which this trait seals: a reservation or a lease needs more of a limiter than a
-/// foreign type could promise.
+/// The operations of a limiter, with the caller's time as an argument.
+///
+/// It seals [`RateLimiter`](crate::RateLimiter), its public face: a reservation or a lease relies on more
+/// than a foreign type could promise.
 pub trait Limiter: Send + Sync {
-    /// The limiter as an object.
+    /// The limiter as a trait object.
     fn as_dyn(&self) -> &dyn Limiter;
 
     /// The clock of the limiter.
     fn clock(&self) -> &dyn Clock;
 
-    /// The time on that clock, without a call through a table.
+    /// The time on that clock, without a virtual call.
     fn clock_now(&self) -> Timestamp;
 
-    /// Visits each single limiter that it consists of.
+    /// Visits each single limiter that this one combines: itself, unless it is an `AllOf`.
     fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn Limiter)) {
         visit(self.as_dyn());
     }
 
-    /// The lock that a caller holds while it takes from several limiters; `None` of several limiters.
+    /// The lock that a caller holds while it takes from several limiters; `None` for an `AllOf`.
     fn gate(&self) -> Option<&Gate>;
 
-    /// Takes `n` tokens if `floor` remain.
+    /// Takes `n` tokens if at least `floor` remain.
     fn try_acquire_above_at(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied>;
 
-    /// As [`try_acquire_above_at`](Self::try_acquire_above_at), for a caller that waits otherwise:
-    /// whether it took.
+    /// As [`try_acquire_above_at`](Self::try_acquire_above_at), for a caller that waits if it is denied;
+    /// returns whether it took.
     #[inline]
     fn take_at_once(&self, n: u64, floor: u64, now: Timestamp) -> bool {
         self.try_acquire_above_at(n, floor, now).is_ok()
     }
 
-    /// The answer of [`try_acquire_above_at`](Self::try_acquire_above_at). Writes nothing.
+    /// The answer of [`try_acquire_above_at`](Self::try_acquire_above_at), without taking.
     fn ask(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied>;
 
-    /// Takes `n` tokens, and reads the status of that decision.
+    /// Takes `n` tokens, or none, and reads the status as of that decision.
     fn try_acquire_with_status_at(&self, n: u64, now: Timestamp) -> (Result<(), Denied>, Status);
 
     /// Takes at most `n` tokens; returns how many.
     fn try_acquire_up_to_at(&self, n: u64, now: Timestamp) -> u64;
 
-    /// Returns `n` tokens.
+    /// Returns `n` unused tokens.
     fn refund_at(&self, n: u64, now: Timestamp);
 
-    /// Debits `n` tokens, also into debt.
+    /// Debits `n` tokens, into debt if need be.
     fn charge_at(&self, n: u64, now: Timestamp);
 
     /// Blocks all admissions until `until`.
     fn pause_until_at(&self, until: Timestamp, now: Timestamp) -> Result<(), Denied>;
 
-    /// The whole tokens there.
+    /// The number of whole tokens.
     fn available_at(&self, now: Timestamp) -> u64;
 
-    /// How full the limiter is, and how long `n` tokens take.
+    /// How full the limiter is, and how long a caller waits for `n` tokens.
     fn status_at(&self, n: u64, now: Timestamp) -> Status;
 
-    /// Takes `n` tokens into debt, if they are there after at most `max_wait`.
+    /// Takes `n` tokens ahead of time, if they are there within `max_wait`.
     fn reserve_at(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Parts, Denied>;
 
-    /// Gives back what no later taker has built on, at `now`, or at the clock's time then.
+    /// Gives reserved tokens back, as far as no later taker has built on them; `None` reads the clock.
     fn give_back(&self, parts: &Parts, now: Option<Timestamp>);
 
-    /// Marks reserved tokens as used: they do not come back.
+    /// Marks reserved tokens as used.
     fn commit(&self, parts: &Parts);
 
-    /// Polls a turn, which takes its tokens or waits in line for them. A turn that ends has left the
+    /// Polls a turn, which takes its tokens or waits in line for them. A turn that is done has left the
     /// line.
     fn poll_turn(
         &self,
@@ -87,15 +88,10 @@ pub trait Limiter: Send + Sync {
     fn leave_turn(&self, turn: &mut Turn);
 }
 
-/// Implements [`Limiter`] by another limiter: all but the methods that lend: `as_dyn`,
-/// `clock`, `each` and `gate`.
+/// The methods of [`Limiter`] that return no reference, by those of another limiter.
 macro_rules! forward_limiter {
     (|$this:ident| $inner:expr) => {
-        #[inline]
-        fn clock_now(&self) -> Timestamp {
-            let $this = self;
-            $inner.clock_now()
-        }
+        forward_uncounted!(|$this| $inner);
 
         #[inline]
         fn try_acquire_above_at(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
@@ -106,11 +102,6 @@ macro_rules! forward_limiter {
         fn take_at_once(&self, n: u64, floor: u64, now: Timestamp) -> bool {
             let $this = self;
             $inner.take_at_once(n, floor, now)
-        }
-
-        fn ask(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-            let $this = self;
-            $inner.ask(n, floor, now)
         }
 
         fn try_acquire_with_status_at(
@@ -125,6 +116,42 @@ macro_rules! forward_limiter {
         fn try_acquire_up_to_at(&self, n: u64, now: Timestamp) -> u64 {
             let $this = self;
             $inner.try_acquire_up_to_at(n, now)
+        }
+
+        fn reserve_at(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Parts, Denied> {
+            let $this = self;
+            $inner.reserve_at(n, max_wait, now)
+        }
+
+        fn poll_turn(
+            &self,
+            turn: &mut Turn,
+            now: Timestamp,
+            waker: &Waker,
+        ) -> Progress<Result<(), Denied>> {
+            let $this = self;
+            $inner.poll_turn(turn, now, waker)
+        }
+
+        fn leave_turn(&self, turn: &mut Turn) {
+            let $this = self;
+            $inner.leave_turn(turn);
+        }
+    };
+}
+
+/// The part of [`forward_limiter`] that a [`Metered`](crate::Metered) limiter does not count.
+macro_rules! forward_uncounted {
+    (|$this:ident| $inner:expr) => {
+        #[inline]
+        fn clock_now(&self) -> Timestamp {
+            let $this = self;
+            $inner.clock_now()
+        }
+
+        fn ask(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
+            let $this = self;
+            $inner.ask(n, floor, now)
         }
 
         fn refund_at(&self, n: u64, now: Timestamp) {
@@ -152,11 +179,6 @@ macro_rules! forward_limiter {
             $inner.status_at(n, now)
         }
 
-        fn reserve_at(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Parts, Denied> {
-            let $this = self;
-            $inner.reserve_at(n, max_wait, now)
-        }
-
         fn give_back(&self, parts: &Parts, now: Option<Timestamp>) {
             let $this = self;
             $inner.give_back(parts, now);
@@ -166,25 +188,10 @@ macro_rules! forward_limiter {
             let $this = self;
             $inner.commit(parts);
         }
-
-        fn poll_turn(
-            &self,
-            turn: &mut Turn,
-            now: Timestamp,
-            waker: &Waker,
-        ) -> Progress<Result<(), Denied>> {
-            let $this = self;
-            $inner.poll_turn(turn, now, waker)
-        }
-
-        fn leave_turn(&self, turn: &mut Turn) {
-            let $this = self;
-            $inner.leave_turn(turn);
-        }
     };
 }
 
-pub(crate) use forward_limiter;
+pub(crate) use {forward_limiter, forward_uncounted};
 
 macro_rules! pointers {
     ($($pointer:ty),*) => {$(

@@ -6,24 +6,26 @@ use crate::limiter::core::denied::Denied;
 use crate::limiter::core::status::Status;
 use crate::limiter::core::taken::Parts;
 use crate::limiter::core::turn::{Kind, Turn};
-use crate::limiter::ops::limiter::Limiter;
+use crate::limiter::ops::limiter::{Limiter, forward_uncounted};
 use crate::limiter::ops::rate_limiter::RateLimiter;
 use crate::limiter::shell::gate::Gate;
 use crate::sync::UnmodelledU64;
 use crate::wait::Progress;
 
-/// A limiter that counts what it admits and denies, and how long callers wait. It is a limiter, and
-/// goes wherever one is asked for.
+/// A limiter that counts what it admits and denies, and how long callers wait.
+///
+/// It wraps any [`RateLimiter`] and is one itself. Each decision adds to a counter that all callers share:
+/// one more contended cache line for many cores.
 ///
 /// # Waiting
-/// As at the limiter that it wraps: same line, same order, same bounds. A wait counts once, when it
-/// ends: as admitted with its length, as denied if it ends with an error (a limiter that is closed,
-/// a bound), or as abandoned if its future is dropped. A waiter that is not polled counts when it is.
+/// As of the limiter that it wraps. A wait counts once, when it ends: as admitted, with its length; as
+/// denied, if it ends with an error; as abandoned, if its future is dropped. A wait that has ended counts
+/// when its waiter is polled.
 ///
 /// # As a member of several
-/// In an [`AllOf`](crate::AllOf) it counts what that takes of it, also tokens that go back because
-/// another member refuses. A metered `AllOf` in another one counts nothing there, since the outer one
-/// takes from its members directly: meter the outer one.
+/// In an [`AllOf`](crate::AllOf) it counts what that takes from it, also tokens that go back because
+/// another member denies. A metered `AllOf` in another `AllOf` counts nothing, since the outer one takes
+/// from the members directly: meter the outer one.
 ///
 /// # Examples
 /// ```
@@ -46,29 +48,29 @@ pub struct Metered<L> {
     waited: UnmodelledU64,
 }
 
-/// What a [`Metered`] limiter has counted.
+/// The counts of a [`Metered`] limiter; from [`Metered::meter`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Meter {
-    /// Calls that got their tokens, at once or after a wait, and reservations.
+    /// Calls that took their tokens, at once or after a wait, and reservations.
     pub admitted: u64,
-    /// Calls that were refused, waits that ended with an error among them.
+    /// Calls that were denied, and waits that ended with an error.
     pub denied: u64,
-    /// Waits that were given up.
+    /// Waits whose future was dropped.
     pub abandoned: u64,
-    /// Calls that were admitted after a wait, by how long it was: entry i counts those up to
-    /// [`Meter::bound`] of i, the last all longer ones.
+    /// Calls that were admitted after a wait, by its length: entry i counts the waits up to
+    /// [`Meter::bound`] of i that no earlier entry counts.
     pub waits: [u64; Meter::BUCKETS],
-    /// The sum of those waits.
+    /// The sum of these waits.
     pub total_wait: Duration,
 }
 
 impl Meter {
-    /// Entries of the histogram.
+    /// The number of entries of the histogram.
     pub const BUCKETS: usize = 12;
 
-    /// The longest wait that an entry of the histogram counts: 1 us for the first, ten times as much
-    /// for each next. The last has no bound.
+    /// The longest wait that an entry of the histogram counts: 1 µs for the first, ten times as much for
+    /// each next one. The last entry has no bound.
     pub const fn bound(entry: usize) -> Duration {
         if entry + 1 >= Self::BUCKETS {
             return Duration::MAX;
@@ -82,14 +84,14 @@ impl Meter {
         Duration::from_nanos(nanos)
     }
 
-    /// Calls that were admitted after a wait.
+    /// The number of calls that were admitted after a wait.
     pub fn waited(&self) -> u64 {
         self.waits.iter().sum()
     }
 }
 
 impl<L> Metered<L> {
-    /// Counts what `limiter` decides.
+    /// Wraps a limiter.
     pub const fn new(limiter: L) -> Self {
         Self {
             limiter,
@@ -101,12 +103,12 @@ impl<L> Metered<L> {
         }
     }
 
-    /// The limiter. What is taken from it directly is not counted.
+    /// The limiter that it wraps. What is taken from it directly is not counted.
     pub const fn inner(&self) -> &L {
         &self.limiter
     }
 
-    /// What was counted so far: each count by itself, not all at one instant.
+    /// Reads the counts, each by itself: they are not all of one instant.
     pub fn meter(&self) -> Meter {
         Meter {
             admitted: self.admitted.load_relaxed(),
@@ -137,55 +139,6 @@ impl<L> Metered<L> {
 impl<L: RateLimiter> RateLimiter for Metered<L> {}
 
 impl<L: RateLimiter> Limiter for Metered<L> {
-    #[inline]
-    fn clock_now(&self) -> Timestamp {
-        self.limiter.clock_now()
-    }
-
-    #[inline]
-    fn try_acquire_above_at(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-        let decided = self.limiter.try_acquire_above_at(n, floor, now);
-        self.count(&decided);
-        decided
-    }
-
-    fn try_acquire_with_status_at(&self, n: u64, now: Timestamp) -> (Result<(), Denied>, Status) {
-        let (decided, status) = self.limiter.try_acquire_with_status_at(n, now);
-        self.count(&decided);
-        (decided, status)
-    }
-
-    /// Counts as one call, admitted if it got any token.
-    fn try_acquire_up_to_at(&self, n: u64, now: Timestamp) -> u64 {
-        let taken = self.limiter.try_acquire_up_to_at(n, now);
-        let count = match taken {
-            0 if n > 0 => &self.denied,
-            _ => &self.admitted,
-        };
-        count.fetch_add_relaxed(1);
-        taken
-    }
-
-    fn refund_at(&self, n: u64, now: Timestamp) {
-        self.limiter.refund_at(n, now);
-    }
-
-    fn charge_at(&self, n: u64, now: Timestamp) {
-        self.limiter.charge_at(n, now);
-    }
-
-    fn pause_until_at(&self, until: Timestamp, now: Timestamp) -> Result<(), Denied> {
-        self.limiter.pause_until_at(until, now)
-    }
-
-    fn available_at(&self, now: Timestamp) -> u64 {
-        self.limiter.available_at(now)
-    }
-
-    fn status_at(&self, n: u64, now: Timestamp) -> Status {
-        self.limiter.status_at(n, now)
-    }
-
     fn as_dyn(&self) -> &dyn Limiter {
         self
     }
@@ -195,7 +148,8 @@ impl<L: RateLimiter> Limiter for Metered<L> {
     }
 
     fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn Limiter)) {
-        // What is taken of several has a part for each, and a turn can stand at one of them only.
+        // An `AllOf` is visited member by member: a caller that takes from several limiters needs one
+        // part of the tokens for each, and its turn stands in the line of one of them.
         if self.limiter.gate().is_some() {
             visit(self);
         } else {
@@ -207,30 +161,45 @@ impl<L: RateLimiter> Limiter for Metered<L> {
         self.limiter.gate()
     }
 
-    fn ask(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-        self.limiter.ask(n, floor, now)
+    forward_uncounted!(|this| this.limiter);
+
+    #[inline]
+    fn try_acquire_above_at(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
+        let decided = self.limiter.try_acquire_above_at(n, floor, now);
+        self.count(&decided);
+        decided
     }
 
     fn take_at_once(&self, n: u64, floor: u64, now: Timestamp) -> bool {
         let taken = self.limiter.take_at_once(n, floor, now);
+        // A caller that did not take waits, and counts when its wait ends.
         if taken {
             self.admitted.fetch_add_relaxed(1);
         }
         taken
     }
 
+    fn try_acquire_with_status_at(&self, n: u64, now: Timestamp) -> (Result<(), Denied>, Status) {
+        let (decided, status) = self.limiter.try_acquire_with_status_at(n, now);
+        self.count(&decided);
+        (decided, status)
+    }
+
+    /// Counts as one call, admitted if it took any token.
+    fn try_acquire_up_to_at(&self, n: u64, now: Timestamp) -> u64 {
+        let taken = self.limiter.try_acquire_up_to_at(n, now);
+        let count = match taken {
+            0 if n > 0 => &self.denied,
+            _ => &self.admitted,
+        };
+        count.fetch_add_relaxed(1);
+        taken
+    }
+
     fn reserve_at(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Parts, Denied> {
-        let owed = self.limiter.reserve_at(n, max_wait, now);
-        self.count(&owed);
-        owed
-    }
-
-    fn give_back(&self, parts: &Parts, now: Option<Timestamp>) {
-        self.limiter.give_back(parts, now);
-    }
-
-    fn commit(&self, parts: &Parts) {
-        self.limiter.commit(parts);
+        let reserved = self.limiter.reserve_at(n, max_wait, now);
+        self.count(&reserved);
+        reserved
     }
 
     fn poll_turn(
@@ -241,7 +210,7 @@ impl<L: RateLimiter> Limiter for Metered<L> {
     ) -> Progress<Result<(), Denied>> {
         let progress = self.limiter.poll_turn(turn, now, waker);
         if let Progress::Done(decided) = &progress {
-            // A call takes nothing: what is done upon it counts by itself.
+            // A call takes nothing: its caller takes afterwards, and counts then.
             if turn.kind != Kind::Call {
                 self.count(decided);
             }

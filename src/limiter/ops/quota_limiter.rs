@@ -33,8 +33,8 @@ pub trait QuotaLimiter: RateLimiter {
     /// Changes the quota from now on; `carry` says how the fill carries over. Reservations keep their
     /// instants; waiters are re-timed.
     ///
-    /// The time is read once no taker can use a later one unseen: what was taken before is charged at
-    /// the old rate, and nothing is minted.
+    /// Takes that come before the change are charged at the old rate, whatever time their callers have
+    /// read, so nothing is minted.
     ///
     /// # Errors
     /// [`QuotaError`] if the limiter cannot have this quota; it keeps the one it has.
@@ -43,7 +43,7 @@ pub trait QuotaLimiter: RateLimiter {
         self.set_quota_from(quota, carry, None)
     }
 
-    /// Takes all tokens that are there: the server said that none is left. Debt stays.
+    /// Takes all tokens: the server said that none is left. Debt stays.
     fn drain(&self) {
         self.tighten_at(0, self.now());
     }
@@ -53,7 +53,7 @@ pub trait QuotaLimiter: RateLimiter {
         self.tighten_at(remaining, self.now());
     }
 
-    /// Changes the quota, in force since `now`, or since the time that is read for it.
+    /// Changes the quota, in force since `now`; `None` reads the clock.
     #[doc(hidden)]
     fn set_quota_from(
         &self,
@@ -69,13 +69,13 @@ pub trait QuotaLimiter: RateLimiter {
 
 impl<L: QuotaLimiter + ?Sized> At<'_, L> {
     /// As [`QuotaLimiter::set_quota`], with the new quota in force since this instant: tokens accrue at
-    /// its rate from then on, and all that has been taken is charged.
+    /// its rate from then on.
     ///
     /// The instant must be no earlier than those of the takers before. A
     /// [`LockedTokenBucket`](crate::LockedTokenBucket) knows the latest of them and counts from it, so it
-    /// gives nothing back. An [`AtomicTokenBucket`](crate::AtomicTokenBucket) does not know it, and counts
-    /// what was taken since as if it had been taken by then: a faster quota from a stale instant refills
-    /// that at its own rate. [`QuotaLimiter::set_quota`] has no such gap.
+    /// mints nothing. An [`AtomicTokenBucket`](crate::AtomicTokenBucket) does not know it: from a stale
+    /// instant, a faster quota refills at its own rate what was taken since. [`QuotaLimiter::set_quota`] has
+    /// no such gap.
     ///
     /// # Errors
     /// [`QuotaError`]; the limiter keeps its quota.

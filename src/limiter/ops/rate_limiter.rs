@@ -11,35 +11,37 @@ use crate::limiter::ops::limiter::Limiter;
 use crate::limiter::ops::reservation::Reservation;
 use crate::wait::Wait;
 
-/// What every limiter does.
+/// The operations of every limiter.
 ///
-/// A reference, an `Arc` or a `Box` of a limiter is a limiter too, also of `dyn RateLimiter`. What only a
-/// limiter with a single quota does is in [`QuotaLimiter`](crate::QuotaLimiter). The trait is sealed.
+/// A reference, an `Arc` or a `Box` of a limiter is a limiter too, also of `dyn RateLimiter`.
+/// [`QuotaLimiter`](crate::QuotaLimiter) adds what a limiter with a single quota can do. The trait is sealed.
 ///
 /// Each operation reads the limiter's clock. [`at`](Self::at) gives the same operations at the caller's
 /// time.
 ///
 /// # Promises
-/// - Never over: a token bucket admits in any window of length T at most B + floor(T × N / P). (A
+/// With a quota of N tokens in P and a burst of B:
+/// - Never over: a token bucket admits at most B + floor(T × N / P) in any window of length T. (A
 ///   [`SlidingWindow`](crate::SlidingWindow) admits at most N in any window of P; an
 ///   [`IntervalTokenBucket`](crate::IntervalTokenBucket) at most B + N for each boundary in it.)
 /// - Never under: while a bucket is not full, tokens accrue exactly, however often it is polled.
-/// - Honest wait: denied with `retry_after` w at `now` means denied until 1 ns before `now + w` and
-///   admitted then, if no other caller took, and of the waiters ahead, which are counted, none left.
+/// - Honest wait: a denial at `now` with `retry_after` w means denied until 1 ns before `now + w`, and
+///   admitted at `now + w`, if no other caller takes and no waiter ahead leaves.
 /// - A denial changes nothing. Zero tokens always pass.
-/// - A thread whose time is older than what the limiter has seen mints no token by it, at any skew.
+/// - A thread with a stale time mints no token, at any skew.
 ///
 /// # Waiting
 /// - A waiter holds nothing of the limiter before its turn. A waiter that gives up costs nothing, and
 ///   every waiter behind it moves up.
 /// - First come, first served among waiters with the same reserve floor; waiters with a lower floor go
 ///   first. While a caller waits, no newcomer with its floor or a higher one overtakes it.
-/// - A pause, another quota, a refund and [`close`](crate::AtomicTokenBucket::close) reach the waiters.
+/// - A pause, another quota, a refund, a charge and [`close`](crate::AtomicTokenBucket::close) reach the
+///   waiters.
 /// - A waiter that is not polled blocks no other: at its turn its tokens are set aside for it, and the
 ///   line goes on. Each waiter has one timer.
 ///
 /// # Examples
-/// Generic code takes any limiter and waits for it:
+/// Generic code takes any limiter:
 ///
 /// ```
 /// use tollgate::{AllOf, AtomicTokenBucket, Denied, KeyedLimiter, Quota, RateLimiter};
@@ -62,7 +64,7 @@ use crate::wait::Wait;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// So does code that stores it as an object:
+/// A limiter can be chosen at run time:
 ///
 /// ```
 /// use std::sync::Arc;
@@ -103,7 +105,7 @@ pub trait RateLimiter: Limiter + fmt::Debug {
         self.try_acquire_above_at(n, 0, self.now())
     }
 
-    /// Takes `n` tokens if at least `floor` remain: callers of low priority leave some for callers of
+    /// Takes `n` tokens if at least `floor` remain. So callers of low priority leave some for callers of
     /// high priority.
     ///
     /// # Errors
@@ -124,7 +126,7 @@ pub trait RateLimiter: Limiter + fmt::Debug {
     }
 
     /// Takes `n` tokens now, or none, and returns the [`Status`] as of that decision: for the headers of
-    /// an answer, beside callers that take meanwhile.
+    /// an HTTP answer.
     ///
     /// ```
     /// use std::time::Duration;
@@ -149,19 +151,21 @@ pub trait RateLimiter: Limiter + fmt::Debug {
     /// See [Waiting](#waiting).
     ///
     /// # Errors
-    /// With nothing taken: [`Denied::ExceedsBurst`] and [`Denied::Exhausted`], at once, or when the burst
-    /// or the rate has become too small for it and it is the first in line; [`Denied::TooManyWaiters`],
-    /// and [`Denied::TooLong`] where the limiter bounds its waits; [`Denied::Closed`].
+    /// With nothing taken:
+    /// - [`Denied::ExceedsBurst`] and [`Denied::Exhausted`]: at once, or, after a change of the quota, when
+    ///   it is first in line;
+    /// - [`Denied::TooManyWaiters`] and [`Denied::TooLong`]: if the limiter bounds its waits;
+    /// - [`Denied::Closed`].
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the line; the waiters behind move up. Tokens that were set aside for it
-    /// at its turn go back, as far as no later taker has built on them.
+    /// Dropping the future leaves the line, and the waiters behind move up. Tokens that were set aside at
+    /// its turn go back, as far as no later taker has built on them.
     fn acquire(&self, n: u64) -> Wait<Acquire<&dyn Limiter>> {
         Acquire::of(self.as_dyn(), n)
     }
 
-    /// As [`acquire`](Self::acquire), if the tokens are there within `timeout` from the first poll. If, as
-    /// the line stands, they will not be, it fails at once.
+    /// As [`acquire`](Self::acquire), within `timeout` from the first poll. If the tokens will not be there
+    /// by then, as the line stands, it fails at once.
     ///
     /// # Errors
     /// As [`acquire`](Self::acquire), and [`Denied::TooLong`]; nothing was taken.
@@ -172,8 +176,8 @@ pub trait RateLimiter: Limiter + fmt::Debug {
         Acquire::of_timeout(self.as_dyn(), n, timeout)
     }
 
-    /// As [`acquire`](Self::acquire), while at least `floor` tokens remain. Waiters with a lower floor go
-    /// first.
+    /// As [`acquire`](Self::acquire), once at least `floor` tokens remain beside them. Waiters with a lower
+    /// floor go first.
     ///
     /// # Errors
     /// As [`acquire`](Self::acquire) and [`try_acquire_above`](Self::try_acquire_above).
@@ -185,11 +189,12 @@ pub trait RateLimiter: Limiter + fmt::Debug {
     }
 
     /// As [`acquire`](Self::acquire), also of more than the burst: at the head of the line it takes in
-    /// parts, and gives all of them back, as far as the burst holds them, when it leaves.
+    /// parts. If it leaves, it gives all parts back, as far as the burst holds them.
     ///
     /// # Errors
-    /// As [`acquire`](Self::acquire), but for [`Denied::ExceedsBurst`]. An [`AllOf`](crate::AllOf) takes
-    /// no more than the smallest burst of its members.
+    /// As [`acquire`](Self::acquire), without [`Denied::ExceedsBurst`]. An [`AllOf`](crate::AllOf), a
+    /// [`SlidingWindow`](crate::SlidingWindow) and an [`IntervalTokenBucket`](crate::IntervalTokenBucket)
+    /// take no more than their burst, and return it.
     ///
     /// # Cancel safety
     /// As [`acquire`](Self::acquire).
@@ -217,13 +222,11 @@ pub trait RateLimiter: Limiter + fmt::Debug {
         Acquire::of(self, n)
     }
 
-    /// Takes `n` tokens ahead of their time, if they are there after at most `max_wait`.
-    ///
-    /// The instant at which they are ready is rounded up to a nanosecond, for each reservation by itself;
-    /// two of them can be a part of a nanosecond nearer to each other than the rate has it.
+    /// Takes `n` tokens ahead of time, if they are there within `max_wait`. The caller sleeps until
+    /// [`ready_at`](Reservation::ready_at), which is rounded up to a nanosecond.
     ///
     /// # Errors
-    /// [`Denied`]; nothing was taken.
+    /// [`Denied`]; nothing was taken. [`Denied::TooLong`] if `max_wait` is too short.
     fn reserve(&self, n: u64, max_wait: Duration) -> Result<Reservation<'_>, Denied> {
         Reservation::of(self.as_dyn(), n, max_wait, self.now())
     }
@@ -244,15 +247,15 @@ pub trait RateLimiter: Limiter + fmt::Debug {
     }
 
     /// Returns `n` tokens that were taken and not used, at most a burst of them, and never above the
-    /// burst. What the bucket has gained meanwhile stays: to undo a take exactly, [`reserve`](Self::reserve)
-    /// and cancel.
+    /// burst. It does not undo a take exactly, since tokens have accrued meanwhile: for that,
+    /// [`reserve`](Self::reserve) and [cancel](Reservation::cancel).
     fn refund(&self, n: u64) {
         self.refund_at(n, self.now());
     }
 
-    /// Debits `n` tokens whether they are there or not, also beyond the burst and while others wait: for a
-    /// cost that is known only afterwards. The next callers wait the longer. Debt saturates at 2^126
-    /// units, more than any quota pays in the age of a clock.
+    /// Debits `n` tokens, whether they are there or not: for a cost that is known only afterwards. It goes
+    /// beyond the burst and ahead of waiters, and later callers wait until the debt is paid. Debt saturates
+    /// at 2^126 units, more than any quota pays in the age of a clock.
     ///
     /// ```
     /// use std::time::Duration;
@@ -271,10 +274,10 @@ pub trait RateLimiter: Limiter + fmt::Debug {
 
     /// Blocks all admissions until `until`: the server said `Retry-After`.
     ///
-    /// What was taken before stays taken and can be used: a reservation, or the tokens of a lease. It only
-    /// tightens; an unlimited limiter stays unlimited. Refunds do not shorten it, and of the ways to
-    /// change the quota only [`CarryOver::Full`](crate::CarryOver::Full) does. (A key of a
-    /// [`KeyedLimiter`](crate::KeyedLimiter) keeps it as debt, which refunds pay off.)
+    /// It only tightens, and an unlimited limiter stays unlimited. Tokens of reservations and leases can
+    /// still be used. Refunds do not shorten it; of the ways to change the quota only
+    /// [`CarryOver::Full`](crate::CarryOver::Full) does. (A key of a [`KeyedLimiter`](crate::KeyedLimiter)
+    /// keeps it as debt, which refunds pay off.)
     ///
     /// # Errors
     /// [`Denied::Exhausted`] if the rate is zero, so that no token would ever come back; nothing was
@@ -293,7 +296,7 @@ pub trait RateLimiter: Limiter + fmt::Debug {
         self.pause_until_at(until, self.now())
     }
 
-    /// As [`pause_until`](Self::pause_until), for `pause` from now on.
+    /// As [`pause_until`](Self::pause_until), for a time from now on.
     ///
     /// # Errors
     /// As [`pause_until`](Self::pause_until).
@@ -302,13 +305,13 @@ pub trait RateLimiter: Limiter + fmt::Debug {
         self.pause_until_at(now.saturating_add(pause), now)
     }
 
-    /// The whole tokens there now, whether others wait for them or not; [`u64::MAX`] if unlimited.
+    /// The number of whole tokens now, whether callers wait for them or not; [`u64::MAX`] if unlimited.
     fn available(&self) -> u64 {
         self.available_at(self.now())
     }
 
-    /// How full the limiter is, and how long `n` tokens take, in one read that takes nothing. Of an
-    /// [`AllOf`](crate::AllOf): the tightest of its members in each respect, each read once.
+    /// Reads how full the limiter is, and how long a caller waits for `n` tokens, as of one instant. Of an
+    /// [`AllOf`](crate::AllOf) it is the tightest member in each respect, each read once.
     ///
     /// ```
     /// use std::time::Duration;

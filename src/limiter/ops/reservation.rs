@@ -1,21 +1,20 @@
-use crate::limiter::core::taken::Parts;
-use crate::limiter::core::taken::ready_at;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::limiter::core::denied::Denied;
+use crate::limiter::core::taken::{Parts, ready_at};
 use crate::limiter::ops::limiter::Limiter;
 use crate::unwind::Panics;
 
-/// Whose tokens they are.
-enum Lender<'a> {
+/// The limiter of a reservation.
+enum Source<'a> {
     Borrowed(&'a dyn Limiter),
     Owned(Arc<dyn Limiter + 'a>),
 }
 
-impl Lender<'_> {
+impl Source<'_> {
     fn get(&self) -> &dyn Limiter {
         match self {
             Self::Borrowed(limiter) => *limiter,
@@ -24,17 +23,18 @@ impl Lender<'_> {
     }
 }
 
-/// Tokens that were taken ahead of their time: from
-/// [`RateLimiter::reserve`](crate::RateLimiter::reserve), or, to be kept without a borrow, from
-/// [`reserve_owned`](crate::RateLimiter::reserve_owned).
+/// Tokens that were taken ahead of time: from [`RateLimiter::reserve`](crate::RateLimiter::reserve), or,
+/// to be stored without a borrow, from [`reserve_owned`](crate::RateLimiter::reserve_owned).
 ///
-/// They may be used from [`ready_at`](Self::ready_at) on. Dropping a reservation before then gives
-/// it back, as [`cancel`](Self::cancel) does: a task that is cancelled while it sleeps costs nobody
-/// anything. From then on a drop counts as use. [`commit`](Self::commit) says earlier that the
-/// tokens will be used.
+/// The tokens may be used from [`ready_at`](Self::ready_at) on. Dropping a reservation before then gives
+/// it back, as [`cancel`](Self::cancel) does, so a task that is cancelled while it sleeps costs no tokens.
+/// From then on a drop counts as use. [`commit`](Self::commit) marks the tokens as used earlier.
 ///
-/// While others wait, a reservation stands in line with a fixed instant: making it delays none of
-/// them, and neither a pause, a lower quota nor a charge moves it.
+/// While callers wait, a reservation stands in line with a fixed instant. It delays no waiter, and no
+/// pause, lower quota or charge moves it.
+///
+/// Choose it when the caller sleeps by itself or schedules a start; to wait for tokens,
+/// [`acquire`](crate::RateLimiter::acquire) is simpler.
 ///
 /// ```
 /// use std::time::Duration;
@@ -54,7 +54,7 @@ impl Lender<'_> {
 /// ```
 #[must_use = "dropping it before its time gives its tokens back"]
 pub struct Reservation<'a> {
-    limiter: Lender<'a>,
+    limiter: Source<'a>,
     ready_at: Timestamp,
     parts: Parts,
 }
@@ -68,7 +68,7 @@ impl<'a> Reservation<'a> {
     ) -> Result<Self, Denied> {
         let parts = limiter.reserve_at(n, max_wait, now)?;
         Ok(Self {
-            limiter: Lender::Borrowed(limiter),
+            limiter: Source::Borrowed(limiter),
             ready_at: ready_at(&parts, now),
             parts,
         })
@@ -82,7 +82,7 @@ impl<'a> Reservation<'a> {
         let now = limiter.clock_now();
         let parts = limiter.reserve_at(n, max_wait, now)?;
         Ok(Self {
-            limiter: Lender::Owned(limiter),
+            limiter: Source::Owned(limiter),
             ready_at: ready_at(&parts, now),
             parts,
         })
@@ -94,39 +94,16 @@ impl<'a> Reservation<'a> {
     }
 
     /// How long after `now` the tokens can be used.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::{LockedTokenBucket, Quota, RateLimiter, Timestamp};
-    ///
-    /// let bucket = LockedTokenBucket::new(Quota::per_second(1)?)?;
-    /// let now = Timestamp::from_nanos(5);
-    /// bucket.reserve_at(1, Duration::ZERO, now)?.commit();
-    /// let next = bucket.reserve_at(1, Duration::MAX, now)?;
-    /// assert_eq!(next.wait_from(now), Duration::from_secs(1));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub const fn wait_from(&self, now: Timestamp) -> Duration {
         self.ready_at.saturating_since(now)
     }
 
-    /// Says that the tokens are used, or will be at [`ready_at`](Self::ready_at): for a start that is
-    /// scheduled ahead.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::{LockedTokenBucket, Quota, RateLimiter};
-    ///
-    /// let bucket = LockedTokenBucket::new(Quota::per_hour(1)?)?;
-    /// bucket.reserve(1, Duration::ZERO)?.commit();
-    /// assert_eq!(bucket.available(), 0);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// Marks the tokens as used: for a start that is scheduled at [`ready_at`](Self::ready_at).
     pub fn commit(mut self) {
-        self.keep();
+        self.mark_used();
     }
 
-    fn keep(&mut self) {
+    fn mark_used(&mut self) {
         let parts = std::mem::take(&mut self.parts);
         if !parts.is_empty() {
             self.limiter.get().commit(&parts);
@@ -140,44 +117,35 @@ impl<'a> Reservation<'a> {
         }
     }
 
-    /// Gives the tokens back, before they are used, also after [`ready_at`](Self::ready_at):
-    /// exactly what no later taker has built on, and the rest once those have given back theirs.
-    /// After the quota has changed, that is nothing; leases that come and go do not matter. Nothing
-    /// comes back before a [pause](crate::RateLimiter::pause_until) ends.
+    /// Gives unused tokens back, also after [`ready_at`](Self::ready_at).
     ///
-    /// What has been used by now goes by the limiter's own clock; if takers have times of their own,
-    /// [`cancel_at`](Self::cancel_at) does by one of these.
+    /// What no later taker has built on comes back at once and exactly; the rest when those takers give
+    /// theirs back. After a change of the quota nothing comes back. It does not
+    /// shorten a [pause](crate::RateLimiter::pause_until).
     ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::{LockedTokenBucket, Quota, RateLimiter};
-    ///
-    /// let bucket = LockedTokenBucket::new(Quota::per_second(1)?)?;
-    /// bucket.reserve(1, Duration::ZERO)?.cancel();
-    /// assert_eq!(bucket.available(), 1);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// It goes by the limiter's clock. If the takers go by times of their own, use
+    /// [`cancel_at`](Self::cancel_at) with one of these.
     pub fn cancel(mut self) {
         self.give_back(None);
     }
 
-    /// As [`cancel`](Self::cancel), at the caller's time, which must be no earlier than those of the
-    /// takers before: a token that has come again by now is not to be given back. A
-    /// [`LockedTokenBucket`](crate::LockedTokenBucket) remembers the latest of them and goes by that;
-    /// takers leave no time behind in the word of an
-    /// [`AtomicTokenBucket`](crate::AtomicTokenBucket), so there an older one gives back what others
-    /// have been given meanwhile, at most what was reserved.
+    /// As [`cancel`](Self::cancel), at the caller's time, which must be no earlier than the times of the
+    /// takers before: what has accrued again by now must not be given back as well.
+    ///
+    /// A [`LockedTokenBucket`](crate::LockedTokenBucket) remembers the latest of these times and goes by it.
+    /// An [`AtomicTokenBucket`](crate::AtomicTokenBucket) does not: an earlier time there gives back tokens
+    /// that later takers have got already, at most what was reserved.
     ///
     /// ```
     /// use std::time::Duration;
     /// use tollgate::{AtomicTokenBucket, Quota, RateLimiter, Timestamp};
     ///
     /// let bucket = AtomicTokenBucket::new(Quota::per_second(1)?.burst(10)?)?;
-    /// let reservation = bucket.reserve_at(3, Duration::ZERO, Timestamp::ZERO)?;
+    /// let reservation = bucket.at(Timestamp::ZERO).reserve(3, Duration::ZERO)?;
     /// let later = Timestamp::from_nanos(5_000_000_000);
-    /// assert!(bucket.try_acquire_at(5, later).is_ok());
-    /// reservation.cancel_at(later); // by now, others have gained what it took
-    /// assert_eq!(bucket.available_at(later), 5);
+    /// assert!(bucket.at(later).try_acquire(5).is_ok());
+    /// reservation.cancel_at(later); // its tokens have accrued again by now
+    /// assert_eq!(bucket.at(later).available(), 5);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn cancel_at(mut self, now: Timestamp) {
@@ -190,13 +158,13 @@ impl Drop for Reservation<'_> {
         if self.parts.is_empty() {
             return;
         }
-        // Should the caller's clock panic, they count as used.
+        // If the caller's clock panics, they count as used.
         let mut panics = Panics::default();
         let now = panics.catch(|| self.limiter.get().clock_now());
         if now.is_some_and(|now| now < self.ready_at) {
             self.give_back(None);
         } else {
-            self.keep();
+            self.mark_used();
         }
     }
 }

@@ -1,7 +1,7 @@
-//! What the limiters with one line have in common: all but where a take is decided.
+//! What the single limiters have in common: all but where a take is decided.
 
-/// Implements the traits of a limiter with one line. It has `desk`, with a clock, a gate and bounds;
-/// `counter`, with the operations; and `take`.
+/// Implements the traits of a limiter with one line. The limiter has `desk`, with a clock, a gate and
+/// bounds; `counter`, with the operations; and `take`.
 macro_rules! limiter {
     ($limiter:ident) => {
         impl<C: Clock> RateLimiter for $limiter<C> {}
@@ -111,51 +111,31 @@ macro_rules! limiter {
         }
 
         impl<C: Clock> $limiter<C> {
-            /// Ends all waits with [`Denied::Closed`](crate::Denied::Closed), which every take, reservation
-            /// and wait answers from now on. Reads, refunds, charges, and what a lease holds already go on.
-            /// It cannot be undone.
-            ///
-            /// ```
-            /// use tollgate::{AtomicTokenBucket, Denied, Quota, RateLimiter};
-            ///
-            /// let bucket = AtomicTokenBucket::new(Quota::per_day(3)?)?;
-            /// bucket.close();
-            /// assert_eq!(bucket.try_acquire(1), Err(Denied::Closed));
-            /// assert_eq!(bucket.acquire(1).wait(), Err(Denied::Closed));
-            /// # Ok::<(), tollgate::QuotaError>(())
-            /// ```
+            /// Closes the limiter, for ever: all waits end with [`Denied::Closed`](crate::Denied::Closed),
+            /// and later takes, reservations and waits answer it. Reads, refunds and charges go on, and a
+            /// lease spends what it holds.
             pub fn close(&self) {
                 self.counter().close();
             }
 
-            /// Whether it was closed.
+            /// Whether the limiter is closed.
             pub fn is_closed(&self) -> bool {
                 self.counter().is_closed()
             }
         }
 
-        /// Bounds on those who wait.
+        /// Bounds on waiting.
         impl<C> $limiter<C> {
-            /// The most callers that may wait at once; any number unless set. The next is refused
-            /// with [`Denied::TooManyWaiters`]. A reservation that stands in line
-            /// counts as one.
-            ///
-            /// ```
-            /// use tollgate::{AtomicTokenBucket, Denied, RateLimiter};
-            ///
-            /// let bucket = AtomicTokenBucket::new("1/h".parse()?)?.max_waiters(0);
-            /// bucket.acquire(1).wait().unwrap(); // it is there
-            /// assert_eq!(bucket.acquire(1).wait(), Err(Denied::TooManyWaiters));
-            /// # Ok::<(), tollgate::QuotaError>(())
-            /// ```
+            /// The most callers that may wait at once; no bound unless set. The next is refused with
+            /// [`Denied::TooManyWaiters`]. A reservation that stands in line counts as one.
             #[must_use]
             pub fn max_waiters(mut self, most: usize) -> Self {
                 self.desk.bounds_mut().most = most;
                 self
             }
 
-            /// The longest that a caller may wait; any time unless set. One that would wait for
-            /// longer, as the line stands, is refused at once with [`Denied::TooLong`].
+            /// The longest that a caller may wait; no bound unless set. A caller that would wait longer, as
+            /// the line stands, is refused at once with [`Denied::TooLong`].
             ///
             /// ```
             /// use std::time::Duration;
@@ -163,7 +143,7 @@ macro_rules! limiter {
             ///
             /// let bucket = AtomicTokenBucket::new("1/h".parse()?)?.max_wait(Duration::from_secs(5));
             /// bucket.try_acquire(1).unwrap();
-            /// let refused = bucket.acquire(1).wait(); // does not wait five seconds
+            /// let refused = bucket.acquire(1).wait(); // at once
             /// assert!(matches!(refused, Err(Denied::TooLong { .. })));
             /// # Ok::<(), tollgate::QuotaError>(())
             /// ```
@@ -176,28 +156,16 @@ macro_rules! limiter {
     };
 }
 
-/// The methods of [`RateLimiter`](crate::RateLimiter) that wait, for callers that have not imported it,
-/// and without a call through a table.
+/// The waiting methods of [`RateLimiter`](crate::RateLimiter), for callers that have not imported it, and
+/// without a virtual call.
 macro_rules! acquire_methods {
     () => {
-        /// See [`RateLimiter::acquire`].
-        ///
-        /// # Errors
-        /// As there.
-        ///
-        /// # Cancel safety
-        /// As there.
+        /// See [`RateLimiter::acquire`], also for errors and cancel safety.
         pub fn acquire(&self, n: u64) -> Wait<Acquire<&Self>> {
             Acquire::of(self, n)
         }
 
-        /// See [`RateLimiter::acquire_timeout`].
-        ///
-        /// # Errors
-        /// As there.
-        ///
-        /// # Cancel safety
-        /// As there.
+        /// See [`RateLimiter::acquire_timeout`], also for errors and cancel safety.
         pub fn acquire_timeout(&self, n: u64, timeout: Duration) -> Wait<Acquire<&Self>> {
             Acquire::of_timeout(self, n, timeout)
         }

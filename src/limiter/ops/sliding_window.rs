@@ -17,31 +17,30 @@ use crate::limiter::shell::gate::Gate;
 use crate::limiter::shell::locked_line::LockedLine;
 use crate::wait::{Progress, Wait};
 
-/// At most N tokens in any window of P, exactly: for a server that counts so.
+/// At most N tokens in any window of P, exactly: a sliding window log, for a server that counts so.
 ///
-/// A token bucket of `60/min` can admit 60 from full and up to 60 more as it refills, all in one
-/// minute. This admits 60 in that minute, and the next as the first leaves the window. The
-/// algorithm is the sliding window log. A window is half-open: what was admitted at t no longer
-/// counts at t + P.
+/// A token bucket of `60/min` can admit 60 from full and up to 60 more as it refills, all in one minute.
+/// This limiter admits 60 in that minute, and more only as the first ones leave the window. A window is
+/// half-open: what was admitted at t no longer counts at t + P. Where that difference does not matter, a
+/// token bucket costs less time and memory.
 ///
 /// - An older `now` counts as the time of the latest take.
-/// - A reservation counts at its `ready_at`; it never stands in line, and takes fit around it.
-/// - `refund` removes the newest admissions that still count, but no reservation still to come.
-/// - `charge` fills the windows to come with what is above the limit. A charge of more than 65,536
-///   entries to come is cut.
-/// - `acquire_many` of more than the limit is refused with [`Denied::ExceedsBurst`].
+/// - A reservation counts at its `ready_at`. It never stands in line, and takes fit around it.
+/// - `refund` removes the newest admissions that still count, but no reservation that is still to come.
+/// - `charge` puts what is above the limit into the windows to come, at most 65,536 entries; the rest is
+///   cut.
+/// - `acquire_many` of more than the limit is denied with [`Denied::ExceedsBurst`].
 ///
 /// # Waiting
-/// Waiters are served by floor, then by arrival, as [every limiter](RateLimiter#waiting) serves them,
-/// each when the window has room for its tokens. A waiter holds nothing before its turn, so dropping it
-/// costs nothing; a pause, another limit, a refund, a charge and `close` reach all of them. A waiter
-/// that is not polled holds up no other: once its turn has come, the next operation of any caller
-/// serves it, and its tokens count in the window from then on.
+/// Waiters are served by floor, then by arrival, as [every limiter](RateLimiter#waiting) serves them, each
+/// when the window has room for its tokens. A waiter holds nothing before its turn, so dropping it costs
+/// nothing; a pause, another limit, a refund, a charge and `close` reach all waiters. A waiter that is not
+/// polled blocks no other: once its turn has come, the next operation of any caller serves it, and its
+/// tokens count in the window from then on.
 ///
 /// # Cost
-/// Every operation takes the lock. An admission is 24 bytes while it counts, so at most 24 MiB at the
-/// largest limit. A take is a few binary searches; while others wait, it is computed behind each
-/// waiter ahead.
+/// Every operation takes the lock. An admission takes 24 bytes while it counts, at the largest limit 24 MiB
+/// in all. A take is a few binary searches; it is linear in the waiters ahead.
 ///
 /// # Memory ordering
 /// Every operation takes the lock, and so synchronises with every other on the same limiter.
@@ -67,7 +66,7 @@ pub struct SlidingWindow<C = SystemClock> {
 }
 
 impl SlidingWindow {
-    /// At most `limit` tokens in any `period`, on the [`SystemClock`].
+    /// Creates a limiter of at most `limit` tokens in any `period`, on the [`SystemClock`].
     ///
     /// # Errors
     /// [`WindowError`], with the bound that was broken.
@@ -77,7 +76,7 @@ impl SlidingWindow {
 }
 
 impl<C> SlidingWindow<C> {
-    /// The largest limit: its log takes 24 MiB.
+    /// The largest limit.
     pub const MAX_LIMIT: u64 = MAX_LIMIT;
 
     /// As [`new`](SlidingWindow::new), on the given clock.
@@ -100,14 +99,14 @@ impl<C: Clock> SlidingWindow<C> {
         self.desk.take(n, floor, now)
     }
 
-    /// Changes the limit, for takes from now on. Reservations keep their instants, waiters are
-    /// re-timed, and those that want more than the new limit end with [`Denied::ExceedsBurst`].
+    /// Changes the limit, for takes from now on. Reservations keep their instants; waiters are re-timed,
+    /// and those that want more than the new limit end with [`Denied::ExceedsBurst`].
     ///
-    /// Of the history the newest tokens are known, as many as the largest limit since it was last
-    /// forgotten: a limit that goes back and forth mints nothing.
+    /// With [`History::Kept`] a limit that goes back and forth mints nothing: the log keeps as many of the
+    /// newest tokens as the largest limit since the history was last forgotten.
     ///
     /// # Errors
-    /// [`WindowError`]; nothing was changed.
+    /// [`WindowError`], with the bound that was broken; nothing was changed.
     ///
     /// ```
     /// use std::time::Duration;
@@ -144,18 +143,7 @@ impl<C: Clock> SlidingWindow<C> {
         })
     }
 
-    /// Lets no more than `remaining` tokens be there: the server said `X-RateLimit-Remaining`. It
-    /// only tightens.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::{RateLimiter, SlidingWindow};
-    ///
-    /// let window = SlidingWindow::new(60, Duration::from_secs(3_600))?;
-    /// window.sync_remaining(7);
-    /// assert_eq!(window.available(), 7);
-    /// # Ok::<(), tollgate::WindowError>(())
-    /// ```
+    /// Leaves at most `remaining` tokens: the server said `X-RateLimit-Remaining`. It only tightens.
     pub fn sync_remaining(&self, remaining: u64) {
         self.desk.tighten(remaining, self.desk.clock.now());
     }

@@ -6,8 +6,8 @@
 use hashbrown::HashTable;
 
 use crate::list::Index;
+use crate::prefetch::{TableLocation, insert_unique};
 use crate::queue::core::entry::{KeyEntry, KeyHash, Phase};
-use crate::whereabouts::{Whereabouts, insert_unique};
 
 /// The table, with tag bits of the hash beside each slot number.
 ///
@@ -19,7 +19,7 @@ pub(crate) struct KeyIndex {
     table: HashTable<TaggedSlot>,
     /// The bits of an item that are the slot number.
     slot_mask: u32,
-    at: Whereabouts,
+    location: TableLocation,
 }
 
 /// The result of a lookup.
@@ -60,20 +60,20 @@ impl KeyIndex {
         Self {
             table: HashTable::new(),
             slot_mask: 0,
-            at: Whereabouts::UNKNOWN,
+            location: TableLocation::UNKNOWN,
         }
     }
 
     /// Returns where the table is in memory.
     #[inline]
-    pub(crate) const fn whereabouts(&self) -> Whereabouts {
-        self.at
+    pub(crate) const fn location(&self) -> TableLocation {
+        self.location
     }
 
     /// Prefetches what a lookup of a hash reads: sixteen items, which span two cache lines.
     #[inline]
-    pub(crate) fn prefetch(at: Whereabouts, hash: KeyHash) {
-        at.ask::<TaggedSlot>(hash.spread(), 2);
+    pub(crate) fn prefetch(location: TableLocation, hash: KeyHash) {
+        location.prefetch::<TaggedSlot>(hash.spread(), 2);
     }
 
     /// Finds the live entry that has this hash and is `same`.
@@ -121,7 +121,7 @@ impl KeyIndex {
         let item = TaggedSlot::new(slot, hash, slot_mask);
         // `hashbrown` rehashes in place when removals have used up its free buckets.
         let rehash = |item: &TaggedSlot| slots[item.slot(slot_mask) as usize].hash.spread();
-        self.at = insert_unique(&mut self.table, hash.spread(), item, rehash);
+        self.location = insert_unique(&mut self.table, hash.spread(), item, rehash);
     }
 
     #[inline]

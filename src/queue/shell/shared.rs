@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::backoff::{Backoff, Random};
 use crate::clock::Clock;
 use crate::observe::Observer;
+use crate::prefetch::PrefetchHint;
 use crate::queue::core::add_error::AddError;
 use crate::queue::core::entry::KeyHash;
 use crate::queue::core::groups::grouping::{GroupKey, Grouping};
@@ -15,12 +16,11 @@ use crate::queue::core::options::AddOptions;
 use crate::queue::core::waiting::queue_state::QueueState;
 use crate::queue::shell::state_guard::StateGuard;
 use crate::sync::{Mutex, MutexGuard};
-use crate::whereabouts::Signpost;
 
 pub(crate) struct Shared<K, C, S> {
     pub(crate) state: Mutex<QueueState<K>>,
     /// Where the key index is, for a prefetch before the lock is taken.
-    pub(crate) index_hint: Signpost,
+    pub(crate) index_hint: PrefetchHint,
     pub(crate) clock: C,
     pub(crate) hasher: S,
     pub(crate) backoff: Box<dyn Backoff>,
@@ -56,7 +56,7 @@ impl<K, C, S> Shared<K, C, S> {
     pub(crate) fn with_adder<T>(&self, add: impl FnOnce(&mut QueueState<K>) -> T) -> T {
         self.with_state(|state| {
             let added = add(state);
-            self.index_hint.point_to(state.machine.index.whereabouts());
+            self.index_hint.update(state.machine.index.location());
             added
         })
     }
@@ -146,7 +146,7 @@ impl<K, C, S: BuildHasher> Shared<K, C, S> {
         let hash = KeyHash::new(self.hasher.hash_one(key));
         // The next step looks the key up: prefetch the index while the clock is read and the lock
         // is taken.
-        KeyIndex::prefetch(self.index_hint.read(), hash);
+        KeyIndex::prefetch(self.index_hint.load(), hash);
         hash
     }
 }

@@ -1,4 +1,5 @@
-/// What becomes of a new key when the limiter is full of keys that are in use.
+/// What a [`KeyedLimiter`](crate::KeyedLimiter) does with a new key when it is full of keys that are in
+/// use.
 ///
 /// ```
 /// use tollgate::{Denied, KeyedLimiter, OnFull, Quota, RateLimiter};
@@ -16,9 +17,9 @@
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OnFull {
-    /// It is denied, with [`Denied::TooManyKeys`](crate::Denied::TooManyKeys).
+    /// Denies it, with [`Denied::TooManyKeys`](crate::Denied::TooManyKeys).
     #[default]
     Deny,
-    /// It shares one bucket, of the same quota, with all others that found no place.
+    /// Counts it in one bucket, of the same quota, that it shares with all other keys without a place.
     Shared,
 }

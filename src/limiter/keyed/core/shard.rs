@@ -1,10 +1,11 @@
-//! A part of the keys, as a sequential machine: `now` comes in, nothing is locked.
+//! A part of the keys, as a sequential machine: it takes `now` as an argument and holds no lock.
 //!
-//! Every possible key has a bucket, from the beginning. Those that no caller has taken from are all
-//! alike, and one number, `absent`, stands for them. A bucket that is from now on the same as that
-//! one need not be kept, and this is all that eviction is.
+//! Every possible key has a bucket, and every bucket starts full. The buckets of keys that are not kept
+//! are all equal, and one instant, `absent`, stands for all of them. A bucket that from now on answers
+//! as an absent one does need not be kept: eviction is no more than that.
 
 mod evict;
+mod keys;
 
 use std::borrow::Borrow;
 
@@ -13,109 +14,109 @@ use crate::limiter::core::bounds::Bounds;
 use crate::limiter::core::denied::Denied;
 use crate::limiter::core::rate::{Decided, Instant, View};
 use crate::limiter::core::word::TooEarly;
-use crate::limiter::keyed::core::generation::{Carry, Generation, Generations};
-use crate::limiter::keyed::core::hashed::Hashed;
-use crate::limiter::keyed::core::leaving::Leaving;
-use crate::limiter::keyed::core::lines::{KeyLine, LineAt, Lines};
-use crate::limiter::keyed::core::table::{Bucket, Table};
-use crate::quota::Quota;
-use crate::wake::Wakers;
-use crate::whereabouts::Whereabouts;
+use crate::limiter::keyed::core::bucket_word::BucketWord;
+use crate::limiter::keyed::core::config::{Config, ReadOld};
+use crate::limiter::keyed::core::config_history::ConfigHistory;
+use crate::limiter::keyed::core::hashed_key::HashedKey;
+use crate::limiter::keyed::core::line_table::{LineEntry, LineIndex, LineTable};
+use crate::limiter::keyed::core::word_table::WordTable;
+use crate::prefetch::TableLocation;
 
 #[derive(Debug)]
 pub(crate) struct Shard<K> {
-    /// The generation in force when a caller last looked.
-    generation: Generation,
-    /// When the bucket of a key that is not here is full. A bucket that is evicted leaves its own
-    /// instant here, if it is later: a thread with a time from before it finds no more than there
-    /// was then.
+    /// The configuration that was in force when a caller last held the write lock.
+    config: Config,
+    /// When the bucket of an absent key is full. An evicted bucket leaves its own instant here if that
+    /// is later, so a thread with an older time finds no more tokens than there were then.
     absent: Instant,
-    table: Table<K>,
-    pub(crate) lines: Lines<K>,
-    /// Of those who wait for a key.
+    words: WordTable<K>,
+    pub(crate) lines: LineTable<K>,
+    /// Of the line of each key.
     bounds: Bounds,
     pub(crate) evicted: u64,
 }
 
-/// What has become of a bucket.
+/// The outcome of a decision.
 #[derive(Debug)]
-pub(crate) struct Change<T> {
-    /// When it is full now.
+pub(crate) struct Update<T> {
+    /// When the bucket is full now.
     pub(crate) full_at: Instant,
     pub(crate) value: T,
-    pub(crate) kept: Kept,
+    /// Whether a word holds the change.
+    pub(crate) stored: Result<(), SlowPath>,
 }
 
-/// Whether a change was kept.
+/// Why no word can hold a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kept {
-    Yes,
+pub(crate) enum SlowPath {
     /// The key is not here, and needs a place.
-    Unplaced,
-    /// It does not fit the word: the base has to move first, or the key needs a line.
-    Beyond,
-}
-
-/// Why a take cannot be decided by a word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Undecided {
-    /// The key is not here.
-    Absent,
-    NeedsMore,
+    AbsentKey,
+    /// The base has to move first, the word is of an older generation, or the key has or needs a line.
+    BeyondWord,
 }
 
 impl<K> Shard<K> {
-    pub(crate) fn new(generation: Generation, limit: usize, bounds: Bounds) -> Self {
+    pub(crate) fn new(config: Config, limit: usize, bounds: Bounds) -> Self {
         Self {
-            generation,
+            config,
             absent: 0,
-            table: Table::new(limit),
-            lines: Lines::new(),
+            words: WordTable::new(limit),
+            lines: LineTable::new(),
             bounds,
             evicted: 0,
         }
     }
 
     #[inline]
-    pub(crate) fn generation(&self) -> &Generation {
-        &self.generation
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
     }
 
-    /// Comes to the generation in force.
-    pub(crate) fn catch_up(&mut self, generations: &Generations) {
-        let (before, current) = (self.generation.number, *generations.current());
-        self.absent = generations.carry_over(before, current.number, self.absent);
-        self.lines.catch_up(generations, before);
-        self.generation = current;
+    /// Carries `absent` and the lines over to the configuration in force. Words follow when they are
+    /// read.
+    pub(crate) fn catch_up(&mut self, history: &ConfigHistory) {
+        let (before, current) = (self.config.generation, *history.current());
+        self.absent = history.carry_over(before, current.generation, self.absent);
+        self.lines.catch_up(history, before);
+        self.config = current;
     }
 
-    /// Takes from a bucket, if all that this needs is its word. `replace` writes the next one, or
-    /// says that it is another by now.
+    pub(crate) fn check_open(&self) -> Result<(), Denied> {
+        if self.config.is_closed {
+            Err(Denied::Closed)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Takes from a bucket if its word suffices to decide. `replace` stores the next word, or returns
+    /// false if another thread has changed the word.
     #[inline]
     pub(crate) fn take<Q>(
         &self,
-        key: Hashed<'_, Q>,
+        key: HashedKey<'_, Q>,
         n: u64,
         floor: u64,
         now: Timestamp,
-        replace: impl Fn(&Bucket, u64, u64) -> bool,
-    ) -> Result<Result<(), TooEarly>, Undecided>
+        replace: impl Fn(&BucketWord, u64, u64) -> bool,
+    ) -> Result<Result<(), TooEarly>, SlowPath>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let Some(bucket) = self.table.find(key.hash, |k| key.is(k)) else {
-            // A key with a line has no place in the table.
+        let Some(bucket) = self.words.find(key.hash, |k| key.is(k)) else {
+            // A key with a line has no word, so without lines the key is absent.
             return Err(if self.lines.is_empty() {
-                Undecided::Absent
+                SlowPath::AbsentKey
             } else {
-                Undecided::NeedsMore
+                SlowPath::BeyondWord
             });
         };
         loop {
-            let (word, words) = (bucket.get(), &self.generation.words);
-            let taken = words.take(word, n, floor, now.as_nanos());
-            let taken = taken.ok_or(Undecided::NeedsMore)?;
+            let word = bucket.get();
+            let taken = self.config.words.take(word, n, floor, now.as_nanos());
+            let taken = taken.ok_or(SlowPath::BeyondWord)?;
+            // A denial stores nothing.
             if let Ok(Some(next)) = taken
                 && !replace(bucket, word, next)
             {
@@ -125,117 +126,109 @@ impl<K> Shard<K> {
         }
     }
 
-    pub(crate) fn check_open(&self) -> Result<(), Denied> {
-        if self.generation.is_closed {
-            Err(Denied::Closed)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Changes the bucket of a key that has no line to what `decide` makes of it, unless it denies.
+    /// Changes the bucket of a key without a line to what `decide` makes of it, unless it denies.
     pub(crate) fn update<Q, T>(
         &mut self,
-        key: Hashed<'_, Q>,
-        carry: impl Carry,
+        key: HashedKey<'_, Q>,
+        read_old: impl ReadOld,
         decide: impl FnOnce(&View) -> Decided<T>,
-    ) -> Result<Change<T>, Denied>
+    ) -> Result<Update<T>, Denied>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let generation = &self.generation;
-        let Some(bucket) = self.table.find(key.hash, |k| key.is(k)) else {
+        let config = &self.config;
+        let Some(bucket) = self.words.find(key.hash, |k| key.is(k)) else {
             return self.update_absent(decide);
         };
-        let before = generation.read(bucket.get(), carry);
-        let (full_at, value) = decide(&generation.view(before))?;
-        let kept = if full_at > generation.most() {
-            Kept::Beyond
+        let before = config.read(bucket.get(), read_old);
+        let (full_at, value) = decide(&config.view(before))?;
+        let stored = if full_at > config.max_full_at() {
+            Err(SlowPath::BeyondWord)
         } else {
-            bucket.set(generation.pack(full_at));
-            Kept::Yes
+            bucket.set(config.pack(full_at));
+            Ok(())
         };
-        Ok(Change {
+        Ok(Update {
             full_at,
             value,
-            kept,
+            stored,
         })
     }
 
-    /// As [`update`](Self::update), for what a closed limiter refuses.
-    pub(crate) fn update_open<Q, T>(
-        &mut self,
-        key: Hashed<'_, Q>,
-        carry: impl Carry,
-        decide: impl FnOnce(&View) -> Decided<T>,
-    ) -> Result<Change<T>, Denied>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        self.check_open()?;
-        self.update(key, carry, decide)
-    }
-
-    /// As [`update`](Self::update), of a key that is known not to be here.
+    /// As [`update`](Self::update), of a key that is known to be absent.
     pub(crate) fn update_absent<T>(
         &self,
         decide: impl FnOnce(&View) -> Decided<T>,
-    ) -> Result<Change<T>, Denied> {
-        let (full_at, value) = decide(&self.generation.view(self.absent))?;
-        let kept = match full_at {
-            same if same == self.absent => Kept::Yes,
-            far if far > self.generation.most() => Kept::Beyond,
-            _ => Kept::Unplaced,
+    ) -> Result<Update<T>, Denied> {
+        let (full_at, value) = decide(&self.config.view(self.absent))?;
+        let stored = match full_at {
+            // Nothing has changed, so the key need not be kept.
+            same if same == self.absent => Ok(()),
+            far if far > self.config.max_full_at() => Err(SlowPath::BeyondWord),
+            _ => Err(SlowPath::AbsentKey),
         };
-        Ok(Change {
+        Ok(Update {
             full_at,
             value,
-            kept,
+            stored,
         })
     }
 
-    /// The bucket of a key that has no line.
-    pub(crate) fn view<Q>(&self, key: Hashed<'_, Q>, carry: impl Carry) -> View
+    /// The bucket of a key without a line.
+    pub(crate) fn view<Q>(&self, key: HashedKey<'_, Q>, read_old: impl ReadOld) -> View
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let generation = &self.generation;
-        let bucket = self.table.find(key.hash, |k| key.is(k));
-        let full_at = bucket.map_or(self.absent, |bucket| generation.read(bucket.get(), carry));
-        generation.view(full_at)
+        let config = &self.config;
+        let bucket = self.words.find(key.hash, |k| key.is(k));
+        let full_at = bucket.map_or(self.absent, |bucket| config.read(bucket.get(), read_old));
+        config.view(full_at)
     }
 
-    /// Whether no further key fits, however few there are elsewhere.
+    /// Whether a key is kept, as a word or with a line.
+    pub(crate) fn has<Q>(&self, key: HashedKey<'_, Q>) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        self.lines.find(key).is_some() || self.words.find(key.hash, |k| key.is(k)).is_some()
+    }
+
+    /// Whether this shard has its most keys, whatever the other shards have.
     pub(crate) fn is_full(&self) -> bool {
-        self.table.is_full()
+        self.words.is_full()
     }
 
-    /// Whether a key is here, with a line or without.
-    pub(crate) fn has<Q>(&self, key: Hashed<'_, Q>) -> bool
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        self.lines.get(key).is_some() || self.table.find(key.hash, |k| key.is(k)).is_some()
+    /// Whether one more word fits without a call of the caller's `Hash`.
+    pub(crate) fn has_room(&self) -> bool {
+        !self.words.is_full() && self.words.has_room()
     }
 
-    /// Makes room for one more key. `Hash` of the caller runs here, and if it panics nothing has
-    /// changed.
+    /// Makes room for one more word. The caller's `Hash` runs here; if it panics, nothing has changed.
     pub(crate) fn make_room(&mut self, hasher: impl Fn(&K) -> u64) {
-        self.table.make_room(hasher);
+        self.words.make_room(hasher);
     }
 
-    /// Places a key that is not here, for which room was made. It runs no code of the caller's.
-    pub(crate) fn place(&mut self, hash: u64, key: K, full_at: Instant) -> Whereabouts {
-        let word = self.generation.pack(full_at);
-        self.table.insert(hash, key, word)
+    /// Keeps an absent key as a word, for which there is room. It runs no code of the caller's.
+    pub(crate) fn insert_word(&mut self, hash: u64, key: K, full_at: Instant) -> TableLocation {
+        let word = self.config.pack(full_at);
+        self.words.insert(hash, key, word)
     }
 
-    /// Where the line of a key is, which is made if the key is in the table; `None`: it is not here.
-    pub(crate) fn find_line<Q>(&mut self, key: Hashed<'_, Q>, carry: impl Carry) -> Option<LineAt>
+    /// Keeps an absent key with a line. It runs no code of the caller's.
+    pub(crate) fn insert_line(&mut self, hash: u64, key: K) -> LineIndex {
+        let entry = LineEntry::new(key, hash, &self.config, self.absent, self.bounds);
+        self.lines.insert(entry)
+    }
+
+    /// Finds the line of a key, and gives a key that is kept as a word a line; `None` if it is absent.
+    pub(crate) fn ensure_line<Q>(
+        &mut self,
+        key: HashedKey<'_, Q>,
+        read_old: impl ReadOld,
+    ) -> Option<LineIndex>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
@@ -244,140 +237,9 @@ impl<K> Shard<K> {
         if found.is_some() {
             return found;
         }
-        let (owned, word) = self.table.remove(key.hash, |k| key.is(k))?;
-        let full_at = self.generation.read(word, carry);
-        let (hash, generation) = (key.hash, &self.generation);
-        let line = KeyLine::new(owned, hash, generation, full_at, self.bounds);
-        Some(self.lines.insert(line))
-    }
-
-    /// Gives a key that is not here a line, and a full bucket.
-    pub(crate) fn new_line(&mut self, hash: u64, key: K) -> LineAt {
-        let line = KeyLine::new(key, hash, &self.generation, self.absent, self.bounds);
-        self.lines.insert(line)
-    }
-
-    /// Whether one more key fits without making room.
-    pub(crate) fn has_room(&self) -> bool {
-        !self.table.is_full() && self.table.has_room()
-    }
-
-    /// Whether a bucket is from `now` on the same as those of absent keys. If so it leaves its instant
-    /// behind.
-    pub(crate) fn is_as_absent(&mut self, full_at: Instant, now: Timestamp) -> bool {
-        let at = self.generation.rate.at(now);
-        let is_same = full_at.max(at) == self.absent.max(at);
-        if is_same {
-            self.absent = self.absent.max(full_at);
-        }
-        is_same
-    }
-
-    /// The quota of a key.
-    pub(crate) fn quota<Q>(&self, key: Hashed<'_, Q>) -> Quota
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        let own = self.lines.get(key).and_then(|line| line.own);
-        own.unwrap_or(self.generation.quota)
-    }
-
-    /// Forgets a key and its own quota, but for those that wait for it, which are served: whether it
-    /// was here.
-    pub(crate) fn remove<Q>(
-        &mut self,
-        key: Hashed<'_, Q>,
-        now: impl FnOnce() -> Timestamp,
-        wakers: &mut Wakers,
-        leaving: &mut Leaving<'_, K>,
-    ) -> bool
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        if let Some((key, _)) = self.table.remove(key.hash, |k| key.is(k)) {
-            leaving.seated.push(key);
-            return true;
-        }
-        let (generation, absent) = (self.generation, self.absent);
-        let Some(at) = self.lines.find(key) else {
-            return false;
-        };
-        // The caller's clock before anything is changed.
-        let (now, line) = (now(), self.lines.at_mut(at));
-        line.forget(&generation, absent);
-        line.line.serve(now, wakers);
-        if line.is_idle() {
-            leaving.push(self.lines.take(at));
-        }
-        true
-    }
-
-    /// As [`retain`](Self::retain), of the keys with a line; those that are waited for stay, with a
-    /// full bucket, of which the waiters are served.
-    pub(crate) fn retain_lines(
-        &mut self,
-        now: Timestamp,
-        mut keep: impl FnMut(&K, u64) -> bool,
-        wakers: &mut Wakers,
-        leaving: &mut Leaving<'_, K>,
-    ) {
-        let (generation, absent) = (self.generation, self.absent);
-        let goes = |line: &mut KeyLine<K>| {
-            if keep(&line.key, line.line.tokens.held.view().available(now)) {
-                return false;
-            }
-            line.forget(&generation, absent);
-            line.line.serve(now, wakers);
-            line.is_idle()
-        };
-        for line in self.lines.extract(goes) {
-            leaving.push(line);
-        }
-    }
-
-    /// Takes out the keys of the table that `keep` does not say, given what is there.
-    pub(crate) fn retain(
-        &mut self,
-        now: Timestamp,
-        carry: impl Carry,
-        mut keep: impl FnMut(&K, u64) -> bool,
-        gone: &mut Vec<K>,
-    ) {
-        let generation = &self.generation;
-        self.table.retain(
-            |key, word| {
-                let full_at = generation.read(*word, &carry);
-                generation.renew(word, full_at);
-                keep(key, generation.view(full_at).available(now))
-            },
-            gone,
-        );
-    }
-
-    /// Every key with what is there. If a `Clone` panics, those before it are in `all`.
-    pub(crate) fn snapshot(&self, now: Timestamp, carry: impl Carry, all: &mut Vec<(K, u64)>)
-    where
-        K: Clone,
-    {
-        let generation = &self.generation;
-        let placed = self.table.iter().map(|(key, word)| {
-            let view = generation.view(generation.read(word, &carry));
-            (key.clone(), view.available(now))
-        });
-        let in_line = self.lines.iter().map(|line| {
-            let there = line.line.tokens.held.view().available(now);
-            (line.key.clone(), there)
-        });
-        all.extend(placed.chain(in_line));
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.table.len() + self.lines.len()
-    }
-
-    pub(crate) fn allocated(&self) -> usize {
-        self.table.allocated() + self.lines.allocated()
+        let (owned, word) = self.words.remove(key.hash, |k| key.is(k))?;
+        let full_at = self.config.read(word, read_old);
+        let entry = LineEntry::new(owned, key.hash, &self.config, full_at, self.bounds);
+        Some(self.lines.insert(entry))
     }
 }

@@ -3,10 +3,11 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What a key of a [`KeyedLimiter`](crate::KeyedLimiter) is made of when it is new: a `String` or an
-/// `Arc<str>` of a `str`, and every key of itself, by cloning it.
+/// Makes an owned key of a borrowed one, for a [`KeyedLimiter`](crate::KeyedLimiter) that is asked for a
+/// key it does not keep yet.
 ///
-/// Implement it to ask for keys by a borrowed form of one's own. It is called without a lock.
+/// A `str` makes a `String` or an `Arc<str>`, and every key makes itself, by `Clone`. Implement it to
+/// ask for keys by a borrowed form of your own. The limiter calls it without a lock.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait ToKey<K> {
-    /// The key.
+    /// Makes the owned key.
     fn to_key(&self) -> K;
 }
 

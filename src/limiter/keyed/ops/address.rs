@@ -1,18 +1,20 @@
+//! A key for limits by the address of a client.
+
 use std::error::Error;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The network that a client's address belongs to: a key for a limit by address.
+/// The network of a client's address, as a key for a limit by address.
 ///
-/// A client can send from any address of its network, so a limit for each [`IpAddr`] does not
-/// bound the client. This key maps the addresses of one client to one value:
-/// - An IPv6 address counts as its /64, the smallest network that a provider usually gives to a
-///   customer. [`with_prefix`](Self::with_prefix) takes another length.
-/// - An IPv4-mapped IPv6 address (`::ffff:192.0.2.7`, what a dual-stack socket reports) counts as
-///   the IPv4 address.
+/// A client can send from any address of its network, so a limit for each [`IpAddr`] does not bound the
+/// client. This key maps the addresses of one client to one value:
+/// - An IPv6 address counts as its /64, the smallest network that a provider usually assigns.
+///   [`with_prefix`](Self::with_prefix) takes another length.
+/// - An IPv4-mapped IPv6 address (`::ffff:192.0.2.7`, as a dual-stack socket reports) counts as the IPv4
+///   address.
+/// - An IPv4 address counts as it is.
 ///
-/// An IPv4 address counts as it is. Behind a proxy, build the key from the address that a trusted
-/// proxy reports, not from the peer's.
+/// Behind a proxy, build the key from the address that a trusted proxy reports, not from the peer's.
 ///
 /// # Examples
 /// ```
@@ -29,45 +31,28 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientAddr {
-    /// Canonical, and zero beyond the prefix.
+    /// In canonical form, with zeros beyond the prefix.
     network: IpAddr,
-    /// In bits; 32 for every IPv4 address.
+    /// In bits; 32 for an IPv4 address.
     prefix: u8,
 }
 
 impl ClientAddr {
     /// The prefix length of an IPv6 address unless [`with_prefix`](Self::with_prefix) sets another.
-    ///
-    /// ```
-    /// use std::net::Ipv6Addr;
-    /// use tollgate::ClientAddr;
-    ///
-    /// let client = ClientAddr::from(Ipv6Addr::LOCALHOST);
-    /// assert_eq!(client.prefix(), ClientAddr::DEFAULT_PREFIX);
-    /// ```
     pub const DEFAULT_PREFIX: u8 = 64;
 
-    /// The key of `addr`, with an IPv6 address cut to its /64.
-    ///
-    /// ```
-    /// use std::net::{IpAddr, Ipv4Addr};
-    /// use tollgate::ClientAddr;
-    ///
-    /// let v4 = Ipv4Addr::new(192, 0, 2, 7);
-    /// let mapped = ClientAddr::new(IpAddr::V6(v4.to_ipv6_mapped()));
-    /// assert_eq!(mapped, ClientAddr::new(IpAddr::V4(v4)));
-    /// ```
+    /// Creates the key of `addr`, with an IPv6 address cut to its /64.
     pub const fn new(addr: IpAddr) -> Self {
         Self::cut(addr, Self::DEFAULT_PREFIX)
     }
 
-    /// The key of `addr`, with an IPv6 address cut to its first `prefix` bits. An IPv4
-    /// address, mapped or not, ignores the length.
+    /// Creates the key of `addr`, with an IPv6 address cut to its first `prefix` bits. An IPv4 address,
+    /// mapped or not, ignores the length.
     ///
-    /// Use one length for all keys of a limiter: keys of unequal lengths are unequal.
+    /// Use one length for all keys of a limiter: keys with different lengths are never equal.
     ///
     /// # Errors
-    /// [`PrefixTooLong`] if `prefix` is over 128, for an IPv4 address too.
+    /// [`PrefixTooLong`] if `prefix` is over 128, also for an IPv4 address.
     ///
     /// ```
     /// use std::net::IpAddr;
@@ -92,7 +77,7 @@ impl ClientAddr {
                 prefix: 32,
             },
             IpAddr::V6(v6) => {
-                // A shift by all 128 bits is `None`: the network of every address.
+                // A shift by 128 bits is `None`: prefix 0, the network of every address.
                 let mask = match u128::MAX.checked_shl(128 - prefix as u32) {
                     Some(mask) => mask,
                     None => 0,
@@ -106,27 +91,11 @@ impl ClientAddr {
     }
 
     /// The first address of the network.
-    ///
-    /// ```
-    /// use std::net::IpAddr;
-    /// use tollgate::ClientAddr;
-    ///
-    /// let client = ClientAddr::new("2001:db8::7".parse()?);
-    /// assert_eq!(client.network(), "2001:db8::".parse::<IpAddr>()?);
-    /// # Ok::<(), std::net::AddrParseError>(())
-    /// ```
     pub const fn network(&self) -> IpAddr {
         self.network
     }
 
     /// The prefix length in bits: 32 for an IPv4 address.
-    ///
-    /// ```
-    /// use tollgate::ClientAddr;
-    ///
-    /// assert_eq!(ClientAddr::new("192.0.2.7".parse()?).prefix(), 32);
-    /// # Ok::<(), std::net::AddrParseError>(())
-    /// ```
     pub const fn prefix(&self) -> u8 {
         self.prefix
     }
@@ -150,7 +119,7 @@ impl From<Ipv6Addr> for ClientAddr {
     }
 }
 
-/// Prints an IPv4 address as it is, and an IPv6 network with its length: `2001:db8::/64`.
+/// Writes an IPv4 address as it is, and an IPv6 network with its length: `2001:db8::/64`.
 impl fmt::Display for ClientAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.network {
@@ -160,12 +129,7 @@ impl fmt::Display for ClientAddr {
     }
 }
 
-/// A prefix length that no IPv6 address has; from [`ClientAddr::with_prefix`].
-///
-/// ```
-/// let error = tollgate::PrefixTooLong { prefix: 129 };
-/// assert_eq!(error.to_string(), "the prefix of an IPv6 address has at most 128 bits, not 129");
-/// ```
+/// The error of [`ClientAddr::with_prefix`]: no IPv6 address has a prefix of this length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PrefixTooLong {
     /// The length that was asked for, in bits.

@@ -1,3 +1,5 @@
+//! How a [`KeyedLimiter`] is built, and why that can fail.
+
 use std::fmt;
 use std::hash::RandomState;
 use std::marker::PhantomData;
@@ -9,7 +11,7 @@ use crate::limiter::keyed::core::on_full::OnFull;
 use crate::limiter::keyed::shell::keyed_limiter::{KeyedLimiter, Settings};
 use crate::quota::{Quota, QuotaError};
 
-/// Builds a [`KeyedLimiter`]; from [`KeyedLimiter::builder`].
+/// Builds a [`KeyedLimiter`]: from [`KeyedLimiter::builder`].
 ///
 /// ```
 /// use tollgate::{KeyedLimiter, ManualClock, OnFull, Quota};
@@ -29,35 +31,17 @@ pub struct KeyedBuilder<K, S = RandomState, C = SystemClock> {
 }
 
 impl<K> KeyedLimiter<K> {
-    /// A bucket of this quota for every key, of which at most `capacity` are kept, on the
-    /// [`SystemClock`].
+    /// Creates a limiter with a full bucket of this quota for every key, of which at most `capacity` are
+    /// kept, on the [`SystemClock`].
     ///
     /// # Errors
-    /// [`KeyedError::ZeroCapacity`], and [`KeyedError::Quota`] for a quota that does not fit the
-    /// eight bytes of a key.
-    ///
-    /// ```
-    /// use tollgate::{Denied, KeyedLimiter, Quota, RateLimiter};
-    ///
-    /// let limiter = KeyedLimiter::<u64>::new(Quota::per_hour(1)?, 2)?;
-    /// assert!(limiter.key(&1).try_acquire(1).is_ok());
-    /// assert!(limiter.key(&2).try_acquire(1).is_ok());
-    /// assert_eq!(limiter.key(&3).try_acquire(1), Err(Denied::TooManyKeys)); // two are kept
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// As [`KeyedBuilder::build`].
     pub fn new(quota: Quota, capacity: usize) -> Result<Self, KeyedError> {
         Self::builder(quota, capacity).build()
     }
 
-    /// To choose a hasher, a clock, and what happens when it is full.
-    ///
-    /// ```
-    /// use tollgate::{KeyedLimiter, OnFull, Quota};
-    ///
-    /// let builder = KeyedLimiter::<u64>::builder(Quota::per_second(5)?, 100);
-    /// assert!(builder.on_full(OnFull::Shared).build().is_ok());
-    /// # Ok::<(), tollgate::QuotaError>(())
-    /// ```
+    /// Creates a builder, to choose a hasher, a clock, bounds on waiting, and what happens to new keys when
+    /// the limiter is full.
     pub fn builder(quota: Quota, capacity: usize) -> KeyedBuilder<K> {
         KeyedBuilder::new(quota, capacity)
     }
@@ -80,48 +64,28 @@ impl<K> KeyedBuilder<K> {
 }
 
 impl<K, S, C> KeyedBuilder<K, S, C> {
-    /// What becomes of new keys when it is full; [`OnFull::Deny`] unless set. See there.
-    ///
-    /// ```
-    /// use tollgate::{KeyedLimiter, OnFull, Quota};
-    ///
-    /// let builder = KeyedLimiter::<u64>::builder(Quota::per_hour(2)?, 1).on_full(OnFull::Deny);
-    /// assert!(builder.build().is_ok());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// What happens to new keys when the limiter is full; [`OnFull::Deny`] unless set.
     pub fn on_full(mut self, on_full: OnFull) -> Self {
         self.settings.on_full = on_full;
         self
     }
 
-    /// The most callers that may wait for one key at once; any number unless set. The next is refused
-    /// with [`Denied::TooManyWaiters`](crate::Denied::TooManyWaiters).
+    /// The most callers that may wait for one key at once; no bound unless set. The next is refused with
+    /// [`Denied::TooManyWaiters`](crate::Denied::TooManyWaiters).
     pub fn max_waiters(mut self, most: usize) -> Self {
         self.settings.bounds.most = most;
         self
     }
 
-    /// The longest that a caller may wait for a key; any time unless set. One that would wait for
-    /// longer, as the line stands, is refused at once with
-    /// [`Denied::TooLong`](crate::Denied::TooLong).
+    /// The longest that a caller may wait for a key; no bound unless set. A caller that would wait longer,
+    /// as the line stands, is refused at once with [`Denied::TooLong`](crate::Denied::TooLong).
     pub fn max_wait(mut self, longest: Duration) -> Self {
         self.settings.bounds.longest = longest;
         self
     }
 
-    /// How keys are hashed; [`RandomState`] unless set, so that nobody can craft keys that collide.
-    /// All 64 bits of the hash are used.
-    ///
-    /// ```
-    /// use std::hash::{BuildHasherDefault, DefaultHasher};
-    /// use tollgate::{KeyedLimiter, Quota, RateLimiter};
-    ///
-    /// let builder = KeyedLimiter::builder(Quota::per_hour(2)?, 100);
-    /// let builder = builder.hasher(BuildHasherDefault::<DefaultHasher>::default());
-    /// let limiter: KeyedLimiter<String, _> = builder.build()?;
-    /// assert!(limiter.key("ada").try_acquire(2).is_ok());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// How keys are hashed; [`RandomState`] unless set. Keys that come from outside need a hasher with a
+    /// random seed, or an attacker can send keys that collide. All 64 bits of the hash are used.
     pub fn hasher<T>(self, hasher: T) -> KeyedBuilder<K, T, C> {
         KeyedBuilder {
             settings: self.settings,
@@ -131,20 +95,7 @@ impl<K, S, C> KeyedBuilder<K, S, C> {
         }
     }
 
-    /// The clock to go by; [`SystemClock`] unless set.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use tollgate::{KeyedLimiter, ManualClock, Quota, RateLimiter};
-    ///
-    /// let clock = ManualClock::new();
-    /// let builder = KeyedLimiter::builder(Quota::per_second(1)?, 100).clock(clock.clone());
-    /// let limiter: KeyedLimiter<u64, _, _> = builder.build()?;
-    /// assert!(limiter.key(&7).try_acquire(1).is_ok());
-    /// clock.advance(Duration::from_secs(1));
-    /// assert!(limiter.key(&7).try_acquire(1).is_ok());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// The clock of the limiter; [`SystemClock`] unless set.
     pub fn clock<D>(self, clock: D) -> KeyedBuilder<K, S, D> {
         KeyedBuilder {
             settings: self.settings,
@@ -154,22 +105,11 @@ impl<K, S, C> KeyedBuilder<K, S, C> {
         }
     }
 
-    /// The limiter.
+    /// Builds the limiter.
     ///
     /// # Errors
-    /// [`KeyedError::ZeroCapacity`], and [`KeyedError::Quota`] for a quota that does not fit the
-    /// eight bytes of a key.
-    ///
-    /// ```
-    /// use tollgate::{KeyedError, KeyedLimiter, Quota, QuotaError};
-    ///
-    /// let small = KeyedLimiter::<u64>::builder(Quota::per_second(1)?, 0).build();
-    /// assert_eq!(small.unwrap_err(), KeyedError::ZeroCapacity);
-    /// let huge = Quota::new(1, Quota::MAX_PERIOD)?.burst(1_000_000)?;
-    /// let beyond = KeyedLimiter::<u64>::builder(huge, 10).build();
-    /// assert!(matches!(beyond, Err(KeyedError::Quota(QuotaError::BeyondWord { .. }))));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// [`KeyedError::ZeroCapacity`], and [`KeyedError::Quota`] for a quota that does not fit the eight
+    /// bytes of a key.
     pub fn build(self) -> Result<KeyedLimiter<K, S, C>, KeyedError> {
         if self.settings.capacity == 0 {
             return Err(KeyedError::ZeroCapacity);
@@ -180,7 +120,7 @@ impl<K, S, C> KeyedBuilder<K, S, C> {
             clock,
             ..
         } = self;
-        Ok(KeyedLimiter::from_settings(settings, hasher, clock)?)
+        Ok(KeyedLimiter::from_settings(&settings, hasher, clock)?)
     }
 }
 
@@ -208,9 +148,9 @@ impl<K, S, C: fmt::Debug> fmt::Debug for KeyedBuilder<K, S, C> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyedError {
-    /// A limiter of capacity 0 could never take a key.
+    /// The capacity is 0: the limiter could keep no key.
     ZeroCapacity,
-    /// The quota was refused.
+    /// The quota is refused.
     Quota(QuotaError),
 }
 

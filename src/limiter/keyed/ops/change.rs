@@ -2,30 +2,21 @@
 
 use crate::clock::{Clock, Timestamp};
 use crate::limiter::core::carry::CarryOver;
-use crate::limiter::keyed::core::generation::Generation;
+use crate::limiter::keyed::core::config::Config;
 use crate::limiter::keyed::shell::keyed_limiter::KeyedLimiter;
 use crate::limiter::ops::at::At;
 use crate::quota::{Quota, QuotaError};
 
 impl<K, S, C: Clock> KeyedLimiter<K, S, C> {
-    /// Changes the quota of all keys that have none of their own, from now on; how their fill
-    /// carries over is `carry`'s choice. Keys that are not kept are carried over alike, as full
-    /// ones.
+    /// Changes the quota of all keys that have none of their own, from now on; `carry` says how the fill
+    /// of each carries over. A key that was never used carries over as a full bucket: by
+    /// [`CarryOver::Tokens`], a larger burst leaves it with the tokens of the smaller one.
+    ///
+    /// It takes the same time however many keys are kept: see
+    /// [Changing the quota](#changing-the-quota).
     ///
     /// # Errors
-    /// [`QuotaError`] if the quota does not fit the eight bytes of a key: they keep the one they
-    /// have.
-    ///
-    /// ```
-    /// use tollgate::{CarryOver, KeyedLimiter, Quota, RateLimiter};
-    ///
-    /// let limiter = KeyedLimiter::<u64>::new(Quota::per_hour(10)?, 100)?;
-    /// assert!(limiter.key(&1).try_acquire(4).is_ok());
-    /// limiter.set_quota(Quota::per_hour(100)?, CarryOver::Tokens)?;
-    /// assert_eq!(limiter.key(&1).available(), 6);
-    /// assert_eq!(limiter.key(&2).available(), 10);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// [`QuotaError`] if the quota does not fit the eight bytes of a key; the keys keep theirs.
     pub fn set_quota(&self, quota: Quota, carry: CarryOver) -> Result<(), QuotaError> {
         self.change_quota(quota, carry, None)
     }
@@ -36,51 +27,41 @@ impl<K, S, C: Clock> KeyedLimiter<K, S, C> {
         carry: CarryOver,
         now: Option<Timestamp>,
     ) -> Result<(), QuotaError> {
-        let next = |current: &Generation, now| {
-            let next = current.changed(quota, carry, now)?;
+        let next = |current: &Config, now| {
+            let next = current.with_quota(quota, carry, now)?;
             let is_closed = current.is_closed;
             Ok(Some(if is_closed { next.closed() } else { next }))
         };
-        // Dropped once the waiters have been served.
-        let mut leaving = self.leaving();
-        let now = self.begin(now, next, &mut leaving)?;
+        // Dropped once the waiters have been served: a key whose drop panics must not keep them waiting.
+        let mut removed = self.removed_keys();
+        let now = self.begin(now, next, &mut removed)?;
         self.serve_all(now);
         Ok(())
     }
 
-    /// Ends all waits of all keys with [`Denied::Closed`](crate::Denied::Closed), which every take,
-    /// reservation and wait answers from now on. It cannot be undone.
-    ///
-    /// ```
-    /// use tollgate::{Denied, KeyedLimiter, Quota, RateLimiter};
-    ///
-    /// let limiter = KeyedLimiter::<u64>::new(Quota::per_hour(10)?, 100)?;
-    /// limiter.close();
-    /// assert_eq!(limiter.key(&1).try_acquire(1), Err(Denied::Closed));
-    /// assert!(limiter.is_closed());
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// Closes the limiter, for ever: all waits of all keys end with
+    /// [`Denied::Closed`](crate::Denied::Closed), and later takes, reservations and waits answer it.
+    /// Reads, refunds and charges go on.
     pub fn close(&self) {
-        let closed = |current: &Generation, now| {
-            let open = !current.is_closed;
-            Ok::<_, QuotaError>(open.then(|| current.next(now).closed()))
+        let next = |current: &Config, now| {
+            let is_open = !current.is_closed;
+            Ok::<_, QuotaError>(is_open.then(|| current.next_closed(now)))
         };
-        // Dropped once the waiters have been served.
-        let mut leaving = self.leaving();
-        let closed = self.begin(None, closed, &mut leaving);
+        // Dropped once the waiters have been served, as above.
+        let mut removed = self.removed_keys();
+        let closed = self.begin(None, next, &mut removed);
         if let Ok(now) = closed {
             self.serve_all(now);
         }
     }
 
-    /// Whether it was closed.
+    /// Whether the limiter is closed.
     pub fn is_closed(&self) -> bool {
-        self.generations.lock().current().is_closed
+        self.history.lock().current().is_closed
     }
-}
 
-impl<K, S, C: Clock> KeyedLimiter<K, S, C> {
-    /// The operations on all keys at the caller's time.
+    /// The operations on all keys at the caller's time; those on one key are in
+    /// [`RateLimiter::at`](crate::RateLimiter::at) of its handle.
     pub const fn at(&self, now: Timestamp) -> At<'_, Self> {
         At::new(self, now)
     }

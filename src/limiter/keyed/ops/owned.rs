@@ -1,3 +1,5 @@
+//! The bucket of one key, without a borrow of the limiter.
+
 use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::Arc;
@@ -9,17 +11,20 @@ use crate::limiter::core::denied::Denied;
 use crate::limiter::core::status::Status;
 use crate::limiter::core::taken::Parts;
 use crate::limiter::core::turn::Turn;
-use crate::limiter::keyed::core::hashed::Hashed;
+use crate::limiter::keyed::core::hashed_key::HashedKey;
 use crate::limiter::keyed::ops::handle::KeyHandle;
 use crate::limiter::keyed::shell::keyed_limiter::KeyedLimiter;
-use crate::limiter::ops::limiter::{Limiter, forward_limiter};
+use crate::limiter::ops::limiter::{Limiter, forward_limiter, forward_uncounted};
 use crate::limiter::ops::rate_limiter::RateLimiter;
 use crate::limiter::shell::gate::Gate;
 use crate::wait::Progress;
 
-/// The bucket of one key, with its share of the limiter: from [`KeyedLimiter::owned_key`]. It can be
-/// stored, sent to a task, and waited for without a borrow. It waits as a
-/// [`KeyHandle`](KeyHandle#waiting) does.
+/// The bucket of one key, as a [`RateLimiter`] that owns a share of the limiter: from
+/// [`KeyedLimiter::owned_key`].
+///
+/// It can be stored, sent to a task, and waited for without a borrow. It waits as a
+/// [`KeyHandle`](KeyHandle#waiting) does. Where a borrow is enough, [`KeyedLimiter::key`] needs no `Arc`
+/// and no owned key.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -35,13 +40,13 @@ use crate::wait::Progress;
 pub struct OwnedKey<K, S = RandomState, C = SystemClock> {
     limiter: Arc<KeyedLimiter<K, S, C>>,
     key: K,
-    /// Computed once, so that no call, and no drop of a reservation, runs the caller's `Hash`.
+    /// Kept, so that no call and no drop of a reservation runs the caller's `Hash`.
     hash: u64,
 }
 
 impl<K: Hash, S: BuildHasher, C> KeyedLimiter<K, S, C> {
-    /// The bucket of a key, as a [`RateLimiter`] that owns a share of this limiter: for whatever asks for
-    /// one that lives on, as a queue does.
+    /// The bucket of a key, as a [`RateLimiter`] that owns a share of this limiter. For what stores its
+    /// limiter, such as a [`WorkQueue`](crate::WorkQueue) or a task.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -68,10 +73,10 @@ impl<K: Hash, S: BuildHasher, C> KeyedLimiter<K, S, C> {
 }
 
 impl<K, S, C> OwnedKey<K, S, C> {
-    /// The same bucket, for as long as this is borrowed.
+    /// The same bucket, borrowed.
     pub fn handle(&self) -> KeyHandle<'_, K, K, S, C> {
         let (hash, key) = (self.hash, &self.key);
-        KeyHandle::new(&self.limiter, Hashed { hash, key })
+        KeyHandle::new(&self.limiter, HashedKey { hash, key })
     }
 }
 
@@ -116,7 +121,7 @@ impl<K: Clone, S, C> Clone for OwnedKey<K, S, C> {
 
 impl<K, S, C> fmt::Debug for OwnedKey<K, S, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without the key, which need not be printable.
+        // Without the key, which need not be `Debug`.
         f.debug_struct("OwnedKey")
             .field("limiter", &self.limiter)
             .finish_non_exhaustive()

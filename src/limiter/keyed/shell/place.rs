@@ -1,125 +1,130 @@
-//! Seats for keys that are new, and the eviction that makes them.
+//! Places for new keys, and the eviction that frees them.
 
 use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
 
 use crate::clock::{Clock, Timestamp};
 use crate::limiter::core::denied::Denied;
-use crate::limiter::keyed::core::hashed::Hashed;
-use crate::limiter::keyed::core::leaving::Leaving;
-use crate::limiter::keyed::core::lines::LineAt;
+use crate::limiter::keyed::core::capacity::CapacityGuard;
+use crate::limiter::keyed::core::hashed_key::HashedKey;
+use crate::limiter::keyed::core::line_table::LineIndex;
 use crate::limiter::keyed::core::on_full::OnFull;
-use crate::limiter::keyed::core::seats::Seat;
 use crate::limiter::keyed::core::shard::Shard;
-use crate::limiter::keyed::core::table::Gone;
+use crate::limiter::keyed::core::word_table::Evicted;
 use crate::limiter::keyed::shell::keyed_limiter::KeyedLimiter;
 use crate::sync::{Ordering, RwLockWriteGuard};
 
-/// A shard with a seat for one more key, and room for it.
-pub(crate) struct Entered<'a, K> {
-    // Before the seat, so that it is released first.
+/// A locked shard with room for one more key, and the capacity for that key.
+pub(crate) struct Place<'a, K> {
+    // The first field, so that the lock is released first.
     pub(crate) shard: RwLockWriteGuard<'a, Shard<K>>,
-    pub(crate) seat: Seat<'a>,
+    pub(crate) capacity: CapacityGuard<'a>,
 }
 
 impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
-    /// Finds a seat for a key: a free one, or that of a key near it, or that of a key of another
-    /// shard. `None`: all are in use.
-    pub(crate) fn enter<'a, Q>(
+    /// Finds a place for a key: a free one, or that of an evicted key of its shard, or of another shard.
+    /// `None`: no key that was probed can be evicted.
+    pub(crate) fn find_place<'a, Q>(
         &'a self,
-        key: Hashed<'_, Q>,
+        key: HashedKey<'_, Q>,
         now: Timestamp,
-        gone: &mut Gone<K>,
-    ) -> Option<Entered<'a, K>>
+        evicted: &mut Evicted<K>,
+    ) -> Option<Place<'a, K>>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
         let mut shard = self.lock(self.shard_of(key.hash));
-        let seat = if shard.is_full() {
+        let free = if shard.is_full() {
             None
         } else {
-            self.seats.reserve()
+            self.capacity.reserve()
         };
-        let seat = match seat {
-            Some(seat) => Some(seat),
-            None => self.evict(&mut shard, Some(key.hash), now, gone),
-        };
-        let (mut shard, seat) = if let Some(seat) = seat {
-            (shard, seat)
+        let found = free.or_else(|| self.evict(&mut shard, Some(key.hash), now, evicted));
+        let (mut shard, capacity) = if let Some(capacity) = found {
+            (shard, capacity)
         } else {
+            // One shard is locked at a time: two threads that evict from each other's would deadlock.
             drop(shard);
-            let seat = self.evict_elsewhere(now, gone)?;
+            let capacity = self.evict_elsewhere(now, evicted)?;
             let shard = self.lock(self.shard_of(key.hash));
             if shard.is_full() {
                 return None;
             }
-            (shard, seat)
+            (shard, capacity)
         };
         shard.make_room(|key| self.hasher.hash_one(key));
-        Some(Entered { shard, seat })
+        Some(Place { shard, capacity })
     }
 
-    fn evict_elsewhere<'a>(&'a self, now: Timestamp, gone: &mut Gone<K>) -> Option<Seat<'a>> {
-        // Relaxed: a count.
-        let next = self.seats.next.fetch_add(1, Ordering::Relaxed);
+    /// Evicts from one other shard, each time the next one.
+    fn evict_elsewhere<'a>(
+        &'a self,
+        now: Timestamp,
+        evicted: &mut Evicted<K>,
+    ) -> Option<CapacityGuard<'a>> {
+        // Relaxed: it only spreads the searches.
+        let next = self.capacity.next_shard.fetch_add(1, Ordering::Relaxed);
         let other = usize::try_from(next % self.shards.len() as u64).unwrap_or(0);
-        self.evict(&mut self.lock(other), None, now, gone)
+        self.evict(&mut self.lock(other), None, now, evicted)
     }
 
-    /// Lets go what need not be kept, at a few places, those near a hash first: the seat of one that
-    /// has gone.
+    /// Evicts keys of a shard, those near a hash first; returns the capacity of one of them.
     fn evict<'a>(
         &'a self,
         shard: &mut Shard<K>,
         near: Option<u64>,
         now: Timestamp,
-        gone: &mut Gone<K>,
-    ) -> Option<Seat<'a>> {
-        let before = gone.len();
-        shard.sweep(near, now, self.carry(), gone);
-        let seats = (gone.len() - before) as u64;
-        self.seats.free(seats.saturating_sub(1));
-        (seats > 0).then(|| Seat::vacated(&self.seats))
+        evicted: &mut Evicted<K>,
+    ) -> Option<CapacityGuard<'a>> {
+        let before = evicted.len();
+        shard.sweep(near, now, self.read_old(), evicted);
+        let freed = (evicted.len() - before) as u64;
+        self.capacity.release(freed.saturating_sub(1));
+        (freed > 0).then(|| CapacityGuard::of_evicted(&self.capacity))
     }
 
-    /// Whether keys without a place share a bucket; counts those that ask.
-    pub(crate) fn check_shared(&self) -> Result<(), Denied> {
+    /// Counts a request of a key without a place.
+    ///
+    /// # Errors
+    /// [`Denied::TooManyKeys`], unless such keys share a bucket.
+    pub(crate) fn check_overflow(&self) -> Result<(), Denied> {
         // Relaxed: a count.
-        self.seats.overflowed.fetch_add(1, Ordering::Relaxed);
+        self.capacity.overflowed.fetch_add(1, Ordering::Relaxed);
         match self.on_full {
             OnFull::Deny => Err(Denied::TooManyKeys),
             OnFull::Shared => Ok(()),
         }
     }
 
-    /// Ends the line of a key that needs none any more: moves it back to the table, or forgets it
-    /// if it is as one that was never used. What goes is for the caller to drop once the lock is
+    /// Ends the line of a key that needs none any more: the key moves back to the word table, or is
+    /// removed if its bucket is as an absent one. The caller drops a removed key once the lock is
     /// released. It runs no code of the caller's.
-    pub(crate) fn tidy(&self, shard: &mut Shard<K>, at: LineAt, now: Timestamp) -> Option<K> {
-        let line = shard.lines.at(at);
-        if !line.is_idle() {
+    pub(crate) fn retire_line(
+        &self,
+        shard: &mut Shard<K>,
+        at: LineIndex,
+        now: Timestamp,
+    ) -> Option<K> {
+        let entry = shard.lines.at(at);
+        // A key with waiters, or with tokens to give back, would lose them in a word.
+        if !entry.is_idle() {
             return None;
         }
-        let (has_seat, full_at) = (line.has_seat, line.line.tokens.held.full_at);
-        if shard.is_as_absent(full_at, now) {
-            self.seats.free(has_seat.into());
-            return Some(shard.lines.take(at).key);
+        let (is_counted, full_at) = (entry.is_counted, entry.line.tokens.held.full_at);
+        if shard.becomes_absent(full_at, now) {
+            self.capacity.release(is_counted.into());
+            return Some(shard.lines.remove(at).key);
         }
-        if full_at <= shard.generation().most()
+        // Without room, or with a debt that a word cannot hold, the idle line stays: `Shard::sweep` finds
+        // it later.
+        if full_at <= shard.config().max_full_at()
             && shard.has_room()
-            && (has_seat || self.seats.take())
+            && (is_counted || self.capacity.take())
         {
-            let line = shard.lines.take(at);
-            shard.place(line.hash, line.key, full_at);
+            let entry = shard.lines.remove(at);
+            shard.insert_word(entry.hash, entry.key, full_at);
         }
         None
-    }
-}
-
-impl<K, S, C> KeyedLimiter<K, S, C> {
-    /// Keys on their way out, to be declared before the lock is taken.
-    pub(crate) fn leaving(&self) -> Leaving<'_, K> {
-        Leaving::new(&self.seats)
     }
 }

@@ -1,12 +1,10 @@
-//! What can be the limits of an [`AllOf`](crate::AllOf).
-
 use std::fmt::Debug;
 
 use crate::limiter::ops::limiter::Limiter;
 use crate::limiter::ops::rate_limiter::RateLimiter;
 
-/// Limits that an [`AllOf`](crate::AllOf) can hold: a limiter, a pair or triple, an array, or a
-/// vector of them.
+/// Limits that an [`AllOf`](crate::AllOf) can combine: a limiter, or a pair, triple, array or vector of
+/// them. They nest.
 ///
 /// ```
 /// use tollgate::{AllOf, AtomicTokenBucket, LockedTokenBucket, Quota, RateLimiter};
@@ -19,7 +17,7 @@ use crate::limiter::ops::rate_limiter::RateLimiter;
 /// # Ok::<(), tollgate::QuotaError>(())
 /// ```
 pub trait Limits: Debug + Send + Sync {
-    /// Visits each single limiter.
+    /// Visits each member.
     #[doc(hidden)]
     fn visit<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn Limiter));
 }

@@ -1,6 +1,7 @@
-//! How several limiters are taken from, and waited for, as one.
+//! Takes from several limiters as from one.
 
-use std::task::Waker;
+mod turn;
+
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -9,113 +10,17 @@ use crate::clock::Timestamp;
 use crate::limiter::core::denied::Denied;
 use crate::limiter::core::status::Status;
 use crate::limiter::core::taken::{Parts, Taken};
-use crate::limiter::core::turn::{Kind, Turn};
 use crate::limiter::ops::all_of::limits::Limits;
+use crate::limiter::ops::all_of::partial_take::{PartialTake, end_each, part};
 use crate::limiter::ops::limiter::Limiter;
 use crate::limiter::shell::gate::Gate;
 use crate::sync::MutexGuard;
-use crate::unwind::Panics;
-use crate::wait::Progress;
 
-/// The members, in the order in which they were named.
+/// The members of an [`AllOf`](crate::AllOf), in the order in which it names them.
 pub(crate) struct Members<'a>(SmallVec<[&'a dyn Limiter; 4]>);
 
-/// Locks that keep out others that take from several of the same members.
-pub(crate) type Held<'a> = SmallVec<[MutexGuard<'a, ()>; 4]>;
-
-fn one(taken: Taken) -> Parts {
-    Parts::from_elem(taken, 1)
-}
-
-/// What was taken of some members: given back when it is dropped, should the code of a caller panic
-/// at another one.
-struct Owed<'a> {
-    members: SmallVec<[&'a dyn Limiter; 4]>,
-    taken: Parts,
-}
-
-impl<'a> Owed<'a> {
-    const fn new() -> Self {
-        Self {
-            members: SmallVec::new_const(),
-            taken: Parts::new_const(),
-        }
-    }
-
-    fn push(&mut self, member: &'a dyn Limiter, taken: Parts) {
-        self.members.push(member);
-        self.taken.extend(taken);
-    }
-
-    /// Takes `n` tokens of each of these, if they are there now.
-    fn take(
-        &mut self,
-        members: impl Iterator<Item = &'a dyn Limiter>,
-        n: u64,
-        floor: u64,
-        now: Timestamp,
-    ) -> Result<(), Denied> {
-        for member in members {
-            self.push(member, member.reserve_at(n, Duration::ZERO, now)?);
-            if floor > 0 {
-                // What remains is what could be taken now.
-                member.ask(floor, 0, now)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Keeps what was taken, or gives it back.
-    fn settle(mut self, decided: Result<(), Denied>) -> Result<(), Denied> {
-        if decided.is_ok() {
-            self.end(|member, taken| member.commit(taken));
-        }
-        decided
-    }
-
-    fn end(&mut self, mut end: impl FnMut(&dyn Limiter, &Parts)) {
-        let taken = std::mem::take(&mut self.taken);
-        each(&self.members, &taken, |member, taken| end(member, taken));
-    }
-}
-
-impl Drop for Owed<'_> {
-    fn drop(&mut self) {
-        if !self.taken.is_empty() {
-            self.end(|member, taken| member.give_back(taken, None));
-        }
-    }
-}
-
-/// Ends what was taken of each member, the latest first; the others', too, if one panics.
-fn each(members: &[&dyn Limiter], parts: &Parts, mut end: impl FnMut(&dyn Limiter, &Parts)) {
-    let mut panics = Panics::default();
-    for (member, taken) in members.iter().zip(parts).rev() {
-        panics.catch(|| end(*member, &one(*taken)));
-    }
-}
-
-/// A turn at one member: until this is dropped, what it is given can go back.
-struct Claiming<'a> {
-    turn: &'a mut Turn,
-    kind: Kind,
-}
-
-impl<'a> Claiming<'a> {
-    fn new(turn: &'a mut Turn) -> Self {
-        let kind = turn.kind;
-        if kind != Kind::Call {
-            turn.kind = Kind::Claim;
-        }
-        Self { turn, kind }
-    }
-}
-
-impl Drop for Claiming<'_> {
-    fn drop(&mut self) {
-        self.turn.kind = self.kind;
-    }
-}
+/// The locked gates of the members: other callers that take from several of them wait.
+pub(crate) type EnteredGates<'a> = SmallVec<[MutexGuard<'a, ()>; 4]>;
 
 impl<'a> Members<'a> {
     pub(crate) fn of(limits: &'a impl Limits) -> Self {
@@ -128,7 +33,7 @@ impl<'a> Members<'a> {
         self.0.first().copied()
     }
 
-    /// On the first one's clock.
+    /// The time on the clock of the first member.
     pub(crate) fn now(&self) -> Timestamp {
         self.first().map_or(Timestamp::ZERO, Limiter::clock_now)
     }
@@ -143,8 +48,9 @@ impl<'a> Members<'a> {
         statuses.reduce(Status::tighter).unwrap_or(Status::NO_LIMIT)
     }
 
-    /// Locks the members' gates, each once, in the one order that all go by.
-    pub(crate) fn enter(&self) -> Held<'a> {
+    /// Locks the gate of each member, once, in the one order that all callers keep: so no two callers
+    /// deadlock, however they name the members.
+    pub(crate) fn enter(&self) -> EnteredGates<'a> {
         let gates = self.0.iter().filter_map(|&member| member.gate());
         let mut gates: SmallVec<[&Gate; 4]> = gates.collect();
         gates.sort_unstable_by_key(|gate| gate.order());
@@ -152,29 +58,28 @@ impl<'a> Members<'a> {
         gates.into_iter().map(Gate::enter).collect()
     }
 
-    /// Whether all would pass; if not, the answer of the one that takes longest.
-    pub(crate) fn ask(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-        let denials = self
-            .0
-            .iter()
-            .filter_map(|member| member.ask(n, floor, now).err());
-        denials.reduce(longer).map_or(Ok(()), Err)
-    }
-
-    /// The member that would be ready last; `None` if all are ready.
-    fn last_to_be_ready(&self, n: u64, floor: u64, now: Timestamp) -> Option<usize> {
-        let denials = self.0.iter().enumerate().filter_map(|(at, member)| {
+    /// The denial that lasts longest, and the index of its member; `None` if all members would admit.
+    /// Of equal denials, that of the first member.
+    fn longest_denial(&self, n: u64, floor: u64, now: Timestamp) -> Option<(usize, Denied)> {
+        let denials = self.0.iter().enumerate().filter_map(|(index, member)| {
             let denied = member.ask(n, floor, now).err()?;
-            Some((at, denied))
+            Some((index, denied))
         });
-        let last = denials.reduce(|one, other| {
-            if rank(&other.1) > rank(&one.1) {
+        denials.reduce(|one, other| {
+            if duration(&other.1) > duration(&one.1) {
                 other
             } else {
                 one
             }
-        });
-        last.map(|(at, _)| at)
+        })
+    }
+
+    /// The answer of a take, without taking.
+    pub(crate) fn ask(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
+        match self.longest_denial(n, floor, now) {
+            Some((_, denied)) => Err(denied),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn take(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
@@ -182,31 +87,32 @@ impl<'a> Members<'a> {
             return Ok(());
         }
         self.ask(n, floor, now)?;
-        // The one that is taken from last needs no way back: the first member, since the most
-        // particular limit is mostly named first, and a debt of a key costs more than one of a
-        // bucket.
+        // The member that is taken from last needs no reservation, since no other can deny after it. It
+        // is the first member: the most specific limit is usually named first, and a reservation of a
+        // key costs more than one of a bucket.
         let Some((last, others)) = self.0.split_first() else {
             return Ok(());
         };
-        let mut owed = Owed::new();
-        let decided = owed.take(others.iter().copied(), n, floor, now);
+        let mut partial = PartialTake::new();
+        let decided = partial.take(others.iter().copied(), n, floor, now);
         let decided = decided.and_then(|()| last.try_acquire_above_at(n, floor, now));
-        owed.settle(decided.map_err(as_not_yet))
+        partial.settle(decided.map_err(as_not_yet))
     }
 
-    /// As [`take`](Self::take), with what one member has given already.
-    fn take_beside(
+    /// As [`take`](Self::take), when the member at the index `claimed` has set its tokens aside.
+    fn take_with_claim(
         &self,
         (claimed, taken): (usize, Taken),
         n: u64,
         floor: u64,
         now: Timestamp,
     ) -> Result<(), Denied> {
-        let mut owed = Owed::new();
-        owed.push(self.0[claimed], one(taken));
-        let others = self.0.iter().enumerate().filter(|(at, _)| *at != claimed);
-        let decided = owed.take(others.map(|(_, member)| *member), n, floor, now);
-        owed.settle(decided.map_err(as_not_yet))
+        let mut partial = PartialTake::new();
+        partial.push(self.0[claimed], part(taken));
+        let others = self.0.iter().enumerate();
+        let others = others.filter(|(index, _)| *index != claimed);
+        let decided = partial.take(others.map(|(_, member)| *member), n, floor, now);
+        partial.settle(decided.map_err(as_not_yet))
     }
 
     pub(crate) fn take_up_to(&self, n: u64, now: Timestamp) -> u64 {
@@ -214,8 +120,8 @@ impl<'a> Members<'a> {
         if self.take(most, 0, now).is_ok() {
             return most;
         }
-        // There is less: a member keeps tokens for those who wait, is here twice, or another thread
-        // took from it directly. Whatever is left is less than what was denied.
+        // There is less than is available: a member keeps tokens for waiters, is named twice, or another
+        // thread has taken from it directly. A binary search finds how much.
         let (mut taken, mut step) = (0, most / 2);
         while step > 0 {
             match self.take(step, 0, now) {
@@ -242,88 +148,23 @@ impl<'a> Members<'a> {
             Ok(()) | Err(Denied::NotYet { .. }) => {}
             Err(denied) => return Err(denied),
         }
-        let mut owed = Owed::new();
+        let mut partial = PartialTake::new();
         for member in &self.0 {
-            owed.push(*member, member.reserve_at(n, max_wait, now)?);
+            partial.push(*member, member.reserve_at(n, max_wait, now)?);
         }
-        Ok(std::mem::take(&mut owed.taken))
+        Ok(partial.into_parts())
     }
 
     pub(crate) fn give_back(&self, parts: &Parts, now: Option<Timestamp>) {
-        each(&self.0, parts, |member, taken| member.give_back(taken, now));
+        end_each(&self.0, parts, |member, taken| member.give_back(taken, now));
     }
 
     pub(crate) fn commit(&self, parts: &Parts) {
-        each(&self.0, parts, |member, taken| member.commit(taken));
-    }
-
-    /// Polls a turn: see [`AllOf`](crate::AllOf).
-    pub(crate) fn poll_turn(
-        &self,
-        turn: &mut Turn,
-        now: Timestamp,
-        waker: &Waker,
-    ) -> Progress<Result<(), Denied>> {
-        let deadline = turn.deadline(Duration::MAX, now);
-        loop {
-            if turn.is_in_line() {
-                match self.poll_line(turn, now, waker) {
-                    Progress::Done(Ok(())) => {}
-                    ended => return ended,
-                }
-            }
-            let retry_after = match self.decide(turn, now) {
-                Err(Denied::NotYet { retry_after }) => retry_after,
-                decided => return Progress::Done(decided),
-            };
-            let ready_at = now.saturating_add(retry_after);
-            if ready_at > deadline {
-                return Progress::Done(Err(Denied::TooLong { retry_after }));
-            }
-            let Some(last) = self.last_to_be_ready(turn.n, turn.floor, now) else {
-                // Each by itself is ready: one is here twice, or another thread has just given back.
-                return Progress::Waiting(Some(ready_at));
-            };
-            turn.member = last;
-            match self.poll_line(turn, now, waker) {
-                // Its tokens have come meanwhile.
-                Progress::Done(Ok(())) => {}
-                ended => return ended,
-            }
-        }
-    }
-
-    /// What becomes of a turn that has come.
-    fn decide(&self, turn: &mut Turn, now: Timestamp) -> Result<(), Denied> {
-        let (n, floor) = (turn.n, turn.floor);
-        if turn.kind == Kind::Call {
-            return self.ask(n, floor, now);
-        }
-        let _held = self.enter();
-        match turn.claimed.take() {
-            Some(claimed) => self.take_beside((turn.member, claimed), n, floor, now),
-            None => self.take(n, floor, now),
-        }
-    }
-
-    /// Stands in the line of one member. At its turn that member's tokens are set aside for it, unless
-    /// it is only to be called.
-    fn poll_line(
-        &self,
-        turn: &mut Turn,
-        now: Timestamp,
-        waker: &Waker,
-    ) -> Progress<Result<(), Denied>> {
-        let claiming = Claiming::new(turn);
-        self.0[claiming.turn.member].poll_turn(claiming.turn, now, waker)
-    }
-
-    pub(crate) fn leave_turn(&self, turn: &mut Turn) {
-        self.0[turn.member].leave_turn(turn);
+        end_each(&self.0, parts, |member, taken| member.commit(taken));
     }
 }
 
-/// A member's answer to whoever would not have waited for it.
+/// The denial of a member that was asked not to wait: another caller has taken its tokens meanwhile.
 fn as_not_yet(denied: Denied) -> Denied {
     match denied {
         Denied::TooLong { retry_after } => Denied::NotYet { retry_after },
@@ -331,23 +172,14 @@ fn as_not_yet(denied: Denied) -> Denied {
     }
 }
 
-/// The denial that lasts longer.
-fn longer(one: Denied, other: Denied) -> Denied {
-    if rank(&other) > rank(&one) {
-        other
-    } else {
-        one
-    }
-}
-
-/// Denials by how long they last.
-fn rank(denied: &Denied) -> (u8, Duration) {
+/// Orders denials by how long they last.
+fn duration(denied: &Denied) -> (u8, Duration) {
     match denied {
         Denied::NotYet { retry_after } | Denied::TooLong { retry_after } => (0, *retry_after),
         Denied::TooManyWaiters => (1, Duration::MAX),
         Denied::TooManyKeys => (2, Duration::MAX),
         Denied::Exhausted => (3, Duration::MAX),
-        // The smaller the burst, the further it is beyond it.
+        // The smallest burst is reported: it is the most that the members admit together.
         Denied::ExceedsBurst { burst } => (4, Duration::from_nanos(u64::MAX - burst)),
         Denied::Closed => (5, Duration::MAX),
     }

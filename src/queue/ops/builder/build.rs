@@ -5,6 +5,7 @@ use std::task::Waker;
 
 use crate::backoff::Random;
 use crate::clock::Clock;
+use crate::prefetch::PrefetchHint;
 use crate::queue::core::groups::ready::ReadyKeys;
 use crate::queue::core::groups::scheduler::GroupScheduler;
 use crate::queue::core::groups::scheduler::MakeGroupWaker;
@@ -17,7 +18,6 @@ use crate::queue::ops::work_queue::WorkQueue;
 use crate::queue::shell::limiter_waker::LimiterWaker;
 use crate::queue::shell::shared::Shared;
 use crate::sync::Mutex;
-use crate::whereabouts::Signpost;
 
 /// Entries are numbered by 32 bits, and one number means "none".
 const MAX_CAPACITY: usize = u32::MAX as usize - 1;
@@ -77,7 +77,7 @@ impl<K, C, S> QueueBuilder<K, C, S> {
                 Machine::new(limits, ready(queue)),
                 throttle(queue),
             )),
-            index_hint: Signpost::new(),
+            index_hint: PrefetchHint::new(),
             clock: self.clock,
             hasher: self.hasher,
             backoff: self.options.backoff,

@@ -8,21 +8,22 @@ use hashbrown::HashTable;
 
 use crate::sync::{UnmodelledU64, prefetch};
 
-/// The address of a table, current or stale. It is prefetched and never read, so a stale address
+/// The memory of a table, current or stale. It is prefetched and never read, so a stale address
 /// costs only the instruction.
 ///
-/// One word, so that its two parts are of one table: the address of the control bytes in the upper
-/// 56 bits, and log2 of the number of buckets in the lower 8.
+/// The address of the control bytes stands in the upper 56 bits, log2 of the number of buckets in the
+/// lower 8. One word, so that both parts belong to the same table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Whereabouts(u64);
+pub(crate) struct TableLocation(u64);
 
+/// Bytes of a cache line.
 const LINE: usize = 64;
 
-impl Whereabouts {
+impl TableLocation {
     pub(crate) const UNKNOWN: Self = Self(0);
 
-    /// Locates a table of `places` buckets from the bucket `slot` at `index`. In `hashbrown` the
-    /// control bytes follow the buckets, which are numbered downwards from there.
+    /// Locates a table of `places` buckets by the bucket `slot` at `index`. In `hashbrown` the control
+    /// bytes follow the buckets, which are numbered downwards from there.
     #[inline]
     fn of<T>(slot: *const T, index: usize, places: usize) -> Self {
         let tags = slot.wrapping_add(index + 1).addr() as u64;
@@ -33,7 +34,7 @@ impl Whereabouts {
     /// `lines` cache lines of buckets from there on.
     #[expect(clippy::cast_possible_truncation, reason = "truncation is intended")]
     #[inline]
-    pub(crate) fn ask<T>(self, hash: u64, lines: usize) {
+    pub(crate) fn prefetch<T>(self, hash: u64, lines: usize) {
         // `wrapping_shl` takes the count modulo the word size, which drops the bits of the address.
         let home = hash as usize & (1_usize.wrapping_shl(self.0 as u32) - 1);
         let tags = std::ptr::without_provenance::<u8>((self.0 >> 8) as usize);
@@ -45,7 +46,7 @@ impl Whereabouts {
     }
 }
 
-/// Inserts a value that is not in the table; returns where the table is afterwards.
+/// Inserts a value that the table does not hold. Returns where the table is afterwards.
 #[expect(clippy::inline_always, reason = "a call costs more than the body")]
 #[inline(always)]
 pub(crate) fn insert_unique<T>(
@@ -53,33 +54,34 @@ pub(crate) fn insert_unique<T>(
     hash: u64,
     value: T,
     hasher: impl Fn(&T) -> u64,
-) -> Whereabouts {
+) -> TableLocation {
     let entry = table.insert_unique(hash, value, hasher);
     let (slot, index) = (std::ptr::from_ref(entry.get()), entry.bucket_index());
-    Whereabouts::of(slot, index, table.num_buckets())
+    TableLocation::of(slot, index, table.num_buckets())
 }
 
-/// The hint beside a lock: where the table under it is. Relaxed, since a wrong hint costs time
-/// only.
+/// Where the table under a lock is, to be read without the lock. Relaxed: a wrong hint costs only
+/// time.
 #[derive(Debug)]
-pub(crate) struct Signpost(UnmodelledU64);
+pub(crate) struct PrefetchHint(UnmodelledU64);
 
-impl Signpost {
+impl PrefetchHint {
     pub(crate) const fn new() -> Self {
-        Self(UnmodelledU64::new(Whereabouts::UNKNOWN.0))
+        Self(UnmodelledU64::new(TableLocation::UNKNOWN.0))
     }
 
     #[inline]
-    pub(crate) fn point_to(&self, at: Whereabouts) {
-        // Other cores read this cache line: a store of the same value would take it from them.
-        if self.read() != at {
+    pub(crate) fn update(&self, at: TableLocation) {
+        // Other cores read this cache line: a store, even of the same value, would invalidate their
+        // copies.
+        if self.load() != at {
             self.0.store_relaxed(at.0);
         }
     }
 
     #[inline]
-    pub(crate) fn read(&self) -> Whereabouts {
-        Whereabouts(self.0.load_relaxed())
+    pub(crate) fn load(&self) -> TableLocation {
+        TableLocation(self.0.load_relaxed())
     }
 }
 
@@ -89,7 +91,7 @@ mod tests {
 
     #[test]
     fn every_bucket_locates_its_table() {
-        let (mut table, mut last) = (HashTable::new(), Whereabouts::UNKNOWN);
+        let (mut table, mut last) = (HashTable::new(), TableLocation::UNKNOWN);
         let hash = |key: &u64| key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         for key in 0..5_000 {
             last = insert_unique(&mut table, hash(&key), key, hash);
@@ -100,22 +102,22 @@ mod tests {
         let (first, _) = slots[0];
         // The control bytes begin where bucket 0 ends.
         let tags = std::ptr::from_ref(slots[0].1).addr() + (first + 1) * size_of::<u64>();
-        let at = Whereabouts((tags as u64) << 8 | 13);
+        let at = TableLocation((tags as u64) << 8 | 13);
         assert_eq!((slots.len(), places), (5_000, 1 << 13));
         for (place, slot) in slots {
-            assert_eq!(Whereabouts::of(slot, place, places), at);
+            assert_eq!(TableLocation::of(slot, place, places), at);
         }
         assert_eq!(last, at);
-        let signpost = Signpost::new();
-        assert_eq!(signpost.read(), Whereabouts::UNKNOWN);
-        signpost.point_to(at);
-        assert_eq!(signpost.read(), at);
+        let hint = PrefetchHint::new();
+        assert_eq!(hint.load(), TableLocation::UNKNOWN);
+        hint.update(at);
+        assert_eq!(hint.load(), at);
     }
 
     #[test]
     fn any_address_can_be_prefetched() {
         for word in [0, 63, u64::MAX, 1 << 63] {
-            Whereabouts(word).ask::<[u64; 9]>(u64::MAX, 3);
+            TableLocation(word).prefetch::<[u64; 9]>(u64::MAX, 3);
         }
     }
 }

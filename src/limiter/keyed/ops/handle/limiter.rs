@@ -1,0 +1,246 @@
+//! The operations of a [`RateLimiter`] and a [`QuotaLimiter`] on one key.
+
+use std::borrow::Borrow;
+use std::cell::Cell;
+use std::hash::{BuildHasher, Hash};
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::clock::{Clock, Timestamp};
+use crate::limiter::core::account::Account;
+use crate::limiter::core::carry::CarryOver;
+use crate::limiter::core::denied::Denied;
+use crate::limiter::core::line::Line;
+use crate::limiter::core::status::Status;
+use crate::limiter::core::taken::{Parts, Taken};
+use crate::limiter::core::turn::Turn;
+use crate::limiter::keyed::core::to_key::ToKey;
+use crate::limiter::keyed::ops::handle::KeyHandle;
+use crate::limiter::keyed::shell::decide::line_decision;
+use crate::limiter::ops::limiter::Limiter;
+use crate::limiter::ops::quota_limiter::QuotaLimiter;
+use crate::limiter::ops::rate_limiter::RateLimiter;
+use crate::limiter::shell::gate::Gate;
+use crate::quota::{Quota, QuotaError};
+use crate::unwind::Panics;
+use crate::wait::Progress;
+use crate::wake::Wakers;
+
+impl<K, Q, S, C> RateLimiter for KeyHandle<'_, K, Q, S, C>
+where
+    K: Hash + Borrow<Q> + Send + Sync,
+    Q: Eq + ToKey<K> + Sync + ?Sized,
+    S: BuildHasher + Send + Sync,
+    C: Clock,
+{
+}
+
+impl<K, Q, S, C> Limiter for KeyHandle<'_, K, Q, S, C>
+where
+    K: Hash + Borrow<Q> + Send + Sync,
+    Q: Eq + ToKey<K> + Sync + ?Sized,
+    S: BuildHasher + Send + Sync,
+    C: Clock,
+{
+    fn as_dyn(&self) -> &dyn Limiter {
+        self
+    }
+
+    fn clock(&self) -> &dyn Clock {
+        &self.limiter.clock
+    }
+
+    #[inline]
+    fn clock_now(&self) -> Timestamp {
+        self.limiter.clock.now()
+    }
+
+    fn gate(&self) -> Option<&Gate> {
+        Some(&self.limiter.shards[self.shard()].gate)
+    }
+
+    #[inline]
+    fn try_acquire_above_at(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
+        if n == 0 {
+            return Ok(());
+        }
+        self.limiter.take(self.key, n, floor, now)
+    }
+
+    fn ask(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
+        if n == 0 {
+            return Ok(());
+        }
+        self.limiter.lock(self.shard()).check_open()?;
+        self.read(
+            now,
+            |view| view.take(n, floor, now).map(drop),
+            |line| line.ask(n, floor, now),
+        )
+    }
+
+    fn try_acquire_with_status_at(&self, n: u64, now: Timestamp) -> (Result<(), Denied>, Status) {
+        let take = |line: &mut Line| Ok((line.take(n, 0, now), line.status(n, now)));
+        let decided = self
+            .limiter
+            .decide(self.key, &line_decision(now, true, take));
+        decided.unwrap_or_else(|denied| (Err(denied), self.status_at(n, now)))
+    }
+
+    fn try_acquire_up_to_at(&self, n: u64, now: Timestamp) -> u64 {
+        let take = |line: &mut Line| Ok(line.take_up_to(n, now));
+        let decided = self
+            .limiter
+            .decide(self.key, &line_decision(now, true, take));
+        decided.unwrap_or(0)
+    }
+
+    fn refund_at(&self, n: u64, now: Timestamp) {
+        // The bucket of an absent key is full.
+        if !self.limiter.lock(self.shard()).has(self.key) {
+            return;
+        }
+        let refunded = self.change(now, |line| {
+            line.on_fill(|account, fill| account.refund(fill, n, || now));
+            Ok(())
+        });
+        debug_assert!(refunded.is_ok(), "it has a place");
+    }
+
+    fn charge_at(&self, n: u64, now: Timestamp) {
+        // A new key without a place is denied everything anyway, so its debt is not kept.
+        let _: Result<(), Denied> = self.change(now, |line| {
+            line.settle_all_booked(now);
+            line.on_fill(|_, fill| Account::charge(fill, n, now));
+            Ok(())
+        });
+    }
+
+    fn pause_until_at(&self, until: Timestamp, now: Timestamp) -> Result<(), Denied> {
+        self.change(now, |line| {
+            line.settle_all_booked(now);
+            // As debt, which is all that a word can hold: the key may become a word again.
+            line.on_fill(|_, fill| Account::owe_until(fill, until, now))
+        })
+    }
+
+    fn available_at(&self, now: Timestamp) -> u64 {
+        self.read(
+            now,
+            |view| view.available(now),
+            |line| line.tokens.held.view().available(now),
+        )
+    }
+
+    fn status_at(&self, n: u64, now: Timestamp) -> Status {
+        self.read(
+            now,
+            |view| Status::of(view, n, now),
+            |line| line.status(n, now),
+        )
+    }
+
+    fn reserve_at(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Parts, Denied> {
+        if n == 0 {
+            return Ok(Parts::new());
+        }
+        let (mut panics, mut reserved, is_shared) = (Panics::default(), None, Cell::new(false));
+        let reserve = |line: &mut Line, _: &mut Wakers| {
+            let is_shared = is_shared.get();
+            let taken = line.reserve(n, max_wait, now);
+            reserved = Some(taken.map(|taken| Parts::from_elem(Taken { is_shared, ..taken }, 1)));
+        };
+        let found = panics.catch(|| self.limiter.with_line(self.key, now, &is_shared, reserve));
+        // If another waiter's waker or another key has panicked, the caller never sees the reservation.
+        if !panics.is_empty()
+            && let Some(Ok(taken)) = &reserved
+        {
+            self.give_back(taken, Some(now));
+        }
+        drop(panics);
+        match (found, reserved) {
+            (Some(Err(denied)), _) => Err(denied),
+            (_, Some(reserved)) => reserved,
+            (_, None) => unreachable!("it ran to its end"),
+        }
+    }
+
+    fn give_back(&self, parts: &Parts, now: Option<Timestamp>) {
+        for taken in parts {
+            self.with_existing_line(taken.is_shared, |line, read, _| {
+                line.give_back(taken, now.unwrap_or(read));
+            });
+        }
+    }
+
+    fn commit(&self, parts: &Parts) {
+        for taken in parts {
+            self.with_existing_line(taken.is_shared, |line, _, _| line.keep(taken));
+        }
+    }
+
+    fn poll_turn(
+        &self,
+        turn: &mut Turn,
+        now: Timestamp,
+        waker: &Waker,
+    ) -> Progress<Result<(), Denied>> {
+        if turn.n == 0 {
+            return Progress::Done(Ok(()));
+        }
+        // Dropped once the lock is released.
+        let (mut stale, in_line) = (None, turn.is_in_line());
+        let is_shared = Cell::new(in_line && turn.is_shared);
+        let poll = |line: &mut Line, wakers: &mut Wakers| {
+            // Before the poll: if a waker panics there, the turn still knows which line to leave.
+            turn.is_shared = is_shared.get();
+            match line.poll(turn, now, waker, wakers, &mut stale) {
+                Some(decided) => Progress::Done(decided),
+                None => Progress::Waiting(line.arm(turn, now)),
+            }
+        };
+        let polled = self.limiter.with_line(self.key, now, &is_shared, poll);
+        polled.unwrap_or_else(|denied| Progress::Done(Err(denied)))
+    }
+
+    fn leave_turn(&self, turn: &mut Turn) {
+        let mut left = None;
+        self.with_existing_line(turn.is_shared, |line, now, wakers| {
+            let behind;
+            (left, behind) = line.leave(turn, now);
+            wakers.extend(behind);
+        });
+        // Its own waker, dropped once the lock is released.
+        drop(left);
+    }
+}
+
+impl<K, Q, S, C> QuotaLimiter for KeyHandle<'_, K, Q, S, C>
+where
+    K: Hash + Borrow<Q> + Send + Sync,
+    Q: Eq + ToKey<K> + Sync + ?Sized,
+    S: BuildHasher + Send + Sync,
+    C: Clock,
+{
+    fn quota(&self) -> Quota {
+        self.limiter.lock(self.shard()).quota(self.key)
+    }
+
+    fn set_quota_from(
+        &self,
+        quota: Quota,
+        carry: CarryOver,
+        now: Option<Timestamp>,
+    ) -> Result<(), QuotaError> {
+        self.limiter.set_own_quota(self.key, (quota, carry), now)
+    }
+
+    fn tighten_at(&self, remaining: u64, now: Timestamp) {
+        // As in `charge_at`.
+        let _: Result<(), Denied> = self.change(now, |line| {
+            line.settle_all_booked(now);
+            line.on_fill(|_, fill| Account::tighten(fill, remaining, now));
+            Ok(())
+        });
+    }
+}
