@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::queue::core::add_error::AddError;
-use crate::queue::core::machine::add::{AddRequest, Added, Room};
+use crate::queue::core::machine::add::{Added, Room};
 use crate::queue::core::options::AddOptions;
 use crate::queue::ops::add::step::Add;
 use crate::queue::ops::work_queue::WorkQueue;
@@ -85,20 +85,15 @@ impl<K: Hash + Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
         let keys = keys.map(|key| (self.0.hash(&key), Some(key), Ok(Added::New)));
         let mut keys: Vec<_> = keys.collect();
         let now = self.0.clock.now();
-        let request = |hash| AddRequest {
-            hash,
-            options,
-            room: Room::Unreserved,
-            now,
-        };
+        let room = Room::Unreserved;
         if self.0.needs_general_add {
             for (hash, key, added) in &mut keys {
-                *added = self.0.try_admit(request(*hash), key);
+                *added = self.0.try_admit(*hash, key, options, room, now);
             }
         } else {
             self.0.with_adder(|state| {
                 for (hash, key, added) in &mut keys {
-                    *added = state.add(request(*hash), key);
+                    *added = state.add(*hash, key, options, room, now);
                 }
             });
         }

@@ -49,7 +49,7 @@ impl<K: Hash + Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
         };
         let mut key = Some(key);
         let added = self.0.with_adder_of(&mut key, |state, key, group| {
-            let added = state.add_general(request, key, group);
+            let added = state.add_general(&request, key, group);
             if matches!(added, Err(AddRefusal::Full)) {
                 state.missed = state.missed.saturating_add(1);
             }

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, Hash as HashKey};
 use std::sync::Arc;
 
 use crate::backoff::{Backoff, Random};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::observe::Observer;
 use crate::prefetch::PrefetchHint;
 use crate::queue::core::add_error::AddError;
@@ -156,24 +156,36 @@ impl<K: Eq, C, S> Shared<K, C, S> {
     #[inline]
     pub(crate) fn try_admit(
         &self,
-        request: AddRequest,
+        hash: KeyHash,
         key: &mut Option<K>,
+        options: AddOptions,
+        room: Room,
+        now: Timestamp,
     ) -> Result<Added, AddRefusal> {
         if self.needs_general_add {
-            return self.try_admit_general(request, key);
+            return self.try_admit_general(hash, key, options, room, now);
         }
-        self.with_adder(|state| state.add(request, key))
+        self.with_adder(|state| state.add(hash, key, options, room, now))
     }
 
     // Out of line, so that the fast path stays small where it is inlined.
     #[inline(never)]
     fn try_admit_general(
         &self,
-        request: AddRequest,
+        hash: KeyHash,
         key: &mut Option<K>,
+        options: AddOptions,
+        room: Room,
+        now: Timestamp,
     ) -> Result<Added, AddRefusal> {
+        let request = AddRequest {
+            hash,
+            options,
+            room,
+            now,
+        };
         self.with_adder_of(key, |state, key, group| {
-            state.add_general(request, key, group)
+            state.add_general(&request, key, group)
         })
     }
 }
@@ -181,14 +193,9 @@ impl<K: Eq, C, S> Shared<K, C, S> {
 impl<K: HashKey + Eq, C: Clock, S: BuildHasher> Shared<K, C, S> {
     #[inline]
     pub(crate) fn add(&self, key: K, options: AddOptions, room: Room) -> Result<(), AddError<K>> {
-        let request = AddRequest {
-            hash: self.hash(&key),
-            options,
-            room,
-            now: self.clock.now(),
-        };
+        let (hash, now) = (self.hash(&key), self.clock.now());
         let mut key = Some(key);
-        let added = self.try_admit(request, &mut key);
+        let added = self.try_admit(hash, &mut key, options, room, now);
         self.observe_add(added, key)
     }
 }

@@ -91,8 +91,8 @@ impl<K> Machine<K> {
 
 impl<K: Eq> Machine<K> {
     /// Schedules a resting key that was added.
-    pub(super) fn reactivate(&mut self, index: Index, due: u64, request: AddRequest) -> Added {
-        let AddRequest { options, now, .. } = request;
+    pub(super) fn reactivate(&mut self, index: Index, due: u64, request: &AddRequest) -> Added {
+        let AddRequest { options, now, .. } = *request;
         let entry = &mut self.entries[index];
         self.resting.remove(&(entry.due, index));
         // A resting key has no priority to keep. If it was done it has no failures either, and the

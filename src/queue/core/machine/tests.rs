@@ -1,4 +1,4 @@
-use super::add::{AddRequest, Room};
+use super::add::Room;
 use super::*;
 use crate::queue::core::bands::DEFAULT_AGING;
 use crate::queue::core::entry::{KeyHash, TICK};
@@ -20,13 +20,8 @@ fn machine<K>(capacity: usize, debounce: Option<Debounce>) -> Machine<K> {
 }
 
 fn add<K: Eq>(machine: &mut Machine<K>, hash: KeyHash, key: K, now: Timestamp) {
-    let request = AddRequest {
-        hash,
-        options: AddOptions::new(),
-        room: Room::Unreserved,
-        now,
-    };
-    let added = machine.add(request, &mut Some(key));
+    let (options, room) = (AddOptions::new(), Room::Unreserved);
+    let added = machine.add(hash, &mut Some(key), options, room, now);
     added.expect("the key is live, or there is room");
 }
 

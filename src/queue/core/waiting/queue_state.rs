@@ -15,7 +15,8 @@ use crate::queue::core::groups::group_table::GroupId;
 use crate::queue::core::groups::grouping::GroupKey;
 use crate::queue::core::groups::scheduler::GroupScheduler;
 use crate::queue::core::machine::Machine;
-use crate::queue::core::machine::add::{AddRefusal, AddRequest, Added};
+use crate::queue::core::machine::add::{AddRefusal, AddRequest, Added, Room};
+use crate::queue::core::options::AddOptions;
 use crate::queue::core::throttle::Throttle;
 use crate::queue::core::waiting::adders::Adders;
 use crate::queue::core::waiting::consumers::{ConsumerKind, Consumers};
@@ -305,18 +306,21 @@ impl<K: Eq> QueueState<K> {
     #[inline]
     pub(crate) fn add(
         &mut self,
-        request: AddRequest,
+        hash: KeyHash,
         key: &mut Option<K>,
+        options: AddOptions,
+        room: Room,
+        now: Timestamp,
     ) -> Result<Added, AddRefusal> {
-        let added = self.machine.add(request, key);
-        self.wake_adders_of(request.hash, added);
+        let added = self.machine.add(hash, key, options, room, now);
+        self.wake_adders_of(hash, added);
         added
     }
 
     /// Same as [`Machine::add_general`], with the wake-ups of [`add`](Self::add).
     pub(crate) fn add_general(
         &mut self,
-        request: AddRequest,
+        request: &AddRequest,
         key: &mut Option<K>,
         group: Option<&mut GroupKey<'_>>,
     ) -> Result<Added, AddRefusal> {

@@ -58,16 +58,6 @@ impl<'a, K: HashKey, C, S: BuildHasher> Add<'a, K, C, S> {
 }
 
 impl<K, C, S> Add<'_, K, C, S> {
-    #[inline]
-    const fn request(&self, room: Room, now: Timestamp) -> AddRequest {
-        AddRequest {
-            hash: self.hash,
-            options: self.options,
-            room,
-            now,
-        }
-    }
-
     /// Returns the room that this adder may use, and redeems the promise if it has one.
     fn take_room(&self, state: &mut QueueState<K>) -> Room {
         let Some(place) = self.place else {
@@ -121,7 +111,13 @@ impl<K: Eq, C, S> Add<'_, K, C, S> {
         let mut stale = None;
         let added = shared.with_adder_of(key, |state, key, mut group| {
             let room = self.take_room(state);
-            let added = state.add_general(self.request(room, now), key, group.as_deref_mut());
+            let request = AddRequest {
+                hash: self.hash,
+                options: self.options,
+                room,
+                now,
+            };
+            let added = state.add_general(&request, key, group.as_deref_mut());
             match added {
                 Err(AddRefusal::Full) if in_time => {
                     state.awaited = true;
@@ -187,8 +183,8 @@ impl<K: Eq, C: Clock, S> Step for Add<'_, K, C, S> {
         if self.place.is_some() || self.key.is_none() {
             return None;
         }
-        let (request, shared) = (self.request(Room::Unreserved, now), self.shared);
-        match shared.try_admit(request, &mut self.key) {
+        let (hash, options, shared) = (self.hash, self.options, self.shared);
+        match shared.try_admit(hash, &mut self.key, options, Room::Unreserved, now) {
             Err(AddRefusal::Full) => None,
             added => Some(shared.observe_add(added, self.key.take())),
         }
