@@ -198,7 +198,7 @@ impl<T: Copy> WaitList<T> {
     }
 
     /// Returns a clone of a waiter's waker, to have it look again while it stays in line.
-    pub(crate) fn nudge(&self, id: WaitId) -> Option<Waker> {
+    pub(crate) fn clone_waker(&self, id: WaitId) -> Option<Waker> {
         self.slots[id.0].waker.clone()
     }
 
@@ -313,7 +313,7 @@ mod tests {
         let stale = line.wait(&mut place, &two, 0);
         assert!(stale.is_some_and(|waker| waker.will_wake(&one)));
         assert!(
-            line.nudge(place.unwrap())
+            line.clone_waker(place.unwrap())
                 .is_some_and(|waker| waker.will_wake(&two))
         );
     }

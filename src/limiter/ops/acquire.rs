@@ -3,8 +3,8 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
+use crate::limiter::core::acquire_turn::{AcquireTurn, OnTurn};
 use crate::limiter::core::denied::Denied;
-use crate::limiter::core::turn::{Kind, Turn};
 use crate::limiter::ops::limiter::Limiter;
 use crate::wait::{Progress, Step, Wait};
 
@@ -31,14 +31,14 @@ use crate::wait::{Progress, Step, Wait};
 /// ```
 pub struct Acquire<L: Limiter> {
     limiter: L,
-    turn: Turn,
+    turn: AcquireTurn,
 }
 
 impl<L: Limiter> Acquire<L> {
     pub(crate) fn new(limiter: L, n: u64, timeout: Duration) -> Self {
         Self {
             limiter,
-            turn: Turn::new(n, 0, Kind::Take, timeout),
+            turn: AcquireTurn::new(n, 0, OnTurn::Take, timeout),
         }
     }
 
@@ -57,7 +57,7 @@ impl<L: Limiter> Acquire<L> {
     pub fn of_above(limiter: L, n: u64, floor: u64) -> Wait<Self> {
         Wait::new(Self {
             limiter,
-            turn: Turn::new(n, floor, Kind::Take, Duration::MAX),
+            turn: AcquireTurn::new(n, floor, OnTurn::Take, Duration::MAX),
         })
     }
 
@@ -65,7 +65,7 @@ impl<L: Limiter> Acquire<L> {
     pub fn of_many(limiter: L, n: u64) -> Wait<Self> {
         Wait::new(Self {
             limiter,
-            turn: Turn::new(n, 0, Kind::TakeInParts, Duration::MAX),
+            turn: AcquireTurn::new(n, 0, OnTurn::TakeInParts, Duration::MAX),
         })
     }
 }

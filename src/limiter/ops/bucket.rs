@@ -1,22 +1,22 @@
 //! What the two buckets have in common, beside what each single limiter has.
 
-/// Implements the traits of a bucket, which has `desk`, `counter` and `take`.
+/// Implements the traits of a bucket, which has `shell`, `ops` and `take`.
 macro_rules! bucket {
     ($bucket:ident) => {
         limiter!($bucket);
 
         impl<C: Clock> Leasable for $bucket<C> {
-            fn uncarved(&self) -> u64 {
-                self.counter().uncarved()
+            fn burst_left(&self) -> u64 {
+                self.ops().burst_left()
             }
 
             fn carve(&self, n: u64) -> Result<(), Denied> {
-                self.counter().resize(|burst| carved(burst, n))
+                self.ops().resize(|burst| burst_without(burst, n))
             }
 
             fn restore(&self, n: u64) {
                 let grown = |burst: u64| Ok::<_, Infallible>(burst.saturating_add(n));
-                let Ok(()) = self.counter().resize(grown);
+                let Ok(()) = self.ops().resize(grown);
             }
         }
 
@@ -55,7 +55,7 @@ macro_rules! bucket {
 
         impl<C: Clock> QuotaLimiter for $bucket<C> {
             fn quota(&self) -> Quota {
-                self.counter().quota()
+                self.ops().quota()
             }
 
             fn set_quota_from(
@@ -64,11 +64,11 @@ macro_rules! bucket {
                 carry: CarryOver,
                 now: Option<Timestamp>,
             ) -> Result<(), QuotaError> {
-                self.counter().set_quota(quota, carry, now)
+                self.ops().set_quota(quota, carry, now)
             }
 
             fn tighten_at(&self, remaining: u64, now: Timestamp) {
-                self.counter().tighten(remaining, now);
+                self.ops().tighten(remaining, now);
             }
         }
 
@@ -97,14 +97,14 @@ macro_rules! bucket {
             /// # Ok::<(), Box<dyn std::error::Error>>(())
             /// ```
             pub fn save(&self, wall: SystemTime) -> Saved {
-                self.counter().save(wall)
+                self.ops().save(wall)
             }
 
             /// Takes the tokens that the saved bucket lacked, less what has accrued until `wall`, to the
             /// part of a token, and goes on with its pause. It only tightens. The fill of another quota
             /// carries over as [`CarryOver::Tokens`] does. A wall clock that was set back gains nothing.
             pub fn restore(&self, saved: &Saved, wall: SystemTime) {
-                self.counter().restore(saved, wall);
+                self.ops().restore(saved, wall);
             }
         }
     };

@@ -31,7 +31,7 @@ pub trait Leasable: QuotaLimiter {
 
     /// What is left of the burst beside what is carved out of it.
     #[doc(hidden)]
-    fn uncarved(&self) -> u64;
+    fn burst_left(&self) -> u64;
 
     /// Takes `n` tokens out of the burst, as long as something is left of it.
     #[doc(hidden)]
@@ -45,8 +45,8 @@ pub trait Leasable: QuotaLimiter {
 macro_rules! pointers {
     ($($pointer:ty),*) => {$(
         impl<L: Leasable + ?Sized> Leasable for $pointer {
-            fn uncarved(&self) -> u64 {
-                (**self).uncarved()
+            fn burst_left(&self) -> u64 {
+                (**self).burst_left()
             }
 
             fn carve(&self, n: u64) -> Result<(), Denied> {
@@ -116,7 +116,7 @@ impl<L: Leasable> Drop for Refund<'_, L> {
 
 impl<L: Leasable> TokenLease<L> {
     pub(crate) fn new(limiter: L, batch: u64) -> Result<Self, Denied> {
-        let burst = limiter.uncarved();
+        let burst = limiter.burst_left();
         if batch >= burst {
             // Before anything is taken.
             return Err(Denied::ExceedsBurst {
@@ -186,7 +186,7 @@ impl<L: Leasable> TokenLease<L> {
             // Nothing is left to take, so this denies, unless somebody has returned tokens meanwhile.
             // It asks for no more than the burst beside the leases can hold.
             let missing = n - self.held;
-            let next = missing.min(self.limiter.uncarved().max(1));
+            let next = missing.min(self.limiter.burst_left().max(1));
             self.limiter.ask(next, 0, now)?;
         }
     }

@@ -3,11 +3,11 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
+use crate::limiter::core::acquire_turn::AcquireTurn;
 use crate::limiter::core::denied::Denied;
+use crate::limiter::core::reserved_part::Parts;
 use crate::limiter::core::status::Status;
-use crate::limiter::core::taken::Parts;
-use crate::limiter::core::turn::Turn;
-use crate::limiter::shell::gate::Gate;
+use crate::limiter::shell::ordered_lock::OrderedLock;
 use crate::wait::Progress;
 
 /// What a limiter does, with the caller's time as an argument. [`RateLimiter`](crate::RateLimiter) is
@@ -29,7 +29,7 @@ pub trait Limiter: Send + Sync {
     }
 
     /// The lock that a caller holds while it takes from several limiters; `None` of several limiters.
-    fn gate(&self) -> Option<&Gate>;
+    fn ordered_lock(&self) -> Option<&OrderedLock>;
 
     /// Takes `n` tokens if `floor` remain.
     fn try_acquire_above_at(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied>;
@@ -78,17 +78,17 @@ pub trait Limiter: Send + Sync {
     /// line.
     fn poll_turn(
         &self,
-        turn: &mut Turn,
+        turn: &mut AcquireTurn,
         now: Timestamp,
         waker: &Waker,
     ) -> Progress<Result<(), Denied>>;
 
     /// Takes a turn out of the line.
-    fn leave_turn(&self, turn: &mut Turn);
+    fn leave_turn(&self, turn: &mut AcquireTurn);
 }
 
 /// Implements [`Limiter`] by another limiter: all but the methods that lend: `as_dyn`,
-/// `clock`, `each` and `gate`.
+/// `clock`, `each` and `ordered_lock`.
 macro_rules! forward_limiter {
     (|$this:ident| $inner:expr) => {
         #[inline]
@@ -169,7 +169,7 @@ macro_rules! forward_limiter {
 
         fn poll_turn(
             &self,
-            turn: &mut Turn,
+            turn: &mut AcquireTurn,
             now: Timestamp,
             waker: &Waker,
         ) -> Progress<Result<(), Denied>> {
@@ -177,7 +177,7 @@ macro_rules! forward_limiter {
             $inner.poll_turn(turn, now, waker)
         }
 
-        fn leave_turn(&self, turn: &mut Turn) {
+        fn leave_turn(&self, turn: &mut AcquireTurn) {
             let $this = self;
             $inner.leave_turn(turn);
         }
@@ -201,8 +201,8 @@ macro_rules! pointers {
                 (**self).each(visit);
             }
 
-            fn gate(&self) -> Option<&Gate> {
-                (**self).gate()
+            fn ordered_lock(&self) -> Option<&OrderedLock> {
+                (**self).ordered_lock()
             }
 
             forward_limiter!(|this| (**this));

@@ -1,5 +1,5 @@
-use crate::limiter::core::taken::Parts;
-use crate::limiter::core::taken::ready_at;
+use crate::limiter::core::reserved_part::Parts;
+use crate::limiter::core::reserved_part::ready_at;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;

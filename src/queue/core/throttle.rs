@@ -14,8 +14,8 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::limiter::core::acquire_turn::{AcquireTurn, OnTurn};
 use crate::limiter::core::denied::Denied;
-use crate::limiter::core::turn::{Kind, Turn};
 use crate::limiter::ops::rate_limiter::RateLimiter;
 use crate::queue::core::entry::tick_at;
 use crate::wait::Progress;
@@ -30,7 +30,7 @@ pub(crate) struct Throttle {
     limiter: Arc<dyn RateLimiter>,
     /// Rings the queue when the turn has come.
     waker: Waker,
-    turn: Option<Turn>,
+    turn: Option<AcquireTurn>,
     /// When the turn was given its token.
     rung: Option<Timestamp>,
     /// The limiter has refused, and is believed until then, on the queue's clock.
@@ -85,7 +85,7 @@ impl Throttle {
             let at = self.limiter.now();
             self.renew(now);
             if waits && self.turn.is_none() {
-                self.turn = Some(Turn::new(1, 0, Kind::Take, Duration::MAX));
+                self.turn = Some(AcquireTurn::new(1, 0, OnTurn::Take, Duration::MAX));
             }
             if self.turn.is_some() {
                 return self.poll(at, now);
@@ -106,7 +106,7 @@ impl Throttle {
         if self.rung.take().is_some_and(is_old)
             && let Some(turn) = self.turn.as_mut().filter(|turn| turn.is_in_line())
         {
-            let fresh = turn.taking(Duration::MAX);
+            let fresh = turn.renewed(Duration::MAX);
             self.limiter.leave_turn(turn);
             self.turn = Some(fresh);
         }

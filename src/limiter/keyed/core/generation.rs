@@ -10,10 +10,10 @@ use std::collections::VecDeque;
 
 use crate::clock::Timestamp;
 use crate::limiter::core::carry::CarryOver;
-use crate::limiter::core::carry::Change;
-use crate::limiter::core::fill::Held;
+use crate::limiter::core::carry::QuotaChange;
+use crate::limiter::core::fill::LockedFill;
 use crate::limiter::core::rate::{Instant, Rate, View};
-use crate::limiter::core::word::{Base, DISTINCT, Pace, Scale, Word, Words};
+use crate::limiter::core::word::{Base, DISTINCT, HotGeneration, HotQuota, Word, WordQuota};
 use crate::quota::{Quota, QuotaError};
 
 /// From this generation on each change brings a part of the shards up to date, so that none ever
@@ -30,7 +30,7 @@ pub(crate) struct Generation {
     base: Base,
     /// Beyond this many nanoseconds after the base, the base has to move.
     horizon: u64,
-    pub(crate) words: Words,
+    pub(crate) hot: HotGeneration,
     /// How the generation before carries over, and since when; `None` if only the base has moved.
     pub(crate) carry: Option<(CarryOver, Timestamp)>,
     /// When it began.
@@ -48,14 +48,14 @@ impl<F: Fn(u64, u64) -> Instant> Carry for F {}
 
 impl Generation {
     pub(crate) fn first(quota: Quota) -> Result<Self, QuotaError> {
-        let scale = Scale::new(quota.units()?)?;
-        let rate = Rate::new(scale.units);
+        let word_quota = WordQuota::new(quota.units()?)?;
+        let rate = Rate::new(word_quota.units);
         Ok(Self {
             number: 0,
             rate,
             base: Base::new(&rate, 0),
-            horizon: scale.horizon,
-            words: Words::new(0, 0, scale.pace()),
+            horizon: word_quota.horizon,
+            hot: HotGeneration::new(0, 0, word_quota.hot()),
             carry: None,
             since: Timestamp::ZERO,
             is_closed: false,
@@ -63,10 +63,10 @@ impl Generation {
         })
     }
 
-    fn with_base(self, scale: Scale, base: u64) -> Self {
+    fn with_base(self, word_quota: WordQuota, base: u64) -> Self {
         Self {
             base: Base::new(&self.rate, base),
-            words: Words::new(self.number, base, scale.pace()),
+            hot: HotGeneration::new(self.number, base, word_quota.hot()),
             ..self
         }
     }
@@ -78,7 +78,7 @@ impl Generation {
         carry: CarryOver,
         since: Timestamp,
     ) -> Result<Self, QuotaError> {
-        let scale = Scale::new(quota.units()?)?;
+        let word_quota = WordQuota::new(quota.units()?)?;
         Ok(Self {
             number: self.number + 1,
             carry: Some((carry, since)),
@@ -87,20 +87,22 @@ impl Generation {
         }
         // Not before the base in force: words reach no further back.
         .with_base(
-            scale,
-            scale.base_at(since.as_nanos()).max(self.base.as_nanos()),
+            word_quota,
+            word_quota
+                .base_at(since.as_nanos())
+                .max(self.base.as_nanos()),
         ))
     }
 
     /// The next, with a base that is nearer to `now`.
     pub(crate) fn moved(&self, now: Timestamp) -> Result<Self, QuotaError> {
-        let scale = Scale::new(self.rate.units)?;
+        let word_quota = WordQuota::new(self.rate.units)?;
         Ok(Self {
             number: self.number + 1,
             carry: None,
             ..*self
         }
-        .with_base(scale, scale.base_at(now.as_nanos())))
+        .with_base(word_quota, word_quota.base_at(now.as_nanos())))
     }
 
     /// The next, with the same quota and base.
@@ -109,14 +111,14 @@ impl Generation {
             number: self.number + 1,
             carry: None,
             since,
-            words: Words::new(self.number + 1, self.base.as_nanos(), self.words.pace),
+            hot: HotGeneration::new(self.number + 1, self.base.as_nanos(), self.hot.quota),
             ..*self
         }
     }
 
     /// The same, but that it refuses every take: its words answer nothing.
     pub(crate) fn closed(self) -> Self {
-        let pace = Pace {
+        let quota = HotQuota {
             per_nano: 0,
             per_token: 1,
             depth: 0,
@@ -124,7 +126,7 @@ impl Generation {
         };
         Self {
             is_closed: true,
-            words: Words::new(self.number, self.base.as_nanos(), pace),
+            hot: HotGeneration::new(self.number, self.base.as_nanos(), quota),
             ..self
         }
     }
@@ -137,8 +139,8 @@ impl Generation {
 
     /// The latest instant that a word can hold.
     #[inline]
-    pub(crate) fn most(&self) -> Instant {
-        self.view(0).most
+    pub(crate) fn max_full_at(&self) -> Instant {
+        self.view(0).max_full_at
     }
 
     /// A bucket that is full at `full_at`, as a word.
@@ -180,17 +182,17 @@ impl Generation {
 
     /// Brings a word to this generation, if one can hold what it owes.
     pub(crate) fn renew(&self, word: &mut u64, full_at: Instant) {
-        if full_at <= self.most() {
+        if full_at <= self.max_full_at() {
             *word = self.pack(full_at);
         }
     }
 
     /// A bucket of this generation behind a lock.
-    pub(crate) fn held(&self, full_at: Instant) -> Held {
-        Held {
+    pub(crate) fn locked_fill(&self, full_at: Instant) -> LockedFill {
+        LockedFill {
             rate: self.rate,
             full_at,
-            known: Timestamp::from_nanos(self.base.as_nanos()),
+            known_since: Timestamp::from_nanos(self.base.as_nanos()),
         }
     }
 
@@ -199,7 +201,7 @@ impl Generation {
         let Some((carry, since)) = self.carry else {
             return full_at;
         };
-        let change = Change::new(carry);
+        let change = QuotaChange::new(carry);
         change.full_at(&before.view(full_at), &self.rate, since)
     }
 }

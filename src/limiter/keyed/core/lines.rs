@@ -53,7 +53,7 @@ impl<K> KeyLine<K> {
         bounds: Bounds,
     ) -> Self {
         let mut line = Line::new(generation.rate.units);
-        line.tokens.held = generation.held(full_at);
+        line.tokens.fill = generation.locked_fill(full_at);
         line.tokens.account = Account::new(Ledger::of_another_epoch());
         line.bounds = bounds;
         if generation.is_closed {
@@ -70,12 +70,12 @@ impl<K> KeyLine<K> {
 
     /// Whether nobody waits, nothing can be given back, and its quota is that of all.
     pub(crate) fn is_idle(&self) -> bool {
-        self.own.is_none() && self.line.is_left() && self.line.tokens.account.ledger.is_settled()
+        self.own.is_none() && self.line.is_unused() && self.line.tokens.account.ledger.is_settled()
     }
 
     /// Puts another quota in force.
     pub(crate) fn configure(&mut self, units: Units, carry: CarryOver, now: Timestamp) {
-        self.line.settle_all_booked(now);
+        self.line.debit_all_reserved(now);
         self.line
             .on_fill(|account, fill| account.configure(fill, units, (carry, 0), || now));
     }
@@ -83,7 +83,7 @@ impl<K> KeyLine<K> {
     /// Forgets all but its waiters: a full bucket, of the quota of all.
     pub(crate) fn forget(&mut self, generation: &Generation, full_at: Instant) {
         self.own = None;
-        self.line.tokens.held = generation.held(full_at);
+        self.line.tokens.fill = generation.locked_fill(full_at);
         self.line.tokens.account = Account::new(Ledger::of_another_epoch());
     }
 

@@ -53,7 +53,7 @@ pub(crate) enum Kept {
     /// The key is not here, and needs a place.
     Unplaced,
     /// It does not fit the word: the base has to move first, or the key needs a line.
-    Beyond,
+    WordOverflow,
 }
 
 /// Why a take cannot be decided by a word.
@@ -113,8 +113,8 @@ impl<K> Shard<K> {
             });
         };
         loop {
-            let (word, words) = (bucket.get(), &self.generation.words);
-            let taken = words.take(word, n, floor, now.as_nanos());
+            let (word, hot) = (bucket.get(), &self.generation.hot);
+            let taken = hot.take(word, n, floor, now.as_nanos());
             let taken = taken.ok_or(Undecided::NeedsMore)?;
             if let Ok(Some(next)) = taken
                 && !replace(bucket, word, next)
@@ -150,8 +150,8 @@ impl<K> Shard<K> {
         };
         let before = generation.read(bucket.get(), carry);
         let (full_at, value) = decide(&generation.view(before))?;
-        let kept = if full_at > generation.most() {
-            Kept::Beyond
+        let kept = if full_at > generation.max_full_at() {
+            Kept::WordOverflow
         } else {
             bucket.set(generation.pack(full_at));
             Kept::Yes
@@ -186,7 +186,7 @@ impl<K> Shard<K> {
         let (full_at, value) = decide(&self.generation.view(self.absent))?;
         let kept = match full_at {
             same if same == self.absent => Kept::Yes,
-            far if far > self.generation.most() => Kept::Beyond,
+            far if far > self.generation.max_full_at() => Kept::WordOverflow,
             _ => Kept::Unplaced,
         };
         Ok(Change {
@@ -325,7 +325,7 @@ impl<K> Shard<K> {
     ) {
         let (generation, absent) = (self.generation, self.absent);
         let goes = |line: &mut KeyLine<K>| {
-            if keep(&line.key, line.line.tokens.held.view().available(now)) {
+            if keep(&line.key, line.line.tokens.fill.view().available(now)) {
                 return false;
             }
             line.forget(&generation, absent);
@@ -367,7 +367,7 @@ impl<K> Shard<K> {
             (key.clone(), view.available(now))
         });
         let in_line = self.lines.iter().map(|line| {
-            let there = line.line.tokens.held.view().available(now);
+            let there = line.line.tokens.fill.view().available(now);
             (line.key.clone(), there)
         });
         all.extend(placed.chain(in_line));

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::limiter::core::account::Account;
+use crate::limiter::core::acquire_turn::AcquireTurn;
 use crate::limiter::core::carry::CarryOver;
 use crate::limiter::core::denied::Denied;
 use crate::limiter::core::line::Line;
 use crate::limiter::core::rate::View;
+use crate::limiter::core::reserved_part::{Parts, ReservedPart};
 use crate::limiter::core::status::Status;
-use crate::limiter::core::taken::{Parts, Taken};
-use crate::limiter::core::turn::Turn;
 use crate::limiter::keyed::core::hashed::Hashed;
 use crate::limiter::keyed::core::table::Slot;
 use crate::limiter::keyed::core::to_key::ToKey;
@@ -24,7 +24,7 @@ use crate::limiter::ops::limiter::Limiter;
 use crate::limiter::ops::quota_limiter::QuotaLimiter;
 use crate::limiter::ops::quota_limiter::quota_methods;
 use crate::limiter::ops::rate_limiter::RateLimiter;
-use crate::limiter::shell::gate::Gate;
+use crate::limiter::shell::ordered_lock::OrderedLock;
 use crate::quota::{Quota, QuotaError};
 use crate::unwind::Panics;
 use crate::wait::{Progress, Wait};
@@ -141,7 +141,7 @@ where
         let run = |line: &mut Line, panics: &mut Panics| {
             // Under the lock, so that no taker before has used a later time.
             let now = panics.catch(|| limiter.clock.now());
-            let now = now.unwrap_or(line.tokens.held.known);
+            let now = now.unwrap_or(line.tokens.fill.known_since);
             op(line, now, &mut wakers);
             line.serve(now, &mut wakers);
             now
@@ -196,14 +196,7 @@ where
     }
 
     fn try_acquire_with_status_at(&self, n: u64, now: Timestamp) -> (Result<(), Denied>, Status) {
-        let by_word = |view: &View| {
-            let (full_at, taken) = match view.take(n, 0, now) {
-                Ok((full_at, ())) => (full_at, Ok(())),
-                Err(denied) => (view.full_at, Err(denied)),
-            };
-            let status = Status::of(&View { full_at, ..*view }, n, now);
-            Ok((full_at, (taken, status)))
-        };
+        let by_word = |view: &View| Ok(Status::of_take(view, n, now));
         let in_line = |line: &mut Line| {
             let taken = line.take(n, 0, now);
             Ok((taken, line.status(n, now)))
@@ -248,9 +241,9 @@ where
         // A new key that finds no place shares a bucket, or is denied everything anyway.
         let _: Result<(), Denied> = self.change(
             now,
-            |view| Ok(view.charged(n, now)),
+            |view| Ok(view.full_at_after_charge(n, now)),
             |line| {
-                line.settle_all_booked(now);
+                line.debit_all_reserved(now);
                 line.on_fill(|_, fill| Account::charge(fill, n, now));
                 Ok(())
             },
@@ -262,9 +255,9 @@ where
             now,
             |view| view.pause_until(until, now).map(|(full_at, ())| full_at),
             |line| {
-                line.settle_all_booked(now);
+                line.debit_all_reserved(now);
                 // A word has only debt for it, and a key may be moved back to one.
-                line.on_fill(|_, fill| Account::owe_until(fill, until, now))
+                line.on_fill(|_, fill| Account::pause_as_debt(fill, until, now))
             },
         )
     }
@@ -273,7 +266,7 @@ where
         self.peek(
             now,
             |view| view.available(now),
-            |line| line.tokens.held.view().available(now),
+            |line| line.tokens.fill.view().available(now),
         )
     }
 
@@ -293,8 +286,8 @@ where
         &self.limiter.clock
     }
 
-    fn gate(&self) -> Option<&Gate> {
-        Some(&self.limiter.shards[self.shard()].gate)
+    fn ordered_lock(&self) -> Option<&OrderedLock> {
+        Some(&self.limiter.shards[self.shard()].ordered_lock)
     }
 
     fn ask(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
@@ -317,7 +310,8 @@ where
         let reserve = |line: &mut Line, _: &mut Wakers| {
             let is_shared = is_shared.get();
             let taken = line.reserve(n, max_wait, now);
-            reserved = Some(taken.map(|taken| Parts::from_elem(Taken { is_shared, ..taken }, 1)));
+            reserved =
+                Some(taken.map(|taken| Parts::from_elem(ReservedPart { is_shared, ..taken }, 1)));
         };
         let found = panics.catch(|| self.limiter.in_line(self.key, now, &is_shared, reserve));
         // Another's waker or key has panicked, and nobody will know of it.
@@ -344,13 +338,13 @@ where
 
     fn commit(&self, parts: &Parts) {
         for taken in parts {
-            self.in_its_line(taken.is_shared, |line, _, _| line.keep(taken));
+            self.in_its_line(taken.is_shared, |line, _, _| line.commit(taken));
         }
     }
 
     fn poll_turn(
         &self,
-        turn: &mut Turn,
+        turn: &mut AcquireTurn,
         now: Timestamp,
         waker: &Waker,
     ) -> Progress<Result<(), Denied>> {
@@ -363,16 +357,13 @@ where
         let poll = |line: &mut Line, wakers: &mut Wakers| {
             // First, so that it is known where to leave from if a waker panics.
             turn.is_shared = is_shared.get();
-            match line.poll(turn, now, waker, wakers, &mut stale) {
-                Some(decided) => Progress::Done(decided),
-                None => Progress::Waiting(line.arm(turn, now)),
-            }
+            line.poll_turn(turn, now, waker, wakers, &mut stale)
         };
         let polled = self.limiter.in_line(self.key, now, &is_shared, poll);
         polled.unwrap_or_else(|denied| Progress::Done(Err(denied)))
     }
 
-    fn leave_turn(&self, turn: &mut Turn) {
+    fn leave_turn(&self, turn: &mut AcquireTurn) {
         let mut left = None;
         self.in_its_line(turn.is_shared, |line, now, wakers| {
             let behind;
@@ -408,7 +399,7 @@ where
             now,
             |view| Ok(view.tighten(remaining, now)),
             |line| {
-                line.settle_all_booked(now);
+                line.debit_all_reserved(now);
                 line.on_fill(|_, fill| Account::tighten(fill, remaining, now));
                 Ok(())
             },

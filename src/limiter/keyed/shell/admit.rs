@@ -233,11 +233,11 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
         match change.kept {
             Kept::Yes => Ok(change.value),
             Kept::Unplaced => self.decide_new(key, decision),
-            Kept::Beyond if covers => {
+            Kept::WordOverflow if covers => {
                 let in_line = |line: &mut Line, _: &mut Wakers| (decision.in_line)(line);
                 self.in_line(key, decision.now, &Cell::new(false), in_line)?
             }
-            Kept::Beyond => {
+            Kept::WordOverflow => {
                 self.move_base(decision.now);
                 self.decide(key, decision)
             }
@@ -274,7 +274,7 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
                     seat.keep();
                     return Ok(change.value);
                 }
-                Kept::Beyond => {}
+                Kept::WordOverflow => {}
             }
         }
         // Another thread has placed it meanwhile, or a word is too small.

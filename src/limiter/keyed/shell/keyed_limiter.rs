@@ -11,7 +11,7 @@ use crate::limiter::keyed::core::generation::{Generation, Generations};
 use crate::limiter::keyed::core::on_full::OnFull;
 use crate::limiter::keyed::core::seats::{Seats, layout};
 use crate::limiter::keyed::core::shard::Shard;
-use crate::limiter::shell::gate::Gate;
+use crate::limiter::shell::ordered_lock::OrderedLock;
 use crate::quota::{Quota, QuotaError};
 use crate::sync::{AtomicU64, Mutex, RwLock, RwLockWriteGuard};
 use crate::whereabouts::Signpost;
@@ -110,7 +110,7 @@ pub(crate) struct Guarded<K> {
     /// Of the shard's table: before its lock, in one line of memory with it.
     pub(crate) whereabouts: Signpost,
     pub(crate) shard: RwLock<Shard<K>>,
-    pub(crate) gate: Gate,
+    pub(crate) ordered_lock: OrderedLock,
 }
 
 /// What a [`KeyedLimiter`] is built by.
@@ -135,7 +135,7 @@ impl<K, S, C> KeyedLimiter<K, S, C> {
             CachePadded::new(Guarded {
                 whereabouts: Signpost::new(),
                 shard: RwLock::new(Shard::new(first, limit, settings.bounds)),
-                gate: Gate::new(),
+                ordered_lock: OrderedLock::new(),
             })
         };
         Ok(Self {

@@ -101,12 +101,12 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
         if !line.is_idle() {
             return None;
         }
-        let (has_seat, full_at) = (line.has_seat, line.line.tokens.held.full_at);
+        let (has_seat, full_at) = (line.has_seat, line.line.tokens.fill.full_at);
         if shard.is_as_absent(full_at, now) {
             self.seats.free(has_seat.into());
             return Some(shard.lines.take(at).key);
         }
-        if full_at <= shard.generation().most()
+        if full_at <= shard.generation().max_full_at()
             && shard.has_room()
             && (has_seat || self.seats.take())
         {

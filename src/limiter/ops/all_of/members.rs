@@ -6,13 +6,13 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use crate::clock::Timestamp;
+use crate::limiter::core::acquire_turn::{AcquireTurn, OnTurn};
 use crate::limiter::core::denied::Denied;
+use crate::limiter::core::reserved_part::{Parts, ReservedPart};
 use crate::limiter::core::status::Status;
-use crate::limiter::core::taken::{Parts, Taken};
-use crate::limiter::core::turn::{Kind, Turn};
 use crate::limiter::ops::all_of::limits::Limits;
 use crate::limiter::ops::limiter::Limiter;
-use crate::limiter::shell::gate::Gate;
+use crate::limiter::shell::ordered_lock::OrderedLock;
 use crate::sync::MutexGuard;
 use crate::unwind::Panics;
 use crate::wait::Progress;
@@ -23,7 +23,7 @@ pub(crate) struct Members<'a>(SmallVec<[&'a dyn Limiter; 4]>);
 /// Locks that keep out others that take from several of the same members.
 pub(crate) type Held<'a> = SmallVec<[MutexGuard<'a, ()>; 4]>;
 
-fn one(taken: Taken) -> Parts {
+fn one(taken: ReservedPart) -> Parts {
     Parts::from_elem(taken, 1)
 }
 
@@ -97,15 +97,15 @@ fn each(members: &[&dyn Limiter], parts: &Parts, mut end: impl FnMut(&dyn Limite
 
 /// A turn at one member: until this is dropped, what it is given can go back.
 struct Claiming<'a> {
-    turn: &'a mut Turn,
-    kind: Kind,
+    turn: &'a mut AcquireTurn,
+    kind: OnTurn,
 }
 
 impl<'a> Claiming<'a> {
-    fn new(turn: &'a mut Turn) -> Self {
-        let kind = turn.kind;
-        if kind != Kind::Call {
-            turn.kind = Kind::Claim;
+    fn new(turn: &'a mut AcquireTurn) -> Self {
+        let kind = turn.on_turn;
+        if kind != OnTurn::Notify {
+            turn.on_turn = OnTurn::Claim;
         }
         Self { turn, kind }
     }
@@ -113,7 +113,7 @@ impl<'a> Claiming<'a> {
 
 impl Drop for Claiming<'_> {
     fn drop(&mut self) {
-        self.turn.kind = self.kind;
+        self.turn.on_turn = self.kind;
     }
 }
 
@@ -145,11 +145,11 @@ impl<'a> Members<'a> {
 
     /// Locks the members' gates, each once, in the one order that all go by.
     pub(crate) fn enter(&self) -> Held<'a> {
-        let gates = self.0.iter().filter_map(|&member| member.gate());
-        let mut gates: SmallVec<[&Gate; 4]> = gates.collect();
-        gates.sort_unstable_by_key(|gate| gate.order());
-        gates.dedup_by_key(|gate| gate.order());
-        gates.into_iter().map(Gate::enter).collect()
+        let locks = self.0.iter().filter_map(|&member| member.ordered_lock());
+        let mut locks: SmallVec<[&OrderedLock; 4]> = locks.collect();
+        locks.sort_unstable_by_key(|lock| lock.rank());
+        locks.dedup_by_key(|lock| lock.rank());
+        locks.into_iter().map(OrderedLock::lock).collect()
     }
 
     /// Whether all would pass; if not, the answer of the one that takes longest.
@@ -197,7 +197,7 @@ impl<'a> Members<'a> {
     /// As [`take`](Self::take), with what one member has given already.
     fn take_beside(
         &self,
-        (claimed, taken): (usize, Taken),
+        (claimed, taken): (usize, ReservedPart),
         n: u64,
         floor: u64,
         now: Timestamp,
@@ -260,7 +260,7 @@ impl<'a> Members<'a> {
     /// Polls a turn: see [`AllOf`](crate::AllOf).
     pub(crate) fn poll_turn(
         &self,
-        turn: &mut Turn,
+        turn: &mut AcquireTurn,
         now: Timestamp,
         waker: &Waker,
     ) -> Progress<Result<(), Denied>> {
@@ -294,9 +294,9 @@ impl<'a> Members<'a> {
     }
 
     /// What becomes of a turn that has come.
-    fn decide(&self, turn: &mut Turn, now: Timestamp) -> Result<(), Denied> {
+    fn decide(&self, turn: &mut AcquireTurn, now: Timestamp) -> Result<(), Denied> {
         let (n, floor) = (turn.n, turn.floor);
-        if turn.kind == Kind::Call {
+        if turn.on_turn == OnTurn::Notify {
             return self.ask(n, floor, now);
         }
         let _held = self.enter();
@@ -310,7 +310,7 @@ impl<'a> Members<'a> {
     /// it is only to be called.
     fn poll_line(
         &self,
-        turn: &mut Turn,
+        turn: &mut AcquireTurn,
         now: Timestamp,
         waker: &Waker,
     ) -> Progress<Result<(), Denied>> {
@@ -318,7 +318,7 @@ impl<'a> Members<'a> {
         self.0[claiming.turn.member].poll_turn(claiming.turn, now, waker)
     }
 
-    pub(crate) fn leave_turn(&self, turn: &mut Turn) {
+    pub(crate) fn leave_turn(&self, turn: &mut AcquireTurn) {
         self.0[turn.member].leave_turn(turn);
     }
 }

@@ -334,7 +334,7 @@ impl Consumers {
             return None;
         }
         // Its waker first: should a clone panic, the next look tells the leader.
-        let waker = self.line.nudge(leader.id);
+        let waker = self.line.clone_waker(leader.id);
         leader.armed = Some(at);
         waker
     }
@@ -355,7 +355,7 @@ impl Consumers {
                 continue;
             }
             // As in `lead`.
-            let waker = self.line.nudge(id);
+            let waker = self.line.clone_waker(id);
             let asked = Some(now);
             self.lookouts[slot] = Some(Lookout { id, at, asked });
             wakers.extend(waker);

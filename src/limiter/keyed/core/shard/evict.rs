@@ -37,10 +37,10 @@ impl<K> Shard<K> {
     fn sweep_lines(&mut self, now: Timestamp) -> Option<K> {
         let (at, absent) = (self.generation.rate.at(now), self.absent);
         let line = self.lines.sweep(|line| {
-            let full_at = line.line.tokens.held.full_at;
+            let full_at = line.line.tokens.fill.full_at;
             line.has_seat && line.is_idle() && full_at.max(at) == absent.max(at)
         })?;
-        self.absent = absent.max(line.line.tokens.held.full_at);
+        self.absent = absent.max(line.line.tokens.fill.full_at);
         Some(line.key)
     }
 
