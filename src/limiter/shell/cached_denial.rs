@@ -63,8 +63,8 @@ impl CachedDenial {
     /// Known gap: the memory model lets `look` load a word older than the claim, and a reader
     /// compares instants by value. So it permits an ABA on (word, instant): a reader loads the same
     /// instant twice although another pair was stored between. It is harmless: a cached denial
-    /// admits nothing, both instants are denials of the same generation, and at worst one caller is
-    /// told the wait of a word that the bucket has just left.
+    /// admits nothing, and the fences rule out words of ended generations. At worst one caller is told
+    /// the wait of a word that the bucket has just left.
     pub(crate) fn store(&self, look: impl FnOnce() -> Option<(u64, u64)>) {
         // Relaxed: a guess, which the compare-and-swap checks.
         let seen = self.until.load(Ordering::Relaxed);

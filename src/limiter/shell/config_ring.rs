@@ -1,6 +1,6 @@
 //! The configurations that the word is counted by: a ring of generations, each a base and a quota.
 //!
-//! A seqlock whose sequence number is the generation in the word. The writer, who holds the bucket's
+//! A seqlock whose sequence number is the generation in the word. The writer, which holds the bucket's
 //! lock, writes the slot of the next generation while no word is of it, and then moves the word. A
 //! taker reads a slot first and the word last: if the word is of that generation, what the taker
 //! read is consistent. Takers never wait for the writer, and never complete its work (no helping).

@@ -331,7 +331,7 @@ impl WordCell {
         let elapsed = now.as_nanos().saturating_sub(seen.base.as_nanos());
         if seen.quota.units == quota.units && elapsed <= quota.horizon {
             let word = packed(self.configs.current(), seen.base, fill.full_at)?;
-            // A plain store: nobody else writes a held word. Release keeps the writer's release
+            // A plain store: no other thread writes a held word. Release keeps the writer's release
             // sequence, which the store would end, for the Acquire in `load`.
             self.word.store(word, Ordering::Release);
             return Ok(());

@@ -19,7 +19,7 @@ struct FloorTotal {
     floor: u64,
     waiters: usize,
     wanted: u128,
-    /// The tokens that all waiters wanted who have ever joined.
+    /// The tokens of all waiters that have ever joined.
     joined: u128,
 }
 
@@ -54,7 +54,7 @@ impl FloorTotals {
         self.reserved
     }
 
-    /// Counts a waiter, who stands behind all others of its floor, or is back at its own place.
+    /// Counts a waiter, which stands behind all others of its floor, or is back at its own place.
     pub(crate) fn join(&mut self, n: u64, floor: u64, is_back: bool) -> Counted {
         let at = self.floors.partition_point(|total| total.floor < floor);
         if self.floors.get(at).is_none_or(|total| total.floor != floor) {
