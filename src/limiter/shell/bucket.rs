@@ -1,8 +1,9 @@
 //! The shell of a bucket: a lock, behind it a [`Line`], and, for an
-//! [`AtomicTokenBucket`](crate::AtomicTokenBucket), the word that takers go by while there are no waiters.
+//! [`AtomicTokenBucket`](crate::AtomicTokenBucket), the word that takers go by while there are no
+//! waiters.
 //!
-//! Invariant: while the line is not idle, the word is held and the line has the fill. Otherwise the
-//! word has it, and an operation changes the word if that can hold the result.
+//! Invariant: while the line is not idle, or the word cannot hold the debt, the word is held and the
+//! line has the fill. Otherwise the word has it, and an operation changes the word.
 
 mod change;
 mod fill;
