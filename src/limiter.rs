@@ -17,12 +17,12 @@ pub(crate) mod keyed;
 pub(crate) mod ops;
 pub(crate) mod shell;
 
+#[cfg(feature = "tower")]
+pub(crate) use self::core::acquire_turn::{AcquireTurn, OnTurn};
 pub use self::core::carry::CarryOver;
 pub use self::core::denied::Denied;
 pub use self::core::saved::{Saved, SavedError};
 pub use self::core::status::Status;
-#[cfg(feature = "tower")]
-pub(crate) use self::core::turn::{Kind, Turn};
 pub use self::core::window::{History, WindowError};
 pub use self::keyed::{
     ClientAddr, KeyHandle, KeyedBuilder, KeyedError, KeyedLimiter, KeyedStats, OnFull, OwnedKey,

@@ -1,9 +1,11 @@
-//! The concurrent shell around the core: the atomic word, the lock, and the line of waiters behind it.
+//! The concurrent shells around the sequential core: the atomic word, the lock, and the line of
+//! waiters behind it. A shell holds no arithmetic of its own: it chooses where a decision of the
+//! core is made, and publishes the result.
 
-pub(crate) mod bucket_fill;
+pub(crate) mod bucket;
 pub(crate) mod cached_denial;
-pub(crate) mod cell;
-pub(crate) mod configs;
-pub(crate) mod desk;
-pub(crate) mod gate;
+pub(crate) mod config_ring;
+pub(crate) mod line_shell;
 pub(crate) mod locked_line;
+pub(crate) mod ordered_lock;
+pub(crate) mod word_cell;

@@ -4,18 +4,18 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
-use crate::limiter::{Denied, Kind, RateLimiter, Turn};
+use crate::limiter::{AcquireTurn, Denied, OnTurn, RateLimiter};
 use crate::wait::{Progress, Step};
 
-fn turn(kind: Kind, longest: Duration) -> Turn {
-    Turn::new(1, 0, kind, longest)
+fn turn(kind: OnTurn, longest: Duration) -> AcquireTurn {
+    AcquireTurn::new(1, 0, kind, longest)
 }
 
 /// What a readiness passes to the request.
 #[derive(Debug)]
 pub(super) struct Ready {
     /// The place in line, if the service waited for readiness.
-    place: Option<Turn>,
+    place: Option<AcquireTurn>,
     /// How much longer the request may wait.
     left: Duration,
 }
@@ -33,7 +33,7 @@ impl Ready {
 /// Stands in line until its turn comes, and takes nothing. Fails only if no turn will ever come.
 pub(super) struct Calling<L: RateLimiter> {
     limiter: L,
-    turn: Turn,
+    turn: AcquireTurn,
     longest: Duration,
     since: Option<Timestamp>,
 }
@@ -42,7 +42,7 @@ impl<L: RateLimiter> Calling<L> {
     pub(super) fn new(limiter: L, longest: Duration) -> Self {
         Self {
             limiter,
-            turn: turn(Kind::Call, longest),
+            turn: turn(OnTurn::Notify, longest),
             longest,
             since: None,
         }
@@ -77,7 +77,7 @@ impl<L: RateLimiter> Step for Calling<L> {
             (_, None) => self.longest,
         };
         let waited = self.since.is_some();
-        let place = waited.then(|| self.turn.taking(Duration::MAX));
+        let place = waited.then(|| self.turn.renewed(Duration::MAX));
         Progress::Done(Ok(Ready { place, left }))
     }
 }
@@ -93,7 +93,7 @@ impl<L: RateLimiter> Drop for Calling<L> {
 /// Waits in line for a token, at the place of a readiness.
 pub(super) struct Taking<L: RateLimiter> {
     limiter: L,
-    turn: Turn,
+    turn: AcquireTurn,
     deadline: Timestamp,
 }
 
@@ -108,7 +108,7 @@ pub(super) enum Begun<L: RateLimiter> {
 
 impl<L: RateLimiter> Taking<L> {
     pub(super) fn begin(limiter: L, ready: Ready, now: Timestamp) -> Begun<L> {
-        let fresh = || turn(Kind::Take, Duration::MAX);
+        let fresh = || turn(OnTurn::Take, Duration::MAX);
         let mut taking = Self {
             limiter,
             turn: ready.place.unwrap_or_else(fresh),

@@ -1,31 +1,26 @@
-//! What a bucket knows beside its fill: who may still give back, and until when a server has paused
-//! it. Sequential; it works on a [`Fill`], wherever that is kept.
+//! What a bucket keeps beside its fill: the ledger of debts that may come back, and a server's pause.
+//! Every operation works on a [`Fill`], in the word or behind the lock.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::limiter::core::carry::CarryOver;
-use crate::limiter::core::carry::Change;
+use crate::limiter::core::carry::{CarryOver, QuotaChange};
 use crate::limiter::core::denied::Denied;
-use crate::limiter::core::fill::Beyond;
-use crate::limiter::core::fill::Fill;
+use crate::limiter::core::fill::{Fill, WordOverflow};
 use crate::limiter::core::ledger::{DebtId, Ledger};
 use crate::limiter::core::rate::{Rate, View};
-use crate::limiter::core::taken::Debit;
-use crate::limiter::core::taken::Taken;
+use crate::limiter::core::reserved_part::{Debit, ReservedPart};
 use crate::quota::Units;
 
+/// The ledger and the pause of a bucket.
+///
+/// Where an operation returns a result in a result, the outer one says whether the fill can hold the
+/// outcome, and the inner one is the decision.
 #[derive(Clone, Debug)]
 pub(crate) struct Account {
     pub(crate) ledger: Ledger,
-    /// Set by `pause_until`: refunds do not shorten it.
+    /// Set by `pause_until`; refunds do not shorten it.
     pub(crate) paused: Timestamp,
-}
-
-/// A change that nothing refuses.
-fn sure<T>(updated: Result<Result<T, Infallible>, Beyond>) -> Result<T, Beyond> {
-    updated.map(|Ok(output)| output)
 }
 
 impl Account {
@@ -37,25 +32,26 @@ impl Account {
     }
 
     /// Takes `n` tokens into debt, if they are there after at most `max_wait`.
-    pub(crate) fn owe(
+    pub(crate) fn reserve(
         &mut self,
         fill: &mut impl Fill,
         n: u64,
         max_wait: Duration,
         now: Timestamp,
-    ) -> Result<Result<Taken, Denied>, Beyond> {
-        let owed = fill.update(
-            || now,
-            |view, now| {
-                let (full_at, (cost, ready_at)) = view.owe(n, max_wait, now)?;
-                Ok((full_at, (cost, ready_at, full_at)))
-            },
-        )?;
-        Ok(owed.map(|(cost, ready_at, full_at)| match cost {
-            0 => Taken::nothing(ready_at),
+    ) -> Result<Result<ReservedPart, Denied>, WordOverflow> {
+        let decide = |view: &View, now| {
+            let (full_at, reserved) = view.as_update(view.reserve(n, max_wait, now));
+            (
+                full_at,
+                reserved.map(|(cost, ready_at)| (cost, ready_at, full_at)),
+            )
+        };
+        let reserved = fill.update(|| now, decide)?;
+        Ok(reserved.map(|(cost, ready_at, full_at)| match cost {
+            0 => ReservedPart::free(ready_at),
             cost => {
                 let debt = self.ledger.open(cost, full_at);
-                Taken::owed(ready_at, Debit::Entry(debt))
+                ReservedPart::debited(ready_at, Debit::Ledger(debt))
             }
         }))
     }
@@ -66,20 +62,13 @@ impl Account {
         fill: &mut impl Fill,
         debt: DebtId,
         now: impl Fn() -> Timestamp,
-    ) -> Result<(), Beyond> {
+    ) -> Result<(), WordOverflow> {
         let (ledger, paused) = (&self.ledger, self.paused);
-        let given = fill.update(now, |view, now| {
-            view.give_back(ledger, debt, paused, now).ok_or(())
-        })?;
-        if let Ok(refund) = given {
-            self.ledger.commit(debt, refund);
+        let refund = fill.update(now, |view, now| view.give_back(ledger, debt, paused, now))?;
+        if let Some(refund) = refund {
+            self.ledger.apply(debt, refund);
         }
         Ok(())
-    }
-
-    /// The tokens are used: they do not come back.
-    pub(crate) fn keep(&mut self, debt: DebtId) {
-        self.ledger.close(debt);
     }
 
     /// Returns `n` tokens, never above the burst, nor before a pause ends.
@@ -88,61 +77,68 @@ impl Account {
         fill: &mut impl Fill,
         n: u64,
         now: impl Fn() -> Timestamp,
-    ) -> Result<(), Beyond> {
+    ) -> Result<(), WordOverflow> {
         let paused = self.paused;
-        let back = sure(fill.update(now, |view, now| Ok(view.refund(n, paused, now))))?;
-        self.ledger.returned(back);
+        let back = fill.update(now, |view, now| view.refund(n, paused, now))?;
+        self.ledger.add_returned(back);
         Ok(())
     }
 
     /// Takes `n` tokens, whether they are there or not.
-    pub(crate) fn charge(fill: &mut impl Fill, n: u64, now: Timestamp) -> Result<(), Beyond> {
-        sure(fill.update(|| now, |view, now| Ok((view.charged(n, now), ()))))
+    pub(crate) fn charge(fill: &mut impl Fill, n: u64, now: Timestamp) -> Result<(), WordOverflow> {
+        fill.update(|| now, |view, now| (view.full_at_after_charge(n, now), ()))
     }
 
-    /// Lets no more than `keep` tokens be there at `now`.
-    pub(crate) fn tighten(fill: &mut impl Fill, keep: u64, now: Timestamp) -> Result<(), Beyond> {
-        sure(fill.update(|| now, |view, now| Ok((view.tighten(keep, now), ()))))
+    /// Leaves no more than `remaining` tokens at `now`.
+    pub(crate) fn tighten(
+        fill: &mut impl Fill,
+        remaining: u64,
+        now: Timestamp,
+    ) -> Result<(), WordOverflow> {
+        fill.update(|| now, |view, now| (view.tighten(remaining, now), ()))
     }
 
-    /// As [`pause_until`](Self::pause_until), as debt, which refunds pay off.
-    pub(crate) fn owe_until(
+    /// Blocks all admissions until `until`, as debt: unlike a pause, refunds pay it off.
+    pub(crate) fn pause_as_debt(
         fill: &mut impl Fill,
         until: Timestamp,
         now: Timestamp,
-    ) -> Result<Result<(), Denied>, Beyond> {
-        fill.update(|| now, |view, now| view.pause_until(until, now))
+    ) -> Result<Result<(), Denied>, WordOverflow> {
+        fill.update(
+            || now,
+            |view, now| view.as_update(view.pause_until(until, now)),
+        )
     }
 
-    /// Lets the first token be there at `until`, not before.
+    /// Blocks all admissions until `until`, when the first token is there.
     pub(crate) fn pause_until(
         &mut self,
         fill: &mut impl Fill,
         until: Timestamp,
         now: Timestamp,
-    ) -> Result<Result<(), Denied>, Beyond> {
-        let paused = Self::owe_until(fill, until, now)?;
+    ) -> Result<Result<(), Denied>, WordOverflow> {
+        let paused = Self::pause_as_debt(fill, until, now)?;
         if paused.is_ok() {
             self.paused = self.paused.max(until);
         }
         Ok(paused)
     }
 
-    /// Changes the quota. `carved` tokens of its burst are with leases, before and after.
+    /// Puts another quota in force. Leases have `leased` tokens of its burst, before and after.
     pub(crate) fn configure(
         &mut self,
         fill: &mut impl Fill,
         units: Units,
-        (carry, carved): (CarryOver, u64),
+        (carry, leased): (CarryOver, u64),
         now: impl Fn() -> Timestamp,
-    ) -> Result<(), Beyond> {
+    ) -> Result<(), WordOverflow> {
         let paused = match carry {
             CarryOver::Full => Timestamp::ZERO,
             _ => self.paused,
         };
-        let change = Change {
+        let change = QuotaChange {
             carry,
-            carved,
+            leased,
             paused,
         };
         let full_at = |view: &View, rate: &Rate, now| change.full_at(view, rate, now);
@@ -158,15 +154,15 @@ impl Account {
         fill: &mut impl Fill,
         units: Units,
         now: impl Fn() -> Timestamp,
-    ) -> Result<(), Beyond> {
+    ) -> Result<(), WordOverflow> {
         let before = fill.read(|view| view.rate.depth);
-        // Tokens neither come nor go, so a pause stays what it is.
-        let change = Change::new(CarryOver::Tokens);
+        // The tokens stay, so a pause, which is debt too, stays as it is.
+        let change = QuotaChange::new(CarryOver::Tokens);
         let full_at = |view: &View, rate: &Rate, now| change.full_at(view, rate, now);
         fill.configure(units, now, full_at)?;
         let after = units.depth();
         self.ledger
-            .carve(before.cast_signed() - after.cast_signed());
+            .shrink_burst(before.cast_signed() - after.cast_signed());
         Ok(())
     }
 }

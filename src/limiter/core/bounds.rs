@@ -1,36 +1,28 @@
-//! How many may wait, and how long.
+//! Bounds on waiting: how many callers may wait for a limiter, and for how long.
 
 use std::time::Duration;
 
 use crate::limiter::core::denied::Denied;
 
-/// Bounds on those who wait for a limiter; none unless set.
+/// Bounds on the waiters of a limiter, or of a key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    pub(crate) most: usize,
-    pub(crate) longest: Duration,
+    pub(crate) max_waiters: usize,
+    pub(crate) max_wait: Duration,
 }
 
 impl Bounds {
     pub(crate) const NONE: Self = Self {
-        most: usize::MAX,
-        longest: Duration::MAX,
+        max_waiters: usize::MAX,
+        max_wait: Duration::MAX,
     };
 
-    /// Whether one more may wait beside so many.
+    /// Checks that one more may wait beside `waiting` others.
     pub(crate) const fn check_room(&self, waiting: usize) -> Result<(), Denied> {
-        if waiting < self.most {
+        if waiting < self.max_waiters {
             Ok(())
         } else {
             Err(Denied::TooManyWaiters)
         }
     }
-}
-
-/// What is left of a burst when `n` tokens are carved out of it.
-pub(crate) fn carved(burst: u64, n: u64) -> Result<u64, Denied> {
-    let left = burst.checked_sub(n).filter(|left| *left > 0);
-    left.ok_or(Denied::ExceedsBurst {
-        burst: burst.saturating_sub(1),
-    })
 }

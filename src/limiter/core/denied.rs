@@ -1,43 +1,46 @@
+//! Why a limiter refused, and when to retry.
+
 use std::fmt;
 use std::time::Duration;
 
-/// Why no token was taken.
+/// Why a limiter refused.
 ///
 /// ```
 /// use std::time::Duration;
 /// use tollgate::{AtomicTokenBucket, Denied, Quota, RateLimiter, Timestamp};
 ///
 /// let bucket = AtomicTokenBucket::new(Quota::per_second(2)?)?;
-/// assert!(bucket.try_acquire_at(2, Timestamp::ZERO).is_ok());
-/// let answer = bucket.try_acquire_at(1, Timestamp::ZERO);
+/// assert!(bucket.at(Timestamp::ZERO).try_acquire(2).is_ok());
+/// let answer = bucket.at(Timestamp::ZERO).try_acquire(1);
 /// assert_eq!(answer, Err(Denied::NotYet { retry_after: Duration::from_millis(500) }));
-/// assert_eq!(bucket.try_acquire_at(3, Timestamp::ZERO), Err(Denied::ExceedsBurst { burst: 2 }));
+/// let answer = bucket.at(Timestamp::ZERO).try_acquire(3);
+/// assert_eq!(answer, Err(Denied::ExceedsBurst { burst: 2 }));
 /// # Ok::<(), tollgate::QuotaError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Denied {
-    /// Not now.
+    /// The tokens are not there now.
     NotYet {
-        /// The tokens are there after this long, to the nanosecond, if nobody else takes them.
+        /// The tokens are there after this long, to the nanosecond, if no other caller takes them.
         retry_after: Duration,
     },
-    /// More was asked for than the bucket can ever hold: do not retry.
+    /// The caller asked for more than the limiter can ever hold: do not retry.
     ExceedsBurst {
         /// The most that can be had at once.
         burst: u64,
     },
-    /// The quota's rate is zero, or so slow that the clock ends first: do not retry.
+    /// The rate is zero, or so slow that the clock ends first: do not retry.
     Exhausted,
-    /// The tokens could be had, but not within the wait that was allowed.
+    /// The tokens can be had, but not within the wait that the caller or the limiter allows.
     TooLong {
-        /// When they could be had, from now.
+        /// How long from now until they can be had.
         retry_after: Duration,
     },
-    /// A [`KeyedLimiter`](crate::KeyedLimiter) is full of keys that are in use, and this is a new one. Nobody can tell
-    /// when one of them makes room.
+    /// A [`KeyedLimiter`](crate::KeyedLimiter) is full of keys in use, and this is a new key. When one
+    /// of them makes room depends on its callers.
     TooManyKeys,
-    /// As many callers wait as may: see
+    /// The line is full: see
     /// [`max_waiters`](crate::AtomicTokenBucket::max_waiters).
     TooManyWaiters,
     /// The limiter was closed: see [`close`](crate::AtomicTokenBucket::close).
@@ -45,15 +48,16 @@ pub enum Denied {
 }
 
 impl Denied {
-    /// Not before this long from now; `None`, never.
+    /// A denial whose tokens are there after `wait`; `None`: never.
     #[inline]
     pub(crate) fn after(wait: Option<Duration>) -> Self {
         wait.map_or(Self::Exhausted, |retry_after| Self::NotYet { retry_after })
     }
 
-    /// How long until a retry can succeed; `None` if none ever will, or, of
-    /// [`TooManyKeys`](Self::TooManyKeys) and [`TooManyWaiters`](Self::TooManyWaiters), if nobody can
-    /// tell.
+    /// Returns how long until a retry can succeed.
+    ///
+    /// `None` if no retry ever will. `None` also of [`TooManyKeys`](Self::TooManyKeys) and
+    /// [`TooManyWaiters`](Self::TooManyWaiters), which end when another caller leaves.
     ///
     /// ```
     /// use tollgate::{AtomicTokenBucket, Quota, RateLimiter};
@@ -73,7 +77,7 @@ impl Denied {
         }
     }
 
-    /// [`retry_after`](Self::retry_after) in whole seconds, for a `Retry-After` header.
+    /// Returns [`retry_after`](Self::retry_after) in whole seconds, for a `Retry-After` header.
     ///
     /// Rounds up: a client that waits this long never comes back before the tokens are there.
     /// `None` where `retry_after` is `None`.
@@ -124,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_header_rounds_up_to_whole_seconds() {
+    fn retry_after_secs_rounds_up() {
         let secs = |retry_after| Denied::NotYet { retry_after }.retry_after_secs();
         assert_eq!(secs(Duration::ZERO), Some(0));
         assert_eq!(secs(Duration::from_nanos(1)), Some(1));

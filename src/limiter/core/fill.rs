@@ -1,27 +1,27 @@
-//! Where the fill of a bucket is kept while its lock is held: in the state behind the lock, or in
-//! the word that takers go by. Whatever is decided is decided by a [`View`], and is the same.
+//! The fill of a bucket, in either of its places: behind the lock, or in the word that takers go by.
+//! In both a [`View`] decides, so both decide alike.
 
 use crate::clock::Timestamp;
 use crate::limiter::core::rate::{Instant, Rate, View};
 use crate::quota::Units;
 
-/// The fill of a bucket behind a lock.
+/// The fill of a bucket behind its lock.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Held {
+pub(crate) struct LockedFill {
     pub(crate) rate: Rate,
     /// When the bucket is full again.
     pub(crate) full_at: Instant,
-    /// The latest instant at which a caller took, or since when the quota is in force.
-    pub(crate) known: Timestamp,
+    /// The latest time at which a caller took, or at which the quota came into force.
+    pub(crate) known_since: Timestamp,
 }
 
-impl Held {
+impl LockedFill {
     /// A full bucket.
     pub(crate) const fn new(units: Units) -> Self {
         Self {
             rate: Rate::new(units),
             full_at: 0,
-            known: Timestamp::ZERO,
+            known_since: Timestamp::ZERO,
         }
     }
 
@@ -30,8 +30,8 @@ impl Held {
         View {
             rate: self.rate,
             full_at: self.full_at,
-            known: self.known,
-            most: Instant::MAX,
+            known_since: self.known_since,
+            max_full_at: Instant::MAX,
         }
     }
 
@@ -39,57 +39,63 @@ impl Held {
     #[inline]
     pub(crate) fn set(&mut self, full_at: Instant, now: Timestamp) {
         if full_at > self.full_at {
-            self.known = self.known.max(now);
+            self.known_since = self.known_since.max(now);
         }
         self.full_at = full_at;
     }
 }
 
-/// A word cannot hold that: its fill has to be held behind the lock.
+/// A word cannot hold the result: the fill has to move behind the lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Beyond;
+pub(crate) struct WordOverflow;
 
-/// The fill of a bucket, to be changed by the holder of its lock: [`Held`], or a word.
+/// Unwraps what was done to a fill behind the lock, which holds every result.
+pub(crate) fn never_overflows<T>(done: Result<T, WordOverflow>) -> T {
+    done.unwrap_or_else(|WordOverflow| unreachable!("only a word overflows"))
+}
+
+/// The fill of a bucket, as the holder of its lock changes it.
 pub(crate) trait Fill {
-    /// Changes when the bucket is full to what `decide` makes of it, unless it denies. The time is
-    /// read once no taker can have used a later one unseen: after the word, and anew if another
-    /// thread has changed it.
+    /// Sets when the bucket is full to what `decide` returns; returns the output of `decide`. A denial
+    /// returns the instant unchanged.
+    ///
+    /// `now` is read when no taker can have used a later time unseen: after the word, and again if
+    /// another thread has changed the word.
     ///
     /// # Errors
-    /// [`Beyond`]: a word cannot hold that. Nothing was changed.
-    fn update<T, E>(
+    /// [`WordOverflow`]; nothing was changed.
+    fn update<T>(
         &mut self,
         now: impl Fn() -> Timestamp,
-        decide: impl Fn(&View, Timestamp) -> Result<(Instant, T), E>,
-    ) -> Result<Result<T, E>, Beyond>;
+        decide: impl Fn(&View, Timestamp) -> (Instant, T),
+    ) -> Result<T, WordOverflow>;
 
-    /// Puts another quota in force, from the time that is read for it; `full_at` says how the fill
+    /// Puts another quota in force, from the time that `now` reads; `full_at` says how the fill
     /// carries over.
     ///
     /// # Errors
-    /// [`Beyond`]: a word cannot hold that. Nothing was changed.
+    /// [`WordOverflow`]; nothing was changed.
     fn configure(
         &mut self,
         units: Units,
         now: impl Fn() -> Timestamp,
         full_at: impl Fn(&View, &Rate, Timestamp) -> Instant,
-    ) -> Result<(), Beyond>;
+    ) -> Result<(), WordOverflow>;
 
-    /// What `read` makes of the bucket.
+    /// Returns what `read` makes of the bucket.
     fn read<T>(&self, read: impl Fn(&View) -> T) -> T;
 }
 
-impl Fill for Held {
-    fn update<T, E>(
+impl Fill for LockedFill {
+    fn update<T>(
         &mut self,
         now: impl Fn() -> Timestamp,
-        decide: impl Fn(&View, Timestamp) -> Result<(Instant, T), E>,
-    ) -> Result<Result<T, E>, Beyond> {
+        decide: impl Fn(&View, Timestamp) -> (Instant, T),
+    ) -> Result<T, WordOverflow> {
         let now = now();
-        Ok(decide(&self.view(), now).map(|(full_at, output)| {
-            self.set(full_at, now);
-            output
-        }))
+        let (full_at, output) = decide(&self.view(), now);
+        self.set(full_at, now);
+        Ok(output)
     }
 
     fn configure(
@@ -97,10 +103,10 @@ impl Fill for Held {
         units: Units,
         now: impl Fn() -> Timestamp,
         full_at: impl Fn(&View, &Rate, Timestamp) -> Instant,
-    ) -> Result<(), Beyond> {
+    ) -> Result<(), WordOverflow> {
         let (now, rate) = (now(), Rate::new(units));
         self.full_at = full_at(&self.view(), &rate, now);
-        self.known = self.known.max(now);
+        self.known_since = self.known_since.max(now);
         self.rate = rate;
         Ok(())
     }

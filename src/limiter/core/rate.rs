@@ -1,28 +1,31 @@
-//! The token bucket as sequential arithmetic: `now` comes in, nothing is locked, nothing is rounded.
+//! The token bucket as sequential arithmetic: `now` is an argument, nothing is locked, and nothing is
+//! rounded.
 //!
-//! It is the virtual scheduling form of the generic cell rate algorithm (ITU-T I.371, annex A):
-//! what is kept of a bucket is not a count of tokens but the instant at which it is full again. A
-//! count would have to be brought up to date, and rounded, whenever somebody looks; the instant
-//! changes only when somebody takes.
+//! The algorithm is the generic cell rate algorithm (GCRA) in its virtual scheduling form (ITU-T
+//! I.371, annex A): what is kept of a bucket is not a count of tokens but an instant, at which it is
+//! full again (the theoretical arrival time). A count would have to be updated, and rounded, at every
+//! read; the instant changes only when a caller takes.
 //!
-//! It is in units since the clock's origin: 128 bits, so that no base and no horizon is in the way
-//! here. Who keeps a bucket in a [word](crate::limiter::core::word) counts it from a base there.
+//! Instants are 128-bit numbers of *units* since the clock's origin. A nanosecond and a token are each
+//! a whole number of units, so no division rounds. A bucket that is kept in a
+//! [word](crate::limiter::core::word) counts from a base there.
 
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::limiter::core::denied::Denied;
-use crate::limiter::core::ledger::{DebtId, Ledger, Most, Refund};
+use crate::limiter::core::ledger::{DebtId, Ledger, Refund, RefundCap};
 use crate::quota::{Units, nanos_for};
 
-/// An instant in units since the clock's origin. Bounds on [`Quota`](crate::Quota) keep each
+/// An instant, in units since the clock's origin. The bounds of [`Quota`](crate::Quota) keep each
 /// product of units below 2^125.
 pub(crate) type Instant = u128;
 
-/// The latest instant at which a bucket in debt can be full. Sums with it stay far from overflowing.
-const MOST_DEBT: Instant = 1 << 126;
+/// The latest instant at which a bucket in debt can be full: a power of two that leaves sums with it
+/// far from overflowing.
+const MAX_DEBT: Instant = 1 << 126;
 
-/// What a decision makes of a bucket: when it is full again, and what the caller gets.
+/// A decision: when the bucket is full after it, and what the caller gets.
 pub(crate) type Decided<T> = Result<(Instant, T), Denied>;
 
 /// A bucket as a decision sees it.
@@ -30,18 +33,29 @@ pub(crate) type Decided<T> = Result<(Instant, T), Denied>;
 pub(crate) struct View {
     pub(crate) rate: Rate,
     pub(crate) full_at: Instant,
-    /// Of who has taken since then nothing is known.
-    pub(crate) known: Timestamp,
-    /// The latest instant that the place where it is kept can hold.
-    pub(crate) most: Instant,
+    /// Every take at or after this time is in `full_at`. Of earlier times nothing is known.
+    pub(crate) known_since: Timestamp,
+    /// The latest `full_at` that the place where the bucket is kept can hold.
+    pub(crate) max_full_at: Instant,
 }
 
-/// A quota, as the arithmetic has it.
+/// A quota in units.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rate {
     pub(crate) units: Units,
     /// The burst in units.
     pub(crate) depth: u128,
+}
+
+/// Returns what is left of a burst when leases carve `leased` tokens out of it.
+///
+/// # Errors
+/// [`Denied::ExceedsBurst`] if nothing is left.
+pub(crate) fn burst_without(burst: u64, leased: u64) -> Result<u64, Denied> {
+    let left = burst.checked_sub(leased).filter(|left| *left > 0);
+    left.ok_or(Denied::ExceedsBurst {
+        burst: burst.saturating_sub(1),
+    })
 }
 
 impl Rate {
@@ -52,21 +66,23 @@ impl Rate {
         }
     }
 
+    /// Returns a time in units.
     #[inline]
     pub(crate) fn at(&self, now: Timestamp) -> Instant {
         u128::from(now.as_nanos()) * u128::from(self.units.per_nano)
     }
 
-    /// `n` tokens in units.
+    /// Returns the cost of `n` tokens in units.
     #[inline]
     pub(crate) fn cost(&self, n: u64) -> u128 {
         u128::from(n) * u128::from(self.units.per_token)
     }
 
+    /// Checks that `n` tokens can ever be had at once above `floor`.
     #[inline]
     pub(crate) const fn check_burst(&self, n: u64, floor: u64) -> Result<(), Denied> {
         let burst = self.units.burst.saturating_sub(floor);
-        // Without a limit there is none to the floor either.
+        // An unlimited quota has no burst, and so no floor either.
         if n > burst && self.units.per_token > 0 {
             Err(Denied::ExceedsBurst { burst })
         } else {
@@ -74,8 +90,8 @@ impl Rate {
         }
     }
 
-    /// Takes `n` tokens if `floor` remain, of a bucket that would be full at `full_at`: when it is full
-    /// then.
+    /// Takes `n` tokens if `floor` remain, of a bucket that is full at `full_at`; returns when it is
+    /// full after that.
     #[inline]
     pub(crate) fn take(
         &self,
@@ -99,24 +115,24 @@ impl Rate {
         }
     }
 
-    /// When a bucket is full that has its first token at `paused`; 0 if that has passed at `now`, or if
-    /// there is nothing to hold back. Where nothing accrues there is no first token.
-    pub(crate) fn first_after(&self, paused: Timestamp, now: Timestamp) -> Instant {
+    /// Returns when a bucket is full whose first token is there at `paused`; zero if that has passed at
+    /// `now`, or the quota is unlimited. At a rate of zero there is no first token.
+    pub(crate) fn paused_full_at(&self, paused: Timestamp, now: Timestamp) -> Instant {
         if paused <= now || self.units.per_token == 0 {
             return 0;
         }
-        let but_one = self.depth.saturating_sub(self.units.per_token.into());
-        self.at(paused) + but_one + u128::from(self.units.per_nano == 0)
+        let all_but_one = self.depth.saturating_sub(self.units.per_token.into());
+        self.at(paused) + all_but_one + u128::from(self.units.per_nano == 0)
     }
 
-    /// How long after `now` a bucket that would be full at `full_at` has nothing owing; `None` if
-    /// the clock ends first.
+    /// Returns how long after `now` a bucket that is full at `full_at` is out of debt; `None` if the
+    /// clock ends first.
     #[inline]
     pub(crate) fn wait(&self, full_at: Instant, now: Timestamp) -> Option<Duration> {
         let short = full_at.saturating_sub(self.at(now) + self.depth);
         match (u64::try_from(short), self.units.per_nano) {
             (Ok(0), _) => Some(Duration::ZERO),
-            // Dividing words is several times faster.
+            // A division of words is several times faster than one of 128 bits.
             (Ok(short), per_nano) => wait_for(short, per_nano, now),
             (Err(_), 0) => None,
             (Err(_), per_nano) => in_time(short.div_ceil(per_nano.into()).try_into().ok()?, now),
@@ -124,8 +140,8 @@ impl Rate {
     }
 }
 
-/// How long after `now` so many units have accrued; `None` if they never do, or the clock ends
-/// first.
+/// Returns how long after `now` that many units have accrued; `None` if they never do, or the clock
+/// ends first.
 #[inline]
 pub(crate) fn wait_for(short: u64, per_nano: u64, now: Timestamp) -> Option<Duration> {
     if per_nano == 0 {
@@ -134,6 +150,7 @@ pub(crate) fn wait_for(short: u64, per_nano: u64, now: Timestamp) -> Option<Dura
     in_time(nanos_for(short, per_nano), now)
 }
 
+/// Returns a wait, unless the clock ends first.
 #[inline]
 fn in_time(wait: u64, now: Timestamp) -> Option<Duration> {
     now.as_nanos().checked_add(wait)?;
@@ -141,30 +158,37 @@ fn in_time(wait: u64, now: Timestamp) -> Option<Duration> {
 }
 
 impl View {
-    /// What `now` counts as where tokens come back, or the quota changes: no time before that from
-    /// which on nothing is known.
-    pub(crate) fn since(&self, now: Timestamp) -> Timestamp {
-        now.max(self.known)
+    /// Returns the time that `now` counts as where tokens come back or the quota changes: no earlier
+    /// than [`known_since`](Self::known_since).
+    pub(crate) fn effective_now(&self, now: Timestamp) -> Timestamp {
+        now.max(self.known_since)
+    }
+
+    /// Returns a decision as an update of the bucket: a denial leaves the bucket as it is.
+    pub(crate) fn as_update<T>(&self, decided: Decided<T>) -> (Instant, Result<T, Denied>) {
+        match decided {
+            Ok((full_at, output)) => (full_at, Ok(output)),
+            Err(denied) => (self.full_at, Err(denied)),
+        }
     }
 
     /// Takes `n` tokens if `floor` remain.
     ///
-    /// A `now` before the last take counts from when the bucket is full, which is what keeps a
-    /// stale clock from minting.
+    /// A `now` before the last take counts from when the bucket is full, so a stale clock mints no
+    /// token.
     #[inline]
     pub(crate) fn take(&self, n: u64, floor: u64, now: Timestamp) -> Decided<()> {
         let next = self.rate.take(self.full_at, n, floor, now)?;
         Ok((next, ()))
     }
 
-    /// How long after `now` `n` tokens can be had, if they are taken in parts no larger than the
-    /// burst.
+    /// Returns how long after `now` `n` tokens can be had, in parts no larger than the burst.
     #[inline]
     pub(crate) fn wait_for(&self, n: u128, now: Timestamp) -> Result<Duration, Denied> {
         if n == 0 {
             return Ok(Duration::ZERO);
         }
-        // Multiplying words is several times faster.
+        // A product of words is several times faster than one of 128 bits.
         let cost = match u64::try_from(n) {
             Ok(n) => self.rate.cost(n),
             Err(_) => n.saturating_mul(self.rate.units.per_token.into()),
@@ -173,30 +197,29 @@ impl View {
         self.rate.wait(full_at, now).ok_or(Denied::Exhausted)
     }
 
-    /// Takes `n` tokens, whether they are there or not.
+    /// Returns when the bucket is full after a take of `n` tokens, whether they are there or not.
     #[inline]
-    pub(crate) fn taken(&self, n: u64, now: Timestamp) -> Instant {
+    pub(crate) fn full_at_after(&self, n: u64, now: Timestamp) -> Instant {
         match self.rate.cost(n) {
             0 => self.full_at,
             cost => self.full_at.max(self.rate.at(now)) + cost,
         }
     }
 
-    /// Takes `n` tokens after their use was known, whether they are there or not. The debt saturates
-    /// at [`MOST_DEBT`].
-    pub(crate) fn charged(&self, n: u64, now: Timestamp) -> Instant {
-        self.full_at.max(self.taken(n, now).min(MOST_DEBT))
+    /// Same as [`full_at_after`](Self::full_at_after), with a debt that saturates at [`MAX_DEBT`].
+    pub(crate) fn full_at_after_charge(&self, n: u64, now: Timestamp) -> Instant {
+        self.full_at.max(self.full_at_after(n, now).min(MAX_DEBT))
     }
 
-    /// Takes what there is, at most `n`.
+    /// Takes the tokens that are there, at most `n`; returns how many.
     pub(crate) fn take_up_to(&self, n: u64, now: Timestamp) -> (Instant, u64) {
         let there = self.available(now).min(n);
-        (self.taken(there, now), there)
+        (self.full_at_after(there, now), there)
     }
 
-    /// Takes `n` tokens into debt, if they are there after at most `max_wait`: what they cost, and
+    /// Takes `n` tokens into debt, if they are there after at most `max_wait`; returns their cost, and
     /// when they can be used.
-    pub(crate) fn owe(
+    pub(crate) fn reserve(
         &self,
         n: u64,
         max_wait: Duration,
@@ -207,7 +230,7 @@ impl View {
         if cost == 0 {
             return Ok((self.full_at, (0, now)));
         }
-        let next = self.taken(n, now);
+        let next = self.full_at_after(n, now);
         let retry_after = self.rate.wait(next, now).ok_or(Denied::Exhausted)?;
         if retry_after > max_wait {
             return Err(Denied::TooLong { retry_after });
@@ -215,43 +238,45 @@ impl View {
         Ok((next, (cost, now.saturating_add(retry_after))))
     }
 
-    /// Gives a debt back as far as the ledger and a pause allow it at `now`; `None` if it is none of
-    /// the ledger's.
+    /// Gives a debt back as far as the ledger and a pause allow it at `now`; no refund if the debt is
+    /// not in the ledger.
     pub(crate) fn give_back(
         &self,
         ledger: &Ledger,
         id: DebtId,
         paused: Timestamp,
         now: Timestamp,
-    ) -> Option<(Instant, Refund)> {
-        let first = self.rate.first_after(paused, now);
-        let most = Most::of(self.rate.depth, self.full_at, first);
-        let at = self.rate.at(self.since(now));
-        let refund = ledger.plan(id, self.full_at, at, most)?;
-        Some((self.full_at.saturating_sub(refund.back), refund))
+    ) -> (Instant, Option<Refund>) {
+        let first = self.rate.paused_full_at(paused, now);
+        let cap = RefundCap::new(self.rate.depth, self.full_at, first);
+        let at = self.rate.at(self.effective_now(now));
+        let refund = ledger.plan_refund(id, self.full_at, at, cap);
+        let back = refund.map_or(0, |refund| refund.back);
+        (self.full_at.saturating_sub(back), refund)
     }
 
-    /// Returns `n` tokens, never above the burst, nor before a pause ends: what came back, in units.
+    /// Returns `n` tokens, never above the burst, nor before a pause ends; returns what came back, in
+    /// units.
     pub(crate) fn refund(&self, n: u64, paused: Timestamp, now: Timestamp) -> (Instant, u128) {
-        let at = self.rate.at(self.since(now));
-        let least = at.max(self.rate.first_after(paused, now));
+        let at = self.rate.at(self.effective_now(now));
+        let least = at.max(self.rate.paused_full_at(paused, now));
         let back = self.rate.cost(n.min(self.rate.units.burst));
         let back = back.min(self.full_at.saturating_sub(least));
         (self.full_at - back, back)
     }
 
-    /// Lets no more than `keep` tokens be there at `now`.
-    pub(crate) fn tighten(&self, keep: u64, now: Timestamp) -> Instant {
-        let keep = self.rate.cost(keep.min(self.rate.units.burst));
-        // Of a word the depth may have been read while it changed.
-        match self.rate.depth.saturating_sub(keep) {
-            // However full it is; it is not to look less full to a time before.
+    /// Returns when the bucket is full if no more than `remaining` tokens are left at `now`.
+    pub(crate) fn tighten(&self, remaining: u64, now: Timestamp) -> Instant {
+        let remaining = self.rate.cost(remaining.min(self.rate.units.burst));
+        // Saturates, since a torn read of a slot may combine any depth with any burst.
+        match self.rate.depth.saturating_sub(remaining) {
+            // A full bucket stays as it is: an earlier time must not find it less full.
             0 => self.full_at,
             missing => self.full_at.max(self.rate.at(now) + missing),
         }
     }
 
-    /// Lets the first token be there at `until`, not before.
+    /// Blocks all admissions until `until`, when the first token is there.
     pub(crate) fn pause_until(&self, until: Timestamp, now: Timestamp) -> Decided<()> {
         if until <= now || self.rate.units.per_token == 0 {
             return Ok((self.full_at, ()));
@@ -259,11 +284,11 @@ impl View {
         if self.rate.units.per_nano == 0 {
             return Err(Denied::Exhausted);
         }
-        let first = self.rate.first_after(until, now);
+        let first = self.rate.paused_full_at(until, now);
         Ok((self.full_at.max(first), ()))
     }
 
-    /// How long after `now` the bucket is full; `None` if never.
+    /// Returns how long after `now` the bucket is full; `None`: never.
     pub(crate) fn full_after(&self, now: Timestamp) -> Option<Duration> {
         let missing = self.full_at.saturating_sub(self.rate.at(now));
         match u128::from(self.rate.units.per_nano) {
@@ -273,7 +298,7 @@ impl View {
         }
     }
 
-    /// The whole tokens at `now`.
+    /// Returns the whole tokens at `now`.
     pub(crate) fn available(&self, now: Timestamp) -> u64 {
         let missing = self.full_at.saturating_sub(self.rate.at(now));
         let there = self.rate.depth.saturating_sub(missing);
@@ -289,14 +314,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::limiter::core::carry::CarryOver;
-    use crate::limiter::core::carry::Change;
+    use crate::limiter::core::carry::{CarryOver, QuotaChange};
     use crate::limiter::core::word::{Base, TIME_MAX};
 
     proptest! {
-        /// Of a word, base and rate may have been read while they changed, each by itself.
+        /// A torn read of a slot may combine any base with any rate.
         #[test]
-        fn whatever_was_read_overflows_nothing(
+        fn a_torn_read_overflows_nothing(
             per_nano in 0..1_u64 << 33, per_token in 0..1_u64 << 62, burst in 1..1_u64 << 60,
             depth in 0..1_u128 << 54, base: u64, time in 0..=TIME_MAX,
             now: u64, n in prop_oneof![1..1_000_u64, any::<u64>()], floor in prop_oneof![Just(0), any::<u64>()],
@@ -307,7 +331,7 @@ mod tests {
             let view = Base::new(&rate, base).view(rate, time);
             let (now, other) = (Timestamp::from_nanos(now), Timestamp::from_nanos(other));
             let _ = view.take(n, floor, now);
-            let _ = view.owe(n, Duration::MAX, now);
+            let _ = view.reserve(n, Duration::MAX, now);
             let (full_at, there) = view.take_up_to(n, now);
             prop_assert!(full_at >= view.full_at && there <= n);
             let (full_at, back) = view.refund(n, other, now);
@@ -315,7 +339,7 @@ mod tests {
             prop_assert!(view.tighten(n, now) >= view.full_at);
             let _ = view.pause_until(other, now);
             for rule in [CarryOver::Tokens, CarryOver::Fraction, CarryOver::Empty] {
-                Change::new(rule).full_at(&view, &rate, now);
+                QuotaChange::new(rule).full_at(&view, &rate, now);
             }
         }
     }

@@ -1,33 +1,38 @@
+//! The fill of a bucket across a restart, by the wall clock, exact to the part of a token.
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::clock::{Timestamp, saturating_nanos};
-use crate::limiter::core::carry::CarryOver;
-use crate::limiter::core::carry::Change;
+use crate::limiter::core::carry::{CarryOver, QuotaChange};
 use crate::limiter::core::rate::{Instant, Rate, View};
 use crate::quota::Quota;
 
 /// How full a bucket was at an instant of the wall clock: from
 /// [`save`](crate::AtomicTokenBucket::save), for
-/// [`restore`](crate::AtomicTokenBucket::restore). It prints and reads as one line of text.
+/// [`restore`](crate::AtomicTokenBucket::restore).
+///
+/// Its `Display` and `FromStr` are one line of text.
 ///
 /// ```
+/// use std::time::SystemTime;
+///
 /// use tollgate::{AtomicTokenBucket, Saved};
 ///
 /// let bucket = AtomicTokenBucket::new("100/s burst 20".parse()?)?;
-/// let saved = bucket.save();
+/// let saved = bucket.save(SystemTime::now());
 /// assert_eq!(saved.to_string().parse::<Saved>()?, saved);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Saved {
     quota: Quota,
-    /// What was missing to full, in units of the quota.
+    /// What was missing to a full bucket, in units of the quota.
     missing: Instant,
-    /// How long a pause went on, in nanoseconds.
+    /// How much longer a pause lasted, in nanoseconds.
     paused: u64,
-    /// Nanoseconds since the Unix epoch.
+    /// When it was saved, in nanoseconds since the Unix epoch.
     wall: u64,
 }
 
@@ -41,12 +46,13 @@ impl Saved {
         }
     }
 
-    /// Nanoseconds since it was saved; none if the clock was set back.
+    /// Returns the nanoseconds since it was saved; zero if the clock was set back.
     fn since(&self, wall: SystemTime) -> u64 {
         nanos_of(wall).saturating_sub(self.wall)
     }
 
-    /// When a bucket is full that lacks what was missing, less what has accrued since.
+    /// Returns when a bucket of this `rate` is full that lacks what was missing, less what has accrued
+    /// since.
     pub(crate) fn full_at(&self, rate: &Rate, now: Timestamp, wall: SystemTime) -> Instant {
         let Ok(units) = self.quota.units() else {
             return 0;
@@ -56,13 +62,13 @@ impl Saved {
         let view = View {
             rate: before,
             full_at: before.at(now) + self.missing.saturating_sub(accrued),
-            known: Timestamp::ZERO,
-            most: Instant::MAX,
+            known_since: Timestamp::ZERO,
+            max_full_at: Instant::MAX,
         };
-        Change::new(CarryOver::Tokens).full_at(&view, rate, now)
+        QuotaChange::new(CarryOver::Tokens).full_at(&view, rate, now)
     }
 
-    /// How long a pause still goes on.
+    /// Returns how much longer a pause lasts.
     pub(crate) fn paused(&self, wall: SystemTime) -> Duration {
         Duration::from_nanos(self.paused.saturating_sub(self.since(wall)))
     }
@@ -72,7 +78,7 @@ fn nanos_of(wall: SystemTime) -> u64 {
     saturating_nanos(wall.duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
-/// A text is not that of a [`Saved`] bucket.
+/// The text is not that of a [`Saved`] bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SavedError(());
 
@@ -102,8 +108,8 @@ impl FromStr for Saved {
     type Err = SavedError;
 
     fn from_str(text: &str) -> Result<Self, SavedError> {
-        /// The most that a bucket can owe.
-        const MOST: Instant = 1 << 126;
+        // Sums with a larger debt could overflow.
+        const MAX_MISSING: Instant = 1 << 126;
         fn read(text: &str) -> Option<Saved> {
             let text = text.trim().strip_prefix("missing ")?;
             let (missing, text) = text.split_once(" paused ")?;
@@ -111,7 +117,10 @@ impl FromStr for Saved {
             let (wall, quota) = text.split_once(" of ")?;
             Some(Saved {
                 quota: quota.parse().ok()?,
-                missing: missing.parse().ok().filter(|missing| *missing <= MOST)?,
+                missing: missing
+                    .parse()
+                    .ok()
+                    .filter(|missing| *missing <= MAX_MISSING)?,
                 paused: paused.parse().ok()?,
                 wall: wall.parse().ok()?,
             })
@@ -125,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn other_texts_are_refused() {
+    fn malformed_texts_are_refused() {
         for text in [
             "",
             "missing",

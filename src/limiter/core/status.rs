@@ -1,10 +1,15 @@
+//! The status of a limiter, for headers and dashboards: one consistent read that takes nothing.
+
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::limiter::core::rate::View;
+use crate::limiter::core::denied::Denied;
+use crate::limiter::core::rate::{Instant, View};
 
-/// How full a limiter is, in one look that takes nothing: from
+/// How full a limiter is, and how long tokens take: from
 /// [`RateLimiter::status`](crate::RateLimiter::status).
+///
+/// All fields are of one instant. To read them takes no token.
 ///
 /// ```
 /// use std::time::Duration;
@@ -25,19 +30,18 @@ use crate::limiter::core::rate::View;
 pub struct Status {
     /// The most tokens that can be had at once.
     pub limit: u64,
-    /// Whole tokens that are there, whether others wait for them or not.
+    /// Whole tokens that are there, whether callers wait for them or not.
     pub remaining: u64,
-    /// How long until the tokens that were asked about can be had, if all who wait stay; `None`:
-    /// never.
+    /// How long until the tokens that were asked about can be had, if all waiters stay; `None`: never.
     pub retry_after: Option<Duration>,
-    /// How long until the limiter is full, if nobody takes; `None`: never.
+    /// How long until the limiter is full, if no caller takes; `None`: never.
     pub full_after: Option<Duration>,
-    /// Callers that wait in line.
+    /// Waiters in line.
     pub waiting: usize,
 }
 
 impl Status {
-    /// Of no limit at all.
+    /// The status of no limit at all.
     pub(crate) const NO_LIMIT: Self = Self {
         limit: u64::MAX,
         remaining: u64::MAX,
@@ -46,7 +50,7 @@ impl Status {
         waiting: 0,
     };
 
-    /// Of a bucket for which nobody waits.
+    /// Returns the status of a bucket without waiters.
     pub(crate) fn of(view: &View, n: u64, now: Timestamp) -> Self {
         let retry_after = match view.take(n, 0, now) {
             Ok(_) => Some(Duration::ZERO),
@@ -61,7 +65,19 @@ impl Status {
         }
     }
 
-    /// The tightest of two.
+    /// Takes `n` tokens at once, or none: an update of the bucket, with the decision and the status
+    /// after it.
+    pub(crate) fn of_take(
+        view: &View,
+        n: u64,
+        now: Timestamp,
+    ) -> (Instant, (Result<(), Denied>, Self)) {
+        let (full_at, taken) = view.as_update(view.take(n, 0, now));
+        let status = Self::of(&View { full_at, ..*view }, n, now);
+        (full_at, (taken, status))
+    }
+
+    /// Returns the tighter of two in each field.
     pub(crate) fn tighter(self, other: Self) -> Self {
         Self {
             limit: self.limit.min(other.limit),
@@ -73,6 +89,7 @@ impl Status {
     }
 }
 
+/// Returns the longer of two waits; `None` is never.
 fn longer(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
     Some(one?.max(other?))
 }

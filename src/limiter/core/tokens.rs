@@ -1,14 +1,16 @@
-//! What a [`Line`](crate::limiter::core::line::Line) needs of the tokens that its waiters wait for, and the tokens
-//! of a bucket.
+//! What a [`Line`](crate::limiter::core::line::Line) needs of the tokens that its waiters wait for, and
+//! the tokens of a bucket.
 
-use crate::limiter::core::taken::Debit;
+pub(crate) mod dated;
+
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::limiter::core::account::Account;
 use crate::limiter::core::denied::Denied;
-use crate::limiter::core::fill::Held;
+use crate::limiter::core::fill::{LockedFill, never_overflows};
 use crate::limiter::core::ledger::Ledger;
+use crate::limiter::core::reserved_part::Debit;
 use crate::limiter::core::status::Status;
 use crate::quota::Units;
 
@@ -17,27 +19,28 @@ pub(crate) trait Tokens {
     /// Whether a waiter can take more than the burst, in parts.
     const IN_PARTS: bool;
 
-    /// Whether a reservation can be debited before its instant without a delay for those who wait:
-    /// then it need not stand in line.
+    /// Whether a reservation can be debited before its instant without a delay for the waiters. Then it
+    /// need not stand in line.
     const DATED: bool;
 
-    /// The most tokens that can be had at once.
+    /// Returns the most tokens that can be had at once.
     fn burst(&self) -> u64;
 
     /// Checks that `n` tokens can ever be had at once above `floor`.
     fn check_burst(&self, n: u64, floor: u64) -> Result<(), Denied>;
 
-    /// Whether `n` tokens cost nothing.
+    /// Returns whether `n` tokens cost nothing.
     fn is_free(&self, n: u64) -> bool;
 
-    /// The tokens there, whether others wait for them or not.
+    /// Returns the tokens there, whether waiters wait for them or not.
     fn available(&self, now: Timestamp) -> u64;
 
-    /// How full the limiter is, as if nobody waited; `retry_after` is that of no tokens.
+    /// Returns the status as if there were no waiters; `retry_after` is that of no tokens.
     fn status(&self, now: Timestamp) -> Status;
 
-    /// How long after `now` `n` tokens can be had above `floor`, once those ahead have theirs: `sum`
-    /// tokens together, or each its tokens above its floor, first come, first served.
+    /// Returns how long after `now` `n` tokens can be had above `floor`, once the waiters ahead have
+    /// theirs. An implementation uses either `sum`, the tokens of all of them, or `each`, the tokens and
+    /// the floor of each, first come, first served.
     fn wait_behind(
         &self,
         sum: impl FnOnce() -> u128,
@@ -53,47 +56,32 @@ pub(crate) trait Tokens {
     /// Takes `n` tokens that are there.
     fn take_now(&mut self, n: u64, now: Timestamp);
 
-    /// As [`take_now`](Self::take_now), of tokens that may come back. A bucket that is not
+    /// Same as [`take_now`](Self::take_now), for tokens that may come back. A bucket that is not
     /// [`DATED`](Self::DATED) goes into debt for what is not there.
-    fn owe_now(&mut self, n: u64, now: Timestamp) -> Debit;
+    fn debit_now(&mut self, n: u64, now: Timestamp) -> Debit;
 
-    /// Debits `n` tokens for `ready_at`, from which on they are there.
-    fn owe_at(&mut self, n: u64, ready_at: Timestamp, now: Timestamp) -> Result<Debit, Denied>;
+    /// Debits `n` tokens for `ready_at`, when they are there.
+    fn debit_at(&mut self, n: u64, ready_at: Timestamp, now: Timestamp) -> Result<Debit, Denied>;
 
     /// Reverses a debit, as far as it can come back.
     fn give_back(&mut self, debit: Debit, now: Timestamp);
 
-    /// The tokens of a debit are used: they do not come back.
-    fn keep(&mut self, debit: Debit);
+    /// Marks the tokens of a debit as used: they do not come back.
+    fn commit(&mut self, debit: Debit);
 }
 
-/// Tokens that keep reservations by their instants, so that a change of what is there moves none.
-pub(crate) trait DatedTokens: Tokens {
-    /// Gives back `n` tokens.
-    fn refund(&mut self, n: u64, now: Timestamp);
-
-    /// Takes `n` tokens whether they are there or not.
-    fn charge(&mut self, n: u64, now: Timestamp);
-
-    /// Lets no more than `keep` tokens be there.
-    fn tighten(&mut self, keep: u64, now: Timestamp);
-
-    /// Blocks all admissions until `until`.
-    fn pause_until(&mut self, until: Timestamp);
-}
-
-/// The tokens of a bucket.
+/// The tokens of a bucket whose fill is behind its lock.
 #[derive(Debug)]
 pub(crate) struct BucketTokens {
-    pub(crate) held: Held,
+    pub(crate) fill: LockedFill,
     pub(crate) account: Account,
 }
 
 impl BucketTokens {
-    /// Of a full bucket.
+    /// A full bucket.
     pub(crate) const fn new(units: Units) -> Self {
         Self {
-            held: Held::new(units),
+            fill: LockedFill::new(units),
             account: Account::new(Ledger::new()),
         }
     }
@@ -101,28 +89,28 @@ impl BucketTokens {
 
 impl Tokens for BucketTokens {
     const IN_PARTS: bool = true;
-    // A later debit is in the same sum as an earlier one.
+    // Debits are one sum: a later one would delay the waiters before it.
     const DATED: bool = false;
 
     fn burst(&self) -> u64 {
-        self.held.rate.units.burst
+        self.fill.rate.units.burst
     }
 
     #[inline]
     fn check_burst(&self, n: u64, floor: u64) -> Result<(), Denied> {
-        self.held.rate.check_burst(n, floor)
+        self.fill.rate.check_burst(n, floor)
     }
 
     fn is_free(&self, n: u64) -> bool {
-        self.held.rate.cost(n) == 0
+        self.fill.rate.cost(n) == 0
     }
 
     fn available(&self, now: Timestamp) -> u64 {
-        self.held.view().available(now)
+        self.fill.view().available(now)
     }
 
     fn status(&self, now: Timestamp) -> Status {
-        Status::of(&self.held.view(), 0, now)
+        Status::of(&self.fill.view(), 0, now)
     }
 
     #[inline]
@@ -135,43 +123,42 @@ impl Tokens for BucketTokens {
         now: Timestamp,
     ) -> Result<Duration, Denied> {
         let wanted = sum() + u128::from(n) + u128::from(floor);
-        self.held.view().wait_for(wanted, now)
+        self.fill.view().wait_for(wanted, now)
     }
 
     #[inline]
     fn take(&mut self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-        // Not by a `View`, which would be a copy.
-        let Held { rate, full_at, .. } = &self.held;
+        // Not by a `View`, which would copy the fill.
+        let LockedFill { rate, full_at, .. } = &self.fill;
         let next = rate.take(*full_at, n, floor, now)?;
-        self.held.set(next, now);
+        self.fill.set(next, now);
         Ok(())
     }
 
     #[inline]
     fn take_now(&mut self, n: u64, now: Timestamp) {
-        self.held.set(self.held.view().taken(n, now), now);
+        self.fill.set(self.fill.view().full_at_after(n, now), now);
     }
 
-    fn owe_now(&mut self, n: u64, now: Timestamp) -> Debit {
+    fn debit_now(&mut self, n: u64, now: Timestamp) -> Debit {
         self.take_now(n, now);
-        let cost = self.held.rate.cost(n);
-        Debit::Entry(self.account.ledger.open(cost, self.held.full_at))
+        let cost = self.fill.rate.cost(n);
+        Debit::Ledger(self.account.ledger.open(cost, self.fill.full_at))
     }
 
-    fn owe_at(&mut self, n: u64, _ready_at: Timestamp, now: Timestamp) -> Result<Debit, Denied> {
-        Ok(self.owe_now(n, now))
+    fn debit_at(&mut self, n: u64, _ready_at: Timestamp, now: Timestamp) -> Result<Debit, Denied> {
+        Ok(self.debit_now(n, now))
     }
 
     fn give_back(&mut self, debit: Debit, now: Timestamp) {
-        if let Debit::Entry(debt) = debit {
-            let given = self.account.give_back(&mut self.held, debt, || now);
-            debug_assert!(given.is_ok(), "only a word is too small");
+        if let Debit::Ledger(debt) = debit {
+            never_overflows(self.account.give_back(&mut self.fill, debt, || now));
         }
     }
 
-    fn keep(&mut self, debit: Debit) {
-        if let Debit::Entry(debt) = debit {
-            self.account.keep(debt);
+    fn commit(&mut self, debit: Debit) {
+        if let Debit::Ledger(debt) = debit {
+            self.account.ledger.commit(debt);
         }
     }
 }

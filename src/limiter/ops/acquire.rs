@@ -3,8 +3,8 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
+use crate::limiter::core::acquire_turn::{AcquireTurn, OnTurn};
 use crate::limiter::core::denied::Denied;
-use crate::limiter::core::turn::{Kind, Turn};
 use crate::limiter::ops::limiter::Limiter;
 use crate::wait::{Progress, Step, Wait};
 
@@ -33,33 +33,39 @@ use crate::wait::{Progress, Step, Wait};
 /// ```
 pub struct Acquire<L: Limiter> {
     limiter: L,
-    turn: Turn,
+    turn: AcquireTurn,
 }
 
 impl<L: Limiter> Acquire<L> {
-    fn new(limiter: L, turn: Turn) -> Wait<Self> {
+    fn new(limiter: L, turn: AcquireTurn) -> Wait<Self> {
         Wait::new(Self { limiter, turn })
     }
 
     /// As [`RateLimiter::acquire`](crate::RateLimiter::acquire), with the limiter by value: a reference, an
     /// `Arc`, or a handle.
     pub fn of(limiter: L, n: u64) -> Wait<Self> {
-        Self::new(limiter, Turn::new(n, 0, Kind::Take, Duration::MAX))
+        Self::new(limiter, AcquireTurn::new(n, 0, OnTurn::Take, Duration::MAX))
     }
 
     /// As [`RateLimiter::acquire_timeout`](crate::RateLimiter::acquire_timeout).
     pub fn of_timeout(limiter: L, n: u64, timeout: Duration) -> Wait<Self> {
-        Self::new(limiter, Turn::new(n, 0, Kind::Take, timeout))
+        Self::new(limiter, AcquireTurn::new(n, 0, OnTurn::Take, timeout))
     }
 
     /// As [`RateLimiter::acquire_above`](crate::RateLimiter::acquire_above).
     pub fn of_above(limiter: L, n: u64, floor: u64) -> Wait<Self> {
-        Self::new(limiter, Turn::new(n, floor, Kind::Take, Duration::MAX))
+        Self::new(
+            limiter,
+            AcquireTurn::new(n, floor, OnTurn::Take, Duration::MAX),
+        )
     }
 
     /// As [`RateLimiter::acquire_many`](crate::RateLimiter::acquire_many).
     pub fn of_many(limiter: L, n: u64) -> Wait<Self> {
-        Self::new(limiter, Turn::new(n, 0, Kind::TakeInParts, Duration::MAX))
+        Self::new(
+            limiter,
+            AcquireTurn::new(n, 0, OnTurn::TakeInParts, Duration::MAX),
+        )
     }
 }
 

@@ -10,16 +10,16 @@ use std::time::Duration;
 pub use crate::limiter::ops::all_of::limits::Limits;
 
 use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::limiter::core::acquire_turn::AcquireTurn;
 use crate::limiter::core::denied::Denied;
+use crate::limiter::core::reserved_part::Parts;
 use crate::limiter::core::status::Status;
-use crate::limiter::core::taken::Parts;
-use crate::limiter::core::turn::Turn;
 use crate::limiter::ops::acquire::Acquire;
 use crate::limiter::ops::all_of::members::Members;
 use crate::limiter::ops::limiter::Limiter;
 use crate::limiter::ops::rate_limiter::RateLimiter;
 use crate::limiter::ops::single::acquire_methods;
-use crate::limiter::shell::gate::Gate;
+use crate::limiter::shell::ordered_lock::OrderedLock;
 use crate::wait::{Progress, Wait};
 
 /// Several limits at once, all or nothing: per second and per hour, per tenant and for all.
@@ -147,7 +147,7 @@ impl<L: Limits> Limiter for AllOf<L> {
         self.0.visit(visit);
     }
 
-    fn gate(&self) -> Option<&Gate> {
+    fn ordered_lock(&self) -> Option<&OrderedLock> {
         None
     }
 
@@ -171,14 +171,14 @@ impl<L: Limits> Limiter for AllOf<L> {
 
     fn poll_turn(
         &self,
-        turn: &mut Turn,
+        turn: &mut AcquireTurn,
         now: Timestamp,
         waker: &Waker,
     ) -> Progress<Result<(), Denied>> {
         self.members().poll_turn(turn, now, waker)
     }
 
-    fn leave_turn(&self, turn: &mut Turn) {
+    fn leave_turn(&self, turn: &mut AcquireTurn) {
         self.members().leave_turn(turn);
     }
 }

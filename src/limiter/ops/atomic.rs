@@ -5,14 +5,14 @@ use std::task::Waker;
 use std::time::{Duration, SystemTime};
 
 use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::limiter::core::bounds::carved;
+use crate::limiter::core::acquire_turn::AcquireTurn;
 use crate::limiter::core::carry::CarryOver;
 use crate::limiter::core::denied::Denied;
+use crate::limiter::core::rate::burst_without;
+use crate::limiter::core::reserved_part::Parts;
 use crate::limiter::core::saved::Saved;
 use crate::limiter::core::status::Status;
-use crate::limiter::core::taken::Parts;
-use crate::limiter::core::turn::Turn;
-use crate::limiter::core::word::Scale;
+use crate::limiter::core::word::WordQuota;
 use crate::limiter::ops::acquire::Acquire;
 use crate::limiter::ops::bucket::bucket;
 use crate::limiter::ops::lease::{Leasable, TokenLease};
@@ -21,9 +21,10 @@ use crate::limiter::ops::quota_limiter::QuotaLimiter;
 use crate::limiter::ops::quota_limiter::quota_methods;
 use crate::limiter::ops::rate_limiter::RateLimiter;
 use crate::limiter::ops::single::{acquire_methods, limiter};
-use crate::limiter::shell::cell::WordCell;
-use crate::limiter::shell::desk::{Counter, Desk};
-use crate::limiter::shell::gate::Gate;
+use crate::limiter::shell::bucket::{BucketOps, BucketShell};
+use crate::limiter::shell::line_shell::LineShell;
+use crate::limiter::shell::ordered_lock::OrderedLock;
+use crate::limiter::shell::word_cell::WordCell;
 use crate::quota::{Quota, QuotaError};
 use crate::wait::{Progress, Wait};
 
@@ -74,7 +75,7 @@ use crate::wait::{Progress, Wait};
 pub struct AtomicTokenBucket<C = SystemClock> {
     cell: WordCell,
     /// What takes do without while no caller waits.
-    desk: Desk<C>,
+    shell: BucketShell<C>,
 }
 
 impl AtomicTokenBucket {
@@ -106,12 +107,12 @@ impl AtomicTokenBucket {
         let Ok(units) = quota.units() else {
             panic!("the burst of a quota must be at least 1")
         };
-        let Ok(scale) = Scale::new(units) else {
+        let Ok(scale) = WordQuota::new(units) else {
             panic!("the quota does not fit the word of an AtomicTokenBucket")
         };
         Self {
             cell: WordCell::new(&scale),
-            desk: Desk::new((quota, units), SystemClock::new(), true),
+            shell: BucketShell::new((quota, units), SystemClock::new(), true),
         }
     }
 }
@@ -136,15 +137,15 @@ impl<C> AtomicTokenBucket<C> {
     pub fn with_clock(quota: Quota, clock: C) -> Result<Self, QuotaError> {
         let units = quota.units()?;
         Ok(Self {
-            cell: WordCell::new(&Scale::new(units)?),
-            desk: Desk::new((quota, units), clock, true),
+            cell: WordCell::new(&WordQuota::new(units)?),
+            shell: BucketShell::new((quota, units), clock, true),
         })
     }
 }
 
 impl<C: Clock> AtomicTokenBucket<C> {
-    fn counter(&self) -> Counter<'_, C> {
-        self.desk.with_word(Some(&self.cell))
+    fn ops(&self) -> BucketOps<'_, C> {
+        self.shell.with_word(Some(&self.cell))
     }
 
     #[expect(clippy::inline_always, reason = "a call would cost a third of a take")]
@@ -152,7 +153,7 @@ impl<C: Clock> AtomicTokenBucket<C> {
     fn take(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
         match self.cell.take(n, floor, now) {
             Some(taken) => taken,
-            None => self.counter().take_by_word(&self.cell, n, floor, now),
+            None => self.ops().take_by_word(&self.cell, n, floor, now),
         }
     }
 }
@@ -181,14 +182,14 @@ mod tests {
         let (quota, clock) = (Quota::per_second(5).unwrap(), ManualClock::new());
         let bucket = AtomicTokenBucket::with_clock(quota, clock.clone()).unwrap();
         bucket.reserve(1, Duration::MAX).unwrap().commit();
-        assert!(bucket.desk.has_settled());
+        assert!(bucket.shell.is_settled());
         bucket.drain();
         let mut waiting = bucket.acquire(1);
         let context = &mut Context::from_waker(Waker::noop());
         assert!(Pin::new(&mut waiting).poll(context).is_pending());
         clock.advance(Duration::from_secs(1));
         assert!(Pin::new(&mut waiting).poll(context).is_ready());
-        assert!(bucket.desk.has_settled());
+        assert!(bucket.shell.is_settled());
         assert!(bucket.cell.peek(|_| ()).is_some(), "takes go by the word");
     }
 }

@@ -1,6 +1,6 @@
 //! What the two token buckets have in common, beside what every single limiter has.
 
-/// Implements [`limiter`](crate::limiter::ops::single), leases, quotas and saving for a bucket with `desk`,
+/// Implements [`limiter`](crate::limiter::ops::single), leases, quotas and saving for a bucket with `shell`,
 /// `counter` and `take`. A macro, since a blanket implementation of [`Limiter`](crate::limiter::ops::limiter::Limiter)
 /// would overlap with those for `&L` and `Box<L>`.
 macro_rules! bucket {
@@ -8,17 +8,17 @@ macro_rules! bucket {
         limiter!($bucket);
 
         impl<C: Clock> Leasable for $bucket<C> {
-            fn uncarved(&self) -> u64 {
-                self.counter().uncarved()
+            fn burst_left(&self) -> u64 {
+                self.ops().burst_left()
             }
 
             fn carve(&self, n: u64) -> Result<(), Denied> {
-                self.counter().resize(|burst| carved(burst, n))
+                self.ops().resize(|burst| burst_without(burst, n))
             }
 
             fn restore(&self, n: u64) {
                 let grown = |burst: u64| Ok::<_, Infallible>(burst.saturating_add(n));
-                let Ok(()) = self.counter().resize(grown);
+                let Ok(()) = self.ops().resize(grown);
             }
         }
 
@@ -57,7 +57,7 @@ macro_rules! bucket {
 
         impl<C: Clock> QuotaLimiter for $bucket<C> {
             fn quota(&self) -> Quota {
-                self.counter().quota()
+                self.ops().quota()
             }
 
             fn set_quota_from(
@@ -66,11 +66,11 @@ macro_rules! bucket {
                 carry: CarryOver,
                 now: Option<Timestamp>,
             ) -> Result<(), QuotaError> {
-                self.counter().set_quota(quota, carry, now)
+                self.ops().set_quota(quota, carry, now)
             }
 
             fn tighten_at(&self, remaining: u64, now: Timestamp) {
-                self.counter().tighten(remaining, now);
+                self.ops().tighten(remaining, now);
             }
         }
 
@@ -100,14 +100,14 @@ macro_rules! bucket {
             /// # Ok::<(), Box<dyn std::error::Error>>(())
             /// ```
             pub fn save(&self, wall: SystemTime) -> Saved {
-                self.counter().save(wall)
+                self.ops().save(wall)
             }
 
             /// Takes the tokens that the saved bucket lacked, less what has accrued until `wall`, exact to
             /// the part of a token, and goes on with its pause. It only tightens: a wall clock that was set
             /// back gains nothing. The fill of another quota carries over as by [`CarryOver::Tokens`].
             pub fn restore(&self, saved: &Saved, wall: SystemTime) {
-                self.counter().restore(saved, wall);
+                self.ops().restore(saved, wall);
             }
         }
     };

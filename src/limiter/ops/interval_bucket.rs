@@ -3,19 +3,20 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::limiter::core::acquire_turn::AcquireTurn;
 use crate::limiter::core::denied::Denied;
 use crate::limiter::core::interval::{Interval, Refill};
+use crate::limiter::core::reserved_part::Parts;
 use crate::limiter::core::status::Status;
-use crate::limiter::core::taken::Parts;
-use crate::limiter::core::turn::Turn;
 use crate::limiter::core::window::History;
 use crate::limiter::ops::acquire::Acquire;
 use crate::limiter::ops::at::At;
 use crate::limiter::ops::limiter::Limiter;
 use crate::limiter::ops::rate_limiter::RateLimiter;
 use crate::limiter::ops::single::{acquire_methods, limiter};
-use crate::limiter::shell::gate::Gate;
+use crate::limiter::shell::line_shell::LineShell;
 use crate::limiter::shell::locked_line::LockedLine;
+use crate::limiter::shell::ordered_lock::OrderedLock;
 use crate::quota::QuotaError;
 use crate::wait::{Progress, Wait};
 
@@ -62,7 +63,7 @@ use crate::wait::{Progress, Wait};
 /// # Ok::<(), tollgate::QuotaError>(())
 /// ```
 pub struct IntervalTokenBucket<C = SystemClock> {
-    desk: LockedLine<Interval, C>,
+    shell: LockedLine<Interval, C>,
 }
 
 impl IntervalTokenBucket {
@@ -102,18 +103,18 @@ impl<C> IntervalTokenBucket<C> {
             burst,
             anchor,
         })?;
-        let desk = LockedLine::new(interval, clock);
-        Ok(Self { desk })
+        let shell = LockedLine::new(interval, clock);
+        Ok(Self { shell })
     }
 }
 
 impl<C: Clock> IntervalTokenBucket<C> {
-    fn counter(&self) -> &LockedLine<Interval, C> {
-        &self.desk
+    fn ops(&self) -> &LockedLine<Interval, C> {
+        &self.shell
     }
 
     fn take(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-        self.desk.take(n, floor, now)
+        self.shell.take(n, floor, now)
     }
 
     /// Changes how the bucket refills, from now on. Reservations keep their instants; waiters are re-timed,
@@ -154,21 +155,21 @@ impl<C: Clock> IntervalTokenBucket<C> {
             burst,
             anchor,
         };
-        self.desk.change_tokens(None, |interval, now| {
+        self.shell.change_tokens(None, |interval, now| {
             interval.set_refill(refill, history, now)
         })
     }
 
     /// Leaves at most `remaining` tokens: the server said `X-RateLimit-Remaining`. It only tightens.
     pub fn sync_remaining(&self, remaining: u64) {
-        self.desk.tighten(remaining, self.desk.clock.now());
+        self.shell.tighten(remaining, self.shell.clock.now());
     }
 }
 
 impl<C: Clock> At<'_, IntervalTokenBucket<C>> {
     /// As [`IntervalTokenBucket::sync_remaining`].
     pub fn sync_remaining(self, remaining: u64) {
-        self.limiter.desk.tighten(remaining, self.now);
+        self.limiter.shell.tighten(remaining, self.now);
     }
 }
 

@@ -23,7 +23,7 @@ pub trait Leasable: QuotaLimiter {
 
     /// The burst without what is carved out of it.
     #[doc(hidden)]
-    fn uncarved(&self) -> u64;
+    fn burst_left(&self) -> u64;
 
     /// Carves `n` tokens out of the burst, if at least one is left.
     #[doc(hidden)]
@@ -37,8 +37,8 @@ pub trait Leasable: QuotaLimiter {
 macro_rules! pointers {
     ($($pointer:ty),*) => {$(
         impl<L: Leasable + ?Sized> Leasable for $pointer {
-            fn uncarved(&self) -> u64 {
-                (**self).uncarved()
+            fn burst_left(&self) -> u64 {
+                (**self).burst_left()
             }
 
             fn carve(&self, n: u64) -> Result<(), Denied> {
@@ -109,7 +109,7 @@ impl<L: Leasable> Drop for Refund<'_, L> {
 
 impl<L: Leasable> TokenLease<L> {
     pub(crate) fn new(limiter: L, batch: u64) -> Result<Self, Denied> {
-        let burst = limiter.uncarved();
+        let burst = limiter.burst_left();
         if batch >= burst {
             // Checked before anything is taken.
             return Err(Denied::ExceedsBurst {
@@ -169,7 +169,7 @@ impl<L: Leasable> TokenLease<L> {
             // Usually denies, since nothing is left; if a caller has returned tokens meanwhile, the loop
             // fetches again. More than the rest of the burst would be denied for ever.
             let missing = n - self.held;
-            let next = missing.min(self.limiter.uncarved().max(1));
+            let next = missing.min(self.limiter.burst_left().max(1));
             self.limiter.ask(next, 0, now)?;
         }
     }

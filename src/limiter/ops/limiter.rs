@@ -3,11 +3,11 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
+use crate::limiter::core::acquire_turn::AcquireTurn;
 use crate::limiter::core::denied::Denied;
+use crate::limiter::core::reserved_part::Parts;
 use crate::limiter::core::status::Status;
-use crate::limiter::core::taken::Parts;
-use crate::limiter::core::turn::Turn;
-use crate::limiter::shell::gate::Gate;
+use crate::limiter::shell::ordered_lock::OrderedLock;
 use crate::wait::Progress;
 
 /// The operations of a limiter, with the caller's time as an argument.
@@ -30,7 +30,7 @@ pub trait Limiter: Send + Sync {
     }
 
     /// The lock that a caller holds while it takes from several limiters; `None` for an `AllOf`.
-    fn gate(&self) -> Option<&Gate>;
+    fn ordered_lock(&self) -> Option<&OrderedLock>;
 
     /// Takes `n` tokens if at least `floor` remain.
     fn try_acquire_above_at(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied>;
@@ -79,13 +79,13 @@ pub trait Limiter: Send + Sync {
     /// line.
     fn poll_turn(
         &self,
-        turn: &mut Turn,
+        turn: &mut AcquireTurn,
         now: Timestamp,
         waker: &Waker,
     ) -> Progress<Result<(), Denied>>;
 
     /// Takes a turn out of the line.
-    fn leave_turn(&self, turn: &mut Turn);
+    fn leave_turn(&self, turn: &mut AcquireTurn);
 }
 
 /// The methods of [`Limiter`] that return no reference, by those of another limiter.
@@ -125,7 +125,7 @@ macro_rules! forward_limiter {
 
         fn poll_turn(
             &self,
-            turn: &mut Turn,
+            turn: &mut AcquireTurn,
             now: Timestamp,
             waker: &Waker,
         ) -> Progress<Result<(), Denied>> {
@@ -133,7 +133,7 @@ macro_rules! forward_limiter {
             $inner.poll_turn(turn, now, waker)
         }
 
-        fn leave_turn(&self, turn: &mut Turn) {
+        fn leave_turn(&self, turn: &mut AcquireTurn) {
             let $this = self;
             $inner.leave_turn(turn);
         }
@@ -208,8 +208,8 @@ macro_rules! pointers {
                 (**self).each(visit);
             }
 
-            fn gate(&self) -> Option<&Gate> {
-                (**self).gate()
+            fn ordered_lock(&self) -> Option<&OrderedLock> {
+                (**self).ordered_lock()
             }
 
             forward_limiter!(|this| (**this));

@@ -5,13 +5,13 @@ use std::task::Waker;
 use std::time::{Duration, SystemTime};
 
 use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::limiter::core::bounds::carved;
+use crate::limiter::core::acquire_turn::AcquireTurn;
 use crate::limiter::core::carry::CarryOver;
 use crate::limiter::core::denied::Denied;
+use crate::limiter::core::rate::burst_without;
+use crate::limiter::core::reserved_part::Parts;
 use crate::limiter::core::saved::Saved;
 use crate::limiter::core::status::Status;
-use crate::limiter::core::taken::Parts;
-use crate::limiter::core::turn::Turn;
 use crate::limiter::ops::acquire::Acquire;
 use crate::limiter::ops::bucket::bucket;
 use crate::limiter::ops::lease::{Leasable, TokenLease};
@@ -20,8 +20,9 @@ use crate::limiter::ops::quota_limiter::QuotaLimiter;
 use crate::limiter::ops::quota_limiter::quota_methods;
 use crate::limiter::ops::rate_limiter::RateLimiter;
 use crate::limiter::ops::single::{acquire_methods, limiter};
-use crate::limiter::shell::desk::{Counter, Desk};
-use crate::limiter::shell::gate::Gate;
+use crate::limiter::shell::bucket::{BucketOps, BucketShell};
+use crate::limiter::shell::line_shell::LineShell;
+use crate::limiter::shell::ordered_lock::OrderedLock;
 use crate::quota::{Quota, QuotaError};
 use crate::wait::{Progress, Wait};
 
@@ -50,7 +51,7 @@ use crate::wait::{Progress, Wait};
 /// # Ok::<(), tollgate::QuotaError>(())
 /// ```
 pub struct LockedTokenBucket<C = SystemClock> {
-    desk: Desk<C>,
+    shell: BucketShell<C>,
 }
 
 impl LockedTokenBucket {
@@ -75,7 +76,7 @@ impl LockedTokenBucket {
             panic!("the burst of a quota must be at least 1")
         };
         Self {
-            desk: Desk::new((quota, units), SystemClock::new(), false),
+            shell: BucketShell::new((quota, units), SystemClock::new(), false),
         }
     }
 }
@@ -86,20 +87,20 @@ impl<C> LockedTokenBucket<C> {
     /// # Errors
     /// [`QuotaError::ZeroBurst`].
     pub fn with_clock(quota: Quota, clock: C) -> Result<Self, QuotaError> {
-        let desk = Desk::new((quota, quota.units()?), clock, false);
-        Ok(Self { desk })
+        let shell = BucketShell::new((quota, quota.units()?), clock, false);
+        Ok(Self { shell })
     }
 }
 
 impl<C: Clock> LockedTokenBucket<C> {
     #[inline]
-    fn counter(&self) -> Counter<'_, C> {
-        self.desk.with_word(None)
+    fn ops(&self) -> BucketOps<'_, C> {
+        self.shell.with_word(None)
     }
 
     #[inline]
     fn take(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-        self.counter().take_locked(n, floor, now)
+        self.ops().take_locked(n, floor, now)
     }
 }
 

@@ -2,13 +2,13 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
+use crate::limiter::core::acquire_turn::{AcquireTurn, OnTurn};
 use crate::limiter::core::denied::Denied;
+use crate::limiter::core::reserved_part::Parts;
 use crate::limiter::core::status::Status;
-use crate::limiter::core::taken::Parts;
-use crate::limiter::core::turn::{Kind, Turn};
 use crate::limiter::ops::limiter::{Limiter, forward_uncounted};
 use crate::limiter::ops::rate_limiter::RateLimiter;
-use crate::limiter::shell::gate::Gate;
+use crate::limiter::shell::ordered_lock::OrderedLock;
 use crate::sync::UnmodelledU64;
 use crate::wait::Progress;
 
@@ -150,15 +150,15 @@ impl<L: RateLimiter> Limiter for Metered<L> {
     fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn Limiter)) {
         // An `AllOf` is visited member by member: a caller that takes from several limiters needs one
         // part of the tokens for each, and its turn stands in the line of one of them.
-        if self.limiter.gate().is_some() {
+        if self.limiter.ordered_lock().is_some() {
             visit(self);
         } else {
             self.limiter.each(visit);
         }
     }
 
-    fn gate(&self) -> Option<&Gate> {
-        self.limiter.gate()
+    fn ordered_lock(&self) -> Option<&OrderedLock> {
+        self.limiter.ordered_lock()
     }
 
     forward_uncounted!(|this| this.limiter);
@@ -204,14 +204,14 @@ impl<L: RateLimiter> Limiter for Metered<L> {
 
     fn poll_turn(
         &self,
-        turn: &mut Turn,
+        turn: &mut AcquireTurn,
         now: Timestamp,
         waker: &Waker,
     ) -> Progress<Result<(), Denied>> {
         let progress = self.limiter.poll_turn(turn, now, waker);
         if let Progress::Done(decided) = &progress {
             // A call takes nothing: its caller takes afterwards, and counts then.
-            if turn.kind != Kind::Call {
+            if turn.on_turn != OnTurn::Notify {
                 self.count(decided);
             }
             let waited = turn.waited(now);
@@ -222,7 +222,7 @@ impl<L: RateLimiter> Limiter for Metered<L> {
         progress
     }
 
-    fn leave_turn(&self, turn: &mut Turn) {
+    fn leave_turn(&self, turn: &mut AcquireTurn) {
         let count = if turn.is_refused {
             &self.denied
         } else {

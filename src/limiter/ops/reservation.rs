@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::limiter::core::denied::Denied;
-use crate::limiter::core::taken::{Parts, ready_at};
+use crate::limiter::core::reserved_part::{Parts, ready_at};
 use crate::limiter::ops::limiter::Limiter;
 use crate::unwind::Panics;
 

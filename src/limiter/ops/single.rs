@@ -1,6 +1,6 @@
 //! What the single limiters have in common: all but where a take is decided.
 
-/// Implements the traits of a limiter with one line. The limiter has `desk`, with a clock, a gate and
+/// Implements the traits of a limiter with one line. The limiter has `shell`, with a clock, a gate and
 /// bounds; `counter`, with the operations; and `take`.
 macro_rules! limiter {
     ($limiter:ident) => {
@@ -12,20 +12,20 @@ macro_rules! limiter {
 
         impl<C: Clock> Limiter for $limiter<C> {
             fn clock(&self) -> &dyn Clock {
-                &self.desk.clock
+                &self.shell.clock
             }
 
             #[inline]
             fn clock_now(&self) -> Timestamp {
-                self.desk.clock.now()
+                self.shell.clock.now()
             }
 
             fn as_dyn(&self) -> &dyn Limiter {
                 self
             }
 
-            fn gate(&self) -> Option<&Gate> {
-                Some(&self.desk.gate)
+            fn ordered_lock(&self) -> Option<&OrderedLock> {
+                Some(&self.shell.ordered_lock)
             }
 
             #[inline]
@@ -39,7 +39,7 @@ macro_rules! limiter {
             }
 
             fn ask(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-                self.counter().ask(n, floor, now)
+                self.ops().ask(n, floor, now)
             }
 
             fn try_acquire_with_status_at(
@@ -47,31 +47,31 @@ macro_rules! limiter {
                 n: u64,
                 now: Timestamp,
             ) -> (Result<(), Denied>, Status) {
-                self.counter().take_with_status(n, now)
+                self.ops().take_with_status(n, now)
             }
 
             fn try_acquire_up_to_at(&self, n: u64, now: Timestamp) -> u64 {
-                self.counter().take_up_to(n, now)
+                self.ops().take_up_to(n, now)
             }
 
             fn refund_at(&self, n: u64, now: Timestamp) {
-                self.counter().refund(n, now);
+                self.ops().refund(n, now);
             }
 
             fn charge_at(&self, n: u64, now: Timestamp) {
-                self.counter().charge(n, now);
+                self.ops().charge(n, now);
             }
 
             fn pause_until_at(&self, until: Timestamp, now: Timestamp) -> Result<(), Denied> {
-                self.counter().pause_until(until, now)
+                self.ops().pause_until(until, now)
             }
 
             fn available_at(&self, now: Timestamp) -> u64 {
-                self.counter().available(now)
+                self.ops().available(now)
             }
 
             fn status_at(&self, n: u64, now: Timestamp) -> Status {
-                self.counter().status(n, now)
+                self.ops().status(n, now)
             }
 
             fn reserve_at(
@@ -80,33 +80,33 @@ macro_rules! limiter {
                 max_wait: Duration,
                 now: Timestamp,
             ) -> Result<Parts, Denied> {
-                let taken = self.counter().reserve(n, max_wait, now)?;
+                let taken = self.ops().reserve(n, max_wait, now)?;
                 Ok(Parts::from_elem(taken, 1))
             }
 
             fn give_back(&self, parts: &Parts, now: Option<Timestamp>) {
                 for taken in parts {
-                    self.counter().give_back(taken, now);
+                    self.ops().give_back(taken, now);
                 }
             }
 
             fn commit(&self, parts: &Parts) {
                 for taken in parts {
-                    self.counter().keep(taken);
+                    self.ops().commit(taken);
                 }
             }
 
             fn poll_turn(
                 &self,
-                turn: &mut Turn,
+                turn: &mut AcquireTurn,
                 now: Timestamp,
                 waker: &Waker,
             ) -> Progress<Result<(), Denied>> {
-                self.counter().poll_turn(turn, now, waker)
+                self.ops().poll_turn(turn, now, waker)
             }
 
-            fn leave_turn(&self, turn: &mut Turn) {
-                self.counter().leave(turn);
+            fn leave_turn(&self, turn: &mut AcquireTurn) {
+                self.ops().leave_turn(turn);
             }
         }
 
@@ -115,12 +115,12 @@ macro_rules! limiter {
             /// and later takes, reservations and waits answer it. Reads, refunds and charges go on, and a
             /// lease spends what it holds.
             pub fn close(&self) {
-                self.counter().close();
+                self.ops().close();
             }
 
             /// Whether the limiter is closed.
             pub fn is_closed(&self) -> bool {
-                self.counter().is_closed()
+                self.ops().is_closed()
             }
         }
 
@@ -130,7 +130,7 @@ macro_rules! limiter {
             /// [`Denied::TooManyWaiters`]. A reservation that stands in line counts as one.
             #[must_use]
             pub fn max_waiters(mut self, most: usize) -> Self {
-                self.desk.bounds_mut().most = most;
+                self.shell.bounds_mut().max_waiters = most;
                 self
             }
 
@@ -149,7 +149,7 @@ macro_rules! limiter {
             /// ```
             #[must_use]
             pub fn max_wait(mut self, longest: Duration) -> Self {
-                self.desk.bounds_mut().longest = longest;
+                self.shell.bounds_mut().max_wait = longest;
                 self
             }
         }

@@ -3,18 +3,19 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock, Timestamp, saturating_nanos};
+use crate::limiter::core::acquire_turn::AcquireTurn;
 use crate::limiter::core::denied::Denied;
+use crate::limiter::core::reserved_part::Parts;
 use crate::limiter::core::status::Status;
-use crate::limiter::core::taken::Parts;
-use crate::limiter::core::turn::Turn;
 use crate::limiter::core::window::{History, MAX_LIMIT, Window, WindowError};
 use crate::limiter::ops::acquire::Acquire;
 use crate::limiter::ops::at::At;
 use crate::limiter::ops::limiter::Limiter;
 use crate::limiter::ops::rate_limiter::RateLimiter;
 use crate::limiter::ops::single::{acquire_methods, limiter};
-use crate::limiter::shell::gate::Gate;
+use crate::limiter::shell::line_shell::LineShell;
 use crate::limiter::shell::locked_line::LockedLine;
+use crate::limiter::shell::ordered_lock::OrderedLock;
 use crate::wait::{Progress, Wait};
 
 /// At most N tokens in any window of P, exactly: a sliding window log, for a server that counts so.
@@ -62,7 +63,7 @@ use crate::wait::{Progress, Wait};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct SlidingWindow<C = SystemClock> {
-    desk: LockedLine<Window, C>,
+    shell: LockedLine<Window, C>,
 }
 
 impl SlidingWindow {
@@ -85,18 +86,18 @@ impl<C> SlidingWindow<C> {
     /// [`WindowError`], with the bound that was broken.
     pub fn with_clock(limit: u64, period: Duration, clock: C) -> Result<Self, WindowError> {
         let window = Window::new(limit, saturating_nanos(period))?;
-        let desk = LockedLine::new(window, clock);
-        Ok(Self { desk })
+        let shell = LockedLine::new(window, clock);
+        Ok(Self { shell })
     }
 }
 
 impl<C: Clock> SlidingWindow<C> {
-    fn counter(&self) -> &LockedLine<Window, C> {
-        &self.desk
+    fn ops(&self) -> &LockedLine<Window, C> {
+        &self.shell
     }
 
     fn take(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-        self.desk.take(n, floor, now)
+        self.shell.take(n, floor, now)
     }
 
     /// Changes the limit, for takes from now on. Reservations keep their instants; waiters are re-timed,
@@ -138,14 +139,14 @@ impl<C: Clock> SlidingWindow<C> {
         now: Option<Timestamp>,
     ) -> Result<(), WindowError> {
         let period = saturating_nanos(period);
-        self.desk.change_tokens(now, |window, now| {
+        self.shell.change_tokens(now, |window, now| {
             window.set_limit(limit, period, history, now)
         })
     }
 
     /// Leaves at most `remaining` tokens: the server said `X-RateLimit-Remaining`. It only tightens.
     pub fn sync_remaining(&self, remaining: u64) {
-        self.desk.tighten(remaining, self.desk.clock.now());
+        self.shell.tighten(remaining, self.shell.clock.now());
     }
 }
 
@@ -166,7 +167,7 @@ impl<C: Clock> At<'_, SlidingWindow<C>> {
 
     /// As [`SlidingWindow::sync_remaining`].
     pub fn sync_remaining(self, remaining: u64) {
-        self.limiter.desk.tighten(remaining, self.now);
+        self.limiter.shell.tighten(remaining, self.now);
     }
 }
 

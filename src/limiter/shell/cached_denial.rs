@@ -1,96 +1,122 @@
-//! A denial that stands: until when a bucket has no token, as its word said.
+//! A cached denial: until when a bucket has no token, and the word from which that was computed.
 //!
-//! Who is denied again and again until then need not work it out again. It is a memory of what the
-//! word says, and holds for that word only, so nobody who changes the word has to know of it; only
-//! whoever begins a generation, after 128 of which the same word says something else.
+//! A caller that polls an empty bucket repeats the same computation, so its result is cached. The
+//! cache is keyed by the word: a thread that changes the word need not invalidate it. A writer that
+//! begins a generation must, since the same bits mean another fill 128 generations later.
 //!
-//! It is two words that cannot be written at once. Whoever writes first takes the instant away, and
-//! whoever reads looks at the instant before and after the word. So what is read either belongs
-//! together, or was written in the meantime, by somebody who saw it in force in the meantime.
+//! It is a seqlock over (`until`, `word`), with `until` as its sequence number: a writer invalidates
+//! `until` first, and a reader checks it again last.
 
 use crate::sync::{AtomicU64, Ordering, const_unless_modelled, fence};
 
-/// Instants are below; it is none, as are the next two.
-const NOTHING: u64 = 1 << 63;
-/// Somebody is about to keep a denial, and nobody else may.
-const KEEPING: u64 = NOTHING + 1;
-/// As [`KEEPING`], but what is kept is not to stand.
-const VOID: u64 = NOTHING + 2;
+/// No denial is cached. Instants are below it; the two states after it are no instants either.
+const EMPTY: u64 = 1 << 63;
+/// A writer has claimed the cache; no other writer may store.
+const STORING: u64 = EMPTY + 1;
+/// Same as [`STORING`], but a generation has begun since the claim: the writer's result is stale.
+const STORING_STALE: u64 = EMPTY + 2;
 
 #[derive(Debug)]
-pub(crate) struct StandingDenial {
-    /// The first nanosecond at which there is a token.
+pub(crate) struct CachedDenial {
+    /// The first nanosecond with a token, or one of the states above.
     until: AtomicU64,
-    /// While the bucket is in this word.
+    /// The word of the bucket for which `until` holds.
     word: AtomicU64,
 }
 
-impl StandingDenial {
+impl CachedDenial {
     const_unless_modelled! {
         pub(crate) fn new() -> Self {
             Self {
-                until: AtomicU64::new(NOTHING),
+                until: AtomicU64::new(EMPTY),
                 word: AtomicU64::new(0),
             }
         }
     }
 
-    /// How many nanoseconds after `now` there is a token, if it is known that there is none now.
+    /// Returns how many nanoseconds after `now` the bucket has a token, if the cache holds a denial
+    /// for the word that `word` loads. `None` means that the caller has to compute.
+    ///
+    /// Linearization point: the load of the bucket's word by `word`.
     #[inline]
     pub(crate) fn wait(&self, now: u64, word: impl Fn() -> u64) -> Option<u64> {
-        // Acquire, here and below, so that they are read in this order.
+        // Acquire pairs with the Release at the end of `store`: the load of `self.word` below sees
+        // the word stored with this instant, or a later one.
         let until = self.until.load(Ordering::Acquire);
-        // By sign, so that what is no instant has passed, but for times that are none either.
+        // A signed comparison: the states without an instant are negative, so one branch rejects
+        // both them and instants that have passed. A `now` beyond 2^63 is checked below.
         if now.cast_signed() >= until.cast_signed() {
             return None;
         }
-        let stands = self.word.load(Ordering::Acquire) == word()
+        // Acquire pairs with the SeqCst fence in `store`: if this is a later word, the last load
+        // sees that the instant was invalidated. Without it a reader could combine an old instant
+        // with a new word.
+        let is_in_force = self.word.load(Ordering::Acquire) == word()
             && self.until.load(Ordering::Relaxed) == until
-            && now | until < NOTHING;
-        stands.then(|| until - now)
+            && now | until < EMPTY;
+        is_in_force.then(|| until - now)
     }
 
-    /// Keeps what `look` finds, a word and until when it has no token, unless somebody else is at it.
-    pub(crate) fn keep(&self, look: impl FnOnce() -> Option<(u64, u64)>) {
+    /// Caches what `look` returns, a word and the instant until which it has no token. Does nothing
+    /// while another thread stores.
+    ///
+    /// Known gap: the memory model lets `look` load a word older than the claim, and a reader
+    /// compares instants by value. So it permits an ABA on (word, instant): a reader loads the same
+    /// instant twice although another pair was stored between. It is harmless: a cached denial
+    /// admits nothing, and the fences rule out words of ended generations. At worst one caller is told
+    /// the wait of a word that the bucket has just left.
+    pub(crate) fn store(&self, look: impl FnOnce() -> Option<(u64, u64)>) {
+        // Relaxed: a guess, which the compare-and-swap checks.
         let seen = self.until.load(Ordering::Relaxed);
-        if seen == KEEPING || seen == VOID {
+        if seen == STORING || seen == STORING_STALE {
             return;
         }
-        // Acquire pairs with the Release of who was at it before.
+        // Acquire pairs with the Release of the writer before, so that the two stores to `word` are
+        // in the order of the claims.
         let claimed =
             self.until
-                .compare_exchange(seen, KEEPING, Ordering::Acquire, Ordering::Relaxed);
+                .compare_exchange(seen, STORING, Ordering::Acquire, Ordering::Relaxed);
         if claimed.is_err() {
             return;
         }
-        // As in `forget`; and who reads the word that is stored does not find the instant that was kept
-        // before.
+        // SeqCst, for two readers of the claim. With the fence in `invalidate`: either this thread
+        // looks at the generation that was begun, or that thread sees the claim. With the Acquire
+        // loads in `wait`: a reader of the word stored below does not find the instant from before
+        // the claim.
         fence(Ordering::SeqCst);
-        let found = look().filter(|(_, until)| *until < NOTHING);
-        let until = found.map_or(NOTHING, |(word, until)| {
+        let found = look().filter(|(_, until)| *until < EMPTY);
+        let until = found.map_or(EMPTY, |(word, until)| {
+            // Relaxed: the Release below publishes it with its instant.
             self.word.store(word, Ordering::Relaxed);
             until
         });
+        // Release pairs with the first Acquire in `wait`.
         let (success, failure) = (Ordering::Release, Ordering::Relaxed);
-        let kept = self
+        let stored = self
             .until
-            .compare_exchange(KEEPING, until, success, failure);
-        if kept.is_err() {
-            self.until.store(NOTHING, Ordering::Release);
+            .compare_exchange(STORING, until, success, failure);
+        if stored.is_err() {
+            // Only `invalidate` replaces a claim: what was found is of an ended generation.
+            self.until.store(EMPTY, Ordering::Release);
         }
     }
 
-    /// Forgets what was found before the latest generation began, also if it is not kept yet.
-    pub(crate) fn forget(&self) {
-        // Whoever claims it unseen by this looks at that generation.
+    /// Drops what was computed before the latest generation began, also if a writer has not stored
+    /// it yet. Called after the word of that generation is published.
+    pub(crate) fn invalidate(&self) {
+        // Pairs with the SeqCst fence in `store`: a writer whose claim the load below misses looks
+        // at the generation that has begun. Without it the denial of an ended generation could be
+        // cached, and hold again after 128 of them.
         fence(Ordering::SeqCst);
         let mut seen = self.until.load(Ordering::Relaxed);
         loop {
             let next = match seen {
-                NOTHING | VOID => return,
-                KEEPING => VOID,
-                _ => NOTHING,
+                EMPTY | STORING_STALE => return,
+                STORING => STORING_STALE,
+                _ => EMPTY,
             };
+            // AcqRel: a writer that claims the cache next (Acquire) sees the generation, and this
+            // thread is ordered after the writer that stored what it drops.
             let (success, failure) = (Ordering::AcqRel, Ordering::Relaxed);
             match self.until.compare_exchange(seen, next, success, failure) {
                 Ok(_) => return,
@@ -105,37 +131,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_stands_for_its_word_and_until_its_instant() {
-        let denial = StandingDenial::new();
+    fn a_denial_holds_for_its_word_until_its_instant() {
+        let denial = CachedDenial::new();
         let wait = |now, word| denial.wait(now, || word);
         assert_eq!(wait(0, 0), None);
-        denial.keep(|| Some((7, 100)));
+        denial.store(|| Some((7, 100)));
         assert_eq!([wait(0, 7), wait(99, 7)], [Some(100), Some(1)]);
         assert_eq!([wait(100, 7), wait(u64::MAX, 7), wait(99, 8)], [None; 3]);
-        denial.keep(|| Some((8, 200)));
+        denial.store(|| Some((8, 200)));
         assert_eq!([wait(99, 7), wait(99, 8)], [None, Some(101)]);
-        denial.keep(|| None);
+        denial.store(|| None);
         assert_eq!(wait(99, 8), None);
     }
 
     #[test]
-    fn what_lies_centuries_ahead_is_not_kept() {
-        let denial = StandingDenial::new();
-        denial.keep(|| Some((7, NOTHING - 1)));
-        assert_eq!(denial.wait(NOTHING - 2, || 7), Some(1));
-        for late in [NOTHING, KEEPING, VOID, u64::MAX] {
+    fn instants_beyond_the_signed_range_are_not_cached() {
+        let denial = CachedDenial::new();
+        denial.store(|| Some((7, EMPTY - 1)));
+        assert_eq!(denial.wait(EMPTY - 2, || 7), Some(1));
+        for late in [EMPTY, STORING, STORING_STALE, u64::MAX] {
             assert_eq!(denial.wait(late, || 7), None);
         }
-        for until in [NOTHING, KEEPING, VOID, u64::MAX] {
-            denial.keep(|| Some((7, until)));
+        for until in [EMPTY, STORING, STORING_STALE, u64::MAX] {
+            denial.store(|| Some((7, until)));
             assert_eq!(denial.wait(0, || 7), None);
         }
-        denial.keep(|| {
-            for late in [NOTHING, KEEPING, VOID] {
+        denial.store(|| {
+            for late in [EMPTY, STORING, STORING_STALE] {
                 assert_eq!(denial.wait(late, || 7), None);
             }
-            denial.forget();
-            for late in [NOTHING, KEEPING, VOID] {
+            denial.invalidate();
+            for late in [EMPTY, STORING, STORING_STALE] {
                 assert_eq!(denial.wait(late, || 7), None);
             }
             None
@@ -143,21 +169,21 @@ mod tests {
     }
 
     #[test]
-    fn what_was_found_before_it_was_forgotten_does_not_stand() {
-        let denial = StandingDenial::new();
-        denial.keep(|| {
-            // Another finds it taken, before and after.
-            denial.keep(|| unreachable!());
-            denial.forget();
-            denial.keep(|| unreachable!());
-            denial.forget();
-            denial.keep(|| unreachable!());
+    fn a_denial_computed_before_an_invalidation_is_not_cached() {
+        let denial = CachedDenial::new();
+        denial.store(|| {
+            // Another writer finds the cache claimed, before and after the invalidation.
+            denial.store(|| unreachable!());
+            denial.invalidate();
+            denial.store(|| unreachable!());
+            denial.invalidate();
+            denial.store(|| unreachable!());
             Some((7, 100))
         });
         assert_eq!(denial.wait(0, || 7), None);
-        denial.keep(|| Some((7, 100)));
+        denial.store(|| Some((7, 100)));
         assert_eq!(denial.wait(0, || 7), Some(100));
-        denial.forget();
+        denial.invalidate();
         assert_eq!(denial.wait(0, || 7), None);
     }
 }

@@ -13,8 +13,8 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::limiter::core::acquire_turn::{AcquireTurn, OnTurn};
 use crate::limiter::core::denied::Denied;
-use crate::limiter::core::turn::{Kind, Turn};
 use crate::limiter::ops::rate_limiter::RateLimiter;
 use crate::queue::core::entry::tick_at;
 use crate::wait::Progress;
@@ -29,7 +29,7 @@ pub(crate) struct Throttle {
     limiter: Arc<dyn RateLimiter>,
     /// Wakes the queue when its turn has come.
     waker: Waker,
-    turn: Option<Turn>,
+    turn: Option<AcquireTurn>,
     /// When the limiter last woke the queue for its turn: the age of the token that was granted.
     granted_at: Option<Timestamp>,
     /// The limiter is not asked again before this instant, on the queue's clock.
@@ -85,7 +85,7 @@ impl Throttle {
             let at = self.limiter.now();
             self.renew(now);
             if waits && self.turn.is_none() {
-                self.turn = Some(Turn::new(1, 0, Kind::Take, Duration::MAX));
+                self.turn = Some(AcquireTurn::new(1, 0, OnTurn::Take, Duration::MAX));
             }
             if self.turn.is_some() {
                 return self.poll(at, now);
@@ -107,7 +107,7 @@ impl Throttle {
         if self.granted_at.take().is_some_and(is_old)
             && let Some(turn) = self.turn.as_mut().filter(|turn| turn.is_in_line())
         {
-            let fresh = turn.taking(Duration::MAX);
+            let fresh = turn.renewed(Duration::MAX);
             self.limiter.leave_turn(turn);
             self.turn = Some(fresh);
         }

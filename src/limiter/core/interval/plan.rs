@@ -1,41 +1,41 @@
-//! When tokens can be had: boundaries, what accrues, and what reservations ahead need.
+//! When tokens can be had: boundaries, what accrues at them, and what the reservations ahead need.
 
 use crate::clock::Timestamp;
 use crate::limiter::core::interval::Interval;
-use crate::limiter::core::interval::reserved::Ready;
+use crate::limiter::core::interval::debited::Debited;
 
-/// What the reservations ahead need, in their order: how many tokens must be there at the instant
-/// of each, for it and those behind it to be covered by what accrues.
+/// The needs of the reservations ahead, in their order: the level at the instant of each that covers it
+/// and, with what accrues, those behind it.
 ///
-/// It is at most the burst: a level that is full at an instant is so whatever was taken before.
+/// A need is at most the burst: a bucket that is full at an instant is so whatever was taken before.
 struct Needs(Vec<i128>);
 
 impl Interval {
-    /// The number of the last boundary at or before `at`; the anchor's is zero.
+    /// Returns the number of the last boundary at or before `at`; the anchor is number zero.
     pub(crate) fn boundary(&self, at: Timestamp) -> i128 {
         let (at, anchor) = (at.as_nanos(), self.anchor.as_nanos());
-        // Dividing words is several times faster.
+        // A division of words is several times faster than one of 128 bits.
         match at.checked_sub(anchor) {
             Some(since) => (since / self.period).into(),
             None => -i128::from((anchor - at).div_ceil(self.period)),
         }
     }
 
-    /// The instant of a boundary; `None` if the clock does not have it.
+    /// Returns the instant of a boundary; `None` if it is outside the clock.
     fn instant(&self, boundary: i128) -> Option<Timestamp> {
         let since = boundary.checked_mul(self.period.into())?;
         let at = i128::from(self.anchor.as_nanos()).checked_add(since)?;
         Some(Timestamp::from_nanos(u64::try_from(at).ok()?))
     }
 
-    /// The level after so many boundaries.
+    /// Returns the level that `level` grows to after that many boundaries.
     pub(crate) fn grown(&self, level: i128, boundaries: i128) -> i128 {
         self.burst.min(level + self.tokens * boundaries)
     }
 
     fn needs(&self) -> Needs {
         let mut needs = Vec::with_capacity(self.ahead.len());
-        // The need of the one behind, and its boundary.
+        // The need of the reservation behind, and its boundary.
         let mut behind = (0, 0);
         for reserved in self.ahead.iter().rev() {
             let boundary = self.boundary(reserved.at);
@@ -48,7 +48,7 @@ impl Interval {
         Needs(needs)
     }
 
-    /// What must be left at a boundary for the reservations from the one at `next` on.
+    /// Returns what must be left at a boundary for the reservations from index `next` on.
     fn required(&self, needs: &Needs, next: usize, boundary: i128) -> i128 {
         match (self.ahead.get(next), needs.0.get(next)) {
             (Some(reserved), Some(need)) => {
@@ -58,7 +58,7 @@ impl Interval {
         }
     }
 
-    /// The level at `at`, and which reservation is the first after it.
+    /// Returns the level at `at`, and the index of the first reservation after it.
     fn level_at(&self, at: Timestamp) -> (i128, usize) {
         let (mut level, mut boundary, mut next) = (self.level, self.boundary(self.latest), 0);
         while let Some(reserved) = self.ahead.get(next)
@@ -71,15 +71,15 @@ impl Interval {
         (self.grown(level, self.boundary(at) - boundary), next)
     }
 
-    /// The tokens that can be had at `at`, a pause aside.
+    /// Returns the tokens that can be had at `at`, a pause aside.
     pub(crate) fn room(&self, at: Timestamp) -> i128 {
         let (level, next) = self.level_at(at);
         let required = self.required(&self.needs(), next, self.boundary(at));
         (level - required).max(0)
     }
 
-    /// The first instant from `from` on at which `n` tokens can be had above `floor`; `None` if
-    /// that is never, or the clock ends first. Together they are at most the burst.
+    /// Returns the first instant from `from` on at which `n` tokens can be had above `floor`; `None` if
+    /// that is never, or the clock ends first. `n` and `floor` together are at most the burst.
     pub(crate) fn fit(&self, n: u64, floor: u64, from: Timestamp) -> Option<Timestamp> {
         let wanted = i128::from(n) + i128::from(floor);
         let needs = self.needs();
@@ -88,8 +88,8 @@ impl Interval {
         loop {
             let boundary = self.boundary(at);
             let reserved = self.ahead.get(next);
-            // Until the next reservation the level is first enough at this boundary. If too much of
-            // it is needed there, more is later: that grows as fast as the level, or faster.
+            // Until the next reservation, the first boundary with a sufficient level is the only
+            // candidate: what the reservations need grows as fast as the level, or faster.
             if let Some(gained) = self.boundaries_for(wanted - level)
                 && let Some(first) = self.after(at, gained)
                 && reserved.is_none_or(|reserved| first < reserved.at)
@@ -105,7 +105,7 @@ impl Interval {
         }
     }
 
-    /// How many boundaries bring so many tokens; `None` if none do.
+    /// Returns how many boundaries bring `missing` tokens; `None` if none do.
     fn boundaries_for(&self, missing: i128) -> Option<i128> {
         if missing <= 0 {
             return Some(0);
@@ -115,7 +115,7 @@ impl Interval {
             .map(|whole| whole + 1)
     }
 
-    /// The instant of a boundary after `at`; `at` itself for none.
+    /// Returns the instant of that many boundaries after `at`; `at` itself for none.
     fn after(&self, at: Timestamp, boundaries: i128) -> Option<Timestamp> {
         if boundaries == 0 {
             return Some(at);
@@ -123,55 +123,12 @@ impl Interval {
         self.instant(self.boundary(at).checked_add(boundaries)?)
     }
 
-    /// A copy to take from.
+    /// Returns a copy to plan takes on.
     pub(crate) fn plan(&self) -> Self {
         Self {
             ahead: self.ahead.clone(),
-            ready: Ready::default(),
+            debited: Debited::default(),
             ..*self
         }
-    }
-
-    /// The first instant from `from` on by which `n` tokens are had above `floor`, if each is taken
-    /// as soon as it is there; `None` if that is never, or the clock ends first. The floor is below
-    /// the burst.
-    pub(crate) fn fit_in_parts(&self, n: u128, floor: u64, from: Timestamp) -> Option<Timestamp> {
-        let mut n = i128::try_from(n).ok()?;
-        let each = self.tokens.min(self.burst - i128::from(floor));
-        let mut plan = self.plan();
-        let mut at = from;
-        loop {
-            at = plan.fit(1, floor, at)?;
-            let there = plan.room(at) - i128::from(floor);
-            if n <= there {
-                return Some(at);
-            }
-            n -= there;
-            plan.debit_now(there, at);
-            let Some(wanted) = (n - 1).checked_div(each).map(|whole| whole + 1) else {
-                continue;
-            };
-            // Until something is needed for a reservation, each boundary brings the same.
-            let same = plan.boundaries_alike();
-            if same.is_none_or(|same| wanted <= same) {
-                return plan.after(at, wanted);
-            }
-            if let Some(same) = same
-                && same > 0
-            {
-                n -= same * each;
-                at = plan.after(at, same)?;
-                (plan.level, plan.latest) = (floor.into(), at);
-            }
-        }
-    }
-
-    /// After how many boundaries something is first needed for a reservation, from the latest on, at
-    /// the next boundary; `None` if nothing is reserved. Something accrues.
-    fn boundaries_alike(&self) -> Option<i128> {
-        let first = self.ahead.front()?;
-        let need = *self.needs().0.first()?;
-        let between = self.boundary(first.at) - self.boundary(self.latest);
-        Some((between - self.boundaries_for(need)?).max(0))
     }
 }

@@ -1,6 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::limiter::core::denied::Denied;
+use crate::limiter::core::interval::debited::MAX_AHEAD;
+use crate::limiter::core::tokens::dated::Composed;
 
 fn at(nanos: u64) -> Timestamp {
     Timestamp::from_nanos(nanos)
@@ -27,7 +30,7 @@ fn not_yet(nanos: u64) -> Result<(), Denied> {
 const WAIT: Duration = Duration::from_nanos(1_000);
 
 #[test]
-fn tokens_come_at_boundaries_only() {
+fn tokens_accrue_at_boundaries_only() {
     let mut interval = interval(2, 10, 5, 3);
     assert_eq!(interval.take(5, 0, at(4)), Ok(()));
     assert_eq!(interval.take(1, 0, at(4)), not_yet(9));
@@ -41,7 +44,7 @@ fn tokens_come_at_boundaries_only() {
 }
 
 #[test]
-fn boundaries_lie_before_the_anchor_too() {
+fn boundaries_extend_before_the_anchor() {
     let mut interval = interval(1, 10, 1, 1_003);
     assert_eq!(interval.take(1, 0, at(0)), Ok(()));
     assert_eq!(interval.take(1, 0, at(1)), not_yet(2));
@@ -52,7 +55,7 @@ fn boundaries_lie_before_the_anchor_too() {
 }
 
 #[test]
-fn a_refill_has_bounds() {
+fn a_refill_out_of_bounds_is_refused() {
     let error = |refill| Interval::new(refill).unwrap_err();
     assert_eq!(error(refill(1, 0, 1, 0)), QuotaError::ZeroPeriod);
     assert_eq!(error(refill(1, 1, 0, 0)), QuotaError::ZeroBurst);
@@ -69,24 +72,30 @@ fn a_refill_has_bounds() {
 }
 
 #[test]
-fn nothing_always_passes_and_more_than_the_burst_never() {
+fn zero_tokens_always_pass_and_more_than_the_burst_never() {
     let mut interval = interval(1, 10, 2, 0);
     assert_eq!(interval.take(2, 0, at(0)), Ok(()));
     assert_eq!(interval.take(0, u64::MAX, at(0)), Ok(()));
-    assert_eq!(interval.wait_for(0, u64::MAX, at(0)), Ok(Duration::ZERO));
+    assert_eq!(
+        interval.wait_behind([], 0, u64::MAX, at(0)),
+        Ok(Duration::ZERO)
+    );
     let burst = |burst| Err(Denied::ExceedsBurst { burst });
     assert_eq!(interval.take(3, 0, at(0)), burst(2));
     assert_eq!(interval.take(2, 1, at(0)), burst(1));
     assert_eq!(interval.take(1, 3, at(0)), burst(0));
-    assert_eq!(interval.wait_for(1, 2, at(0)).err(), burst(0).err());
+    assert_eq!(interval.wait_behind([], 1, 2, at(0)).err(), burst(0).err());
 }
 
 #[test]
-fn a_rate_of_zero_has_the_burst_and_nothing_after() {
+fn a_rate_of_zero_admits_the_burst_and_nothing_after() {
     let mut interval = interval(0, 10, 2, 0);
     assert_eq!(interval.take(2, 0, at(0)), Ok(()));
     assert_eq!(interval.take(1, 0, at(50)), Err(Denied::Exhausted));
-    assert_eq!(interval.wait_for(5, 0, at(0)), Err(Denied::Exhausted));
+    assert_eq!(
+        interval.wait_behind([], 2, 0, at(0)),
+        Err(Denied::Exhausted)
+    );
     assert_eq!(interval.full_at(at(0)), None);
 }
 
@@ -123,7 +132,7 @@ fn a_take_leaves_what_reservations_ahead_need() {
 }
 
 #[test]
-fn a_reservation_above_a_smaller_burst_needs_no_more_than_a_full_bucket() {
+fn a_reservation_above_a_smaller_burst_needs_a_full_bucket_at_most() {
     let mut interval = interval(1, 10, 6, 0);
     assert_eq!(interval.take(6, 0, at(0)), Ok(()));
     assert_eq!(interval.reserve(6, WAIT, at(0)), Ok(at(60)));
@@ -131,14 +140,14 @@ fn a_reservation_above_a_smaller_burst_needs_no_more_than_a_full_bucket() {
     interval
         .set_refill(smaller, History::Forgotten, at(20))
         .unwrap();
-    // Whatever is taken until 30, the bucket is full at 60.
+    // Whatever callers take until 30, the bucket is full at 60.
     assert_eq!(interval.available(at(30)), 3);
     assert_eq!(interval.available(at(40)), 2);
     assert_eq!(interval.available(at(60)), 0);
 }
 
 #[test]
-fn a_cancellation_ahead_is_as_if_nothing_had_been_reserved() {
+fn a_cancellation_ahead_undoes_the_reservation() {
     let mut interval = interval(1, 10, 2, 0);
     assert_eq!(interval.take(2, 0, at(0)), Ok(()));
     let first = interval.reserve(2, WAIT, at(0)).unwrap();
@@ -150,7 +159,7 @@ fn a_cancellation_ahead_is_as_if_nothing_had_been_reserved() {
 }
 
 #[test]
-fn what_the_bucket_could_not_have_kept_does_not_come_back() {
+fn tokens_that_a_full_bucket_would_have_lost_do_not_come_back() {
     for (cancelled_at, left) in [(10, 1), (20, 2), (30, 2)] {
         let mut interval = interval(1, 10, 3, 0);
         assert_eq!(interval.take(1, 0, at(0)), Ok(()));
@@ -164,19 +173,19 @@ fn what_the_bucket_could_not_have_kept_does_not_come_back() {
 }
 
 #[test]
-fn what_is_kept_leaves_more_to_others() {
-    for kept in [false, true] {
+fn a_committed_reservation_leaves_more_to_other_cancellations() {
+    for committed in [false, true] {
         let mut interval = interval(1, 10, 4, 0);
         let other = interval.reserve(2, WAIT, at(0)).unwrap();
         let ready_at = interval.reserve(2, WAIT, at(5)).unwrap();
-        if kept {
-            interval.keep(ready_at, 2);
+        if committed {
+            interval.commit(ready_at, 2);
         }
         assert_eq!(interval.take(1, 0, at(10)), Ok(()));
         assert_eq!(interval.take(2, 0, at(30)), Ok(()));
         // Two were there at 30, so two of the four could not have been kept.
         interval.cancel(other, 2);
-        assert_eq!(interval.available(at(30)), if kept { 2 } else { 0 });
+        assert_eq!(interval.available(at(30)), if committed { 2 } else { 0 });
     }
 }
 
@@ -192,7 +201,7 @@ fn refunds_pay_debt_and_stop_at_the_burst() {
 }
 
 #[test]
-fn the_largest_debt_saturates() {
+fn debt_saturates_at_its_bound() {
     let mut interval = interval(1, 1, 1, 0);
     interval.charge(u64::MAX, at(0));
     interval.charge(u64::MAX, at(0));
@@ -216,11 +225,11 @@ fn reservations_ahead_are_bounded() {
         interval.reserve_at(1, at(0), at(ready_at)).unwrap();
     }
     assert!(interval.ahead.is_empty());
-    assert_eq!(interval.ready.reserved.len(), MAX_AHEAD);
+    assert_eq!(interval.debited.reserved.len(), MAX_AHEAD);
 }
 
 #[test]
-fn a_pause_is_over_at_its_end_and_tokens_accrue_meanwhile() {
+fn tokens_accrue_during_a_pause() {
     let mut interval = interval(1, 10, 2, 0);
     assert_eq!(interval.take(2, 0, at(0)), Ok(()));
     interval.pause_until(at(27));
@@ -232,7 +241,7 @@ fn a_pause_is_over_at_its_end_and_tokens_accrue_meanwhile() {
 }
 
 #[test]
-fn the_room_is_tightened_and_never_widened() {
+fn tighten_never_adds_a_token() {
     let mut interval = interval(1, 10, 5, 0);
     interval.tighten(2, at(0));
     interval.tighten(4, at(0));
@@ -241,27 +250,16 @@ fn the_room_is_tightened_and_never_widened() {
 }
 
 #[test]
-fn parts_and_waiters_differ_where_a_full_bucket_loses_tokens() {
+fn a_wait_behind_others_counts_what_a_full_bucket_loses() {
     let mut interval = interval(7, 10, 10, 0);
     assert_eq!(interval.take(4, 0, at(0)), Ok(()));
-    // 6 are there. The first waits for 8, and the bucket cannot hold 13.
+    // 6 are there. The first waiter waits for 8, and the bucket cannot hold 13.
     let behind = interval.wait_behind([(8, 0), (11, 0)], 5, 0, at(0));
     assert_eq!(behind, Ok(Duration::from_nanos(20)));
-    let parts = |n, floor| {
-        interval
-            .wait_for(n, floor, at(5))
-            .map(|wait| wait.as_nanos())
-    };
-    assert_eq!([parts(13, 0), parts(14, 0)], [Ok(5), Ok(15)]);
-    // 2 and then 6 a boundary.
-    assert_eq!([parts(8, 4), parts(9, 4)], [Ok(5), Ok(15)]);
-    assert_eq!(parts(6 + 7_000_000_000, 0), Ok(9_999_999_995));
-    assert_eq!(parts(u128::MAX, 0), Err(Denied::Exhausted));
-    assert_eq!(parts(u128::MAX / 2, 0), Err(Denied::Exhausted));
 }
 
 #[test]
-fn a_refill_that_goes_back_and_forth_mints_nothing() {
+fn a_refill_that_changes_back_and_forth_mints_nothing() {
     let mut interval = interval(1, 10, 10, 0);
     assert_eq!(interval.take(10, 0, at(5)), Ok(()));
     for _ in 0..3 {
@@ -283,7 +281,7 @@ fn a_refill_that_goes_back_and_forth_mints_nothing() {
     assert_eq!(interval.available(at(10)), 4);
 }
 
-/// Goes on by one nanosecond at a time, and tries each number of tokens.
+/// A model that advances by one nanosecond at a time, and tries each number of tokens.
 #[derive(Clone, Debug)]
 struct Model {
     tokens: i64,
@@ -293,12 +291,12 @@ struct Model {
     level: i64,
     latest: u64,
     paused: u64,
-    /// Instant, tokens, and those that are open: ahead, and since.
+    /// Instant, tokens, and those of them that are open.
     ahead: Vec<(u64, i64, i64)>,
-    ready: Vec<(u64, i64)>,
+    debited: Vec<(u64, i64)>,
 }
 
-/// No instant of a run is later.
+/// Later than every instant of a run.
 const END: u64 = 3_000;
 
 impl Model {
@@ -312,7 +310,7 @@ impl Model {
             latest: 0,
             paused: 0,
             ahead: Vec::new(),
-            ready: Vec::new(),
+            debited: Vec::new(),
         };
         model.refill_by(refill);
         model
@@ -338,14 +336,14 @@ impl Model {
         {
             let (at, tokens, open) = self.ahead.remove(0);
             self.level -= tokens;
-            self.ready.push((at, open));
+            self.debited.push((at, open));
         }
     }
 
     fn lose(&mut self) {
-        let open = self.ready.iter().map(|ready| ready.1).sum::<i64>();
+        let open = self.debited.iter().map(|ready| ready.1).sum::<i64>();
         for _ in self.burst - self.level..open {
-            let oldest = self.ready.iter_mut().find(|ready| ready.1 > 0);
+            let oldest = self.debited.iter_mut().find(|ready| ready.1 > 0);
             oldest.unwrap().1 -= 1;
         }
     }
@@ -364,7 +362,7 @@ impl Model {
         }
     }
 
-    /// How many tokens each reservation ahead lacks.
+    /// Returns how many tokens each reservation ahead lacks.
     fn shortages(&self, taken: i64) -> Vec<i64> {
         let mut model = self.clone();
         model.level -= taken;
@@ -376,7 +374,7 @@ impl Model {
         shortages
     }
 
-    /// How many tokens can be had now so that no reservation lacks more than it does anyway.
+    /// Returns how many tokens can be taken now so that no reservation lacks more than it does anyway.
     fn room(&self) -> i64 {
         let without = self.shortages(0);
         let most = (0..=self.level.max(0)).rev();
@@ -399,27 +397,10 @@ impl Model {
         unreachable!("the run is too long")
     }
 
-    fn fit_in_parts(&self, mut n: i64, floor: i64, from: u64) -> Option<u64> {
-        let mut model = self.to(from.max(self.paused));
-        while model.latest < END {
-            let part = (model.room() - floor).clamp(0, n);
-            model.level -= part;
-            n -= part;
-            if n == 0 {
-                return Some(model.latest);
-            }
-            if model.tokens == 0 && model.ahead.is_empty() {
-                return None;
-            }
-            model.step();
-        }
-        unreachable!("the run is too long")
-    }
-
     fn reserve(&mut self, n: i64, at: u64) {
         if at == self.latest {
             self.level -= n;
-            self.ready.push((at, n));
+            self.debited.push((at, n));
         } else {
             match self.ahead.iter_mut().find(|ahead| ahead.0 == at) {
                 Some(ahead) => (ahead.1, ahead.2) = (ahead.1 + n, ahead.2 + n),
@@ -438,7 +419,7 @@ impl Model {
         self.ahead.retain(|ahead| ahead.1 > 0);
         for _ in 0..n {
             let ready = self
-                .ready
+                .debited
                 .iter_mut()
                 .find(|ready| ready.0 == at && ready.1 > 0);
             if let Some(ready) = ready {
@@ -453,7 +434,6 @@ impl Model {
 enum Op {
     Take(u64, u64),
     UpTo(u64),
-    WaitFor(u64, u64),
     WaitBehind(Vec<(u64, u64)>, u64, u64),
     Reserve(u64, u64),
     Close(usize, bool),
@@ -479,7 +459,6 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         8 => (0..7_u64, prop_oneof![3 => Just(0), 1 => 0..4_u64]).prop_map(|(n, f)| Op::Take(n, f)),
         2 => (0..7_u64).prop_map(Op::UpTo),
-        2 => (1..30_u64, 0..4_u64).prop_map(|(n, f)| Op::WaitFor(n, f)),
         1 => (waiters(), 1..7_u64, 0..4_u64).prop_map(|(a, n, f)| Op::WaitBehind(a, n, f)),
         4 => (0..7_u64, 0..60_u64).prop_map(|(n, w)| Op::Reserve(n, w)),
         2 => (any::<usize>(), prop::bool::weighted(0.8)).prop_map(|(w, c)| Op::Close(w, c)),
@@ -496,7 +475,7 @@ fn ops() -> impl Strategy<Value = Vec<(Op, u64, u64)>> {
     prop::collection::vec((op(), 0..6_u64, stale), 1..40)
 }
 
-/// A bucket beside its model.
+/// A bucket, and its model.
 struct Both {
     interval: Interval,
     model: Model,
@@ -512,7 +491,7 @@ impl Both {
         }
     }
 
-    /// The answer of a wait until the model admits; nothing if `now` counts as then.
+    /// Returns the wait until the model admits; zero if `now` counts as that instant.
     fn wait(&self, fit: Option<u64>, now: u64) -> Result<Duration, Denied> {
         let fit = fit.ok_or(Denied::Exhausted)?;
         let start = now.max(self.model.latest);
@@ -560,19 +539,6 @@ impl Both {
                 if there > 0 {
                     self.model.settle(now);
                     self.model.level -= there;
-                }
-            }
-            Op::WaitFor(n, floor) => {
-                let wait = self.interval.wait_for(n.into(), floor, time);
-                if floor >= burst {
-                    prop_assert_eq!(wait, Err(Denied::ExceedsBurst { burst: 0 }));
-                } else {
-                    let fit = if n + floor <= burst {
-                        self.model.fit(signed(n + floor), start)
-                    } else {
-                        self.model.fit_in_parts(signed(n), signed(floor), start)
-                    };
-                    prop_assert_eq!(wait, self.wait(fit, now));
                 }
             }
             Op::WaitBehind(ahead, n, floor) => {
@@ -624,7 +590,7 @@ impl Both {
                     if cancel {
                         self.interval.cancel(ready_at, n);
                     } else {
-                        self.interval.keep(ready_at, n);
+                        self.interval.commit(ready_at, n);
                     }
                     self.model.close(ready_at.as_nanos(), signed(n), cancel);
                 }
@@ -693,9 +659,9 @@ impl Both {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
-    /// Each step moves the time on, and some come with a stale `now`.
+    /// Each step advances the time, and some come with a stale `now`.
     #[test]
-    fn it_decides_as_the_model_does(refill in any_refill(), ops in ops()) {
+    fn an_interval_bucket_decides_as_its_model(refill in any_refill(), ops in ops()) {
         let mut both = Both::new(refill);
         let mut time = 0_u64;
         for (op, step, stale) in ops {
@@ -705,7 +671,7 @@ proptest! {
     }
 
     #[test]
-    fn no_window_has_more_than_the_burst_and_its_boundaries(refill in any_refill(), ops in ops()) {
+    fn no_window_admits_more_than_the_burst_and_its_boundaries(refill in any_refill(), ops in ops()) {
         let mut interval = Interval::new(refill).unwrap();
         let (mut time, mut all) = (0_u64, Vec::new());
         let mut reserved = Vec::new();
@@ -734,7 +700,7 @@ proptest! {
                 }
                 Op::Close(which, false) => {
                     let (ready_at, n) = reserved.swap_remove(which % reserved.len());
-                    interval.keep(ready_at, n);
+                    interval.commit(ready_at, n);
                     all.push((ready_at, n));
                 }
                 Op::Charge(n) => interval.charge(n, now),
@@ -754,9 +720,9 @@ proptest! {
         }
     }
 
-    /// One reservation is cancelled at any later time: nothing is left of it.
+    /// Cancels one reservation at any later time: nothing is left of it.
     #[test]
-    fn what_is_cancelled_was_never_there(
+    fn a_cancelled_reservation_leaves_no_trace(
         refill in any_refill(),
         before in ops(),
         n in 1..7_u64,
@@ -788,7 +754,7 @@ proptest! {
     }
 
     #[test]
-    fn no_value_is_too_large(
+    fn no_value_overflows(
         tokens in prop_oneof![0..4_u64, Just(Quota::MAX_TOKENS)],
         period in prop_oneof![1..4_u64, Just(u64::MAX / 6)],
         burst in prop_oneof![1..4_u64, Just(Quota::MAX_TOKENS)],
@@ -807,14 +773,13 @@ proptest! {
                 5 => interval.charge(n, now),
                 6 => interval.pause_until(at(n)),
                 7 => interval.tighten(n, now),
-                8 => interval.keep(now, n),
+                8 => interval.commit(now, n),
                 _ => drop(interval.set_refill(
                     refill(n.min(Quota::MAX_TOKENS), period, other.clamp(1, Quota::MAX_TOKENS), n),
                     History::Kept,
                     now,
                 )),
             }
-            let _ = interval.wait_for(u128::from(n) * u128::from(other), other, now);
             let _ = interval.wait_behind([(n, other), (1, 0)], 1, 0, now);
             prop_assert!(interval.available(now) <= Quota::MAX_TOKENS);
             let _ = interval.full_at(now);

@@ -1,112 +1,146 @@
-//! The tokens of a bucket that refills at intervals, for the line of those who wait for them.
-
-use std::time::Duration;
+//! The operations of a bucket that refills at intervals.
 
 use crate::clock::Timestamp;
 use crate::limiter::core::denied::Denied;
-use crate::limiter::core::interval::Interval;
-use crate::limiter::core::interval::reserved::Reserved;
-use crate::limiter::core::status::Status;
-use crate::limiter::core::taken::Debit;
-use crate::limiter::core::tokens::{DatedTokens, Tokens};
+use crate::limiter::core::interval::debited::{MAX_AHEAD, Reserved, find};
+use crate::limiter::core::interval::{Interval, MAX_DEBT};
+use crate::limiter::core::tokens::dated::DatedTokens;
 
-impl Tokens for Interval {
-    // A sum of parts does not say when each has accrued: a full bucket loses tokens.
-    const IN_PARTS: bool = false;
-    // It is debited at its instant, and those who wait are judged by what it needs.
-    const DATED: bool = true;
-
+impl DatedTokens for Interval {
     fn burst(&self) -> u64 {
         u64::try_from(self.burst).unwrap_or(u64::MAX)
     }
 
     fn check_burst(&self, n: u64, floor: u64) -> Result<(), Denied> {
-        self.check_burst(n, floor)
+        let burst = self.burst().saturating_sub(floor);
+        if n > burst {
+            return Err(Denied::ExceedsBurst { burst });
+        }
+        Ok(())
     }
 
-    fn is_free(&self, n: u64) -> bool {
-        n == 0
+    fn effective_now(&self, now: Timestamp) -> Timestamp {
+        now.max(self.latest)
     }
 
     fn available(&self, now: Timestamp) -> u64 {
-        self.available(now)
-    }
-
-    fn status(&self, now: Timestamp) -> Status {
-        Status {
-            limit: self.burst(),
-            remaining: self.available(now),
-            retry_after: Some(Duration::ZERO),
-            full_after: self.full_at(now).map(|at| self.wait_until(at, now)),
-            waiting: 0,
+        let now = self.effective_now(now);
+        if self.paused > now {
+            return 0;
         }
+        u64::try_from(self.room(now)).unwrap_or(0)
     }
 
-    fn wait_behind(
+    fn full_at(&self, now: Timestamp) -> Option<Timestamp> {
+        self.fit(self.burst(), 0, self.open_from(now))
+    }
+
+    /// The sum of what the waiters want would be too short a wait: while the first waits for its last
+    /// tokens, a bucket that becomes full loses some.
+    fn fit_behind(
         &self,
-        _sum: impl FnOnce() -> u128,
-        each: impl Iterator<Item = (u64, u64)>,
+        ahead: impl Iterator<Item = (u64, u64)>,
         n: u64,
         floor: u64,
         now: Timestamp,
-    ) -> Result<Duration, Denied> {
-        self.wait_behind(each, n, floor, now)
-    }
-
-    fn take(&mut self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-        self.take(n, floor, now)
+    ) -> Option<Timestamp> {
+        let (mut plan, mut from) = (None, self.open_from(now));
+        for (n, floor) in ahead {
+            if n > 0 && self.check_burst(n, floor).is_ok() {
+                let plan = plan.get_or_insert_with(|| self.plan());
+                from = plan.fit(n, floor, from)?;
+                plan.debit(n.into(), from);
+            }
+        }
+        plan.as_ref().unwrap_or(self).fit(n, floor, from)
     }
 
     fn take_now(&mut self, n: u64, now: Timestamp) {
-        if n > 0 {
-            self.debit_now(n.into(), self.start(now));
-        }
+        self.debit(n.into(), self.effective_now(now));
     }
 
-    fn owe_now(&mut self, n: u64, now: Timestamp) -> Debit {
-        let at = self.start(now);
-        self.settle(at);
-        self.debit(Reserved {
-            at,
+    /// At most [`MAX_AHEAD`] instants can lie ahead.
+    fn reserve_at(&mut self, n: u64, ready_at: Timestamp, now: Timestamp) -> Result<(), Denied> {
+        let start = self.effective_now(now);
+        let reserved = Reserved {
+            at: ready_at.max(start),
             tokens: n,
             open: n,
-        });
-        Debit::Dated { at, n }
+        };
+        let place = self.ahead.binary_search_by_key(&reserved.at, |one| one.at);
+        let passed = self.ahead.partition_point(|one| one.at <= start);
+        if reserved.at > start && place.is_err() && self.ahead.len() - passed >= MAX_AHEAD {
+            let retry_after = reserved.at.saturating_since(now);
+            return Err(Denied::TooLong { retry_after });
+        }
+        self.settle(start);
+        if reserved.at == start {
+            self.debit_reserved(reserved);
+            return Ok(());
+        }
+        // Settling has removed the reservations that have passed.
+        match place {
+            Ok(place) => {
+                let same = &mut self.ahead[place - passed];
+                same.tokens = same.tokens.saturating_add(n);
+                same.open = same.open.saturating_add(n);
+            }
+            Err(place) => self.ahead.insert(place - passed, reserved),
+        }
+        Ok(())
     }
 
-    fn owe_at(&mut self, n: u64, ready_at: Timestamp, now: Timestamp) -> Result<Debit, Denied> {
-        let at = ready_at.max(self.start(now));
-        self.reserve_at(n, ready_at, now)?;
-        Ok(Debit::Dated { at, n })
-    }
-
-    fn give_back(&mut self, debit: Debit, _now: Timestamp) {
-        if let Debit::Dated { at, n } = debit {
-            self.cancel(at, n);
+    /// Before they are debited, all of them come back; after, what the bucket would still hold of them
+    /// if all debited reservations were cancelled.
+    fn cancel(&mut self, ready_at: Timestamp, n: u64) {
+        if let Some(reserved) = find(&mut self.ahead, ready_at) {
+            let back = reserved.open.min(n);
+            reserved.tokens -= back;
+            reserved.open -= back;
+            if reserved.tokens == 0 {
+                self.ahead.retain(|reserved| reserved.tokens > 0);
+            }
+        } else {
+            self.level += self.debited.close(ready_at, n);
         }
     }
 
-    fn keep(&mut self, debit: Debit) {
-        if let Debit::Dated { at, n } = debit {
-            self.keep(at, n);
+    /// What is used leaves more to the cancellations of others.
+    fn commit(&mut self, ready_at: Timestamp, n: u64) {
+        if let Some(reserved) = find(&mut self.ahead, ready_at) {
+            reserved.open -= reserved.open.min(n);
+        } else {
+            self.debited.close(ready_at, n);
         }
     }
-}
 
-impl DatedTokens for Interval {
     fn refund(&mut self, n: u64, now: Timestamp) {
-        self.refund(n, now);
+        self.settle(self.effective_now(now));
+        self.level = self.burst.min(self.level + i128::from(n));
+        self.debited.limit_to(self.burst - self.level);
     }
 
+    /// The debt saturates at [`MAX_DEBT`].
     fn charge(&mut self, n: u64, now: Timestamp) {
-        self.charge(n, now);
+        if n == 0 {
+            return;
+        }
+        self.settle(self.effective_now(now));
+        // A debt that is deeper already, by reservations, stays.
+        let deepest = self.level.min(-i128::from(MAX_DEBT));
+        self.level = deepest.max(self.level - i128::from(n));
     }
 
-    fn tighten(&mut self, keep: u64, now: Timestamp) {
-        self.tighten(keep, now);
+    fn tighten(&mut self, remaining: u64, now: Timestamp) {
+        let start = self.effective_now(now);
+        let excess = self.room(start) - i128::from(remaining);
+        if excess > 0 {
+            self.debit(excess, start);
+        }
     }
 
+    /// Tokens accrue meanwhile.
     fn pause_until(&mut self, until: Timestamp) {
-        self.pause_until(until);
+        self.paused = self.paused.max(until);
     }
 }

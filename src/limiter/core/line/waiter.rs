@@ -1,54 +1,55 @@
-//! One in line.
+//! A waiter in line, or a reservation that has its place there.
 
 use crate::clock::Timestamp;
+use crate::limiter::core::acquire_turn::{AcquireTurn, OnTurn};
 use crate::limiter::core::denied::Denied;
-use crate::limiter::core::taken::Debit;
+use crate::limiter::core::reserved_part::Debit;
 use crate::limiter::core::tokens::Tokens;
-use crate::limiter::core::turn::{Kind, Turn};
 
-/// What has become of a waiter: the debit that it can give back, if it was given tokens.
-pub(crate) type Outcome = Result<Option<Debit>, Denied>;
+/// The end of a wait: a debit that can be given back, if the waiter was given tokens.
+pub(crate) type TurnOutcome = Result<Option<Debit>, Denied>;
 
-/// Where a waiter joined its lane.
+/// Where a waiter's tokens are counted in the line's totals.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Place {
-    Booked,
-    /// `joined`, with this one.
-    Joined(u128),
+pub(crate) enum Counted {
+    /// Among the reservations.
+    Reserved,
+    /// Among the waiters of its floor: the running total up to this waiter, inclusive.
+    Waiting { up_to: u128 },
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Waiter {
+pub(crate) struct LineWaiter {
     pub(crate) n: u64,
     pub(crate) floor: u64,
-    pub(crate) kind: Kind,
-    /// What it has not been given yet.
+    pub(crate) on_turn: OnTurn,
+    /// The tokens that it has not been given yet.
     pub(crate) left: u64,
-    /// The latest part that it was given, and the one before: what came before those is more than a
-    /// burst ago, and nothing of it can come back.
+    /// The latest part that it was given, and the one before. Earlier parts are more than a burst ago,
+    /// so nothing of them can come back.
     pub(crate) later: Option<Debit>,
     pub(crate) earlier: Option<Debit>,
-    pub(crate) lane: Place,
-    /// Of a reservation: when it can be used.
+    pub(crate) counted: Counted,
+    /// When a reservation can be used; `None` for a waiter.
     pub(crate) ready_at: Option<Timestamp>,
-    /// Of a reservation: whether it leaves the line once its tokens are taken.
+    /// Whether a reservation is used, and leaves the line once its tokens are debited.
     pub(crate) is_committed: bool,
-    /// What its timer was set to.
+    /// The instant to which its timer is set.
     pub(crate) armed: Timestamp,
     /// `None` while it stands in line.
-    pub(crate) outcome: Option<Outcome>,
+    pub(crate) outcome: Option<TurnOutcome>,
 }
 
-impl Waiter {
-    pub(crate) fn new(turn: &Turn, lane: Place, ready_at: Option<Timestamp>) -> Self {
+impl LineWaiter {
+    pub(crate) fn new(turn: &AcquireTurn, counted: Counted, ready_at: Option<Timestamp>) -> Self {
         Self {
             n: turn.n,
             floor: turn.floor,
-            kind: turn.kind,
+            on_turn: turn.on_turn,
             left: turn.n,
             later: None,
             earlier: None,
-            lane,
+            counted,
             ready_at,
             is_committed: false,
             armed: Timestamp::MAX,
@@ -56,20 +57,20 @@ impl Waiter {
         }
     }
 
-    /// What it still wants, and above which floor.
+    /// Returns the tokens that it still wants, and its floor.
     pub(crate) fn wanted(&self) -> (u64, u64) {
         (self.left, self.floor)
     }
 
-    /// The part that it takes next.
+    /// Returns the part that it takes next.
     pub(crate) fn next_part(&self, burst: u64) -> u64 {
         self.left.min(burst.saturating_sub(self.floor)).max(1)
     }
 
-    /// Its tokens are used.
-    pub(crate) fn keep(&self, debt: Option<Debit>, tokens: &mut impl Tokens) {
-        for debt in debt.or(self.later).into_iter().chain(self.earlier) {
-            tokens.keep(debt);
+    /// Marks the tokens that it was given as used.
+    pub(crate) fn commit(&self, debit: Option<Debit>, tokens: &mut impl Tokens) {
+        for debit in debit.or(self.later).into_iter().chain(self.earlier) {
+            tokens.commit(debit);
         }
     }
 }

@@ -1,3 +1,5 @@
+//! The bounds of a sliding window, and the error that says which was broken.
+
 use std::fmt;
 
 /// The largest limit: its log takes 24 MiB.
@@ -17,7 +19,7 @@ pub(crate) const MAX_LIMIT: u64 = 1 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WindowError {
-    /// The limit is zero: nothing could ever pass.
+    /// The limit is zero: no take could ever pass.
     ZeroLimit,
     /// The limit is over [`SlidingWindow::MAX_LIMIT`](crate::SlidingWindow::MAX_LIMIT).
     LimitTooLarge,
@@ -37,7 +39,7 @@ impl fmt::Display for WindowError {
 
 impl std::error::Error for WindowError {}
 
-/// Checks the bounds of a limit.
+/// Checks the bounds of a limit and its period.
 pub(crate) const fn check_limit(limit: u64, period: u64) -> Result<(), WindowError> {
     if limit == 0 {
         Err(WindowError::ZeroLimit)

@@ -7,27 +7,27 @@ use std::collections::VecDeque;
 
 use crate::clock::Timestamp;
 
-/// Admissions that count at one instant.
+/// What the log stores of the admissions at one instant.
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct RunningTotal {
     at: Timestamp,
-    /// The tokens up to here, this entry's included. It wraps: only differences count.
+    /// The tokens up to here, this instant's included. It wraps: only differences count.
     through: u64,
-    /// The part of this entry that was reserved, and can still be cancelled.
+    /// The part of this instant that was reserved, and can still be cancelled.
     reserved: u64,
 }
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Log {
-    /// In the order of their instants, which differ; none is empty.
-    entries: VecDeque<Entry>,
+    /// In the order of their instants, which differ. Each has a token.
+    entries: VecDeque<RunningTotal>,
     /// The total before the first entry.
     base: u64,
 }
 
-/// One entry, as a reader sees it.
+/// The admissions at one instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Admitted {
+pub(crate) struct Admission {
     pub(crate) at: Timestamp,
     pub(crate) tokens: u64,
     pub(crate) reserved: u64,
@@ -38,21 +38,21 @@ impl Log {
         self.entries.len()
     }
 
-    /// How many entries lie after `at`.
+    /// Returns how many entries lie after `at`.
     pub(crate) fn len_after(&self, at: Timestamp) -> usize {
         self.entries.len() - self.position(at)
     }
 
-    /// How many entries lie at `at` or before.
+    /// Returns how many entries lie at `at` or before.
     fn position(&self, at: Timestamp) -> usize {
         match self.entries.back() {
-            // Mostly nothing lies ahead.
+            // Mostly nothing lies ahead, and no search is needed.
             Some(last) if last.at > at => self.entries.partition_point(|entry| entry.at <= at),
             _ => self.entries.len(),
         }
     }
 
-    /// The total before the entry at `index`.
+    /// Returns the total before the entry at `index`.
     fn before(&self, index: usize) -> u64 {
         match index.checked_sub(1) {
             Some(previous) => self.entries[previous].through,
@@ -60,19 +60,19 @@ impl Log {
         }
     }
 
-    /// The tokens in the log up to `at`.
+    /// Returns the tokens in the log up to `at`.
     #[inline]
     pub(crate) fn through(&self, at: Timestamp) -> u64 {
         self.before(self.position(at)).wrapping_sub(self.base)
     }
 
-    /// The instant of the first entry after `at`.
+    /// Returns the instant of the first entry after `at`.
     #[inline]
     pub(crate) fn next_after(&self, at: Timestamp) -> Option<Timestamp> {
         Some(self.entries.get(self.position(at))?.at)
     }
 
-    /// The instant by which this log and `other` together hold `target` tokens, if that is the
+    /// Returns the instant by which this log and `other` together hold `target` tokens, if that is the
     /// instant of an entry of this log.
     pub(crate) fn reached(&self, target: u64, other: &Self) -> Option<Timestamp> {
         let index = self.entries.partition_point(|entry| {
@@ -81,16 +81,16 @@ impl Log {
         Some(self.entries.get(index)?.at)
     }
 
-    pub(crate) fn get(&self, index: usize) -> Option<Admitted> {
+    pub(crate) fn get(&self, index: usize) -> Option<Admission> {
         let entry = self.entries.get(index)?;
-        Some(Admitted {
+        Some(Admission {
             at: entry.at,
             tokens: entry.through.wrapping_sub(self.before(index)),
             reserved: entry.reserved,
         })
     }
 
-    /// The index of the entry at `at`.
+    /// Returns the index of the entry at `at`.
     pub(crate) fn find(&self, at: Timestamp) -> Option<usize> {
         self.entries
             .binary_search_by_key(&at, |entry| entry.at)
@@ -110,7 +110,7 @@ impl Log {
             }
             _ => {
                 let through = self.before(index);
-                let entry = Entry {
+                let entry = RunningTotal {
                     at,
                     through,
                     reserved,
@@ -135,8 +135,8 @@ impl Log {
         }
     }
 
-    /// Drops entries from the front, as long as those behind them up to `latest`, and `more`
-    /// tokens, are at least `enough`.
+    /// Drops entries from the front, as long as those behind them up to `latest`, and `more` tokens, are
+    /// at least `enough`: a window that reaches further back is full without them.
     pub(crate) fn forget(&mut self, latest: Timestamp, more: u64, enough: u64) {
         while let Some(first) = self.entries.front()
             && first.at <= latest
@@ -147,12 +147,12 @@ impl Log {
         }
     }
 
-    /// The entries after `after`, if that is an instant, and up to `to`.
+    /// Returns the entries after `after`, if that is an instant, up to `to`.
     pub(crate) fn between(
         &self,
         after: Option<Timestamp>,
         to: Timestamp,
-    ) -> impl Iterator<Item = Admitted> {
+    ) -> impl Iterator<Item = Admission> {
         let first = after.map_or(0, |after| self.position(after));
         (first..self.position(to)).filter_map(|index| self.get(index))
     }

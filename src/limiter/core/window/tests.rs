@@ -1,7 +1,10 @@
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::limiter::core::window::error::MAX_LIMIT;
+use crate::limiter::core::denied::Denied;
+use crate::limiter::core::tokens::dated::Composed;
 
 fn at(nanos: u64) -> Timestamp {
     Timestamp::from_nanos(nanos)
@@ -31,27 +34,30 @@ fn a_window_is_half_open() {
 }
 
 #[test]
-fn a_limit_has_bounds() {
+fn a_limit_out_of_bounds_is_refused() {
     assert_eq!(Window::new(0, 1).unwrap_err(), WindowError::ZeroLimit);
     assert_eq!(Window::new(1, 0).unwrap_err(), WindowError::ZeroPeriod);
     assert!(Window::new(MAX_LIMIT, u64::MAX).is_ok());
     let mut window = Window::new(2, 5).unwrap();
     let refused = window.set_limit(MAX_LIMIT + 1, 5, History::Kept, at(0));
     assert_eq!(refused, Err(WindowError::LimitTooLarge));
-    assert_eq!(window.limit(), 2);
+    assert_eq!(window.burst(), 2);
 }
 
 #[test]
-fn nothing_always_passes_and_more_than_the_limit_never() {
+fn zero_tokens_always_pass_and_more_than_the_limit_never() {
     let mut window = window(2, 10);
     assert_eq!(window.take(2, 0, at(0)), Ok(()));
     assert_eq!(window.take(0, u64::MAX, at(0)), Ok(()));
-    assert_eq!(window.wait_for(0, u64::MAX, at(0)), Ok(Duration::ZERO));
+    assert_eq!(
+        window.wait_behind([], 0, u64::MAX, at(0)),
+        Ok(Duration::ZERO)
+    );
     let burst = |burst| Err(Denied::ExceedsBurst { burst });
     assert_eq!(window.take(3, 0, at(0)), burst(2));
     assert_eq!(window.take(2, 1, at(0)), burst(1));
     assert_eq!(window.take(1, 3, at(0)), burst(0));
-    assert_eq!(window.wait_for(1, 2, at(0)).err(), burst(0).err());
+    assert_eq!(window.wait_behind([], 1, 2, at(0)).err(), burst(0).err());
 }
 
 #[test]
@@ -87,7 +93,7 @@ fn a_take_is_judged_in_every_window_that_holds_it() {
 }
 
 #[test]
-fn a_cancelled_reservation_gives_back_all_of_it_and_no_more() {
+fn a_cancellation_gives_back_what_was_reserved_and_no_more() {
     let mut window = window(3, 10);
     assert_eq!(window.take(3, 0, at(0)), Ok(()));
     let ready_at = window.reserve(1, WAIT, at(0)).unwrap();
@@ -104,7 +110,7 @@ fn a_cancelled_reservation_gives_back_all_of_it_and_no_more() {
 }
 
 #[test]
-fn a_refund_passes_over_reservations_still_to_come() {
+fn a_refund_skips_reservations_still_to_come() {
     let mut window = window(3, 10);
     assert_eq!(window.take(2, 0, at(0)), Ok(()));
     assert_eq!(window.take(1, 0, at(5)), Ok(()));
@@ -132,7 +138,7 @@ fn a_charge_above_the_limit_stands_as_future_entries() {
 }
 
 #[test]
-fn the_largest_debt_saturates() {
+fn debt_saturates_at_its_bound() {
     let mut window = window(1, 10);
     window.charge(u64::MAX, at(0));
     let last = 10 * u64::try_from(MAX_AHEAD).unwrap();
@@ -146,7 +152,7 @@ fn the_largest_debt_saturates() {
 }
 
 #[test]
-fn a_pause_is_over_at_its_end_only() {
+fn refunds_do_not_shorten_a_pause() {
     let mut window = window(2, 10);
     assert_eq!(window.take(1, 0, at(0)), Ok(()));
     window.pause_until(at(7));
@@ -159,7 +165,7 @@ fn a_pause_is_over_at_its_end_only() {
 }
 
 #[test]
-fn the_room_is_tightened_and_never_widened() {
+fn tighten_never_adds_a_token() {
     let mut window = window(5, 10);
     window.tighten(2, at(0));
     window.tighten(4, at(0));
@@ -168,39 +174,14 @@ fn the_room_is_tightened_and_never_widened() {
 }
 
 #[test]
-fn parts_and_waiters_differ_where_a_window_is_left_with_room() {
-    let mut window = window(10, 100);
-    assert_eq!(window.wait_for(18, 0, at(0)), Ok(Duration::from_nanos(100)));
+fn a_wait_behind_others_counts_the_room_that_is_left_over() {
+    let window = window(10, 100);
     let behind = window.wait_behind([(6, 0), (11, 0), (6, 0)], 6, 0, at(0));
     assert_eq!(behind, Ok(Duration::from_nanos(200)));
-    assert_eq!(window.take(4, 0, at(30)), Ok(()));
-    // 6 at 40, 4 at 130, 6 at 140, and so on.
-    let parts = |n, floor| {
-        window
-            .wait_for(n, floor, at(40))
-            .map(|wait| wait.as_nanos())
-    };
-    assert_eq!([parts(16, 0), parts(17, 0)], [Ok(100), Ok(190)]);
-    // 3 at 40, 4 at 130, 3 at 140.
-    assert_eq!([parts(10, 3), parts(11, 3)], [Ok(100), Ok(190)]);
-    assert_eq!(parts(6 + 10_000_000_001, 0), Ok(100_000_000_090));
-    assert_eq!(parts(u128::MAX, 0), Err(Denied::Exhausted));
 }
 
 #[test]
-fn parts_go_on_before_what_lies_far_ahead() {
-    let mut window = window(2, 10);
-    window.reserve_at(1, at(10_000_000_005), at(0)).unwrap();
-    assert_eq!(window.take(1, 0, at(3)), Ok(()));
-    let parts = |n| window.wait_for(n, 0, at(3)).map(|wait| wait.as_nanos());
-    // One at 3, one at 13, ...: two a period until the last ten nanoseconds.
-    assert_eq!([parts(3), parts(4)], [Ok(10), Ok(20)]);
-    assert_eq!(parts(2_000_000_000), Ok(10_000_000_000));
-    assert_eq!(parts(2_000_000_001), Ok(10_000_000_010));
-}
-
-#[test]
-fn a_limit_that_goes_back_and_forth_mints_nothing() {
+fn a_limit_that_changes_back_and_forth_mints_nothing() {
     let mut window = window(3, 10);
     assert_eq!(window.take(3, 0, at(0)), Ok(()));
     window.set_limit(1, 1, History::Kept, at(0)).unwrap();
@@ -211,7 +192,7 @@ fn a_limit_that_goes_back_and_forth_mints_nothing() {
 }
 
 #[test]
-fn what_is_forgotten_leaves_reservations() {
+fn a_forgotten_history_keeps_reservations() {
     let mut window = window(3, 10);
     window.charge(4, at(0));
     assert_eq!(window.reserve(1, WAIT, at(0)), Ok(at(10)));
@@ -232,7 +213,7 @@ fn the_log_is_bounded_by_the_limit() {
 }
 
 #[test]
-fn the_clock_ends_before_there_is_room() {
+fn a_take_is_exhausted_if_the_clock_ends_first() {
     let mut window = window(1, 10);
     let last = u64::MAX - 3;
     assert_eq!(window.take(1, 0, at(last)), Ok(()));
@@ -249,7 +230,7 @@ struct Token {
     reserved: bool,
 }
 
-/// All tokens in a list, and every window tried.
+/// A model with all tokens in a list, which tries every window.
 #[derive(Clone, Debug)]
 struct Model {
     limit: u64,
@@ -260,7 +241,7 @@ struct Model {
     remembered: u64,
 }
 
-/// No instant of a run is later.
+/// Later than every instant of a run.
 const END: u64 = 1_500;
 
 impl Model {
@@ -290,7 +271,7 @@ impl Model {
         self.tokens.sort_by_key(|token| token.at);
     }
 
-    /// Drops the oldest instants that lie behind enough tokens.
+    /// Drops the oldest instants, as long as enough tokens are newer.
     fn forget(&mut self, now: u64) {
         self.latest = self.latest.max(now);
         let latest = self.latest;
@@ -307,19 +288,6 @@ impl Model {
     fn fit(&self, n: u64, floor: u64, from: u64) -> u64 {
         let from = from.max(self.paused);
         (from..END).find(|at| self.room(*at) >= n + floor).unwrap()
-    }
-
-    fn fit_in_parts(&self, mut n: u64, floor: u64, from: u64) -> u64 {
-        let mut model = self.clone();
-        for at in from.max(self.paused)..END {
-            let part = model.room(at).saturating_sub(floor).min(n);
-            model.add(at, part, false);
-            n -= part;
-            if n == 0 {
-                return at;
-            }
-        }
-        unreachable!("the run is too long")
     }
 
     fn charge(&mut self, mut n: u64, now: u64) {
@@ -361,7 +329,6 @@ impl Model {
 enum Op {
     Take(u64, u64),
     UpTo(u64),
-    WaitFor(u64, u64),
     WaitBehind(Vec<(u64, u64)>, u64, u64),
     Reserve(u64, u64),
     Cancel(usize),
@@ -377,7 +344,6 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         8 => (0..7_u64, prop_oneof![3 => Just(0), 1 => 0..4_u64]).prop_map(|(n, f)| Op::Take(n, f)),
         2 => (0..7_u64).prop_map(Op::UpTo),
-        2 => (1..30_u64, 0..4_u64).prop_map(|(n, f)| Op::WaitFor(n, f)),
         1 => (waiters(), 1..7_u64, 0..4_u64).prop_map(|(a, n, f)| Op::WaitBehind(a, n, f)),
         4 => (0..7_u64, 0..60_u64).prop_map(|(n, w)| Op::Reserve(n, w)),
         2 => any::<usize>().prop_map(Op::Cancel),
@@ -389,7 +355,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// A window beside its model.
+/// A window, and its model.
 struct Both {
     window: Window,
     model: Model,
@@ -405,7 +371,7 @@ impl Both {
         }
     }
 
-    /// When the model admits, from the caller's `now` on; zero if `now` counts as then.
+    /// Returns the wait until the model admits; zero if `now` counts as that instant.
     fn wait(&self, fit: u64, now: u64) -> u64 {
         if fit == now.max(self.model.latest) {
             0
@@ -449,19 +415,6 @@ impl Both {
                 if there > 0 {
                     self.model.add(start, there, false);
                     self.model.forget(now);
-                }
-            }
-            Op::WaitFor(n, floor) => {
-                let wait = self.window.wait_for(n.into(), floor, time);
-                if floor >= limit {
-                    prop_assert_eq!(wait, Err(Denied::ExceedsBurst { burst: 0 }));
-                } else {
-                    let fit = if n + floor <= limit {
-                        self.model.fit(n, floor, start)
-                    } else {
-                        self.model.fit_in_parts(n, floor, start)
-                    };
-                    prop_assert_eq!(wait, Ok(nanos(self.wait(fit, now))));
                 }
             }
             Op::WaitBehind(ahead, n, floor) => {
@@ -573,9 +526,9 @@ impl Both {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
-    /// Each step moves the time on, and some come with a stale `now`.
+    /// Each step advances the time, and some come with a stale `now`.
     #[test]
-    fn it_decides_as_the_model_does(
+    fn a_window_decides_as_its_model(
         limit in 1..8_u64,
         period in 1..15_u64,
         ops in prop::collection::vec((op(), 0..6_u64, prop_oneof![3 => Just(0), 1 => 0..30_u64]), 1..40),
@@ -588,7 +541,7 @@ proptest! {
         }
     }
 
-    /// Nothing is forgotten here: the list has every token that was ever admitted.
+    /// The model forgets nothing here: its list has every token that was ever admitted.
     #[test]
     fn no_window_holds_more_than_the_limit(
         limit in 1..8_u64,
@@ -627,7 +580,7 @@ proptest! {
     }
 
     #[test]
-    fn no_value_is_too_large(
+    fn no_value_overflows(
         limit in prop_oneof![1..4_u64, Just(MAX_LIMIT)],
         period in prop_oneof![1..4_u64, Just(u64::MAX), any::<u64>().prop_map(|p| p.max(1))],
         ops in prop::collection::vec((0..9_usize, any_u64(), any_u64(), any_u64()), 1..20),
@@ -647,7 +600,6 @@ proptest! {
                 7 => window.tighten(n, now),
                 _ => drop(window.set_limit(limit, n.max(1), History::Kept, now)),
             }
-            let _ = window.wait_for(u128::from(n) * u128::from(other), other, now);
             let _ = window.wait_behind([(n, other), (1, 0)], 1, 0, now);
             prop_assert!(window.available(now) <= limit);
             let _ = window.full_at(now);

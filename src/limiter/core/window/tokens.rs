@@ -1,107 +1,159 @@
-//! The tokens of a window, for the line of those who wait for them.
-
-use std::time::Duration;
+//! The operations of a sliding window.
 
 use crate::clock::Timestamp;
 use crate::limiter::core::denied::Denied;
-use crate::limiter::core::status::Status;
-use crate::limiter::core::taken::Debit;
-use crate::limiter::core::tokens::{DatedTokens, Tokens};
+use crate::limiter::core::tokens::dated::DatedTokens;
 use crate::limiter::core::window::Window;
+use crate::limiter::core::window::log::Log;
+use crate::limiter::core::window::window_set::has_passed;
 
-impl Tokens for Window {
-    // More than the limit would need windows that nobody else enters.
-    const IN_PARTS: bool = false;
-    // It counts at its instant, and those who wait are judged in every window that holds it.
-    const DATED: bool = true;
-
+impl DatedTokens for Window {
     fn burst(&self) -> u64 {
         self.limit
     }
 
     fn check_burst(&self, n: u64, floor: u64) -> Result<(), Denied> {
-        self.check_burst(n, floor)
+        let burst = self.limit.saturating_sub(floor);
+        if n > burst {
+            return Err(Denied::ExceedsBurst { burst });
+        }
+        Ok(())
     }
 
-    fn is_free(&self, n: u64) -> bool {
-        n == 0
+    fn effective_now(&self, now: Timestamp) -> Timestamp {
+        now.max(self.latest)
     }
 
     fn available(&self, now: Timestamp) -> u64 {
-        self.available(now)
-    }
-
-    fn status(&self, now: Timestamp) -> Status {
-        Status {
-            limit: self.limit,
-            remaining: self.available(now),
-            retry_after: Some(Duration::ZERO),
-            full_after: self.full_at(now).map(|at| self.wait_until(at, now)),
-            waiting: 0,
+        let start = self.effective_now(now);
+        if self.open_from(now) > start {
+            return 0;
         }
+        self.room(start)
     }
 
-    fn wait_behind(
+    fn full_at(&self, now: Timestamp) -> Option<Timestamp> {
+        self.fit_behind(std::iter::empty(), self.limit, 0, now)
+    }
+
+    /// The sum of what the waiters want would be too short a wait: three takes of 6 from a limit of 10
+    /// need three windows, and 18 tokens need two.
+    fn fit_behind(
         &self,
-        _sum: impl FnOnce() -> u128,
-        each: impl Iterator<Item = (u64, u64)>,
+        ahead: impl Iterator<Item = (u64, u64)>,
         n: u64,
         floor: u64,
         now: Timestamp,
-    ) -> Result<Duration, Denied> {
-        self.wait_behind(each, n, floor, now)
-    }
-
-    fn take(&mut self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-        self.take(n, floor, now)
+    ) -> Option<Timestamp> {
+        let mut planned = Log::default();
+        let mut at = self.open_from(now);
+        for (n, floor) in ahead {
+            if n > 0 && self.check_burst(n, floor).is_ok() {
+                at = self.windows(&planned, floor).fit(n, at)?;
+                planned.add(at, n, 0);
+            }
+        }
+        self.windows(&planned, floor).fit(n, at)
     }
 
     fn take_now(&mut self, n: u64, now: Timestamp) {
-        if n > 0 {
-            self.count(n, self.start(now));
-        }
-    }
-
-    fn owe_now(&mut self, n: u64, now: Timestamp) -> Debit {
-        let at = self.start(now);
+        let at = self.effective_now(now);
         self.latest = at;
+        self.log.forget(at, n, self.remembered);
+        self.log.add(at, n, 0);
+    }
+
+    /// At most `MAX_AHEAD` entries can lie ahead.
+    fn reserve_at(&mut self, n: u64, ready_at: Timestamp, now: Timestamp) -> Result<(), Denied> {
+        let start = self.effective_now(now);
+        let at = ready_at.max(start);
+        if !self.has_place_at(at, start) {
+            let retry_after = at.saturating_since(now);
+            return Err(Denied::TooLong { retry_after });
+        }
+        self.latest = start;
         self.log.add(at, n, n);
-        self.log.forget(at, 0, self.remembered);
-        Debit::Dated { at, n }
+        self.log.forget(start, 0, self.remembered);
+        Ok(())
     }
 
-    fn owe_at(&mut self, n: u64, ready_at: Timestamp, now: Timestamp) -> Result<Debit, Denied> {
-        let at = ready_at.max(self.start(now));
-        self.reserve_at(n, ready_at, now)?;
-        Ok(Debit::Dated { at, n })
+    /// All of them come back that the log still holds: one admission less breaks no promise.
+    fn cancel(&mut self, ready_at: Timestamp, n: u64) {
+        let Some(index) = self.log.find(ready_at) else {
+            return;
+        };
+        let reserved = self.log.get(index).map_or(0, |entry| entry.reserved);
+        self.log.remove(index, 0, n.min(reserved));
+        self.loosen(ready_at);
     }
 
-    fn give_back(&mut self, debit: Debit, _now: Timestamp) {
-        if let Debit::Dated { at, n } = debit {
-            self.cancel(at, n);
+    fn commit(&mut self, _ready_at: Timestamp, _n: u64) {
+        // Only the holder of a reservation could give it back. Committed, it stays a reservation, which
+        // neither a refund before its instant nor another limit removes.
+    }
+
+    /// Removes the newest tokens of the windows that end at `now` or later, except those of reservations
+    /// still to come.
+    fn refund(&mut self, n: u64, now: Timestamp) {
+        let start = self.effective_now(now);
+        let mut left = n;
+        let mut index = self.log.len();
+        while left > 0
+            && let Some(entry) = index.checked_sub(1).and_then(|last| self.log.get(last))
+            && !(entry.at <= start && has_passed(entry.at, self.period, start))
+        {
+            index -= 1;
+            let plain = left.min(entry.tokens - entry.reserved);
+            let reserved = if entry.at > start {
+                0
+            } else {
+                entry.reserved.min(left - plain)
+            };
+            left -= plain + reserved;
+            if plain + reserved > 0 {
+                self.log.remove(index, plain, reserved);
+                self.loosen(entry.at);
+            }
         }
     }
 
-    fn keep(&mut self, _debit: Debit) {
-        // Only its holder could give it back. It stays a reservation, which neither a refund before
-        // its instant nor another limit removes.
-    }
-}
-
-impl DatedTokens for Window {
-    fn refund(&mut self, n: u64, now: Timestamp) {
-        self.refund(n, now);
-    }
-
+    /// Takes as many as there are now, and the rest at the first instants with room. What is left when
+    /// `MAX_AHEAD` entries lie ahead, or the clock ends, is dropped.
     fn charge(&mut self, n: u64, now: Timestamp) {
-        self.charge(n, now);
+        if n == 0 {
+            return;
+        }
+        let start = self.effective_now(now);
+        let nothing = Log::default();
+        let mut at = start.max(self.full_until);
+        let mut left = n;
+        while left > 0 {
+            let windows = self.windows(&nothing, 0);
+            let Some(next) = windows.fit(1, at) else {
+                break;
+            };
+            if !self.has_place_at(next, start) {
+                break;
+            }
+            let part = windows.room(next).min(left);
+            at = next;
+            left -= part;
+            self.log.add(at, part, 0);
+            // Each part is as large as it can be, so no instant before this one has room.
+            self.full_until = at;
+        }
+        self.latest = start;
+        self.log.forget(start, 0, self.remembered);
     }
 
-    fn tighten(&mut self, keep: u64, now: Timestamp) {
-        self.tighten(keep, now);
+    fn tighten(&mut self, remaining: u64, now: Timestamp) {
+        let room = self.room(self.effective_now(now));
+        if room > remaining {
+            self.take_now(room - remaining, now);
+        }
     }
 
     fn pause_until(&mut self, until: Timestamp) {
-        self.pause_until(until);
+        self.paused = self.paused.max(until);
     }
 }

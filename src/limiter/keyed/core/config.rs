@@ -6,10 +6,10 @@
 //! the same quota.
 
 use crate::clock::Timestamp;
-use crate::limiter::core::carry::{CarryOver, Change};
-use crate::limiter::core::fill::Held;
+use crate::limiter::core::carry::{CarryOver, QuotaChange};
+use crate::limiter::core::fill::LockedFill;
 use crate::limiter::core::rate::{Instant, Rate, View};
-use crate::limiter::core::word::{Base, Pace, Scale, Word, Words};
+use crate::limiter::core::word::{Base, HotGeneration, HotQuota, Word, WordQuota};
 use crate::quota::{Quota, QuotaError};
 
 /// The configuration of one generation.
@@ -22,7 +22,7 @@ pub(crate) struct Config {
     /// How far after the base words can be computed, in nanoseconds. Beyond it the base has to move.
     horizon: u64,
     /// What the hot path decides by.
-    pub(crate) words: Words,
+    pub(crate) words: HotGeneration,
     /// How the generation before carries over, and since when; `None` if only the base has moved.
     pub(crate) carry: Option<(CarryOver, Timestamp)>,
     /// When the quota came into force, or the limiter was closed.
@@ -40,14 +40,14 @@ impl<F: Fn(u64, u64) -> Instant> ReadOld for F {}
 impl Config {
     /// The configuration that a limiter begins with.
     pub(crate) fn first(quota: Quota) -> Result<Self, QuotaError> {
-        let scale = Scale::new(quota.units()?)?;
+        let scale = WordQuota::new(quota.units()?)?;
         let rate = Rate::new(scale.units);
         Ok(Self {
             generation: 0,
             rate,
             base: Base::new(&rate, 0),
             horizon: scale.horizon,
-            words: Words::new(0, 0, scale.pace()),
+            words: HotGeneration::new(0, 0, scale.hot()),
             carry: None,
             since: Timestamp::ZERO,
             is_closed: false,
@@ -55,10 +55,10 @@ impl Config {
         })
     }
 
-    fn with_base(self, scale: Scale, base: u64) -> Self {
+    fn with_base(self, scale: WordQuota, base: u64) -> Self {
         Self {
             base: Base::new(&self.rate, base),
-            words: Words::new(self.generation, base, scale.pace()),
+            words: HotGeneration::new(self.generation, base, scale.hot()),
             ..self
         }
     }
@@ -70,7 +70,7 @@ impl Config {
         carry: CarryOver,
         since: Timestamp,
     ) -> Result<Self, QuotaError> {
-        let scale = Scale::new(quota.units()?)?;
+        let scale = WordQuota::new(quota.units()?)?;
         // Never before the base in force: a word cannot say what happened before its base.
         let base = scale.base_at(since.as_nanos()).max(self.base.as_nanos());
         let next = Self {
@@ -84,7 +84,7 @@ impl Config {
 
     /// The next generation, with the same quota and a base nearer to `now`.
     pub(crate) fn with_base_near(&self, now: Timestamp) -> Result<Self, QuotaError> {
-        let scale = Scale::new(self.rate.units)?;
+        let scale = WordQuota::new(self.rate.units)?;
         let next = Self {
             generation: self.generation + 1,
             carry: None,
@@ -107,7 +107,7 @@ impl Config {
     /// The same generation, of a closed limiter.
     pub(crate) fn closed(self) -> Self {
         // With this pace the hot path decides nothing, so each take comes to `Shard::check_open`.
-        let pace = Pace {
+        let pace = HotQuota {
             per_nano: 0,
             per_token: 1,
             depth: 0,
@@ -115,7 +115,7 @@ impl Config {
         };
         Self {
             is_closed: true,
-            words: Words::new(self.generation, self.base.as_nanos(), pace),
+            words: HotGeneration::new(self.generation, self.base.as_nanos(), pace),
             ..self
         }
     }
@@ -129,7 +129,7 @@ impl Config {
     /// The latest instant that a word can hold.
     #[inline]
     pub(crate) fn max_full_at(&self) -> Instant {
-        self.view(0).most
+        self.view(0).max_full_at
     }
 
     /// Packs a bucket that is full at `full_at`. A later instant than a word can hold is cut.
@@ -166,11 +166,11 @@ impl Config {
     }
 
     /// A bucket under this quota, as a line holds it.
-    pub(crate) fn held(&self, full_at: Instant) -> Held {
-        Held {
+    pub(crate) fn held(&self, full_at: Instant) -> LockedFill {
+        LockedFill {
             rate: self.rate,
             full_at,
-            known: Timestamp::from_nanos(self.base.as_nanos()),
+            known_since: Timestamp::from_nanos(self.base.as_nanos()),
         }
     }
 
@@ -186,6 +186,6 @@ impl Config {
         let Some((carry, since)) = self.carry else {
             return full_at;
         };
-        Change::new(carry).full_at(&before.view(full_at), &self.rate, since)
+        QuotaChange::new(carry).full_at(&before.view(full_at), &self.rate, since)
     }
 }

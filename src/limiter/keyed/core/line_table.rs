@@ -56,7 +56,7 @@ impl<K> LineEntry<K> {
         bounds: Bounds,
     ) -> Self {
         let mut line = Line::new(config.rate.units);
-        line.tokens.held = config.held(full_at);
+        line.tokens.fill = config.held(full_at);
         // A key may get a line again while reservations of an earlier one are still held: their debts
         // must not be taken for debts of this one.
         line.tokens.account = Account::new(Ledger::of_another_epoch());
@@ -77,13 +77,13 @@ impl<K> LineEntry<K> {
     /// all keys.
     pub(crate) fn is_idle(&self) -> bool {
         self.own_quota.is_none()
-            && self.line.is_left()
+            && self.line.is_unused()
             && self.line.tokens.account.ledger.is_settled()
     }
 
     /// Puts another quota in force.
     pub(crate) fn configure(&mut self, units: Units, carry: CarryOver, now: Timestamp) {
-        self.line.settle_all_booked(now);
+        self.line.debit_all_reserved(now);
         self.line
             .on_fill(|account, fill| account.configure(fill, units, (carry, 0), || now));
     }
@@ -91,7 +91,7 @@ impl<K> LineEntry<K> {
     /// Forgets all but the waiters: the bucket is full at `full_at`, under the quota of all keys.
     pub(crate) fn reset(&mut self, config: &Config, full_at: Instant) {
         self.own_quota = None;
-        self.line.tokens.held = config.held(full_at);
+        self.line.tokens.fill = config.held(full_at);
         self.line.tokens.account = Account::new(Ledger::of_another_epoch());
     }
 

@@ -73,14 +73,14 @@ impl<K, S, C> KeyedBuilder<K, S, C> {
     /// The most callers that may wait for one key at once; no bound unless set. The next is refused with
     /// [`Denied::TooManyWaiters`](crate::Denied::TooManyWaiters).
     pub fn max_waiters(mut self, most: usize) -> Self {
-        self.settings.bounds.most = most;
+        self.settings.bounds.max_waiters = most;
         self
     }
 
     /// The longest that a caller may wait for a key; no bound unless set. A caller that would wait longer,
     /// as the line stands, is refused at once with [`Denied::TooLong`](crate::Denied::TooLong).
     pub fn max_wait(mut self, longest: Duration) -> Self {
-        self.settings.bounds.longest = longest;
+        self.settings.bounds.max_wait = longest;
         self
     }
 

@@ -7,16 +7,16 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::limiter::core::acquire_turn::AcquireTurn;
 use crate::limiter::core::denied::Denied;
+use crate::limiter::core::reserved_part::Parts;
 use crate::limiter::core::status::Status;
-use crate::limiter::core::taken::Parts;
-use crate::limiter::core::turn::Turn;
 use crate::limiter::keyed::core::hashed_key::HashedKey;
 use crate::limiter::keyed::ops::handle::KeyHandle;
 use crate::limiter::keyed::shell::keyed_limiter::KeyedLimiter;
 use crate::limiter::ops::limiter::{Limiter, forward_limiter, forward_uncounted};
 use crate::limiter::ops::rate_limiter::RateLimiter;
-use crate::limiter::shell::gate::Gate;
+use crate::limiter::shell::ordered_lock::OrderedLock;
 use crate::wait::Progress;
 
 /// The bucket of one key, as a [`RateLimiter`] that owns a share of the limiter: from
@@ -102,8 +102,8 @@ where
         self
     }
 
-    fn gate(&self) -> Option<&Gate> {
-        Some(&self.limiter.shards[self.limiter.shard_of(self.hash)].gate)
+    fn ordered_lock(&self) -> Option<&OrderedLock> {
+        Some(&self.limiter.shards[self.limiter.shard_of(self.hash)].ordered_lock)
     }
 
     forward_limiter!(|this| this.handle());

@@ -7,7 +7,7 @@ use std::hash::{BuildHasher, Hash};
 
 use crate::clock::{Clock, Timestamp};
 use crate::limiter::core::denied::Denied;
-use crate::limiter::core::fill::Held;
+use crate::limiter::core::fill::LockedFill;
 use crate::limiter::core::line::Line;
 use crate::limiter::core::rate::{Decided, View};
 use crate::limiter::keyed::core::hashed_key::HashedKey;
@@ -41,13 +41,13 @@ where
     let op = by_line.clone();
     let by_word = move |view: &View| {
         let mut line = Line::new(view.rate.units);
-        line.tokens.held = Held {
+        line.tokens.fill = LockedFill {
             rate: view.rate,
             full_at: view.full_at,
-            known: view.known,
+            known_since: view.known_since,
         };
         let value = op(&mut line)?;
-        Ok((line.tokens.held.full_at, value))
+        Ok((line.tokens.fill.full_at, value))
     };
     Decision {
         now,

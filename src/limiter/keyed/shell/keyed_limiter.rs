@@ -14,7 +14,7 @@ use crate::limiter::keyed::core::hashed_key::HashedKey;
 use crate::limiter::keyed::core::on_full::OnFull;
 use crate::limiter::keyed::core::removed_keys::RemovedKeys;
 use crate::limiter::keyed::core::shard::Shard;
-use crate::limiter::shell::gate::Gate;
+use crate::limiter::shell::ordered_lock::OrderedLock;
 use crate::prefetch::PrefetchHint;
 use crate::quota::{Quota, QuotaError};
 use crate::sync::{AtomicU64, Mutex, RwLock, RwLockWriteGuard};
@@ -120,7 +120,7 @@ pub(crate) struct LockedShard<K> {
     pub(crate) table_hint: PrefetchHint,
     pub(crate) shard: RwLock<Shard<K>>,
     /// Entered by callers that take from several limiters.
-    pub(crate) gate: Gate,
+    pub(crate) ordered_lock: OrderedLock,
 }
 
 /// What a [`KeyedLimiter`] is built from.
@@ -145,7 +145,7 @@ impl<K, S, C> KeyedLimiter<K, S, C> {
             CachePadded::new(LockedShard {
                 table_hint: PrefetchHint::new(),
                 shard: RwLock::new(Shard::new(first, limit, settings.bounds)),
-                gate: Gate::new(),
+                ordered_lock: OrderedLock::new(),
             })
         };
         Ok(Self {

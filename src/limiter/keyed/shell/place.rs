@@ -111,7 +111,7 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
         if !entry.is_idle() {
             return None;
         }
-        let (is_counted, full_at) = (entry.is_counted, entry.line.tokens.held.full_at);
+        let (is_counted, full_at) = (entry.is_counted, entry.line.tokens.fill.full_at);
         if shard.becomes_absent(full_at, now) {
             self.capacity.release(is_counted.into());
             return Some(shard.lines.remove(at).key);

@@ -8,19 +8,19 @@ use smallvec::SmallVec;
 
 use crate::clock::Timestamp;
 use crate::limiter::core::denied::Denied;
+use crate::limiter::core::reserved_part::{Parts, ReservedPart};
 use crate::limiter::core::status::Status;
-use crate::limiter::core::taken::{Parts, Taken};
 use crate::limiter::ops::all_of::limits::Limits;
 use crate::limiter::ops::all_of::partial_take::{PartialTake, end_each, part};
 use crate::limiter::ops::limiter::Limiter;
-use crate::limiter::shell::gate::Gate;
+use crate::limiter::shell::ordered_lock::OrderedLock;
 use crate::sync::MutexGuard;
 
 /// The members of an [`AllOf`](crate::AllOf), in the order in which it names them.
 pub(crate) struct Members<'a>(SmallVec<[&'a dyn Limiter; 4]>);
 
-/// The locked gates of the members: other callers that take from several of them wait.
-pub(crate) type EnteredGates<'a> = SmallVec<[MutexGuard<'a, ()>; 4]>;
+/// The locked ordered locks of the members: other callers that take from several of them wait.
+pub(crate) type HeldLocks<'a> = SmallVec<[MutexGuard<'a, ()>; 4]>;
 
 impl<'a> Members<'a> {
     pub(crate) fn of(limits: &'a impl Limits) -> Self {
@@ -48,14 +48,14 @@ impl<'a> Members<'a> {
         statuses.reduce(Status::tighter).unwrap_or(Status::NO_LIMIT)
     }
 
-    /// Locks the gate of each member, once, in the one order that all callers keep: so no two callers
+    /// Locks the lock of each member, once, in the one order that all callers keep: so no two callers
     /// deadlock, however they name the members.
-    pub(crate) fn enter(&self) -> EnteredGates<'a> {
-        let gates = self.0.iter().filter_map(|&member| member.gate());
-        let mut gates: SmallVec<[&Gate; 4]> = gates.collect();
-        gates.sort_unstable_by_key(|gate| gate.order());
-        gates.dedup_by_key(|gate| gate.order());
-        gates.into_iter().map(Gate::enter).collect()
+    pub(crate) fn enter(&self) -> HeldLocks<'a> {
+        let locks = self.0.iter().filter_map(|&member| member.ordered_lock());
+        let mut locks: SmallVec<[&OrderedLock; 4]> = locks.collect();
+        locks.sort_unstable_by_key(|lock| lock.rank());
+        locks.dedup_by_key(|lock| lock.rank());
+        locks.into_iter().map(OrderedLock::lock).collect()
     }
 
     /// The denial that lasts longest, and the index of its member; `None` if all members would admit.
@@ -102,7 +102,7 @@ impl<'a> Members<'a> {
     /// As [`take`](Self::take), when the member at the index `claimed` has set its tokens aside.
     fn take_with_claim(
         &self,
-        (claimed, taken): (usize, Taken),
+        (claimed, taken): (usize, ReservedPart),
         n: u64,
         floor: u64,
         now: Timestamp,

@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use crate::clock::Timestamp;
 use crate::limiter::core::denied::Denied;
-use crate::limiter::core::taken::{Parts, Taken};
+use crate::limiter::core::reserved_part::{Parts, ReservedPart};
 use crate::limiter::ops::limiter::Limiter;
 use crate::unwind::Panics;
 
@@ -75,7 +75,7 @@ impl Drop for PartialTake<'_> {
 }
 
 /// One member's part of what was taken.
-pub(super) fn part(taken: Taken) -> Parts {
+pub(super) fn part(taken: ReservedPart) -> Parts {
     Parts::from_elem(taken, 1)
 }
 

@@ -38,10 +38,10 @@ impl<K> Shard<K> {
     fn sweep_lines(&mut self, now: Timestamp) -> Option<K> {
         let (at, absent) = (self.config.rate.at(now), self.absent);
         let entry = self.lines.sweep(|entry| {
-            let full_at = entry.line.tokens.held.full_at;
+            let full_at = entry.line.tokens.fill.full_at;
             entry.is_counted && entry.is_idle() && full_at.max(at) == absent.max(at)
         })?;
-        self.absent = absent.max(entry.line.tokens.held.full_at);
+        self.absent = absent.max(entry.line.tokens.fill.full_at);
         Some(entry.key)
     }
 

@@ -92,7 +92,7 @@ impl<K> Shard<K> {
     ) {
         let (config, absent) = (&self.config, self.absent);
         let goes = |entry: &mut LineEntry<K>| {
-            if keep(&entry.key, entry.line.tokens.held.view().available(now)) {
+            if keep(&entry.key, entry.line.tokens.fill.view().available(now)) {
                 return false;
             }
             entry.reset(config, absent);
@@ -115,7 +115,7 @@ impl<K> Shard<K> {
             (key.clone(), view.available(now))
         });
         let lines = self.lines.iter().map(|entry| {
-            let available = entry.line.tokens.held.view().available(now);
+            let available = entry.line.tokens.fill.view().available(now);
             (entry.key.clone(), available)
         });
         all.extend(words.chain(lines));

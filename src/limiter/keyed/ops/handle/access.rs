@@ -70,7 +70,7 @@ where
         let run = |line: &mut Line, panics: &mut Panics| {
             // Read under the lock, so no taker before has used a later time.
             let now = panics.catch(|| limiter.clock.now());
-            let now = now.unwrap_or(line.tokens.held.known);
+            let now = now.unwrap_or(line.tokens.fill.known_since);
             op(line, now, &mut wakers);
             line.serve(now, &mut wakers);
             now

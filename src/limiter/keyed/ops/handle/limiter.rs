@@ -8,19 +8,19 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
 use crate::limiter::core::account::Account;
+use crate::limiter::core::acquire_turn::AcquireTurn;
 use crate::limiter::core::carry::CarryOver;
 use crate::limiter::core::denied::Denied;
 use crate::limiter::core::line::Line;
+use crate::limiter::core::reserved_part::{Parts, ReservedPart};
 use crate::limiter::core::status::Status;
-use crate::limiter::core::taken::{Parts, Taken};
-use crate::limiter::core::turn::Turn;
 use crate::limiter::keyed::core::to_key::ToKey;
 use crate::limiter::keyed::ops::handle::KeyHandle;
 use crate::limiter::keyed::shell::decide::line_decision;
 use crate::limiter::ops::limiter::Limiter;
 use crate::limiter::ops::quota_limiter::QuotaLimiter;
 use crate::limiter::ops::rate_limiter::RateLimiter;
-use crate::limiter::shell::gate::Gate;
+use crate::limiter::shell::ordered_lock::OrderedLock;
 use crate::quota::{Quota, QuotaError};
 use crate::unwind::Panics;
 use crate::wait::Progress;
@@ -55,8 +55,8 @@ where
         self.limiter.clock.now()
     }
 
-    fn gate(&self) -> Option<&Gate> {
-        Some(&self.limiter.shards[self.shard()].gate)
+    fn ordered_lock(&self) -> Option<&OrderedLock> {
+        Some(&self.limiter.shards[self.shard()].ordered_lock)
     }
 
     #[inline]
@@ -110,7 +110,7 @@ where
     fn charge_at(&self, n: u64, now: Timestamp) {
         // A new key without a place is denied everything anyway, so its debt is not kept.
         let _: Result<(), Denied> = self.change(now, |line| {
-            line.settle_all_booked(now);
+            line.debit_all_reserved(now);
             line.on_fill(|_, fill| Account::charge(fill, n, now));
             Ok(())
         });
@@ -118,9 +118,9 @@ where
 
     fn pause_until_at(&self, until: Timestamp, now: Timestamp) -> Result<(), Denied> {
         self.change(now, |line| {
-            line.settle_all_booked(now);
+            line.debit_all_reserved(now);
             // As debt, which is all that a word can hold: the key may become a word again.
-            line.on_fill(|_, fill| Account::owe_until(fill, until, now))
+            line.on_fill(|_, fill| Account::pause_as_debt(fill, until, now))
         })
     }
 
@@ -128,7 +128,7 @@ where
         self.read(
             now,
             |view| view.available(now),
-            |line| line.tokens.held.view().available(now),
+            |line| line.tokens.fill.view().available(now),
         )
     }
 
@@ -148,7 +148,8 @@ where
         let reserve = |line: &mut Line, _: &mut Wakers| {
             let is_shared = is_shared.get();
             let taken = line.reserve(n, max_wait, now);
-            reserved = Some(taken.map(|taken| Parts::from_elem(Taken { is_shared, ..taken }, 1)));
+            reserved =
+                Some(taken.map(|taken| Parts::from_elem(ReservedPart { is_shared, ..taken }, 1)));
         };
         let found = panics.catch(|| self.limiter.with_line(self.key, now, &is_shared, reserve));
         // If another waiter's waker or another key has panicked, the caller never sees the reservation.
@@ -175,13 +176,13 @@ where
 
     fn commit(&self, parts: &Parts) {
         for taken in parts {
-            self.with_existing_line(taken.is_shared, |line, _, _| line.keep(taken));
+            self.with_existing_line(taken.is_shared, |line, _, _| line.commit(taken));
         }
     }
 
     fn poll_turn(
         &self,
-        turn: &mut Turn,
+        turn: &mut AcquireTurn,
         now: Timestamp,
         waker: &Waker,
     ) -> Progress<Result<(), Denied>> {
@@ -194,16 +195,13 @@ where
         let poll = |line: &mut Line, wakers: &mut Wakers| {
             // Before the poll: if a waker panics there, the turn still knows which line to leave.
             turn.is_shared = is_shared.get();
-            match line.poll(turn, now, waker, wakers, &mut stale) {
-                Some(decided) => Progress::Done(decided),
-                None => Progress::Waiting(line.arm(turn, now)),
-            }
+            line.poll_turn(turn, now, waker, wakers, &mut stale)
         };
         let polled = self.limiter.with_line(self.key, now, &is_shared, poll);
         polled.unwrap_or_else(|denied| Progress::Done(Err(denied)))
     }
 
-    fn leave_turn(&self, turn: &mut Turn) {
+    fn leave_turn(&self, turn: &mut AcquireTurn) {
         let mut left = None;
         self.with_existing_line(turn.is_shared, |line, now, wakers| {
             let behind;
@@ -238,7 +236,7 @@ where
     fn tighten_at(&self, remaining: u64, now: Timestamp) {
         // As in `charge_at`.
         let _: Result<(), Denied> = self.change(now, |line| {
-            line.settle_all_booked(now);
+            line.debit_all_reserved(now);
             line.on_fill(|_, fill| Account::tighten(fill, remaining, now));
             Ok(())
         });

@@ -4,23 +4,23 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::limiter::core::acquire_turn::{AcquireTurn, OnTurn};
 use crate::limiter::core::denied::Denied;
-use crate::limiter::core::turn::{Kind, Turn};
 use crate::limiter::ops::all_of::members::Members;
 use crate::wait::Progress;
 
 /// Makes a turn one whose tokens can be given back, while it is polled at one member: another member may
 /// still deny.
 struct AsClaim<'a> {
-    turn: &'a mut Turn,
-    kind: Kind,
+    turn: &'a mut AcquireTurn,
+    kind: OnTurn,
 }
 
 impl<'a> AsClaim<'a> {
-    fn new(turn: &'a mut Turn) -> Self {
-        let kind = turn.kind;
-        if kind != Kind::Call {
-            turn.kind = Kind::Claim;
+    fn new(turn: &'a mut AcquireTurn) -> Self {
+        let kind = turn.on_turn;
+        if kind != OnTurn::Notify {
+            turn.on_turn = OnTurn::Claim;
         }
         Self { turn, kind }
     }
@@ -28,14 +28,14 @@ impl<'a> AsClaim<'a> {
 
 impl Drop for AsClaim<'_> {
     fn drop(&mut self) {
-        self.turn.kind = self.kind;
+        self.turn.on_turn = self.kind;
     }
 }
 
 impl Members<'_> {
     pub(crate) fn poll_turn(
         &self,
-        turn: &mut Turn,
+        turn: &mut AcquireTurn,
         now: Timestamp,
         waker: &Waker,
     ) -> Progress<Result<(), Denied>> {
@@ -71,9 +71,9 @@ impl Members<'_> {
     }
 
     /// Decides a turn that stands in no line.
-    fn decide(&self, turn: &mut Turn, now: Timestamp) -> Result<(), Denied> {
+    fn decide(&self, turn: &mut AcquireTurn, now: Timestamp) -> Result<(), Denied> {
         let (n, floor) = (turn.n, turn.floor);
-        if turn.kind == Kind::Call {
+        if turn.on_turn == OnTurn::Notify {
             return self.ask(n, floor, now);
         }
         let _gates = self.enter();
@@ -87,7 +87,7 @@ impl Members<'_> {
     /// for it in `claimed`; a call gets no tokens.
     fn poll_line(
         &self,
-        turn: &mut Turn,
+        turn: &mut AcquireTurn,
         now: Timestamp,
         waker: &Waker,
     ) -> Progress<Result<(), Denied>> {
@@ -95,7 +95,7 @@ impl Members<'_> {
         self.0[claim.turn.member].poll_turn(claim.turn, now, waker)
     }
 
-    pub(crate) fn leave_turn(&self, turn: &mut Turn) {
+    pub(crate) fn leave_turn(&self, turn: &mut AcquireTurn) {
         self.0[turn.member].leave_turn(turn);
     }
 }

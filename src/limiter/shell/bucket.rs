@@ -1,0 +1,165 @@
+//! The shell of a bucket: a lock, behind it a [`Line`], and, for an
+//! [`AtomicTokenBucket`](crate::AtomicTokenBucket), the word that takers go by while there are no
+//! waiters.
+//!
+//! Invariant: while the line is not idle, or the word cannot hold the debt, the word is held and the
+//! line has the fill. Otherwise the word has it, and an operation changes the word.
+
+mod change;
+mod fill;
+mod reserve;
+mod take;
+
+use crate::clock::{Clock, Timestamp};
+use crate::limiter::core::account::Account;
+use crate::limiter::core::bounds::Bounds;
+use crate::limiter::core::fill::{WordOverflow, never_overflows};
+use crate::limiter::core::line::Line;
+use crate::limiter::core::tokens::BucketTokens;
+use crate::limiter::shell::bucket::fill::BucketFill;
+use crate::limiter::shell::line_shell::LineShell;
+use crate::limiter::shell::ordered_lock::OrderedLock;
+use crate::limiter::shell::word_cell::WordCell;
+use crate::quota::{Quota, Units};
+use crate::sync::{Mutex, MutexGuard, const_unless_modelled};
+
+pub(crate) struct BucketShell<C> {
+    state: Mutex<BucketState>,
+    pub(crate) clock: C,
+    pub(crate) ordered_lock: OrderedLock,
+}
+
+pub(crate) struct BucketState {
+    line: Line,
+    /// The quota as it was set: leases do not change it.
+    quota: Quota,
+    /// Whether the line has the fill. Always true without a word.
+    is_held: bool,
+}
+
+impl AsMut<Line> for BucketState {
+    fn as_mut(&mut self) -> &mut Line {
+        &mut self.line
+    }
+}
+
+impl<C> BucketShell<C> {
+    const_unless_modelled! {
+        pub(crate) fn new((quota, units): (Quota, Units), clock: C, has_word: bool) -> Self {
+            let state = BucketState {
+                line: Line::new(units),
+                quota,
+                is_held: !has_word,
+            };
+            Self {
+                state: Mutex::new(state),
+                clock,
+                ordered_lock: OrderedLock::new(),
+            }
+        }
+    }
+
+    /// Returns the operations of a bucket with this shell, and with a word or none.
+    #[inline]
+    pub(crate) const fn with_word<'a>(&'a self, word: Option<&'a WordCell>) -> BucketOps<'a, C> {
+        BucketOps { word, shell: self }
+    }
+
+    pub(crate) fn bounds_mut(&mut self) -> &mut Bounds {
+        &mut self.state.get_mut().line.bounds
+    }
+
+    /// Returns whether no debt can be given back any more.
+    #[cfg(all(test, not(tollgate_loom)))]
+    pub(crate) fn is_settled(&self) -> bool {
+        self.state.lock().line.tokens.account.ledger.is_settled()
+    }
+}
+
+/// The operations of a bucket.
+pub(crate) struct BucketOps<'a, C> {
+    word: Option<&'a WordCell>,
+    shell: &'a BucketShell<C>,
+}
+
+impl<C> Clone for BucketOps<'_, C> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<C> Copy for BucketOps<'_, C> {}
+
+impl<C: Clock> LineShell for BucketOps<'_, C> {
+    type Tokens = BucketTokens;
+    type State = BucketState;
+
+    fn clock_now(&self) -> Timestamp {
+        self.shell.clock.now()
+    }
+
+    #[inline]
+    fn lock(&self) -> MutexGuard<'_, BucketState> {
+        self.shell.state.lock()
+    }
+
+    fn hold(&self, state: &mut BucketState) {
+        if let Some(word) = self.word
+            && !state.is_held
+        {
+            state.line.tokens.fill = word.hold();
+            state.is_held = true;
+        }
+    }
+
+    fn release(&self, state: &mut BucketState, now: Timestamp) {
+        if let Some(word) = self.word
+            && state.is_held
+            && state.line.is_idle()
+        {
+            // Debt that the word cannot hold stays in the line until it is paid.
+            state.is_held = word.release(&state.line.tokens.fill, now).is_err();
+        }
+    }
+
+    fn latest(state: &BucketState) -> Timestamp {
+        state.line.tokens.fill.known_since
+    }
+}
+
+impl<C: Clock> BucketOps<'_, C> {
+    /// Runs `op` on the word, as the writer; `None` if there is no word, the line has the fill, or
+    /// the word cannot hold the result.
+    fn on_word<T>(
+        self,
+        op: impl FnOnce(&mut BucketState, &mut BucketFill<'_>) -> Result<T, WordOverflow>,
+    ) -> Option<T> {
+        let word = self.word?;
+        let mut state = self.shell.state.lock();
+        if state.is_held {
+            return None;
+        }
+        op(&mut state, &mut BucketFill::Word(word)).ok()
+    }
+
+    /// Runs `op` on the fill, wherever it is; in the line if the word cannot hold the result.
+    fn on_fill<T>(
+        self,
+        now: Option<Timestamp>,
+        op: impl Fn(
+            &mut Account,
+            &mut BucketFill<'_>,
+            &dyn Fn() -> Timestamp,
+        ) -> Result<T, WordOverflow>,
+    ) -> T {
+        let clock_now = || now.unwrap_or_else(|| self.clock_now());
+        let by_word =
+            self.on_word(|state, fill| op(&mut state.line.tokens.account, fill, &clock_now));
+        by_word.unwrap_or_else(|| {
+            self.change(now, |state, now, _| {
+                let BucketTokens { fill, account } = &mut state.line.tokens;
+                never_overflows(op(account, &mut BucketFill::Locked(fill), &|| now))
+            })
+        })
+    }
+}

@@ -1,0 +1,147 @@
+//! Changes of a bucket: refunds, charges, pauses, quotas, leases, and its state across a restart.
+//!
+//! Each changes the word where that can hold the result, and the fill in the line otherwise.
+//! Reservations in line keep their instants: their tokens are debited before what would move their
+//! turns back.
+
+use std::time::SystemTime;
+
+use crate::clock::{Clock, Timestamp};
+use crate::limiter::core::account::Account;
+use crate::limiter::core::carry::CarryOver;
+use crate::limiter::core::denied::Denied;
+use crate::limiter::core::fill::{Fill, WordOverflow, never_overflows};
+use crate::limiter::core::rate::{View, burst_without};
+use crate::limiter::core::saved::Saved;
+use crate::limiter::core::word::WordQuota;
+use crate::limiter::shell::bucket::fill::BucketFill;
+use crate::limiter::shell::bucket::{BucketOps, BucketState};
+use crate::limiter::shell::line_shell::LineShell;
+use crate::quota::{Quota, QuotaError, Units};
+
+impl<C: Clock> BucketOps<'_, C> {
+    pub(crate) fn refund(self, n: u64, now: Timestamp) {
+        self.on_fill(Some(now), |account, fill, now| account.refund(fill, n, now));
+    }
+
+    pub(crate) fn charge(self, n: u64, now: Timestamp) {
+        self.debit_all_reserved(now);
+        self.on_fill(Some(now), |_, fill, now| Account::charge(fill, n, now()));
+    }
+
+    pub(crate) fn tighten(self, remaining: u64, now: Timestamp) {
+        self.debit_all_reserved(now);
+        self.on_fill(Some(now), |_, fill, now| {
+            Account::tighten(fill, remaining, now())
+        });
+    }
+
+    pub(crate) fn pause_until(self, until: Timestamp, now: Timestamp) -> Result<(), Denied> {
+        self.debit_all_reserved(now);
+        self.on_fill(Some(now), |account, fill, now| {
+            account.pause_until(fill, until, now())
+        })
+    }
+
+    /// Debits the reservations in line. Without the fill in the line there are none.
+    fn debit_all_reserved(self, now: Timestamp) {
+        let mut state = self.shell.state.lock();
+        if state.is_held {
+            state.line.debit_all_reserved(now);
+        }
+    }
+
+    /// Puts a quota in force. `carry` says how the fill carries over; what leases hold counts as
+    /// taken.
+    pub(crate) fn set_quota(
+        self,
+        quota: Quota,
+        carry: CarryOver,
+        now: Option<Timestamp>,
+    ) -> Result<(), QuotaError> {
+        let whole = quota.units()?;
+        if self.word.is_some() {
+            // Also the burst without leases has to fit the word.
+            WordQuota::new(whole)?;
+        }
+        self.configure(now, |state, fill, now| {
+            let leased = state.quota.max_burst() - fill.read(|view| view.rate.units.burst);
+            let Ok(burst) = burst_without(whole.burst, leased) else {
+                return Ok(Err(QuotaError::ZeroBurst));
+            };
+            let units = Units { burst, ..whole };
+            let account = &mut state.line.tokens.account;
+            account.configure(fill, units, (carry, leased), now)?;
+            state.quota = quota;
+            Ok(Ok(()))
+        })
+    }
+
+    /// Changes the burst, for a lease that comes or goes.
+    pub(crate) fn resize<E>(&self, burst: impl Fn(u64) -> Result<u64, E>) -> Result<(), E> {
+        self.configure(None, |state, fill, now| {
+            let mut units = fill.read(|view| view.rate.units);
+            match burst(units.burst) {
+                Ok(burst) => units.burst = burst,
+                Err(refused) => return Ok(Err(refused)),
+            }
+            state.line.tokens.account.resize(fill, units, now).map(Ok)
+        })
+    }
+
+    /// Changes what the bucket counts by, at a time that is read when no taker can use a later one
+    /// unseen.
+    fn configure<T>(
+        self,
+        now: Option<Timestamp>,
+        change: impl Fn(
+            &mut BucketState,
+            &mut BucketFill<'_>,
+            &dyn Fn() -> Timestamp,
+        ) -> Result<T, WordOverflow>,
+    ) -> T {
+        let clock_now = || now.unwrap_or_else(|| self.clock_now());
+        let by_word = self.on_word(|state, fill| change(state, fill, &clock_now));
+        by_word.unwrap_or_else(|| {
+            self.change(now, |state, now, _| {
+                state.line.debit_all_reserved(now);
+                let mut fill = state.line.tokens.fill;
+                let changed = change(state, &mut BucketFill::Locked(&mut fill), &|| now);
+                state.line.tokens.fill = fill;
+                never_overflows(changed)
+            })
+        })
+    }
+
+    /// Returns how full the bucket is, as of the wall time `wall`.
+    pub(crate) fn save(self, wall: SystemTime) -> Saved {
+        let now = self.shell.clock.now();
+        let state = self.shell.state.lock();
+        let (quota, paused) = (state.quota, state.line.tokens.account.paused);
+        let read = |view: &View| {
+            let leased = quota.max_burst() - view.rate.units.burst;
+            let missing = view.full_at.saturating_sub(view.rate.at(now));
+            missing + view.rate.cost(leased)
+        };
+        let missing = match self.word {
+            Some(word) if !state.is_held => BucketFill::Word(word).read(read),
+            _ => read(&state.line.tokens.fill.view()),
+        };
+        Saved::new(quota, missing, paused.saturating_since(now), wall)
+    }
+
+    /// Takes what a saved bucket lacked, less what has accrued since. Only tightens.
+    pub(crate) fn restore(self, saved: &Saved, wall: SystemTime) {
+        let now = self.shell.clock.now();
+        self.debit_all_reserved(now);
+        self.on_fill(Some(now), |_, fill, now| {
+            fill.update(now, |view, now| {
+                let full_at = view.full_at.max(saved.full_at(&view.rate, now, wall));
+                (full_at, ())
+            })
+        });
+        let until = now.saturating_add(saved.paused(wall));
+        // A bucket whose rate is zero refuses a pause, and needs none: it never gains a token.
+        let _ = self.pause_until(until, now);
+    }
+}

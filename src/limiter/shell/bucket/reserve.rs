@@ -1,0 +1,59 @@
+//! Reservations of a bucket: into debt at once, or by a place in its line.
+
+use std::time::Duration;
+
+use crate::clock::{Clock, Timestamp};
+use crate::limiter::core::denied::Denied;
+use crate::limiter::core::reserved_part::{Debit, ReservedPart};
+use crate::limiter::shell::bucket::BucketOps;
+use crate::limiter::shell::line_shell::LineShell;
+use crate::unwind::Panics;
+
+impl<C: Clock> BucketOps<'_, C> {
+    pub(crate) fn reserve(
+        self,
+        n: u64,
+        max_wait: Duration,
+        now: Timestamp,
+    ) -> Result<ReservedPart, Denied> {
+        let by_word = self.on_word(|state, fill| {
+            let account = &mut state.line.tokens.account;
+            account.reserve(fill, n, max_wait, now)
+        });
+        if let Some(reserved) = by_word {
+            return reserved;
+        }
+        let (mut panics, mut reserved) = (Panics::default(), None);
+        panics.catch(|| {
+            self.change(Some(now), |state, now, _| {
+                reserved = Some(state.line.reserve(n, max_wait, now));
+            });
+        });
+        // Another caller's waker has panicked. The panic takes the place of the answer, so the
+        // reservation would never be used nor given back.
+        if !panics.is_empty()
+            && let Some(Ok(part)) = &reserved
+        {
+            self.give_back(part, Some(now));
+        }
+        drop(panics);
+        reserved.expect("without a panic it ran to its end")
+    }
+
+    /// Gives back what no later taker has built on.
+    pub(crate) fn give_back(self, part: &ReservedPart, now: Option<Timestamp>) {
+        match part.debit {
+            Some(Debit::Ledger(debt)) => {
+                let mut panics = Panics::default();
+                panics.catch(|| {
+                    self.on_fill(now, |account, fill, now| account.give_back(fill, debt, now));
+                });
+                if !panics.is_empty() {
+                    // The clock panicked. Without a time nothing can come back: it counts as used.
+                    self.commit(part);
+                }
+            }
+            _ => self.leave_line(now, |state, now, _| state.line.give_back(part, now)),
+        }
+    }
+}
