@@ -19,7 +19,7 @@ use crate::sync::MutexGuard;
 /// The members of an [`AllOf`](crate::AllOf), in the order in which it names them.
 pub(crate) struct Members<'a>(SmallVec<[&'a dyn Limiter; 4]>);
 
-/// The locked ordered locks of the members: other callers that take from several of them wait.
+/// The guards of the members' locks: other callers that take from several of them wait.
 pub(crate) type HeldLocks<'a> = SmallVec<[MutexGuard<'a, ()>; 4]>;
 
 impl<'a> Members<'a> {
