@@ -14,7 +14,7 @@ use crate::queue::core::given_up::GivenUp;
 use crate::queue::core::groups::ready::Ready;
 use crate::queue::core::hash::FastHash;
 use crate::queue::core::index::KeyIndex;
-use crate::queue::core::keys::{Keys, Lent};
+use crate::queue::core::keys::{KeyRef, Keys};
 use crate::queue::core::run::{Failing, Outcome, Run, Started};
 use crate::queue::core::wheel::Wheel;
 
@@ -264,7 +264,7 @@ impl<K> Machine<K> {
     #[inline(always)]
     pub(crate) fn forget(&mut self, index: Index) -> K {
         self.release(index);
-        self.keys.take(index)
+        self.keys.remove(index)
     }
 
     fn release(&mut self, index: Index) {
@@ -344,11 +344,12 @@ impl<K> Machine<K> {
         self.processing_len -= 1;
     }
 
-    /// Ends the processing of a key that is done, unless somebody wants it again: then it stays lent.
+    /// Ends the processing of a key that is done, unless somebody wants it again: then it stays
+    /// borrowed.
     #[expect(clippy::inline_always, reason = "a call costs more than it does")]
     #[inline(always)]
-    pub(crate) fn finish_done(&mut self, lent: &mut Option<Lent<K>>) -> Option<K> {
-        let index = lent.as_ref()?.index();
+    pub(crate) fn finish_done(&mut self, borrowed: &mut Option<KeyRef<K>>) -> Option<K> {
+        let index = borrowed.as_ref()?.index();
         let entry = &self.entries[index];
         if entry.phase != Phase::Processing || entry.due != NEVER || self.has_memory() {
             return None;
@@ -358,25 +359,30 @@ impl<K> Machine<K> {
         if let Some(groups) = self.ready.groups_mut() {
             groups.finish(index);
         }
-        Some(self.keys.take_back(lent.take()?))
+        Some(self.keys.remove_borrowed(borrowed.take()?))
     }
 
     /// As [`finish`](Self::finish) with [`Outcome::Done`], and less if that will do.
     #[inline]
-    pub(crate) fn finish_as_done(&mut self, key: Lent<K>, now: Timestamp) -> Finished<K> {
-        let mut lent = Some(key);
-        let forgotten = self.finish_done(&mut lent);
-        match lent {
+    pub(crate) fn finish_as_done(&mut self, key: KeyRef<K>, now: Timestamp) -> Finished<K> {
+        let mut borrowed = Some(key);
+        let forgotten = self.finish_done(&mut borrowed);
+        match borrowed {
             Some(key) => self.finish(key, Outcome::Done, now),
             None => Finished::forgotten(forgotten),
         }
     }
 
     /// Ends the processing of a key.
-    pub(crate) fn finish(&mut self, key: Lent<K>, outcome: Outcome, now: Timestamp) -> Finished<K> {
+    pub(crate) fn finish(
+        &mut self,
+        key: KeyRef<K>,
+        outcome: Outcome,
+        now: Timestamp,
+    ) -> Finished<K> {
         // What has become due meanwhile was ready first, although nobody has asked for it yet.
         self.advance(now);
-        let index = self.keys.give_back(key);
+        let index = self.keys.release(key);
         self.stop(index);
         let next_start = self.next_start(self.entries[index].since);
         let entry = &mut self.entries[index];
@@ -478,7 +484,7 @@ impl<K> Machine<K> {
             ready_since,
             started: now,
         };
-        let key = self.keys.lend(index);
+        let key = self.keys.borrow(index);
         Started { key, run }
     }
 

@@ -79,7 +79,7 @@ impl<K> Machine<K> {
         self.resting.remove(&(self.entries[index].due, index));
         // Its group has left already.
         self.release_entry(index);
-        self.keys.take(index)
+        self.keys.remove(index)
     }
 
     /// An event finds a key at rest: whether it wakes it.

@@ -4,7 +4,7 @@ use std::vec;
 
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::queue::core::hash::FastHash;
-use crate::queue::core::keys::Lent;
+use crate::queue::core::keys::KeyRef;
 use crate::queue::core::run::{Run, Started};
 use crate::queue::core::waiting::state::State;
 use crate::queue::ops::work::Work;
@@ -32,7 +32,7 @@ use crate::queue::shell::shared::Shared;
 #[must_use = "dropping it is a retry of each"]
 pub struct Batch<K, C: Clock = SystemClock, S = FastHash> {
     shared: Arc<Shared<K, C, S>>,
-    keys: Vec<Lent<K>>,
+    keys: Vec<KeyRef<K>>,
     /// The run of each key. As one, 32 of both are more than a thousand bytes, at which the
     /// allocator of glibc puts together all that it has kept.
     runs: Vec<Run>,
@@ -172,7 +172,7 @@ impl<K, C: Clock, S> Drop for Batch<K, C, S> {
 /// ```
 pub struct BatchIter<K, C: Clock, S> {
     shared: Arc<Shared<K, C, S>>,
-    keys: vec::IntoIter<Lent<K>>,
+    keys: vec::IntoIter<KeyRef<K>>,
     runs: vec::IntoIter<Run>,
 }
 

@@ -11,7 +11,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::queue::core::add_error::AddError;
 use crate::queue::core::admit::Room;
 use crate::queue::core::hash::FastHash;
-use crate::queue::core::keys::Lent;
+use crate::queue::core::keys::KeyRef;
 use crate::queue::core::options::AddOptions;
 use crate::queue::core::priority::Priority;
 use crate::queue::core::run::{Run, Started};
@@ -71,7 +71,7 @@ pub struct Work<K, C: Clock = SystemClock, S = FastHash> {
 /// What of the queue the guard has: the key, and a handle without which that could be gone.
 struct Held<K, C, S> {
     shared: Arc<Shared<K, C, S>>,
-    key: Lent<K>,
+    key: KeyRef<K>,
 }
 
 impl<K, C: Clock, S> Work<K, C, S> {

@@ -16,7 +16,7 @@ use crate::queue::core::entry::{Failures, Hash};
 use crate::queue::core::groups::group_table::GroupId;
 use crate::queue::core::groups::grouping::{GroupKey, Grouping};
 use crate::queue::core::index::KeyIndex;
-use crate::queue::core::keys::Lent;
+use crate::queue::core::keys::KeyRef;
 use crate::queue::core::machine::Finished;
 use crate::queue::core::options::AddOptions;
 use crate::queue::core::run::{Failing, Outcome, Run};
@@ -224,7 +224,7 @@ impl<K, C, S: BuildHasher> Shared<K, C, S> {
 
 impl<K, C: Clock, S> Shared<K, C, S> {
     /// A clone of a key that is about to be given up, if that is to be remembered.
-    pub(crate) fn copy_of_given_up(&self, key: &Lent<K>, outcome: Outcome) -> Option<K> {
+    pub(crate) fn copy_of_given_up(&self, key: &KeyRef<K>, outcome: Outcome) -> Option<K> {
         let gives_up = matches!(outcome, Outcome::GiveUp(_) | Outcome::Fail(_));
         self.copy.filter(|_| gives_up).map(|copy| copy(key))
     }
@@ -233,7 +233,7 @@ impl<K, C: Clock, S> Shared<K, C, S> {
     /// live, or its clone if it is given up and remembered.
     pub(crate) fn finish(
         &self,
-        key: Lent<K>,
+        key: KeyRef<K>,
         copy: Option<K>,
         outcome: Outcome,
         started: Timestamp,
@@ -259,10 +259,10 @@ impl<K, C: Clock, S> Shared<K, C, S> {
     }
 
     /// As [`finish`](Self::finish) with [`Outcome::Done`], if nobody observes and what happens does
-    /// not depend on the time; else it is still lent.
+    /// not depend on the time; else the key stays borrowed.
     #[inline]
-    pub(crate) fn finish_done(&self, lent: &mut Option<Lent<K>>) -> Option<K> {
-        self.with_state(|state| state.machine.finish_done(lent))
+    pub(crate) fn finish_done(&self, borrowed: &mut Option<KeyRef<K>>) -> Option<K> {
+        self.with_state(|state| state.machine.finish_done(borrowed))
     }
 
     /// Reports the end of a run, and what came of it.

@@ -23,9 +23,9 @@ impl<K, C: Clock, S> Work<K, C, S> {
     #[inline]
     pub fn done(mut self) {
         if let Some(Held { shared, key }) = self.held.take_if(|held| !held.shared.is_observed()) {
-            let mut lent = Some(key);
-            let forgotten = shared.finish_done(&mut lent);
-            match lent {
+            let mut borrowed = Some(key);
+            let forgotten = shared.finish_done(&mut borrowed);
+            match borrowed {
                 None => return drop(forgotten),
                 Some(key) => self.held = Some(Held { shared, key }),
             }
