@@ -28,7 +28,7 @@
 )]
 
 use std::fmt;
-use std::mem::ManuallyDrop;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
 
@@ -62,15 +62,17 @@ pub(super) enum SlotState {
 /// A cell for a key.
 struct KeySlot<K>(UnsafeCell<Contents<K>>);
 
-/// A key, or nothing.
+/// A key, or nothing. The byte gives each slot an address of its own even if `K` is zero-sized: the
+/// address tells [`release`](Keys::release) which container a [`KeyRef`] comes from.
 union Contents<K> {
     key: ManuallyDrop<K>,
-    nothing: (),
+    nothing: MaybeUninit<u8>,
 }
 
 impl<K> KeySlot<K> {
     fn vacant() -> Self {
-        Self(UnsafeCell::new(Contents { nothing: () }))
+        let nothing = MaybeUninit::uninit();
+        Self(UnsafeCell::new(Contents { nothing }))
     }
 
     /// Writes a key.

@@ -85,6 +85,20 @@ fn a_borrowed_key_is_neither_replaced_nor_removed() {
 }
 
 #[test]
+fn a_zero_sized_key_is_released_only_by_its_container() {
+    /// One may mean anything, such as leave to do something that nothing else does meanwhile.
+    #[derive(Debug)]
+    struct Token;
+    let (mut keys, mut others) = (keys(70), keys(70));
+    keys.insert(65, Token);
+    others.insert(65, Token);
+    let (borrowed, other) = (keys.borrow(65), others.borrow(65));
+    // Taking this key out would leave `borrowed` with a key that is owned elsewhere.
+    refused(|| keys.remove_borrowed(other));
+    assert_eq!(keys.release(borrowed), 65);
+}
+
+#[test]
 fn each_key_is_dropped_once_unless_it_is_borrowed() {
     // What the container leaves to a worker is reachable from here: no leak to a leak checker.
     static LEFT: OnceLock<KeyRef<Arc<()>>> = OnceLock::new();
