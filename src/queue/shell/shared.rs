@@ -244,7 +244,11 @@ impl<K, C: Clock, S> Shared<K, C, S> {
             replaced,
             is_given_up,
         } = self.with_state(|state| state.machine.finish(key, outcome, now));
-        let forgotten = if is_given_up { copy } else { forgotten };
+        let (forgotten, spare) = if is_given_up {
+            (copy, forgotten)
+        } else {
+            (forgotten, copy)
+        };
         self.observe_finish(started, now, |observer| match outcome {
             Outcome::Done => {}
             // If it is still live, somebody has added it meanwhile.
@@ -254,7 +258,8 @@ impl<K, C: Clock, S> Shared<K, C, S> {
             Outcome::Defer(_) => observer.deferred(),
             Outcome::Requeue | Outcome::After(_) | Outcome::Retry(_) => observer.retried(),
         });
-        drop(replaced);
+        // Before the return: should a drop panic, a local is dropped, but not what is returned already.
+        drop((replaced, spare));
         forgotten
     }
 

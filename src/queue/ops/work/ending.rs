@@ -224,7 +224,11 @@ impl<K, C: Clock, S> Work<K, C, S> {
         // Should the clone panic, dropping this releases the key.
         let copy = held.shared.copy_of_given_up(&held.key, outcome);
         let Held { shared, key } = self.held.take()?;
-        shared.finish(key, copy, outcome, self.run.started, now)
+        let given_up = shared.finish(key, copy, outcome, self.run.started, now);
+        // The last handle drops every key. Should one of them panic, a local is dropped, but not what is
+        // returned already.
+        drop(shared);
+        given_up
     }
 }
 
