@@ -21,13 +21,17 @@ fn in_child(what: &str, work: impl FnOnce() -> bool) {
     let child = unsafe { libc::fork() };
     assert!(child >= 0, "no process");
     if child == 0 {
+        // SAFETY: it accesses no memory.
         unsafe { libc::alarm(10) };
         // No panic may go on into the harness, whose other threads the child does not have.
         let done = catch_unwind(AssertUnwindSafe(work)).unwrap_or(false);
+        // SAFETY: it ends the process, and runs nothing of it.
         unsafe { libc::_exit(i32::from(!done)) };
     }
     let mut status = 0;
-    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    // SAFETY: the status is writable during the call.
+    let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
+    assert_eq!(waited, child);
     assert!(!libc::WIFSIGNALED(status), "{what}: hung");
     assert_eq!(libc::WEXITSTATUS(status), 0, "{what}");
 }

@@ -13,6 +13,10 @@ mod groups_ops;
 mod keyed_model;
 #[path = "../fuzz/ops/keyed.rs"]
 mod keyed_ops;
+#[path = "model/keys.rs"]
+mod keys_model;
+#[path = "../fuzz/ops/keys.rs"]
+mod keys_ops;
 #[path = "model/limiter.rs"]
 mod limiter_model;
 #[path = "../fuzz/ops/limiter.rs"]
@@ -43,6 +47,11 @@ fn replay(target: &str, check: fn(&[u8]) -> usize) {
 #[test]
 fn group_ops() {
     replay("group_ops", groups_ops::check);
+}
+
+#[test]
+fn key_ops() {
+    replay("key_ops", keys_ops::check);
 }
 
 #[test]

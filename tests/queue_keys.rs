@@ -1,12 +1,17 @@
 //! What the work queue does with the keys themselves: it tells them apart, and drops them.
 #![cfg(not(tollgate_loom))]
 
+#[path = "model/keys.rs"]
+mod keys_model;
+
 use std::fmt::Debug;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use keys_model::{Call, Config, End, Op};
+use proptest::prelude::*;
 use tollgate::WorkQueue;
 
 #[test]
@@ -129,4 +134,57 @@ fn keys_of_the_same_hash_are_told_apart() {
     let left = std::iter::from_fn(|| queue.try_get());
     let left: Vec<u64> = left.map(|work| (*work, work.done()).0).collect();
     assert_eq!(left, [1, 2, 4]);
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let name = || 0..6_u8;
+    let call = prop::sample::select(vec![Call::Eq, Call::Hash, Call::Clone, Call::Drop]);
+    prop_oneof![
+        8 => name().prop_map(Op::Add),
+        2 => (name(), 0..9_u8).prop_map(|(name, delay)| Op::AddAfter(name, delay)),
+        1 => any::<u8>().prop_map(Op::AddMany),
+        1 => (any::<usize>(), name()).prop_map(|(pick, name)| Op::AddRelated(pick, name)),
+        6 => Just(Op::Get),
+        1 => any::<u8>().prop_map(Op::GetBatch),
+        1 => any::<u8>().prop_map(Op::RunBatch),
+        6 => (any::<usize>(), end()).prop_map(|(pick, end)| Op::End(pick, end)),
+        1 => (any::<usize>(), end()).prop_map(|(pick, end)| Op::EndElsewhere(pick, end)),
+        1 => any::<usize>().prop_map(Op::Leak),
+        2 => name().prop_map(Op::Remove),
+        1 => (name(), name()).prop_map(|(first, second)| Op::Beside(first, second)),
+        4 => (call, 0..6_u8).prop_map(|(call, after)| Op::Trap(call, after)),
+        2 => (0..60_u8).prop_map(Op::Advance),
+        1 => prop::sample::select(vec![Op::Snapshot, Op::NewQueue, Op::NewQueue, Op::Close, Op::ShutDown]),
+    ]
+}
+
+fn end() -> impl Strategy<Value = End> {
+    prop_oneof![
+        3 => Just(End::Done),
+        1 => Just(End::DoneAndGet),
+        1 => Just(End::Requeue),
+        1 => (0..9_u8).prop_map(End::RequeueAfter),
+        1 => Just(End::Retry),
+        1 => Just(End::Fail),
+        1 => Just(End::Drop),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn a_key_is_dropped_once_and_stays_while_it_is_held(
+        capacity in prop::sample::select(vec![1_usize, 3, 64, 65, 200]),
+        [keeps_newest, remembers, has_interval, is_grouped, collides] in any::<[bool; 5]>(),
+        ops in prop::collection::vec(op(), 1..80),
+    ) {
+        let config = Config {
+            capacity,
+            keeps_newest,
+            remembers,
+            has_interval,
+            is_grouped,
+            collides,
+        };
+        keys_model::run(config, &ops);
+    }
 }

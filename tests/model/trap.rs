@@ -233,16 +233,20 @@ impl Bell {
     }
 }
 
-/// As std makes it of a `Wake`, but that a clone is a call, too.
-// SAFETY: each is called with a pointer of `Bell::waker`, whose count it is that it changes.
+/// As std makes it of a `Wake`, but that a clone is a call, too. Each function is called with a pointer
+/// that `Bell::waker` got from an `Arc`, and each waker owns one count of that.
 static BELL: RawWakerVTable = RawWakerVTable::new(
     |bell| {
         call(Call::CloneWaker);
+        // SAFETY: the pointer is an `Arc`'s, of which the waker that is cloned owns a count.
         unsafe { Arc::increment_strong_count(bell.cast::<Bell>()) };
         RawWaker::new(bell, &BELL)
     },
+    // SAFETY: the pointer is an `Arc`'s; the waker that is consumed owned the count.
     |bell| unsafe { Arc::from_raw(bell.cast::<Bell>()) }.wake(),
+    // SAFETY: the pointer is an `Arc`'s, which the waker keeps.
     |bell| unsafe { &*bell.cast::<Bell>() }.wake(),
+    // SAFETY: the pointer is an `Arc`'s; the waker that is dropped owned the count.
     |bell| drop(unsafe { Arc::from_raw(bell.cast::<Bell>()) }),
 );
 

@@ -257,7 +257,7 @@ impl<K> Machine<K> {
     #[inline(always)]
     fn forget(&mut self, index: Index) -> K {
         self.release(index);
-        self.keys.take(index)
+        self.keys.remove(index)
     }
 
     fn release(&mut self, index: Index) {

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::queue::core::entry::{Failures, NEVER, tick_of};
-use crate::queue::core::keys::Lent;
+use crate::queue::core::keys::KeyRef;
 use crate::queue::core::priority::Priority;
 
 /// A key that was handed out, and its run.
 #[derive(Debug)]
 pub(crate) struct Started<K> {
-    pub(crate) key: Lent<K>,
+    pub(crate) key: KeyRef<K>,
     pub(crate) run: Run,
 }
 

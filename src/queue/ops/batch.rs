@@ -6,7 +6,7 @@ use std::vec;
 
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::queue::core::hash::FastHash;
-use crate::queue::core::keys::Lent;
+use crate::queue::core::keys::KeyRef;
 use crate::queue::core::run::{Run, Started};
 use crate::queue::core::waiting::queue_state::QueueState;
 use crate::queue::ops::work::Work;
@@ -37,7 +37,7 @@ use crate::queue::shell::shared::Shared;
 #[must_use = "dropping a batch retries its keys"]
 pub struct Batch<K, C: Clock = SystemClock, S = FastHash> {
     shared: Arc<Shared<K, C, S>>,
-    keys: Vec<Lent<K>>,
+    keys: Vec<KeyRef<K>>,
     /// The run of each key. In a vector of its own: one vector of both would be a large request, for
     /// which glibc's allocator consolidates its free lists.
     runs: Vec<Run>,
@@ -62,7 +62,7 @@ impl<K, C: Clock, S> Batch<K, C, S> {
         waits: bool,
     ) -> Option<()> {
         state.machine.advance(now);
-        // Allocated before a key is started: a key that is lent must not be lost to a failure.
+        // Allocated before a key is started: a key that is borrowed must not be lost to a failure.
         let most = max.min(state.machine.ready_len());
         self.keys.reserve(most);
         self.runs.reserve(most);
@@ -148,7 +148,7 @@ impl<K, C: Clock, S> Drop for Batch<K, C, S> {
 /// The iterator over a [`Batch`]. Dropping it [retries](Work::retry) the keys that are left.
 pub struct BatchIter<K, C: Clock, S> {
     shared: Arc<Shared<K, C, S>>,
-    keys: vec::IntoIter<Lent<K>>,
+    keys: vec::IntoIter<KeyRef<K>>,
     runs: vec::IntoIter<Run>,
 }
 

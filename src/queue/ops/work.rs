@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::clock::{Clock, SystemClock};
 use crate::queue::core::add_error::AddError;
 use crate::queue::core::hash::FastHash;
-use crate::queue::core::keys::Lent;
+use crate::queue::core::keys::KeyRef;
 use crate::queue::core::machine::add::Room;
 use crate::queue::core::options::AddOptions;
 use crate::queue::core::priority::Priority;
@@ -77,7 +77,7 @@ pub struct Work<K, C: Clock = SystemClock, S = FastHash> {
 /// The key, and the handle that keeps the queue alive for its return.
 struct HeldKey<K, C, S> {
     shared: Arc<Shared<K, C, S>>,
-    key: Lent<K>,
+    key: KeyRef<K>,
 }
 
 impl<K, C: Clock, S> Work<K, C, S> {

@@ -6,7 +6,7 @@ use crate::backoff::{Backoff, ExponentialBackoff};
 use crate::clock::{Clock, Timestamp};
 use crate::observe::Observer;
 use crate::queue::core::entry::Failures;
-use crate::queue::core::keys::Lent;
+use crate::queue::core::keys::KeyRef;
 use crate::queue::core::machine::processing::Finished;
 use crate::queue::core::run::{OnFailure, Outcome, Run};
 use crate::queue::shell::shared::Shared;
@@ -14,7 +14,7 @@ use crate::queue::shell::shared::Shared;
 impl<K, C: Clock, S> Shared<K, C, S> {
     /// Clones a key that `outcome` gives up, if the queue remembers it: the clone is returned to
     /// the worker while the key rests.
-    pub(crate) fn clone_of_given_up(&self, key: &Lent<K>, outcome: Outcome) -> Option<K> {
+    pub(crate) fn clone_of_given_up(&self, key: &KeyRef<K>, outcome: Outcome) -> Option<K> {
         let gives_up = matches!(outcome, Outcome::GiveUp(_) | Outcome::Fail(_));
         self.clone_key
             .filter(|_| gives_up)
@@ -25,7 +25,7 @@ impl<K, C: Clock, S> Shared<K, C, S> {
     /// live, or its clone if it was given up and rests.
     pub(crate) fn finish(
         &self,
-        key: Lent<K>,
+        key: KeyRef<K>,
         clone: Option<K>,
         outcome: Outcome,
         started: Timestamp,
@@ -36,7 +36,11 @@ impl<K, C: Clock, S> Shared<K, C, S> {
             replaced,
             is_given_up,
         } = self.with_state(|state| state.machine.finish(key, outcome, now));
-        let forgotten = if is_given_up { clone } else { forgotten };
+        let (forgotten, spare) = if is_given_up {
+            (clone, forgotten)
+        } else {
+            (forgotten, clone)
+        };
         self.observe_finish(started, now, |observer| match outcome {
             Outcome::Done => {}
             // Still live: it was added during the run, so it runs again.
@@ -46,15 +50,17 @@ impl<K, C: Clock, S> Shared<K, C, S> {
             Outcome::Defer(_) => observer.deferred(),
             Outcome::Requeue | Outcome::After(_) | Outcome::Retry(_) => observer.retried(),
         });
-        drop(replaced);
+        // Before the return: if a drop panics, unwinding drops locals, but no value that is already
+        // returned.
+        drop((replaced, spare));
         forgotten
     }
 
     /// Ends a run as done if neither the clock nor the observer is needed for that, and returns
-    /// the key. Otherwise leaves the key in `lent`, for [`finish`](Self::finish).
+    /// the key. Otherwise leaves the key in `borrowed`, for [`finish`](Self::finish).
     #[inline]
-    pub(crate) fn finish_done(&self, lent: &mut Option<Lent<K>>) -> Option<K> {
-        self.with_state(|state| state.machine.finish_done(lent))
+    pub(crate) fn finish_done(&self, borrowed: &mut Option<KeyRef<K>>) -> Option<K> {
+        self.with_state(|state| state.machine.finish_done(borrowed))
     }
 
     /// Tells the observer that a run has ended, and then its `outcome`.

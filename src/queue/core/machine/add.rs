@@ -232,7 +232,7 @@ impl<K: Eq> Machine<K> {
         now: Timestamp,
     ) {
         let Some(key) = key else { return };
-        self.keys.put(index, key);
+        self.keys.insert(index, key);
         let (due, window) = self.due_of_new(due, now);
         if self.wheel.is_ahead(due) {
             if GENERAL {

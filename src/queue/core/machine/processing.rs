@@ -5,7 +5,7 @@ use crate::list::Index;
 use crate::queue::core::bands::NextKey;
 use crate::queue::core::entry::{Failures, NEVER, Phase, tick_after};
 use crate::queue::core::given_up::GivenUp;
-use crate::queue::core::keys::Lent;
+use crate::queue::core::keys::KeyRef;
 use crate::queue::core::machine::Machine;
 use crate::queue::core::run::{OnFailure, Outcome, Run, Started};
 
@@ -63,7 +63,7 @@ impl<K> Machine<K> {
             ready_since,
             started: now,
         };
-        let key = self.keys.lend(index);
+        let key = self.keys.borrow(index);
         Started { key, run }
     }
 
@@ -86,11 +86,11 @@ impl<K> Machine<K> {
     }
 
     /// Finishes a key that is done, if that needs no clock: it is not dirty, not requeued by an add,
-    /// and does not rest. Otherwise changes nothing, and the key stays lent.
+    /// and does not rest. Otherwise changes nothing, and the key stays borrowed.
     #[expect(clippy::inline_always, reason = "a call costs more than the body")]
     #[inline(always)]
-    pub(crate) fn finish_done(&mut self, lent: &mut Option<Lent<K>>) -> Option<K> {
-        let index = lent.as_ref()?.index();
+    pub(crate) fn finish_done(&mut self, borrowed: &mut Option<KeyRef<K>>) -> Option<K> {
+        let index = borrowed.as_ref()?.index();
         let entry = &self.entries[index];
         if entry.phase != Phase::Processing || entry.due != NEVER || self.may_rest() {
             return None;
@@ -100,25 +100,30 @@ impl<K> Machine<K> {
         if let Some(groups) = self.ready.groups_mut() {
             groups.finish(index);
         }
-        Some(self.keys.take_back(lent.take()?))
+        Some(self.keys.remove_borrowed(borrowed.take()?))
     }
 
     /// Same as [`finish`](Self::finish) with [`Outcome::Done`], by the shorter path if possible.
     #[inline]
-    pub(crate) fn finish_as_done(&mut self, key: Lent<K>, now: Timestamp) -> Finished<K> {
-        let mut lent = Some(key);
-        let forgotten = self.finish_done(&mut lent);
-        match lent {
+    pub(crate) fn finish_as_done(&mut self, key: KeyRef<K>, now: Timestamp) -> Finished<K> {
+        let mut borrowed = Some(key);
+        let forgotten = self.finish_done(&mut borrowed);
+        match borrowed {
             Some(key) => self.finish(key, Outcome::Done, now),
             None => Finished::forgotten(forgotten),
         }
     }
 
     /// Finishes a key: it becomes ready, delayed, resting or absent.
-    pub(crate) fn finish(&mut self, key: Lent<K>, outcome: Outcome, now: Timestamp) -> Finished<K> {
+    pub(crate) fn finish(
+        &mut self,
+        key: KeyRef<K>,
+        outcome: Outcome,
+        now: Timestamp,
+    ) -> Finished<K> {
         // Keys that are due by now became ready before this one is requeued.
         self.advance(now);
-        let index = self.keys.give_back(key);
+        let index = self.keys.release(key);
         self.stop(index);
         let earliest_start = self.earliest_start(self.entries[index].since);
         let entry = &mut self.entries[index];

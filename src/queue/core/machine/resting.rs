@@ -78,7 +78,7 @@ impl<K> Machine<K> {
         self.resting.remove(&(self.entries[index].due, index));
         // Not `release`: the key left its group when it was put to rest.
         self.release_entry(index);
-        self.keys.take(index)
+        self.keys.remove(index)
     }
 
     /// Returns true if an add schedules this resting key.

@@ -18,9 +18,9 @@ impl<K, C: Clock, S> Work<K, C, S> {
         // The fast path: no outcome to report, and no clock read if none is needed.
         if let Some(HeldKey { shared, key }) = self.held.take_if(|held| !held.shared.is_observed())
         {
-            let mut lent = Some(key);
-            let forgotten = shared.finish_done(&mut lent);
-            match lent {
+            let mut borrowed = Some(key);
+            let forgotten = shared.finish_done(&mut borrowed);
+            match borrowed {
                 None => return drop(forgotten),
                 Some(key) => self.held = Some(HeldKey { shared, key }),
             }
@@ -168,7 +168,11 @@ impl<K, C: Clock, S> Work<K, C, S> {
         // Cloned while the guard holds the key: should `Clone` panic, dropping the guard retries.
         let copy = held.shared.clone_of_given_up(&held.key, outcome);
         let HeldKey { shared, key } = self.held.take()?;
-        shared.finish(key, copy, outcome, self.run.started, now)
+        let given_up = shared.finish(key, copy, outcome, self.run.started, now);
+        // The last handle drops every key. If one of those drops panics, unwinding drops locals, but
+        // no value that is already returned.
+        drop(shared);
+        given_up
     }
 }
 
