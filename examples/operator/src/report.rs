@@ -52,6 +52,6 @@ pub fn stopped(stopped: Stopped) -> String {
         in_flight,
     } = stopped;
     format!(
-        "stopped: {ready} objects waited for a worker, {delayed} were delayed, {in_flight} were in flight"
+        "stopped: {ready} objects waited for a worker, {delayed} were delayed, {in_flight} were still in flight"
     )
 }
