@@ -1,9 +1,7 @@
 //! The controller: its workers, and what it reports of failures.
 #![cfg(not(tollgate_loom))]
 
-#[path = "controller/failures.rs"]
 mod failures;
-#[path = "controller/workers.rs"]
 mod workers;
 
 use std::sync::Mutex;

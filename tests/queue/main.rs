@@ -1,46 +1,32 @@
-//! The work queue: options, waiting, limits, failures, panics, and a naive model of it.
+//! The work queue: options, waiting, limits, failures, the caller's code, and a naive model of it.
 #![cfg(not(tollgate_loom))]
 
-#[path = "model/groups.rs"]
+#[path = "../model/groups.rs"]
 mod groups_model;
-#[path = "model/queue.rs"]
+#[path = "../model/queue.rs"]
 mod queue_model;
+#[allow(dead_code, reason = "shared with the tests of the limiters")]
+#[path = "../model/trap.rs"]
+mod trap;
 
-#[path = "queue/adders.rs"]
 mod adders;
-#[path = "queue/edges.rs"]
+mod caller_code;
 mod edges;
-#[path = "queue/failures.rs"]
 mod failures;
-#[path = "queue/features.rs"]
 mod features;
-#[path = "queue/futurelock.rs"]
 mod futurelock;
-#[path = "queue/groups.rs"]
 mod groups;
-#[path = "queue/keys.rs"]
 mod keys;
-#[path = "queue/model.rs"]
-mod model;
-#[path = "queue/outcomes.rs"]
+mod naive_model;
 mod outcomes;
-#[path = "queue/panics.rs"]
 mod panics;
-#[path = "queue/payload.rs"]
 mod payload;
-#[path = "queue/priorities.rs"]
 mod priorities;
-#[path = "queue/rate_limit.rs"]
 mod rate_limit;
-#[path = "queue/rest.rs"]
 mod rest;
-#[path = "queue/stress.rs"]
 mod stress;
-#[path = "queue/tenants.rs"]
 mod tenants;
-#[path = "queue/under_lock.rs"]
 mod under_lock;
-#[path = "queue/wait.rs"]
 mod wait;
 
 use std::time::Duration;

@@ -1,4 +1,15 @@
-//! Every limiter in every operation, with each call of the caller's code trapped.
+//! The caller's code in limiters. Each call of it panics once, after which the limiter works as before; the calls
+//! that run without a lock may also call the limiter again.
+#![cfg(not(tollgate_loom))]
+#![allow(
+    dropping_copy_types,
+    clippy::unnecessary_operation,
+    reason = "each row is one expression without an output"
+)]
+
+#[allow(dead_code, reason = "shared with other tests")]
+#[path = "model/trap.rs"]
+mod trap;
 
 use std::convert::identity;
 use std::fmt::Debug;
@@ -12,9 +23,7 @@ use tollgate::{
     Timestamp,
 };
 
-use crate::trap::{
-    ALL, Call, Hashers, Key, Name, OUTSIDE, Waiter, Watch, trapped, without_deadlock,
-};
+use trap::{ALL, Call, Hashers, Key, Name, OUTSIDE, Waiter, Watch, trapped, without_deadlock};
 
 type Keyed = KeyedLimiter<Key, Hashers, Watch>;
 

@@ -5,9 +5,8 @@
 //! it names, and prints its number of executions.
 #![cfg(tollgate_loom)]
 
-#[path = "model/explore.rs"]
+#[path = "../model/explore.rs"]
 mod explore;
-#[path = "loom_queue/limits.rs"]
 mod limits;
 
 use std::future::Future;

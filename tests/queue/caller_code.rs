@@ -1,5 +1,10 @@
-//! The queue in every operation, with each call of the caller's code trapped: no key and no room is lost, and
-//! every waiter is served.
+//! The caller's code in a queue. Each call of it panics once, after which no key and no room is lost and every
+//! waiter is served; the calls that run without the lock may also call the queue again.
+#![allow(
+    dropping_copy_types,
+    clippy::unnecessary_operation,
+    reason = "each row is one expression without an output"
+)]
 
 use std::cell::RefCell;
 use std::rc::Rc;
