@@ -81,8 +81,8 @@ impl Waiters {
         }
         let task = *self.line.keys().nth(pick % self.line.len()).expect("one");
         self.line.remove(&task);
-        if let Some(aside) = self.unpolled.iter().position(|aside| *aside == task) {
-            self.unpolled.remove(aside);
+        if let Some(at) = self.unpolled.iter().position(|other| *other == task) {
+            self.unpolled.remove(at);
             // The next in line inherits what is left of the grace, and may be late when it is woken.
             self.is_out_of_order = true;
         }
@@ -102,7 +102,7 @@ impl Waiters {
         };
         if self.unpolled.len() < MAX_UNPOLLED {
             self.unpolled.push_back(task);
-            self.tasks.set_aside(task);
+            self.tasks.leave_unpolled(task);
         }
     }
 
@@ -111,7 +111,7 @@ impl Waiters {
         if let Some(task) = self.unpolled.pop_front() {
             // Another consumer may become unpolled in its place: the grace starts again.
             self.delayed_since = None;
-            self.tasks.take_up(task);
+            self.tasks.poll_again(task);
         }
     }
 
