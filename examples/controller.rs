@@ -1,13 +1,12 @@
-//! Worker threads bring what a few keys name to its desired state. One key fails at first and is
-//! retried, one is given up, one is to be looked at again in an hour; the drain at the end says
-//! which of them it leaves.
+//! A controller on worker threads. One key fails once and is retried, one fails for good, and one is requeued
+//! for an hour later. The drain at the end returns the requeued key.
 
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use tollgate::{Action, Controller, FixedBackoff, ReconcileError, Reconciler, Request, WorkQueue};
 
-/// Deploys applications, and tells of each attempt.
+/// Deploys applications, and reports each attempt.
 struct Deployer {
     attempts: Sender<(&'static str, u32)>,
 }
@@ -17,11 +16,11 @@ impl Reconciler<&'static str> for Deployer {
         &self,
         request: Request<'_, &'static str>,
     ) -> Result<Action, ReconcileError> {
-        // An error is retried, such as one that `?` returns here, but for a terminal one.
+        // An error is retried, such as one that `?` returns here, unless it is terminal.
         self.attempts.send((*request, request.failures()))?;
         match *request {
-            "database" if request.failures() == 0 => Err("its disk is not there yet".into()),
-            "misspelt" => Err(ReconcileError::terminal("there is no such application")),
+            "database" if request.failures() == 0 => Err("its disk is not ready".into()),
+            "misspelt" => Err(ReconcileError::terminal("no such application")),
             "certificate" => Ok(Action::requeue_after(Duration::from_secs(3600))),
             _ => Ok(Action::done()),
         }
@@ -38,10 +37,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .spawn_threads(4);
 
     for key in ["website", "database", "misspelt", "certificate"] {
-        queue.add(key).wait()?; // waits for room in a queue that is full
+        queue.add(key).wait()?; // waits for room while the queue is full
     }
 
-    // A drain returns what is due later, so wait for the retry first.
+    // A drain returns delayed keys unprocessed, so wait for the retry first.
     let mut seen: Vec<_> = seen.iter().take(5).collect();
     seen.sort_unstable();
     let drained = workers.drain(Duration::from_secs(10)).wait();
@@ -58,7 +57,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert!(drained.complete());
     assert_eq!(drained.returned, ["certificate"]);
     println!(
-        "{} attempts, left: {:?}",
+        "{} attempts, returned: {:?}",
         workers.requests(),
         drained.returned
     );

@@ -1,8 +1,7 @@
-//! A client that stays within the budget of a server: each request takes a token first, and waits
-//! for it. When the server says `Retry-After`, all services that share the budget wait, also those
-//! whose requests stand in line.
+//! A client that keeps to the budget of a server: each request waits for a token. At a `Retry-After` all services
+//! that share the budget pause, including the requests that wait already.
 //!
-//! tokio's time is paused, so that the waits are exact and take no time.
+//! tokio's time is paused, so the waits are exact and take no time.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -16,7 +15,7 @@ use tollgate::integrations::tower::RateLimitLayer;
 use tollgate::{AtomicTokenBucket, RateLimiter};
 use tower::{ServiceBuilder, ServiceExt, service_fn};
 
-/// The server: its third answer is that it has had enough.
+/// The server, which answers the third request with 429.
 async fn answer(request: u32) -> Result<u16, Infallible> {
     Ok(if request == 3 { 429 } else { 200 })
 }
@@ -29,7 +28,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         .layer(RateLimitLayer::new(budget.clone()))
         .service(service_fn(answer));
 
-    // Five requests at once, each in a task of its own. The last three wait for tokens.
+    // Five concurrent requests, each in a task of its own. The last three wait for tokens.
     let start = Instant::now();
     let (done, mut answers) = unbounded_channel();
     for request in 1..=5 {
@@ -50,7 +49,7 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         answered.push(answer);
     }
 
-    // The burst, a token after 100 ms, the pause, and a token after 100 ms more.
+    // The burst, a token after 100 ms, the pause, and a token 100 ms after it.
     let expected = [(0, 200), (0, 200), (100, 429), (30_100, 200), (30_200, 200)];
     assert_eq!(answered, expected);
     println!("answers at {answered:?} ms");

@@ -1,4 +1,4 @@
-//! What a worker does with the key it holds allocates nothing, nor does adding a live key again.
+//! Allocations of the queue: none in a run of a key, in an add of a live key or in a wake-up; none left behind.
 #![cfg(not(tollgate_loom))]
 
 #[allow(dead_code, reason = "shared with other tests")]
@@ -12,15 +12,15 @@ use tasks::Polled;
 use tollgate::{ManualClock, Priority, Work, WorkQueue};
 
 type Held = Work<u64, ManualClock>;
-type End = fn(Held);
+type Outcome = fn(Held);
 
 #[test]
-fn nothing_that_a_worker_does_with_its_key_allocates() {
+fn no_outcome_of_a_run_allocates() {
     let clock = ManualClock::new();
     let backoff = |_: u32, _: u64| Duration::from_millis(5);
     let builder = WorkQueue::builder(1_000).clock(clock.clone());
     let queue = builder.backoff(backoff).build().unwrap();
-    let ends: [(&str, End); 7] = [
+    let outcomes: [(&str, Outcome); 7] = [
         ("done", Held::done),
         ("fail", |work| {
             let _ = work.fail();
@@ -33,22 +33,22 @@ fn nothing_that_a_worker_does_with_its_key_allocates() {
         ("retry", |work| assert!(work.retry().is_none())),
         ("drop", drop),
     ];
-    for (name, end) in ends {
-        for added_meanwhile in [false, true] {
+    for (name, finish) in outcomes {
+        for added_during_the_run in [false, true] {
             for key in 0..900 {
                 queue.try_add_with(key, Priority::LOW).unwrap();
             }
             let held: Vec<_> = std::iter::from_fn(|| queue.try_get()).collect();
             let allocated = measure(|| {
                 for work in held {
-                    if added_meanwhile {
+                    if added_during_the_run {
                         queue.try_add_with(*work, Priority::HIGH).unwrap();
                     }
-                    end(work);
+                    finish(work);
                 }
             });
-            assert_eq!(allocated.count_total, 0, "{name}, {added_meanwhile}");
-            // All are live, wherever: none of this needs room, or memory.
+            assert_eq!(allocated.count_total, 0, "{name}, {added_during_the_run}");
+            // All keys stayed live, so no step needed new room.
             for key in 0..900 {
                 queue.remove(&key);
             }
@@ -57,7 +57,7 @@ fn nothing_that_a_worker_does_with_its_key_allocates() {
 }
 
 #[test]
-fn a_key_that_owns_memory_is_handed_out_as_it_is() {
+fn handing_out_a_key_that_owns_memory_does_not_clone_it() {
     let queue = WorkQueue::new(8).unwrap();
     queue.try_add(String::from("key")).unwrap();
     let allocated = measure(|| {
@@ -71,7 +71,7 @@ fn a_key_that_owns_memory_is_handed_out_as_it_is() {
 }
 
 #[test]
-fn a_queue_that_goes_leaves_no_memory_behind() {
+fn a_dropped_queue_frees_all_its_memory() {
     for keys in [1, 16, 17, 1_000] {
         let left = measure(|| {
             let queue = WorkQueue::new(2_000).unwrap();
@@ -85,7 +85,7 @@ fn a_queue_that_goes_leaves_no_memory_behind() {
 }
 
 #[test]
-fn waking_who_waits_for_it_allocates_nothing() {
+fn waking_a_waiter_allocates_nothing() {
     let clock = ManualClock::new();
     let queue = WorkQueue::builder(8).clock(clock).build().unwrap();
     queue.try_add(1_u64).unwrap();

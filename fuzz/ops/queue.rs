@@ -75,7 +75,7 @@ fn op(bytes: &[u8]) -> Op {
             12 => Op::WaitAdd(key, priority, 0, Some(nanos)),
             13 if pick > 200 => Op::WaitDrain(nanos),
             13 => Op::WaitResync,
-            14 => Op::Late(nanos),
+            14 => Op::ReadClockLate(nanos),
             _ => Op::Cancel(pick),
         },
     }

@@ -1,16 +1,16 @@
-//! Groups of keys beside plain lists: what the property tests, the fuzzer and its seeds run.
+//! Groups of keys and a model of plain lists, for the property tests, the fuzzer and its seeds.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use tollgate::queue::Groups;
 use tollgate::{Priority, Work, WorkQueue};
 
-/// Its group, of four, and its number.
+/// The group, of four, and a number.
 pub(crate) type Key = (u8, u32);
 
 const CAPACITY: usize = 12;
 
-/// What the groups may have.
+/// The weights and bounds of the groups.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Config {
     pub(crate) weights: [u32; 4],
@@ -18,7 +18,7 @@ pub(crate) struct Config {
     pub(crate) live: usize,
 }
 
-/// The queue as plain lists: each priority has a ring of the groups that may run.
+/// The queue as plain lists: each priority has a ring of the groups that may start a key.
 #[derive(Debug)]
 struct Model {
     config: Config,
@@ -27,7 +27,7 @@ struct Model {
     rings: BTreeMap<i32, VecDeque<(u8, u32)>>,
     running: HashMap<u8, u32>,
     live: HashMap<Key, i32>,
-    /// How many keys of others each priority has handed out since a group had its turn there.
+    /// How many keys of other groups a priority has handed out since a group's last turn there.
     passed: HashMap<(i32, u8), u32>,
 }
 
@@ -38,7 +38,7 @@ impl Model {
             .is_none_or(|n| *n < self.config.processing)
     }
 
-    /// Groups that may run and have ready keys join their ring at its end; others leave it.
+    /// Appends groups that may start a ready key to their rings, and removes all other groups.
     fn refresh(&mut self) {
         let ready = &self.ready;
         let may_run: HashSet<u8> = (0..4).filter(|group| self.may_run(*group)).collect();
@@ -47,7 +47,7 @@ impl Model {
                 may_run.contains(group) && ready.contains_key(&(*priority, *group))
             });
         }
-        // Who leaves and comes back begins to wait anew.
+        // A group that leaves a ring and comes back starts to wait anew.
         let rings = &self.rings;
         let is_in = |(priority, group): &(i32, u8)| {
             let ring = rings.get(priority);
@@ -121,7 +121,7 @@ impl Model {
         Some(key)
     }
 
-    /// Between two turns of a group that may run, its priority hands out at most what the others weigh.
+    /// Between two turns of a group its priority hands out at most the weights of the other groups.
     fn note_passed(&mut self, priority: i32, served: u8) {
         let ring = &self.rings[&priority];
         let waits = |group: u8| group != served && ring.iter().any(|(other, _)| *other == group);
@@ -149,12 +149,12 @@ pub(crate) enum Op {
     Remove(Key),
 }
 
-/// A queue of groups beside its model.
+/// A queue of groups and its model.
 struct Pair {
     queue: WorkQueue<Key>,
     model: Model,
     held: Vec<Work<Key>>,
-    /// Of those that are held: who was added again, to run again.
+    /// Keys in flight that were added again.
     dirty: HashSet<Key>,
 }
 
@@ -236,7 +236,10 @@ impl Pair {
     fn check(&self) {
         let stats = self.queue.stats();
         assert_eq!(stats.ready + stats.processing, self.model.live.len());
-        let shown = self.queue.group_snapshot::<u8>().expect("it has groups");
+        let shown = self
+            .queue
+            .group_snapshot::<u8>()
+            .expect("the queue has groups");
         for group in shown {
             let keys = self.model.live.keys();
             let live = keys.filter(|key| key.0 == group.group).count();

@@ -1,4 +1,4 @@
-//! A clock as it is for a thread that has read it and then waited for a lock, while others went on.
+//! A clock that returns stale reads, as for a thread that reads it and then waits for a lock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,18 +8,18 @@ use tollgate::{Clock, ManualClock, Timestamp};
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LateClock {
-    on_time: ManualClock,
-    /// By so many nanoseconds what it reads is behind.
+    exact: ManualClock,
+    /// How far reads are behind, in nanoseconds.
     behind: Arc<AtomicU64>,
 }
 
 impl LateClock {
-    pub(crate) fn on_time(&self) -> &ManualClock {
-        &self.on_time
+    pub(crate) fn exact(&self) -> &ManualClock {
+        &self.exact
     }
 
     pub(crate) fn advance(&self, by: Duration) {
-        self.on_time.advance(by);
+        self.exact.advance(by);
     }
 
     pub(crate) fn be_behind(&self, by: Duration) {
@@ -31,14 +31,14 @@ impl LateClock {
 impl Clock for LateClock {
     fn now(&self) -> Timestamp {
         let behind = self.behind.load(Ordering::SeqCst);
-        Timestamp::from_nanos(self.on_time.now().as_nanos().saturating_sub(behind))
+        Timestamp::from_nanos(self.exact.now().as_nanos().saturating_sub(behind))
     }
 
     fn sleep_until(&self, deadline: Timestamp) -> tollgate::clock::Sleep {
-        self.on_time.sleep_until(deadline)
+        self.exact.sleep_until(deadline)
     }
 
     fn park_until(&self, deadline: Option<Timestamp>) {
-        self.on_time.park_until(deadline);
+        self.exact.park_until(deadline);
     }
 }

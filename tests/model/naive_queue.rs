@@ -1,4 +1,4 @@
-//! The work queue as plain maps and lists: what it says of each key, and when.
+//! The work queue as plain maps and lists.
 
 mod adds;
 mod snapshot;
@@ -14,17 +14,17 @@ pub(super) enum State {
     Ready {
         since: u64,
     },
-    /// Due at a tick; of those due at the same, the first to come is the first.
+    /// Due at a tick; keys of one tick are ordered by arrival.
     Delayed {
         tick: u64,
         order: u64,
-        /// The tick beyond which debouncing cannot put it off, once it does.
+        /// The latest tick to which debounce may put the key off, once it does.
         latest: Option<u64>,
     },
     Running {
         since: u64,
         dirty: bool,
-        /// Dirty, and to wait for the backoff if the run fails.
+        /// Whether the add that made it dirty waits for the backoff if the run fails.
         held: bool,
         delay: Option<u64>,
         latest: Option<u64>,
@@ -39,7 +39,7 @@ pub(super) struct Entry {
     priority: i32,
 }
 
-/// What a worker is told of its key.
+/// What a worker learns of its key.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Start {
     pub(super) key: u8,
@@ -51,13 +51,13 @@ pub(super) struct Start {
 #[derive(Debug)]
 pub(super) struct Model {
     config: Config,
-    /// What the tokens are worth in time, and when that was.
+    /// The tokens as time, and the instant of that balance.
     credit: (u64, u64),
     pub(super) missed: u64,
     pub(super) entries: BTreeMap<u8, Entry>,
-    /// By priority.
+    /// The line of each priority.
     ready: BTreeMap<i32, VecDeque<u8>>,
-    /// The first in line of each priority, and the how manieth it was of any to become that.
+    /// The head of each line, and its number in the order in which keys became heads.
     head_since: BTreeMap<i32, (u8, u64)>,
     heads: u64,
     passed_over: u32,
@@ -65,8 +65,8 @@ pub(super) struct Model {
     arrivals: u64,
     closed: bool,
     shut: bool,
-    left: Vec<u8>,
-    /// The latest time that any operation has read: what is due by it is due.
+    returned: Vec<u8>,
+    /// The latest time that an operation has read, by which delayed keys become ready.
     seen: u64,
 }
 
@@ -85,7 +85,7 @@ impl Model {
             arrivals: 0,
             closed: false,
             shut: false,
-            left: Vec::new(),
+            returned: Vec::new(),
             seen: 0,
         }
     }
@@ -110,7 +110,7 @@ impl Model {
         self.note_heads();
     }
 
-    /// Takes note of which key is the first in each line, in the order in which they became it.
+    /// Updates the heads of the lines.
     pub(super) fn note_heads(&mut self) {
         let Self {
             ready,
@@ -132,7 +132,7 @@ impl Model {
         self.ready.values().map(VecDeque::len).sum()
     }
 
-    /// Since when the one has been ready that has been for the longest.
+    /// Since when the longest ready key has been ready.
     pub(super) fn oldest_ready(&self) -> Option<u64> {
         let ready = |entry: &Entry| match entry.state {
             State::Ready { since } => Some(since),
@@ -141,7 +141,7 @@ impl Model {
         self.entries.values().filter_map(ready).min()
     }
 
-    /// Of 16 that pass over another priority, one is of that which was passed over longest.
+    /// One of 16 picks that pass over another priority goes to the head that was passed over for the longest.
     pub(super) fn next(&mut self) -> Option<u8> {
         let (&top, line) = self.ready.last_key_value()?;
         let (mut priority, mut next) = (top, line[0]);
@@ -157,7 +157,7 @@ impl Model {
         Some(next)
     }
 
-    /// A new key, in no state yet.
+    /// Inserts a new key, whose state is set afterwards.
     pub(super) fn insert(&mut self, key: u8, priority: i32) {
         let entry = Entry {
             state: State::Running {
@@ -189,7 +189,7 @@ impl Model {
         };
         self.set(key, state);
         if self.closed {
-            self.leave_delayed();
+            self.return_delayed();
         }
     }
 
@@ -203,7 +203,7 @@ impl Model {
         delayed
     }
 
-    /// What is due becomes ready, in order of its time.
+    /// Makes due keys ready, in order of their time.
     pub(super) fn pass_time(&mut self, now: u64) {
         self.seen = self.seen.max(now);
         for (tick, _, key) in self.delayed() {
@@ -218,10 +218,10 @@ impl Model {
         }
     }
 
-    pub(super) fn leave_delayed(&mut self) {
+    pub(super) fn return_delayed(&mut self) {
         for (_, _, key) in self.delayed() {
             self.entries.remove(&key);
-            self.left.push(key);
+            self.returned.push(key);
         }
     }
 
@@ -233,7 +233,7 @@ impl Model {
         self.entries.len() + reserve < self.config.capacity
     }
 
-    /// What the tokens are worth by now.
+    /// The tokens as time, by now.
     fn credit(&self, now: u64) -> u64 {
         let (credit, at) = self.credit;
         (credit + (now - at)).min(BURST * PER_TOKEN)
@@ -251,12 +251,12 @@ impl Model {
         self.closed
     }
 
-    /// Whether nothing is ready and nobody works.
+    /// Whether no key is ready and none is in flight.
     pub(super) fn is_idle(&self) -> bool {
         self.entries.len() == self.delayed().len()
     }
 
-    /// Whether nothing will ever be handed out any more.
+    /// Whether no key will be handed out any more.
     pub(super) fn is_over(&self) -> bool {
         self.shut || self.closed && self.is_idle()
     }
@@ -265,7 +265,7 @@ impl Model {
         self.entries.contains_key(&key)
     }
 
-    /// Whether there is a key to be handed out.
+    /// Whether a key may start.
     pub(super) fn can_start(&mut self, now: u64) -> bool {
         self.pass_time(now);
         let token = !self.config.rate_limited || self.credit(now) >= PER_TOKEN;
@@ -282,7 +282,7 @@ impl Model {
         let key = self.next()?;
         let entry = self.entries[&key];
         let State::Ready { since } = entry.state else {
-            panic!("{key} is in the line")
+            panic!("{key} is in a line but not ready")
         };
         self.set(
             key,
@@ -302,7 +302,7 @@ impl Model {
         })
     }
 
-    /// Whether the key was given up.
+    /// Finishes a run; returns whether the key was given up.
     pub(super) fn finish(&mut self, key: u8, outcome: Outcome, now: u64) -> bool {
         self.pass_time(now);
         let entry = self.entries.get_mut(&key).expect("held");
@@ -314,11 +314,11 @@ impl Model {
             latest,
         } = entry.state
         else {
-            panic!("{key} is held")
+            panic!("{key} is not in flight")
         };
         match outcome {
             Outcome::Retry | Outcome::RetryAfter(_) | Outcome::Fail | Outcome::Drop => {
-                // A run that began before the last backoff was over does not raise the exponent.
+                // A run that began during the backoff does not count as a further failure.
                 entry.failures += u32::from(since >= entry.until);
                 entry.until = match outcome {
                     Outcome::RetryAfter(0) => 0,
@@ -348,7 +348,7 @@ impl Model {
             }
             Outcome::Retry | Outcome::RetryAfter(_) | Outcome::Drop => Some(until),
         };
-        // Debounced, a dirty key has its time; else it is due at once.
+        // A dirty key is due at its debounced time, or at once without debounce.
         let asked = if dirty { delay.or(Some(0)) } else { delay };
         let holds = if dirty { held } else { self.config.hold };
         let asked = asked.map(|tick| if holds { tick.max(until) } else { tick });
@@ -361,7 +361,7 @@ impl Model {
             }
         }
         if self.shut {
-            self.leave_ready();
+            self.return_ready();
         }
         last && tick.is_none()
     }
@@ -397,28 +397,28 @@ impl Model {
     pub(super) fn close(&mut self, now: u64) {
         self.pass_time(now);
         self.closed = true;
-        self.leave_delayed();
+        self.return_delayed();
     }
 
-    pub(super) fn leave_ready(&mut self) {
+    pub(super) fn return_ready(&mut self) {
         for key in std::mem::take(&mut self.ready).into_values().flatten() {
             self.entries.remove(&key);
-            self.left.push(key);
+            self.returned.push(key);
         }
         self.note_heads();
     }
 
     pub(super) fn shutdown_now(&mut self) {
         (self.closed, self.shut) = (true, true);
-        self.leave_delayed();
-        self.leave_ready();
+        self.return_delayed();
+        self.return_ready();
     }
 
-    pub(super) fn take_left(&mut self) -> Vec<u8> {
-        sorted(std::mem::take(&mut self.left))
+    pub(super) fn take_returned(&mut self) -> Vec<u8> {
+        sorted(std::mem::take(&mut self.returned))
     }
 
-    /// How many are ready, delayed and running.
+    /// The numbers of ready, delayed and processing keys.
     pub(super) fn counts(&self) -> (usize, usize, usize) {
         let delayed = self.delayed().len();
         let running = self.entries.len() - self.ready_len() - delayed;
@@ -432,7 +432,7 @@ pub(super) fn backoff(failures: u32) -> u64 {
     u64::try_from(delay.min(MAX.as_nanos())).expect("at most a minute")
 }
 
-/// What a new key may do to get in.
+/// The room that a new key may use.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Room {
     Free,

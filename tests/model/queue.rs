@@ -1,5 +1,4 @@
-//! The operations that the property tests, the fuzzer and its seeds run against the work queue and
-//! against its naive model.
+//! Runs operations on the work queue and on its naive model, and compares all results.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,122 +10,27 @@ use tollgate::{
     Quota, Wait, Work, WorkQueue,
 };
 
-mod late_clock;
-mod naive_queue;
 #[allow(dead_code, reason = "shared with other tests")]
-mod tasks;
+pub(crate) mod late_clock;
+mod naive_queue;
+mod queue_ops;
+#[allow(dead_code, reason = "shared with other tests")]
+pub(crate) mod tasks;
 mod waiters;
 
 use late_clock::LateClock;
 use naive_queue::{Model, Room, Shown, Start, State};
+pub(crate) use queue_ops::{Config, Op, Outcome};
 use waiters::Waiters;
 
 const MILLI: u64 = 1_000_000;
 const BASE: Duration = Duration::from_millis(5);
 const MAX: Duration = Duration::from_secs(60);
-/// A rate-limited queue hands out one key per 10 ms, and up to three at once.
+/// A rate-limited queue starts one key per 10 ms, with a burst of three.
 const PER_TOKEN: u64 = 10 * MILLI;
 const BURST: u64 = 3;
 
-/// How the queue is built.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Config {
-    pub(crate) capacity: usize,
-    pub(crate) reserve: usize,
-    /// How long a key must be quiet, and how long it may be put off, in nanoseconds.
-    pub(crate) debounce: Option<(u64, u64)>,
-    pub(crate) attempts: Option<u16>,
-    pub(crate) rate_limited: bool,
-    /// Whether an add waits for a backoff.
-    pub(crate) hold: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-#[allow(dead_code, reason = "the fuzzer makes no consumer that is not polled")]
-pub(crate) enum Op {
-    Add(u8),
-    /// Nanoseconds.
-    AddAfter(u8, u64),
-    /// With a priority, and nanoseconds.
-    AddWith(u8, i8, u64, Merge),
-    /// With nanoseconds, and whether it waits for a backoff.
-    AddHolding(u8, u64, bool),
-    /// As `AddWith`, the earlier of two delays, this key and so many that follow it, at once.
-    AddBatch(u8, u8, i8, u64),
-    /// As `AddWith`, the earlier of two delays; a full queue takes note that it missed one.
-    AddOrResync(u8, i8, u64),
-    /// By one of the workers: which, the key and its priority.
-    AddRelated(u8, u8, i8),
-    /// Asks whether to list everything again.
-    Resync,
-    Get,
-    /// Ends the work on one of the keys that are held, and takes the next.
-    DoneAndGet(u8),
-    GetBatch(u8),
-    /// Takes several, and ends them together.
-    RunBatch(u8),
-    /// A task that waits to take the next, or several.
-    WaitGet,
-    WaitGetBatch(u8),
-    /// A task that waits for room, at most for so many nanoseconds; the rest as `AddOrResync`.
-    WaitAdd(u8, i8, u64, Option<u64>),
-    /// A task that drains the queue, at most for so many nanoseconds.
-    WaitDrain(u64),
-    /// A task that waits until everything must be listed again.
-    WaitResync,
-    /// Drops one of the tasks, before any that were woken have looked.
-    Cancel(u8),
-    /// Polls one of the consumers no more, nor once for what it was woken for; if there are not too
-    /// many already.
-    SetAside(u8),
-    /// Polls one of those again.
-    TakeUp,
-    Pause,
-    Resume,
-    /// Ends the work on one of the keys that are held.
-    Finish(u8, Outcome),
-    Remove(u8),
-    Close,
-    /// With no time to wait.
-    Drain,
-    ShutdownNow,
-    /// Nanoseconds.
-    Advance(u64),
-    /// The next operation has read the clock so many nanoseconds ago, if it adds a key or ends work.
-    Late(u64),
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Outcome {
-    Done,
-    Requeue,
-    RequeueAfter(u64),
-    Defer(u64),
-    Retry,
-    RetryAfter(u64),
-    Fail,
-    Drop,
-}
-
-impl Op {
-    /// Whether it may have read the clock late. What takes a key may not: the queue tells by order who
-    /// began first, and the model by time.
-    const fn may_be_late(self) -> bool {
-        matches!(
-            self,
-            Self::Add(_)
-                | Self::AddAfter(..)
-                | Self::AddWith(..)
-                | Self::AddHolding(..)
-                | Self::AddBatch(..)
-                | Self::AddOrResync(..)
-                | Self::AddRelated(..)
-                | Self::Finish(..)
-        )
-    }
-}
-
-/// In what order keys are returned is not promised.
+/// The order of returned keys is not promised.
 fn sorted(mut keys: Vec<u8>) -> Vec<u8> {
     keys.sort_unstable();
     keys
@@ -156,22 +60,22 @@ fn shown(key: &KeySnapshot<u8>) -> Shown {
 enum How {
     Try,
     Resync,
-    /// By the worker that is held at this place.
+    /// By the worker of the key at this index of `held`.
     Related(usize),
 }
 
-/// The queue beside its model.
+/// A queue and its model.
 struct Pair {
     queue: WorkQueue<u8, LateClock>,
     clock: LateClock,
     model: Model,
     held: Vec<Work<u8, LateClock>>,
     waiters: Waiters,
-    /// Whether time has passed that the queue need not know of yet.
+    /// Whether time has passed that the queue may not have read yet.
     is_late: bool,
-    /// By how much the next operation is behind.
+    /// By how much the clock read of the next operation is behind.
     behind: u64,
-    /// Keys that must still be handed out or returned. Kept apart from the model, to check it too.
+    /// Keys that must still be handed out or returned. Not part of the model, so that it is checked as well.
     owed: BTreeSet<u8>,
 }
 
@@ -194,12 +98,12 @@ impl Pair {
         if config.rate_limited {
             let quota = Quota::new(1, Duration::from_nanos(PER_TOKEN)).expect("a rate");
             let quota = quota.burst(BURST).expect("a burst");
-            let limiter = LockedTokenBucket::with_clock(quota, clock.on_time().clone());
+            let limiter = LockedTokenBucket::with_clock(quota, clock.exact().clone());
             builder = builder.rate_limit(Arc::new(limiter.expect("a quota")));
         }
         Self {
             queue: builder.build().expect("a capacity"),
-            waiters: Waiters::new(clock.on_time()),
+            waiters: Waiters::new(clock.exact()),
             is_late: false,
             behind: 0,
             clock,
@@ -230,7 +134,7 @@ impl Pair {
         }
     }
 
-    /// A key was added, or refused.
+    /// Compares the result of an add.
     fn added(
         &mut self,
         key: u8,
@@ -252,7 +156,7 @@ impl Pair {
         self.got(work)
     }
 
-    /// A key was handed out, or none.
+    /// Compares the result of a get.
     fn got(&mut self, work: Option<Work<u8, LateClock>>) -> bool {
         let expected = self.model.get(self.now());
         let got = work.as_ref().map(|work| Start {
@@ -298,7 +202,7 @@ impl Pair {
         for key in &keys {
             self.owed.remove(key);
         }
-        assert_eq!(sorted(keys), self.model.take_left());
+        assert_eq!(sorted(keys), self.model.take_returned());
     }
 
     fn drained(&mut self, drained: Drained<u8>) {
@@ -325,7 +229,7 @@ impl Pair {
         assert_eq!(refused.next(), None);
     }
 
-    /// Up to `max` keys were handed out together.
+    /// Compares a batch of up to `max` keys.
     fn got_batch(&mut self, batch: Option<Batch<u8, LateClock>>, max: usize) {
         let mut works = batch.into_iter().flatten();
         for _ in 0..max {
@@ -355,16 +259,16 @@ impl Pair {
             self.waiters.cancel(usize::from(pick));
             return;
         }
-        if let Op::SetAside(pick) = op {
-            self.waiters.set_aside(usize::from(pick));
+        if let Op::LeaveUnpolled(pick) = op {
+            self.waiters.leave_unpolled(usize::from(pick));
             return;
         }
         self.settle();
-        // The next operation must find out by itself what has become due.
+        // The next operation has to make the due keys ready itself.
         self.is_late = matches!(op, Op::Advance(_));
         self.waiters.is_out_of_order = match op {
             Op::Advance(by) => by >= waiters::GRACE,
-            Op::TakeUp => true,
+            Op::PollAgain => true,
             _ => false,
         };
         let behind = std::mem::take(&mut self.behind);
@@ -454,12 +358,12 @@ impl Pair {
                 self.drained(drained);
             }
             Op::Advance(nanos) => self.clock.advance(Duration::from_nanos(nanos)),
-            Op::Late(nanos) => self.behind = nanos,
-            Op::TakeUp => {
-                self.waiters.take_up();
+            Op::ReadClockLate(nanos) => self.behind = nanos,
+            Op::PollAgain => {
+                self.waiters.poll_again();
                 self.note_ended();
             }
-            Op::Cancel(_) | Op::SetAside(_) => unreachable!("dealt with"),
+            Op::Cancel(_) | Op::LeaveUnpolled(_) => unreachable!("handled above"),
         }
     }
 
@@ -474,7 +378,7 @@ impl Pair {
         assert_eq!(running, self.model.running_for(now));
         let held: Vec<u8> = self.held.iter().map(|work| **work).collect();
         let mut snapshot: Vec<_> = self.queue.snapshot().iter().map(shown).collect();
-        // In what order delayed keys are listed is not promised.
+        // The order of delayed keys is not promised.
         snapshot[counts.0 + counts.2..].sort_unstable_by_key(|shown| shown.0);
         assert_eq!(snapshot, self.model.snapshot(&held, now));
         for work in &self.held {
@@ -484,10 +388,10 @@ impl Pair {
         }
     }
 
-    /// Works until nothing is left. Nothing that was owed may be missing then.
-    fn work_off(mut self) {
+    /// Processes all keys, and checks that every owed key was handed out or returned.
+    fn finish_all(mut self) {
         self.run(Op::Resume);
-        // Nobody else takes a key. Producers go on.
+        // From here on only this function takes keys. Adders go on.
         while self.waiters.cancel_consumer() {}
         loop {
             self.settle();
@@ -508,14 +412,13 @@ impl Pair {
         self.model.close(self.now());
         self.drained(left);
         self.settle();
-        assert_eq!(self.waiters.len(), 0, "somebody waits for a closed queue");
+        assert_eq!(self.waiters.len(), 0, "a task waits for a closed queue");
         assert!(self.owed.is_empty(), "lost: {:?}", self.owed);
         assert_eq!(self.model.counts(), (0, 0, 0));
     }
 }
 
-/// Runs the operations on a queue and on its model, and compares every result and every count after
-/// each.
+/// Runs the operations on a queue and on its model, and compares results and counts after each.
 ///
 /// # Panics
 /// At the first difference.
@@ -524,5 +427,5 @@ pub(crate) fn run(config: Config, ops: &[Op]) {
     for &op in ops {
         pair.run(op);
     }
-    pair.work_off();
+    pair.finish_all();
 }

@@ -1,5 +1,5 @@
-//! A small executor on virtual time: it polls what was woken, in the order of the wake-ups, and
-//! counts them; when nothing is left to poll it moves the clock to the next deadline.
+//! A small executor on virtual time. It polls woken tasks in the order of their wake-ups, counts the wake-ups, and
+//! moves the clock to the next deadline when no task is woken.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::future::Future;
@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use tollgate::{Clock, ManualClock};
 
-/// Counts its wake-ups.
+/// A waker that counts its wake-ups.
 #[derive(Debug, Default)]
 pub(crate) struct Count(AtomicUsize);
 
@@ -33,7 +33,7 @@ pub(crate) struct Polled<F> {
 }
 
 impl<F: Future> Polled<F> {
-    /// Polls it for the first time; it must have to wait.
+    /// Polls the future for the first time, which must be pending.
     pub(crate) fn pending(future: F) -> Self {
         let (future, wakes) = (Box::pin(future), Arc::default());
         let mut this = Self { future, wakes };
@@ -50,7 +50,7 @@ impl<F: Future> Polled<F> {
     pub(crate) fn ready(mut self) -> F::Output {
         match self.poll() {
             Poll::Ready(output) => output,
-            Poll::Pending => panic!("it still waits"),
+            Poll::Pending => panic!("the future is still pending"),
         }
     }
 
@@ -59,7 +59,7 @@ impl<F: Future> Polled<F> {
     }
 }
 
-/// Polls once with nobody to wake, and drops the future if it is not ready.
+/// Polls once with a no-op waker, and drops the future if it is pending.
 pub(crate) fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
     pin!(future)
         .as_mut()
@@ -91,11 +91,11 @@ struct Task<'a, T> {
 pub(crate) struct Tasks<'a, T> {
     clock: ManualClock,
     tasks: Vec<Option<Task<'a, T>>>,
-    /// Those that are not polled, whatever wakes them.
-    set_aside: BTreeSet<usize>,
+    /// Tasks that are not polled, even if they are woken.
+    unpolled: BTreeSet<usize>,
     woken: Woken,
     wakes: Arc<AtomicUsize>,
-    /// Which task ended when, with what.
+    /// The tasks that ended, each with its instant and output.
     pub(crate) ended: Vec<(usize, u64, T)>,
 }
 
@@ -104,14 +104,14 @@ impl<'a, T> Tasks<'a, T> {
         Self {
             clock: clock.clone(),
             tasks: Vec::new(),
-            set_aside: BTreeSet::new(),
+            unpolled: BTreeSet::new(),
             woken: Arc::default(),
             wakes: Arc::default(),
             ended: Vec::new(),
         }
     }
 
-    /// Starts a task, and polls it once.
+    /// Starts a task and polls it once.
     pub(crate) fn start(&mut self, future: impl Future<Output = T> + 'a) -> usize {
         let task = self.tasks.len();
         let (woken, wakes) = (Arc::clone(&self.woken), Arc::clone(&self.wakes));
@@ -124,14 +124,14 @@ impl<'a, T> Tasks<'a, T> {
         task
     }
 
-    /// Polls a task no more.
-    pub(crate) fn set_aside(&mut self, task: usize) {
-        self.set_aside.insert(task);
+    /// Stops polling a task.
+    pub(crate) fn leave_unpolled(&mut self, task: usize) {
+        self.unpolled.insert(task);
     }
 
-    /// Polls it again, woken or not.
-    pub(crate) fn take_up(&mut self, task: usize) {
-        self.set_aside.remove(&task);
+    /// Polls a task that was left unpolled, woken or not.
+    pub(crate) fn poll_again(&mut self, task: usize) {
+        self.unpolled.remove(&task);
         self.poll(task);
     }
 
@@ -140,13 +140,13 @@ impl<'a, T> Tasks<'a, T> {
         self.tasks[task].take().is_some()
     }
 
-    /// How often anyone was woken.
+    /// The number of wake-ups of all tasks.
     pub(crate) fn wakes(&self) -> usize {
         self.wakes.load(Ordering::SeqCst)
     }
 
     fn poll(&mut self, index: usize) {
-        if self.set_aside.contains(&index) {
+        if self.unpolled.contains(&index) {
             return;
         }
         let Some(task) = &mut self.tasks[index] else {
@@ -163,19 +163,19 @@ impl<'a, T> Tasks<'a, T> {
         }
     }
 
-    /// Whose turn it is to be polled.
+    /// The next woken task.
     pub(crate) fn next_woken(&self) -> Option<usize> {
         self.woken.lock().unwrap().pop_front()
     }
 
-    /// Polls until nobody is woken any more.
+    /// Polls until no task is woken.
     pub(crate) fn settle(&mut self) {
         while let Some(task) = self.next_woken() {
             self.poll(task);
         }
     }
 
-    /// Runs up to an instant, or until nobody waits for a later time.
+    /// Runs up to an instant, or until no timer is left.
     pub(crate) fn run_until(&mut self, end: u64) {
         self.settle();
         while let Some(next) = self

@@ -1,4 +1,4 @@
-//! Those who wait at a queue, and which of them may end, and how, by the model.
+//! Tasks that wait on the queue, and which of them may end, and how, by the model.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -15,16 +15,16 @@ use super::{MILLI, Op, Pair, options};
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Waiting {
     Get,
-    /// At most so many.
+    /// The largest batch.
     GetBatch(usize),
-    /// A key, with its priority and delay; until when.
+    /// A key with its priority and delay, and a deadline.
     Add(u8, (i8, u64), Option<u64>),
-    /// Until when.
+    /// The deadline.
     Drain(u64),
     Resync,
 }
 
-/// What it has waited for.
+/// The result of a wait.
 pub(super) enum Ended {
     Got(Option<Work<u8, LateClock>>),
     GotBatch(Option<Batch<u8, LateClock>>),
@@ -33,34 +33,34 @@ pub(super) enum Ended {
     Resynced(Option<u64>),
 }
 
-/// The tasks, in the order in which they came.
+/// The waiting tasks, in order of their start.
 pub(super) struct Waiters {
     pub(super) tasks: Tasks<'static, Ended>,
     line: BTreeMap<usize, Waiting>,
     /// Consumers that are not polled.
-    set_aside: VecDeque<usize>,
-    /// Whether consumers may look late, and so in another order: much time has passed at once, or one
-    /// is polled or dropped that was set aside.
+    unpolled: VecDeque<usize>,
+    /// Whether consumers may poll late, and so in another order: much time has passed at once, or an
+    /// unpolled consumer was polled again or dropped.
     pub(super) is_out_of_order: bool,
-    /// Since when a consumer that is polled waits for a key that is there.
-    held_up_since: Option<u64>,
-    /// The consumer that came last of those that have been served since the last check.
+    /// Since when a polled consumer waits though a key may start.
+    delayed_since: Option<u64>,
+    /// The last in line of the consumers that got a key since the last check.
     last_served: Option<usize>,
 }
 
-/// For how long a consumer that is not polled may hold up others.
+/// For how long unpolled consumers may delay the others.
 pub(super) const GRACE: u64 = 5 * MILLI;
-/// How many that are not polled may hold up others by no more than that, wherever they stand.
-const MOST_SET_ASIDE: usize = 2;
+/// So many unpolled consumers delay the others by no more than [`GRACE`], wherever they stand in line.
+const MAX_UNPOLLED: usize = 2;
 
 impl Waiters {
     pub(super) fn new(clock: &ManualClock) -> Self {
         Self {
             tasks: Tasks::new(clock),
             line: BTreeMap::new(),
-            set_aside: VecDeque::new(),
+            unpolled: VecDeque::new(),
             is_out_of_order: false,
-            held_up_since: None,
+            delayed_since: None,
             last_served: None,
         }
     }
@@ -69,7 +69,7 @@ impl Waiters {
         self.line.len()
     }
 
-    /// Starts a task, which is polled once, and may have ended then.
+    /// Starts a task and polls it once, which may end it.
     pub(super) fn start(&mut self, waiting: Waiting, task: impl Future<Output = Ended> + 'static) {
         self.line.insert(self.tasks.start(task), waiting);
     }
@@ -81,37 +81,37 @@ impl Waiters {
         }
         let task = *self.line.keys().nth(pick % self.line.len()).expect("one");
         self.line.remove(&task);
-        if let Some(aside) = self.set_aside.iter().position(|aside| *aside == task) {
-            self.set_aside.remove(aside);
-            // The next has no more time than this one had left, and may be late when it is woken.
+        if let Some(at) = self.unpolled.iter().position(|other| *other == task) {
+            self.unpolled.remove(at);
+            // The next in line inherits what is left of the grace, and may be late when it is woken.
             self.is_out_of_order = true;
         }
-        assert!(self.tasks.cancel(task), "it has not ended");
+        assert!(self.tasks.cancel(task), "a waiting task has not ended");
     }
 
-    /// Polls one of the consumers no more.
-    pub(super) fn set_aside(&mut self, pick: usize) {
+    /// Stops polling one of the consumers.
+    pub(super) fn leave_unpolled(&mut self, pick: usize) {
         let consumers = self
             .line
             .iter()
             .filter(|(_, waiting)| waiting.is_consumer());
         let tasks: Vec<_> = consumers.map(|(task, _)| *task).collect();
         let picked = tasks.get(pick % tasks.len().max(1));
-        let Some(&task) = picked.filter(|task| !self.set_aside.contains(task)) else {
+        let Some(&task) = picked.filter(|task| !self.unpolled.contains(task)) else {
             return;
         };
-        if self.set_aside.len() < MOST_SET_ASIDE {
-            self.set_aside.push_back(task);
-            self.tasks.set_aside(task);
+        if self.unpolled.len() < MAX_UNPOLLED {
+            self.unpolled.push_back(task);
+            self.tasks.leave_unpolled(task);
         }
     }
 
-    /// Polls the one again that has not been polled for the longest.
-    pub(super) fn take_up(&mut self) {
-        if let Some(task) = self.set_aside.pop_front() {
-            // Another may be set aside in its place: from now on these hold up the others.
-            self.held_up_since = None;
-            self.tasks.take_up(task);
+    /// Polls the longest unpolled consumer again.
+    pub(super) fn poll_again(&mut self) {
+        if let Some(task) = self.unpolled.pop_front() {
+            // Another consumer may become unpolled in its place: the grace starts again.
+            self.delayed_since = None;
+            self.tasks.poll_again(task);
         }
     }
 
@@ -121,20 +121,20 @@ impl Waiters {
         found.map(|consumer| self.cancel(consumer)).is_some()
     }
 
-    /// Of those who wait for room the first come is the first served.
+    /// Notes the end of a task. Adders are served in order.
     pub(super) fn ended(&mut self, task: usize, ended: &Ended, model: &Model) -> Waiting {
         let waiting = self.line.remove(&task).expect("it waits");
         let mut before = self.line.range(..task).map(|(_, waiting)| waiting);
         let first = match waiting {
             _ if matches!(ended, Ended::Got(None) | Ended::Added(Err(_))) => true,
-            // It may take the keys too that those before it were woken for.
+            // A batch may also take the keys for which earlier consumers were woken.
             Waiting::GetBatch(_) => {
                 self.is_out_of_order = true;
                 true
             }
             Waiting::Get => {
-                // A key may be taken that is kept for one that is not polled.
-                if self.set_aside.is_empty() {
+                // With unpolled consumers a key that is kept for one of them may be taken.
+                if self.unpolled.is_empty() {
                     self.last_served = self.last_served.max(Some(task));
                 }
                 true
@@ -142,11 +142,11 @@ impl Waiters {
             Waiting::Add(key, ..) if !model.is_live(key) => before.all(|other| !other.is_adder()),
             _ => true,
         };
-        assert!(first, "{waiting:?} went before another");
+        assert!(first, "{waiting:?} was served before an earlier one");
         waiting
     }
 
-    /// Of consumers too, once all have looked that were woken: in what order is the executor's choice.
+    /// Consumers are served in order too, once all woken ones were polled; the executor chooses their order.
     fn check_order(&mut self) {
         let last_served = self.last_served.take();
         if self.is_out_of_order {
@@ -154,17 +154,20 @@ impl Waiters {
         }
         for (task, waiting) in &self.line {
             let went_before = waiting.is_consumer() && last_served > Some(*task);
-            assert!(!went_before, "one that came later went before {waiting:?}");
+            assert!(
+                !went_before,
+                "a later consumer was served before {waiting:?}"
+            );
         }
     }
 
     /// # Panics
-    /// If somebody waits for what is there.
+    /// If a task waits though it could end.
     pub(super) fn check(&mut self, model: &mut Model, now: u64) {
         self.check_order();
-        let mut is_held_up = false;
+        let mut is_delayed = false;
         for (task, waiting) in &self.line {
-            if self.set_aside.contains(task) {
+            if self.unpolled.contains(task) {
                 continue;
             }
             let done = match *waiting {
@@ -179,17 +182,20 @@ impl Waiters {
                 Waiting::Drain(deadline) => deadline <= now || model.is_idle(),
                 Waiting::Resync => model.is_closed() || model.resync_due(),
             };
-            let may_be_held_up = waiting.is_consumer() && !self.set_aside.is_empty();
-            is_held_up |= done && may_be_held_up;
+            let may_be_delayed = waiting.is_consumer() && !self.unpolled.is_empty();
+            is_delayed |= done && may_be_delayed;
             assert!(
-                !done || may_be_held_up && !model.is_over(),
-                "{waiting:?} in vain"
+                !done || may_be_delayed && !model.is_over(),
+                "{waiting:?} could end"
             );
         }
         let oldest = model.oldest_ready().unwrap_or(0);
-        let since = is_held_up.then(|| self.held_up_since.unwrap_or(now).max(oldest));
-        self.held_up_since = since;
-        assert!(since.is_none_or(|since| now < since + GRACE), "held up");
+        let since = is_delayed.then(|| self.delayed_since.unwrap_or(now).max(oldest));
+        self.delayed_since = since;
+        assert!(
+            since.is_none_or(|since| now < since + GRACE),
+            "delayed for more than the grace"
+        );
     }
 }
 
@@ -204,7 +210,7 @@ impl Waiting {
 }
 
 impl Pair {
-    /// Starts a task.
+    /// Starts the task of a waiting operation.
     pub(super) fn wait(&mut self, op: Op) {
         let (queue, now) = (self.queue.clone(), self.now());
         match op {
@@ -215,7 +221,7 @@ impl Pair {
             Op::WaitGetBatch(max) => {
                 let max = usize::from(max % 4);
                 let get = async move { Ended::GotBatch(queue.get_batch(max).await) };
-                // Nobody waits for nothing.
+                // A batch of zero keys waits like one of a single key.
                 self.waiters.start(Waiting::GetBatch(max.max(1)), get);
             }
             Op::WaitAdd(key, priority, delay, timeout) => {
@@ -242,7 +248,7 @@ impl Pair {
         self.note_ended();
     }
 
-    /// A task has ended.
+    /// Compares the result of a task.
     fn ended(&mut self, task: usize, ended: Ended) {
         let now = self.now();
         match (self.waiters.ended(task, &ended, &self.model), ended) {
@@ -269,7 +275,7 @@ impl Pair {
                 assert_eq!(missed, self.model.resync());
                 assert!(missed.is_some() || self.model.is_closed());
             }
-            (waiting, _) => panic!("{waiting:?} ended in another way"),
+            (waiting, _) => panic!("{waiting:?} ended with another result"),
         }
     }
 
@@ -279,7 +285,7 @@ impl Pair {
         }
     }
 
-    /// Lets those look who were woken.
+    /// Polls all woken tasks, and checks the queue.
     pub(super) fn settle(&mut self) {
         self.waiters.tasks.settle();
         self.note_ended();

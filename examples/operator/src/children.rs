@@ -1,4 +1,4 @@
-//! What a Database consists of: pure functions from the desired state to the objects to apply.
+//! The child objects of a Database: pure functions from the desired state to the objects to apply.
 
 use kube::{Resource, ResourceExt};
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ pub fn config_map(database: &Database) -> Value {
     })
 }
 
-/// The name by which clients reach the instances.
+/// The headless service of the instances.
 pub fn service(database: &Database) -> Value {
     json!({
         "apiVersion": "v1",
@@ -61,7 +61,7 @@ pub fn stateful_set(database: &Database) -> Value {
     })
 }
 
-/// The (simulated) snapshot that is taken before a Database goes. It has no owner, so it stays.
+/// The (simulated) snapshot that is taken before a Database is deleted. It has no owner, so it is kept.
 pub fn snapshot(database: &Database) -> Value {
     json!({
         "apiVersion": "v1",
@@ -75,7 +75,7 @@ pub fn snapshot(database: &Database) -> Value {
     })
 }
 
-/// The name of the snapshot of the Database of this name.
+/// The name of the snapshot of the Database with this name.
 pub fn snapshot_name(database: &str) -> String {
     format!("{database}-snapshot")
 }

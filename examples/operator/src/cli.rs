@@ -10,12 +10,12 @@ use tollgate::{Quota, QuotaError};
 
 /// Brings Database objects to their desired state, under an API budget that is never exceeded.
 ///
-/// Without --kubeconfig or --context it starts an API server of its own on loopback, makes objects,
+/// Without --kubeconfig or --context it starts an embedded API server on loopback, creates objects,
 /// changes and deletes some, and checks that all of them converge.
 #[derive(Clone, Debug, Parser)]
 #[command(version)]
 pub struct Args {
-    /// Objects to make, besides the samples
+    /// Objects to create, besides the samples
     #[arg(long, default_value_t = 2_000, conflicts_with_all = ["kubeconfig", "context"],
           value_parser = RangedU64ValueParser::<usize>::new().range(0..=100_000))]
     pub objects: usize,
@@ -32,11 +32,11 @@ pub struct Args {
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub qps: u64,
 
-    /// API calls at once
+    /// API calls in a burst
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub burst: u64,
 
-    /// Objects reconciled at the same time
+    /// Objects reconciled concurrently
     #[arg(long, default_value_t = 16, value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000))]
     pub workers: usize,
 
@@ -48,7 +48,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
 
-    /// Run on the cluster of this context; of the usual kubeconfig unless --kubeconfig names one
+    /// Run on the cluster of this context, of the default kubeconfig unless --kubeconfig names one
     #[arg(long, value_name = "NAME")]
     pub context: Option<String>,
 
@@ -62,7 +62,7 @@ pub struct Args {
 }
 
 impl Args {
-    /// Whether a real cluster is meant.
+    /// Whether the flags select a real cluster.
     pub fn wants_cluster(&self) -> bool {
         self.kubeconfig.is_some() || self.context.is_some()
     }
@@ -70,7 +70,7 @@ impl Args {
     /// The API budget.
     ///
     /// # Errors
-    /// None for values that the command line accepts.
+    /// Never for values that the command line has accepted.
     pub fn quota(&self) -> Result<Quota, QuotaError> {
         Quota::per_second(self.qps)?.burst(self.burst)
     }
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_flags_are_refused() {
+    fn invalid_flags_are_rejected() {
         for words in [
             &["--qps", "0"][..],
             &["--burst", "-1"],

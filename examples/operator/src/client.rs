@@ -1,5 +1,4 @@
-//! Clients of the API server: the operator's, which keeps to a budget, and a user's, which does
-//! not.
+//! Clients of the API server: the operator's, which keeps to a budget, and a user's, which does not.
 
 use std::sync::Arc;
 
@@ -13,23 +12,22 @@ use tollgate::integrations::tower::{RateLimitError, RateLimitLayer};
 use tower::buffer::BufferLayer;
 use tower::util::MapErrLayer;
 
-/// How the operator names itself to the API server.
+/// The `User-Agent` of the operator.
 pub const OPERATOR_AGENT: &str = "tollgate-operator";
-/// Requests that can be on their way to the connection at once.
+/// Requests that the buffer in front of the connection holds.
 const MOST_REQUESTS: usize = 1_024;
-/// How the demo's users name themselves.
+/// The `User-Agent` of the demo's users.
 pub const USER_AGENT_OF_LOAD: &str = "tollgate-load";
 
-/// A client each of whose requests takes a token of `budget` first, and waits for it.
+/// A client whose every request waits for a token of `budget`.
 ///
 /// # Errors
-/// What is wrong with `config`.
+/// If `config` is invalid.
 pub fn throttled(mut config: Config, budget: &Arc<AtomicTokenBucket>) -> Result<Client> {
     name(&mut config, OPERATOR_AGENT);
     let client = ClientBuilder::try_from(config).context("the client cannot be set up")?;
     Ok(client
-        // The client's own service cannot be cloned; a request that waits for a token needs one that
-        // can.
+        // A request that waits for a token needs a service that can be cloned, which the client's own cannot.
         .with_layer(&BufferLayer::new(MOST_REQUESTS))
         .with_layer(&RateLimitLayer::new(Arc::clone(budget)))
         .with_layer(&MapErrLayer::new(RateLimitError::boxed))
@@ -39,22 +37,21 @@ pub fn throttled(mut config: Config, budget: &Arc<AtomicTokenBucket>) -> Result<
 /// A client without a budget.
 ///
 /// # Errors
-/// What is wrong with `config`.
+/// If `config` is invalid.
 pub fn unthrottled(mut config: Config) -> Result<Client> {
     name(&mut config, USER_AGENT_OF_LOAD);
     Client::try_from(config).context("the client cannot be set up")
 }
 
 fn name(config: &mut Config, agent: &'static str) {
-    // kube would retry below the budget's layer, unseen by it; retries are the queue's business
-    // here.
+    // kube would retry below the budget's layer, without tokens. The queue retries instead.
     config.default_retry = false;
     config
         .headers
         .push((USER_AGENT, HeaderValue::from_static(agent)));
 }
 
-/// One line for an error of the API server, and what can be done about it.
+/// One line for an error of the API server.
 pub fn explain(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if status.is_forbidden() => {

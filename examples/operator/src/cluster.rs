@@ -16,10 +16,10 @@ use crate::metrics_endpoint::Metrics;
 use crate::operator::{self, Operator};
 use crate::report;
 
-/// Runs until a signal or until going on makes no sense.
+/// Runs until a signal or a fatal error.
 ///
 /// # Errors
-/// One line that says what is wrong.
+/// A one-line message of what is wrong.
 pub async fn run(args: &Args) -> Result<ExitCode> {
     let budget = Arc::new(AtomicTokenBucket::new(args.quota()?)?);
     let client = client::throttled(config(args).await?, &budget)?;
@@ -64,10 +64,10 @@ async fn config(args: &Args) -> Result<Config> {
     config.context("the kubeconfig cannot be used")
 }
 
-/// The observers that the flags ask for, as one.
+/// The observers that the flags select, as one observer.
 ///
 /// # Errors
-/// If the metrics' address cannot be had.
+/// If the metrics' address cannot be bound.
 pub async fn observe(
     args: &Args,
     measure: &Arc<Measure>,
@@ -81,7 +81,7 @@ pub async fn observe(
     Ok((Some(metrics), Arc::new(observers)))
 }
 
-/// Serves metrics, if there are any, for as long as it is polled.
+/// Serves metrics, if enabled, for as long as it is polled.
 pub async fn serve(metrics: Option<&Metrics>, operator: &Operator) {
     match metrics {
         Some(metrics) => metrics.serve(operator).await,
@@ -89,17 +89,17 @@ pub async fn serve(metrics: Option<&Metrics>, operator: &Operator) {
     }
 }
 
-/// SIGINT and SIGTERM, which end the process until they are listened for, and from then on are noted.
+/// SIGINT and SIGTERM. Each ends the process until [`listen`](Self::listen), which records it instead.
 pub struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl StopSignals {
-    /// To be called before anyone is told that the operator runs.
+    /// Call before the operator prints its first line, so that a signal after that line drains it.
     ///
     /// # Errors
-    /// If the system does not let us listen for signals.
+    /// If no signal handler can be installed.
     pub fn listen() -> Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
@@ -107,7 +107,7 @@ impl StopSignals {
         })
     }
 
-    /// Completes with the name of the first that came since [`listen`](Self::listen).
+    /// Completes with the name of the first signal since [`listen`](Self::listen).
     pub async fn first(&mut self) -> &'static str {
         tokio::select! {
             _ = self.interrupt.recv() => "SIGINT",

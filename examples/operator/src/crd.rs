@@ -5,10 +5,10 @@ use kube::CustomResource;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-/// The finalizer that lets a snapshot be taken before a Database goes.
+/// The finalizer that holds a deleted Database until its snapshot is taken.
 pub const FINALIZER: &str = "example.com/snapshot";
 
-/// What a Database should be.
+/// The desired state of a Database.
 #[derive(CustomResource, Clone, Debug, Deserialize, Serialize, PartialEq, JsonSchema)]
 #[kube(
     group = "example.com",
@@ -23,10 +23,10 @@ pub const FINALIZER: &str = "example.com/snapshot";
 )]
 #[serde(rename_all = "camelCase")]
 pub struct DatabaseSpec {
-    /// The software to run.
+    /// The database engine.
     #[schemars(length(min = 1))]
     pub engine: String,
-    /// How many instances.
+    /// The number of instances.
     #[schemars(range(min = 1, max = 5))]
     pub replicas: i32,
     /// The size of each instance's volume.
@@ -34,22 +34,22 @@ pub struct DatabaseSpec {
     pub storage: String,
 }
 
-/// What a Database is.
+/// The observed state of a Database.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DatabaseStatus {
-    /// The generation of the spec that this status tells of.
+    /// The generation of the spec that this status describes.
     pub observed_generation: Option<i64>,
     /// Instances that are ready.
     #[serde(default)]
     pub ready_replicas: i32,
-    /// `Ready`, with its reason and when it last changed.
+    /// `Ready`, with its reason and the time of its last change.
     #[serde(default)]
     #[schemars(schema_with = "conditions")]
     pub conditions: Vec<Condition>,
 }
 
-/// The schema of `metav1.Condition`. To derive it for all of `k8s-openapi` would double the time that this takes to build.
+/// The schema of `metav1.Condition`, by hand: `k8s-openapi` with derived schemas doubles the build time.
 fn conditions(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",
@@ -74,7 +74,7 @@ impl Database {
         self.metadata.deletion_timestamp.is_some()
     }
 
-    /// Whether the snapshot is still to be taken.
+    /// Whether the snapshot is still pending.
     pub fn has_finalizer(&self) -> bool {
         self.metadata
             .finalizers

@@ -1,4 +1,4 @@
-//! A run against the embedded API server, and its judgement.
+//! A run against the embedded API server, and its verdict.
 
 use std::future::Future;
 use std::pin::pin;
@@ -27,17 +27,17 @@ use crate::progress::{Moment, Progress};
 use crate::reconcile::Key;
 use crate::report;
 
-/// For jitter between the limiter's decision and the arrival at the server.
+/// Allowance for jitter between the limiter's decision and the arrival at the server.
 pub const SLACK: Duration = Duration::from_millis(50);
-/// How often progress is shown and convergence looked at.
+/// How often progress is shown and convergence checked.
 const TICK: Duration = Duration::from_millis(250);
-/// A run that makes no progress for this long has failed.
+/// A run without progress for this long has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs the operator against an embedded server until all objects have converged, or a signal.
 ///
 /// # Errors
-/// One line that says what is wrong.
+/// A one-line message of what is wrong.
 pub async fn run(args: &Args) -> Result<ExitCode> {
     let options = Options {
         fault_rate: args.fault_rate,
@@ -82,7 +82,7 @@ pub async fn run(args: &Args) -> Result<ExitCode> {
     let left = operator.drain(args.drain_timeout).await;
     let judgement = Judgement::of(&server, &load.expected, args);
     let mut rows = vec![
-        ("objects made / deleted", objects(&load.expected)),
+        ("objects created / deleted", objects(&load.expected)),
         ("run time", format!("{took:.1?}")),
     ];
     rows.extend(report::of_measure(&measure));
@@ -103,14 +103,14 @@ fn objects(expected: &Expected) -> String {
     format!("{} / {deleted}", expected.len())
 }
 
-/// When to show progress: never at the cost of what the run waits for, however long it takes.
+/// The ticks at which progress is shown. Late ticks are delayed, so that they do not slow the run down.
 fn ticks() -> Interval {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }
 
-/// A run under way.
+/// A running demo.
 struct Run<'a> {
     server: &'a ApiServer,
     operator: &'a Operator,
@@ -120,8 +120,8 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    /// Lets the users make objects, change and delete some when half of them stand, and waits for
-    /// the rest.
+    /// Lets the users create objects, change and delete some once half have converged, and waits for the
+    /// rest.
     async fn converge(&mut self, load: &mut Load) -> Result<()> {
         self.show_while(&load.expected, load.create()).await?;
         if self.until(&load.expected, self.total / 2).await {
@@ -145,8 +145,7 @@ impl Run<'_> {
         }
     }
 
-    /// Shows progress until `enough` objects have converged, or nothing has changed for too long:
-    /// `false`.
+    /// Shows progress until `enough` objects have converged; returns false after [`PATIENCE`] without progress.
     async fn until(&mut self, expected: &Expected, enough: usize) -> bool {
         let mut tick = ticks();
         let mut best = (0, Instant::now());
@@ -180,7 +179,7 @@ impl Run<'_> {
     }
 }
 
-/// The objects that are not as they should be.
+/// The objects that differ from their expected state.
 pub fn unconverged(server: &ApiServer, expected: &Expected) -> Vec<Key> {
     let wrong = expected.values().filter(|(key, fate)| match fate {
         Fate::Is(spec) => !is_converged(server, key, spec),
@@ -216,7 +215,7 @@ fn is_converged(server: &ApiServer, key: &Key, spec: &DatabaseSpec) -> bool {
         && service["spec"]["clusterIP"] == "None"
 }
 
-/// Gone, with all that belonged to it, and not without its snapshot.
+/// Whether an object and its children are deleted, and its snapshot exists if it should.
 fn is_gone(server: &ApiServer, key: &Key, snapshot: bool) -> bool {
     let exists = |plural: &str, name: &str| server.get(plural, &key.namespace, name).is_some();
     let rest = ["databases", "configmaps", "services", "statefulsets"];
@@ -224,7 +223,7 @@ fn is_gone(server: &ApiServer, key: &Key, snapshot: bool) -> bool {
         && (!snapshot || exists("configmaps", &snapshot_name(&key.name)))
 }
 
-/// What the server says of a run.
+/// The server's account of a run.
 struct Judgement {
     unconverged: Vec<Key>,
     calls: usize,
@@ -258,13 +257,13 @@ impl Judgement {
                 "largest excess over budget",
                 format!("{} ({slack} ms allowed for jitter)", self.excess.max(0)),
             ),
-            ("not converged, or lost", self.unconverged.len().to_string()),
+            ("not converged or lost", self.unconverged.len().to_string()),
         ]
     }
 
     fn verdict(&self) -> ExitCode {
         for key in self.unconverged.iter().take(10) {
-            eprintln!("error: {key} is not as it should be");
+            eprintln!("error: {key} has not converged");
         }
         if self.excess > 0 {
             eprintln!("error: the budget was exceeded by {} calls", self.excess);

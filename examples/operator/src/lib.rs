@@ -1,10 +1,9 @@
-//! A Kubernetes operator for a `Database` resource, with tollgate's work queue, controller and
-//! limiter in the place of kube's own scheduler; and an API server inside the process to run it
-//! against.
+//! A Kubernetes operator for a `Database` resource, with tollgate's work queue, controller and limiter in the
+//! place of kube's own scheduler, and an embedded API server to run it against.
 //!
-//! `watches` turn news of objects into keys; `operator` wires them to queue and controller; `reconcile` is what it does with one
-//! object; `demo` runs it against the embedded server, with `load` as its users, and checks that it
-//! kept every promise.
+//! `watches` turns events into keys; `operator` wires them to queue and controller; `reconcile` brings one object
+//! to its desired state; `demo` runs the operator against the embedded server, with the users of `load`, and
+//! checks convergence and budget.
 
 pub mod apiserver;
 pub mod children;

@@ -1,5 +1,4 @@
-//! The users of the demo: they make objects, change some and delete some, and know what should come
-//! of it.
+//! The users of the demo: they create objects, change some and delete some, and keep the expected result.
 
 use std::collections::BTreeMap;
 
@@ -20,37 +19,37 @@ const SAMPLES: [&str; 3] = [
 
 const ENGINES: [&str; 4] = ["postgres", "mysql", "mariadb", "redis"];
 
-/// Requests that the users have under way at the same time.
+/// Concurrent requests of the users.
 const CONCURRENCY: usize = 8;
 
-/// What should come of an object.
+/// The expected state of an object.
 #[derive(Clone, Debug)]
 pub enum Fate {
-    /// It is as it says here.
+    /// It exists with this spec.
     Is(DatabaseSpec),
-    /// It is gone, and if it had been given the finalizer by then, there is a snapshot.
+    /// It is deleted, with a snapshot if it had its finalizer by then.
     Gone {
-        /// Whether there is.
+        /// Whether a snapshot is expected.
         snapshot: bool,
     },
 }
 
-/// What should come of each object that was ever made.
+/// The expected state of each object ever created.
 pub type Expected = BTreeMap<String, (Key, Fate)>;
 
 /// The objects of a run.
 pub struct Load {
     client: Client,
     objects: Vec<Database>,
-    /// What should come of it.
+    /// The expected state of all objects.
     pub expected: Expected,
 }
 
 impl Load {
-    /// The samples and `generated` more.
+    /// The samples and `generated` further objects.
     ///
     /// # Errors
-    /// A sample that is no Database.
+    /// If a sample is no Database.
     pub fn new(client: Client, generated: usize) -> Result<Self> {
         let samples = SAMPLES
             .iter()
@@ -70,10 +69,10 @@ impl Load {
         })
     }
 
-    /// Makes all objects.
+    /// Creates all objects.
     ///
     /// # Errors
-    /// What the server says.
+    /// The error of a request.
     pub async fn create(&self) -> Result<()> {
         self.each(&self.objects, async |api, database| {
             let params = PatchParams::apply("user");
@@ -88,7 +87,7 @@ impl Load {
     /// Changes every seventh object and deletes every eleventh.
     ///
     /// # Errors
-    /// What the server says.
+    /// The error of a request.
     pub async fn change(&mut self) -> Result<()> {
         let changed: Vec<_> = self
             .objects
@@ -115,7 +114,7 @@ impl Load {
             let answer = api
                 .delete(&database.name_any(), &DeleteParams::default())
                 .await?;
-            // What has a finalizer is answered with the object itself.
+            // A delete of an object with a finalizer returns the object itself.
             Ok(entry(
                 database,
                 Fate::Gone {

@@ -1,4 +1,4 @@
-//! What a run was like: counts and latencies for the table at its end.
+//! Counts and latencies of a run, for the table at its end.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,23 +7,23 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use tollgate::{Observer, ReconcileResult};
 
-/// Takes note of what the queue and the controller do.
+/// Counts the events of the queue and of the controller.
 #[derive(Debug)]
 pub struct Measure {
-    /// Runs that ended.
+    /// Reconciles.
     pub reconciles: AtomicU64,
-    /// Runs that ended by failing.
+    /// Failed reconciles.
     pub failures: AtomicU64,
-    /// Runs that asked for another.
+    /// Reconciles that were retried or requeued.
     pub retries: AtomicU64,
     queued: Mutex<Histogram<u64>>,
     took: Mutex<Histogram<u64>>,
 }
 
 impl Measure {
-    /// Nothing yet.
+    /// Empty counts and histograms.
     pub fn new() -> Self {
-        // Microseconds up to an hour; what is longer counts as an hour.
+        // Microseconds up to an hour; a longer time counts as an hour.
         let histogram = || {
             let bounds = Histogram::new_with_max(3_600_000_000, 3);
             Mutex::new(bounds.expect("the bounds are valid"))
@@ -37,12 +37,12 @@ impl Measure {
         }
     }
 
-    /// How long keys waited to be handed out once they were ready: p50, p95, p99.
+    /// The time from ready to handed out: p50, p95, p99.
     pub fn queued(&self) -> [Duration; 3] {
         percentiles(&self.queued)
     }
 
-    /// How long reconciles took: p50, p95, p99.
+    /// The time of a reconcile: p50, p95, p99.
     pub fn took(&self) -> [Duration; 3] {
         percentiles(&self.took)
     }
@@ -85,7 +85,7 @@ fn percentiles(histogram: &Mutex<Histogram<u64>>) -> [Duration; 3] {
     [0.50, 0.95, 0.99].map(|quantile| Duration::from_micros(histogram.value_at_quantile(quantile)))
 }
 
-/// Several observers as one.
+/// Forwards each event to several observers.
 pub struct Observers(pub Vec<Arc<dyn Observer>>);
 
 impl Observer for Observers {

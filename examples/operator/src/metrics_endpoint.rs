@@ -22,10 +22,10 @@ use crate::operator::Operator;
 /// The name of the queue and the controller in labels.
 const NAME: &str = "database";
 
-/// The recorder of this process, and who records the operator's events in it.
+/// The recorder of this process, and the observer that records the operator's events in it.
 pub struct Metrics {
     handle: PrometheusHandle,
-    /// To be told what happens.
+    /// Records the events of queue and controller.
     pub observer: Arc<MetricsObserver>,
     gauges: Gauges,
     listener: TcpListener,
@@ -35,7 +35,7 @@ impl Metrics {
     /// Installs the recorder and takes the address.
     ///
     /// # Errors
-    /// One line that says what is wrong.
+    /// A one-line message of what is wrong.
     pub async fn install(address: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind(address)
             .await
@@ -56,10 +56,10 @@ impl Metrics {
         })
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     ///
     /// # Errors
-    /// If the system does not say.
+    /// If the operating system returns none.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.listener.local_addr()
     }
@@ -71,7 +71,7 @@ impl Metrics {
             let Ok((stream, _)) = self.listener.accept().await else {
                 continue;
             };
-            // Scrapes are rare: the page is made when somebody connects, and is never stale.
+            // Scrapes are rare, so each connection renders its own page, which is never stale.
             self.gauges.record(&operator.queue, &operator.workers);
             self.handle.run_upkeep();
             let page = Bytes::from(self.handle.render());

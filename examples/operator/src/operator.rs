@@ -17,13 +17,13 @@ use crate::crd::Database;
 use crate::reconcile::{DatabaseReconciler, Key};
 use crate::watches::{changed, feed, owners, watch};
 
-/// Keys that can be live at once: more objects than an API server of this kind holds.
+/// The capacity of the queue: more objects than such an API server holds.
 const CAPACITY: usize = 1_000_000;
-/// The longest a failed object waits, so that a run ends soon after the server has recovered.
+/// Short enough that a run ends soon after the server has recovered.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
-/// A reconcile that takes longer is cancelled and retried.
+/// A longer reconcile is cancelled and retried.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// The selector of what this operator has made.
+/// The label selector of the objects that this operator creates.
 const OURS: &str = "app.kubernetes.io/managed-by=tollgate-operator";
 
 /// A running operator.
@@ -32,26 +32,26 @@ pub struct Operator {
     pub queue: WorkQueue<Key>,
     /// Its workers.
     pub workers: Workers<Key, tollgate::SystemClock>,
-    /// Turns to a line that says why, when going on makes no sense.
+    /// A one-line message once there is a fatal error.
     pub fatal: sync::watch::Receiver<Option<String>>,
     watches: JoinSet<()>,
 }
 
-/// What an operator left undone when it was told to stop.
+/// What a stopped operator left undone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stopped {
     /// Objects that waited for a worker.
     pub ready: usize,
-    /// Objects that waited for their next look.
+    /// Objects that waited for a retry or a requeue.
     pub delayed: usize,
     /// Reconciles that did not end in time.
     pub in_flight: usize,
 }
 
-/// Checks that the server answers, that the resource is there, and that we may list it.
+/// Checks that the server answers, serves the resource, and lets us list it.
 ///
 /// # Errors
-/// One line that says what is wrong.
+/// A one-line message of what is wrong.
 pub async fn check(client: &Client) -> Result<(), String> {
     let databases: Api<Database> = Api::all(client.clone());
     match databases.list(&ListParams::default().limit(1)).await {
@@ -67,7 +67,7 @@ pub async fn check(client: &Client) -> Result<(), String> {
 /// Applies the CustomResourceDefinition and waits until the server serves it.
 ///
 /// # Errors
-/// One line that says what is wrong.
+/// A one-line message of what is wrong.
 pub async fn install_crd(client: &Client) -> Result<(), String> {
     use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
     use kube::runtime::wait::{await_condition, conditions};
@@ -136,8 +136,7 @@ impl Operator {
         }
     }
 
-    /// Stops watching; reconciles in flight finish, or `timeout` ends the wait for them. The rest
-    /// is reported.
+    /// Stops watching and waits for the reconciles in flight, at most for `timeout`. Reports what is left.
     pub async fn drain(mut self, timeout: Duration) -> Stopped {
         self.watches.shutdown().await;
         let ready = self.queue.stats().ready;
@@ -151,7 +150,7 @@ impl Operator {
         }
     }
 
-    /// Completes with a line that says why going on makes no sense.
+    /// Completes with a one-line message at a fatal error.
     pub async fn failed(&self) -> String {
         let mut fatal = self.fatal.clone();
         let line = fatal
@@ -160,7 +159,7 @@ impl Operator {
             .map(|line| line.clone());
         match line {
             Ok(line) => line.unwrap_or_default(),
-            // Nobody is left who could fail.
+            // All senders are gone, so no fatal error can follow.
             Err(_) => std::future::pending().await,
         }
     }

@@ -1,31 +1,31 @@
-//! The live line.
+//! The progress line.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// What a line tells.
+/// The values of a progress line.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Moment {
-    /// Objects that are as they should be.
+    /// Objects that have converged.
     pub converged: usize,
-    /// Objects.
+    /// All objects.
     pub total: usize,
     /// Reconciles so far.
     pub reconciles: u64,
     /// Keys that wait for a worker.
     pub depth: usize,
-    /// Keys that wait for their time.
+    /// Keys that are delayed.
     pub delayed: usize,
     /// API calls so far.
     pub calls: usize,
 }
 
-/// How often plain lines come.
+/// The interval of plain lines.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(2);
 
-/// A progress line: redrawn on a terminal, now and then a new one elsewhere.
+/// A progress line: redrawn on a terminal, printed at intervals elsewhere.
 pub struct Progress {
     bar: Option<ProgressBar>,
     qps: u64,
@@ -49,7 +49,7 @@ impl Progress {
         }
     }
 
-    /// Shows where things stand.
+    /// Shows these values.
     pub fn show(&mut self, moment: Moment) {
         let now = Instant::now();
         let (then, before) = self.last;
@@ -82,7 +82,7 @@ impl Progress {
         }
     }
 
-    /// Takes the line away.
+    /// Clears the line.
     pub fn finish(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();

@@ -1,4 +1,4 @@
-//! One attempt to bring one Database to its desired state.
+//! The reconcile: brings one Database to its desired state.
 
 use std::fmt;
 use std::time::Duration;
@@ -18,10 +18,10 @@ use crate::children;
 use crate::client::explain;
 use crate::crd::{Database, DatabaseStatus, FINALIZER};
 
-/// How often an object is looked at even if nothing is heard of it.
+/// How often an object is reconciled without an event.
 pub const DRIFT_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Names a Database.
+/// Namespace and name of a Database.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     /// Its namespace.
@@ -46,13 +46,13 @@ impl fmt::Display for Key {
     }
 }
 
-/// Reconciles Databases. Idempotent: run twice, the second run changes nothing.
+/// Reconciles Databases. Idempotent: a second reconcile changes nothing.
 pub struct DatabaseReconciler {
-    /// Under the API budget.
+    /// A client within the API budget.
     pub client: Client,
-    /// What the watch has seen.
+    /// The objects that the watch has seen.
     pub databases: Store<Database>,
-    /// Where an error goes that no retry will mend.
+    /// Takes the message of a fatal error, which no retry can fix.
     pub fatal: watch::Sender<Option<String>>,
 }
 
@@ -82,7 +82,7 @@ impl DatabaseReconciler {
         self.apply::<Service>(key, children::service(database))
             .await?;
         let instances: StatefulSet = self.apply(key, children::stateful_set(database)).await?;
-        // Written even if it looks the same: what the watch has shown may be older than our last
+        // Write the status even if it looks the same: the watch may have shown an older version than our last
         // write.
         let patch = Patch::Merge(json!({ "status": status_of(database, &instances) }));
         let databases = self.api::<Database>(key);
@@ -92,7 +92,7 @@ impl DatabaseReconciler {
         Ok(Action::requeue_after(DRIFT_INTERVAL))
     }
 
-    /// Takes the snapshot, and then lets the Database go.
+    /// Takes the snapshot, and then removes the finalizer.
     async fn finalize(&self, key: &Key, database: &Database) -> kube::Result<Action> {
         if database.has_finalizer() {
             self.apply::<ConfigMap>(key, children::snapshot(database))
@@ -102,8 +102,7 @@ impl DatabaseReconciler {
         Ok(Action::done())
     }
 
-    /// Adds or removes our finalizer, if nobody else has changed the object meanwhile; else it is a
-    /// conflict.
+    /// Adds or removes our finalizer. Fails with a conflict if the object has changed since it was read.
     async fn set_finalizer(&self, key: &Key, database: &Database, on: bool) -> kube::Result<()> {
         let mut finalizers = database.metadata.finalizers.clone().unwrap_or_default();
         finalizers.retain(|finalizer| finalizer != FINALIZER);
@@ -118,7 +117,7 @@ impl DatabaseReconciler {
             .patch(&key.name, &PatchParams::default(), &patch)
             .await;
         match patched {
-            // What is to go is gone.
+            // The object is deleted already.
             Err(kube::Error::Api(status)) if status.is_not_found() && !on => Ok(()),
             other => other.map(drop),
         }
@@ -148,7 +147,7 @@ impl DatabaseReconciler {
 
     fn failed(&self, error: kube::Error) -> Result<Action, ReconcileError> {
         match &error {
-            // It went while we were at it.
+            // The object was deleted during the reconcile.
             kube::Error::Api(status) if status.is_not_found() => Ok(Action::done()),
             kube::Error::Api(status) if status.is_forbidden() => {
                 let line = explain(&error);
@@ -156,7 +155,7 @@ impl DatabaseReconciler {
                     .send_if_modified(|fatal| fatal.replace(line).is_none());
                 Err(ReconcileError::terminal(error))
             }
-            // The server says when: there is nothing to guess.
+            // The server names the delay, so it takes the place of a backoff.
             kube::Error::Api(status) => match retry_after(status) {
                 Some(delay) => Ok(Action::requeue_after(delay)),
                 None => Err(error.into()),
@@ -174,7 +173,7 @@ fn retry_after(status: &kube::core::Status) -> Option<Duration> {
     (seconds > 0).then(|| Duration::from_secs(seconds.into()))
 }
 
-/// The status that the instances call for. The condition keeps its time unless it changes.
+/// The status by the instances. The condition keeps its time unless it changes.
 fn status_of(database: &Database, instances: &StatefulSet) -> DatabaseStatus {
     let fresh = instances
         .status
@@ -210,7 +209,7 @@ fn status_of(database: &Database, instances: &StatefulSet) -> DatabaseStatus {
     }
 }
 
-/// In whole seconds, as the API server keeps it.
+/// In whole seconds, as the API server stores it.
 fn now() -> Time {
     let now = jiff::Timestamp::now();
     Time(jiff::Timestamp::from_second(now.as_second()).unwrap_or(now))
@@ -247,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn ready_when_all_replicas_of_this_generation_are() {
+    fn a_database_is_ready_once_all_replicas_of_its_generation_are() {
         let status = status_of(&database(3), &instances(3, 2));
         assert_eq!(
             (status.ready_replicas, status.observed_generation),
@@ -262,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_keeps_its_time_until_it_changes() {
+    fn a_condition_keeps_its_transition_time_until_it_changes() {
         let mut database = database(3);
         let long_ago = Time(jiff::Timestamp::from_second(1).unwrap());
         let mut status = status_of(&database, &instances(3, 2));

@@ -1,4 +1,4 @@
-//! The table at the end.
+//! The table at the end of a run.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub fn table(rows: &[Row]) -> Table {
     table
 }
 
-/// What the queue and the controller did.
+/// The rows of the queue and the controller.
 pub fn of_measure(measure: &Measure) -> Vec<Row> {
     let count =
         |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed).to_string();
@@ -44,7 +44,7 @@ fn durations(percentiles: [Duration; 3]) -> String {
         .join(" / ")
 }
 
-/// What a stop left undone.
+/// The line about what a stopped operator left undone.
 pub fn stopped(stopped: Stopped) -> String {
     let Stopped {
         ready,
@@ -52,6 +52,6 @@ pub fn stopped(stopped: Stopped) -> String {
         in_flight,
     } = stopped;
     format!(
-        "stopped: {ready} objects waited for a worker, {delayed} for a later look, {in_flight} were cut short"
+        "stopped: {ready} objects waited for a worker, {delayed} were delayed, {in_flight} were still in flight"
     )
 }

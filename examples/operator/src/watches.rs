@@ -1,4 +1,4 @@
-//! From watches to keys: what the operator is told of, and when.
+//! Turns watch events into keys.
 
 use std::future::ready;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -20,11 +20,11 @@ use crate::client::explain;
 use crate::crd::Database;
 use crate::reconcile::Key;
 
-/// The longest that a broken watch waits before it starts again.
+/// The longest backoff of a broken watch.
 const MAX_WATCH_BACKOFF: Duration = Duration::from_secs(2);
 
-/// kube's default for watches, but for its longest wait of 30 s: a watch that is down holds up every
-/// change of its objects.
+/// kube's default backoff for watches but for its maximum of 30 s, since a broken watch delays every change of
+/// its objects.
 #[derive(Default)]
 struct WatchBackoff(watcher::DefaultBackoff);
 
@@ -42,11 +42,10 @@ impl Backoff for WatchBackoff {
     }
 }
 
-/// What a watch tells.
+/// The item of a watch stream.
 pub type Events<T> = watcher::Result<Event<T>>;
 
-/// A watch that starts again, with a backoff, whenever it breaks, and that ends the run when it is
-/// forbidden.
+/// A watch that restarts with a backoff when it breaks. A forbidden watch is a fatal error.
 pub fn watch<T>(
     api: Api<T>,
     config: watcher::Config,
@@ -77,7 +76,7 @@ where
         })
 }
 
-/// The Databases whose desired state is news, once the store has them.
+/// The Databases whose desired state has changed, once the store has them.
 pub fn changed(
     writer: Writer<Database>,
     events: impl Stream<Item = Events<Database>>,
@@ -88,9 +87,9 @@ pub fn changed(
         .filter_map(|object| ready(object.ok().map(|object| Key::of(&object))))
 }
 
-/// The objects that are there, each when the store has it: those of a list at its end, since the
-/// store keeps what it had until then. Who looked for one earlier would look in vain, and if the list
-/// then broke off, the next one would bring nothing new.
+/// The objects that exist, each once the store has it. The store takes the objects of a list at its end. A key
+/// emitted earlier would be reconciled without its object; if the list then broke off, the filter would drop
+/// the same object of the next list as unchanged.
 fn stored<T>(events: impl Stream<Item = Events<T>>) -> impl Stream<Item = T> {
     let mut listed = Vec::new();
     events.flat_map(move |event| {
@@ -111,7 +110,7 @@ fn stored<T>(events: impl Stream<Item = Events<T>>) -> impl Stream<Item = T> {
     })
 }
 
-/// What a reconcile depends on: neither our own writes of the status nor a relist change it.
+/// A hash of what a reconcile depends on. Neither status writes nor a relist change it.
 fn desired_state(database: &Database) -> Option<u64> {
     let metadata = &database.metadata;
     let state = (&metadata.uid, metadata.generation, database.is_deleting());
@@ -120,14 +119,14 @@ fn desired_state(database: &Database) -> Option<u64> {
     Some(hasher.finish())
 }
 
-/// The Databases of the StatefulSets of which there is news.
+/// The Databases whose StatefulSets have changed.
 pub fn owners(events: impl Stream<Item = Events<StatefulSet>>) -> impl Stream<Item = Key> {
-    events.filter_map(|event| ready(event.ok().and_then(|event| owner_to_tell(&event))))
+    events.filter_map(|event| ready(event.ok().and_then(|event| changed_owner(&event))))
 }
 
-/// The Database of a StatefulSet of which there is news: its controller has caught up with it, or
-/// it is gone. Until then there is nothing to tell, and there will be.
-fn owner_to_tell(event: &Event<StatefulSet>) -> Option<Key> {
+/// The Database of a StatefulSet, if its controller has observed the latest generation or it was deleted. Before
+/// that the status is outdated, and a further event follows.
+fn changed_owner(event: &Event<StatefulSet>) -> Option<Key> {
     let set = match event {
         Event::Apply(set) | Event::InitApply(set) => {
             let observed = set
@@ -187,9 +186,8 @@ mod tests {
         Err(watcher::Error::NoResourceVersion)
     }
 
-    /// The names that come out of `events`, and the generation that the store has of each when it
-    /// does.
-    async fn told(events: Vec<Events<Database>>) -> Vec<(String, Option<i64>)> {
+    /// The names that `changed` emits, each with the generation that the store has at that moment.
+    async fn emitted(events: Vec<Events<Database>>) -> Vec<(String, Option<i64>)> {
         let (databases, writer) = store();
         let keys = changed(writer, stream::iter(events));
         let seen = keys.map(|key| {
@@ -203,7 +201,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_list_that_breaks_off_loses_no_object() {
+    async fn an_interrupted_list_loses_no_object() {
         let events = vec![
             Ok(Event::Init),
             Ok(Event::InitApply(database("a", 1))),
@@ -214,11 +212,11 @@ mod tests {
             Ok(Event::InitDone),
         ];
         let both = [("a".to_owned(), Some(1)), ("b".to_owned(), Some(1))];
-        assert_eq!(told(events).await, both);
+        assert_eq!(emitted(events).await, both);
     }
 
     #[tokio::test]
-    async fn what_a_new_list_changes_is_told_when_the_store_has_it() {
+    async fn a_change_in_a_new_list_is_emitted_once_the_store_has_it() {
         let events = vec![
             Ok(Event::Init),
             Ok(Event::InitDone),
@@ -227,10 +225,10 @@ mod tests {
             Ok(Event::Init),
             Ok(Event::InitApply(database("a", 2))),
             Ok(Event::InitDone),
-            // Nothing new.
+            // An unchanged object.
             Ok(Event::Apply(database("a", 2))),
         ];
         let both = [("a".to_owned(), Some(1)), ("a".to_owned(), Some(2))];
-        assert_eq!(told(events).await, both);
+        assert_eq!(emitted(events).await, both);
     }
 }

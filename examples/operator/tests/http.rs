@@ -1,5 +1,4 @@
-//! The operator against the embedded API server, through real HTTP: what goes wrong on a real
-//! cluster, on request.
+//! The operator against the embedded API server over HTTP, under the failures of a real cluster.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,14 +18,14 @@ const BURST: u64 = 100;
 /// Only a hang takes this long.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-struct Scene {
+struct Setup {
     server: ApiServer,
     client: Client,
     load: Load,
 }
 
-impl Scene {
-    async fn set(objects: usize, options: Options) -> Self {
+impl Setup {
+    async fn new(objects: usize, options: Options) -> Self {
         let options = Options {
             faults_for: OPERATOR_AGENT.into(),
             ready_after: Duration::from_millis(1),
@@ -53,31 +52,31 @@ impl Scene {
         self.load.expected.len() - unconverged(&self.server, &self.load.expected).len()
     }
 
-    /// Waits until `enough` objects are as they should be.
-    async fn until(&self, enough: usize) {
+    /// Waits until this many objects have converged.
+    async fn wait_for(&self, enough: usize) {
         let reached = async {
-            let mut look = tokio::time::interval(Duration::from_millis(5));
+            let mut poll = tokio::time::interval(Duration::from_millis(5));
             while self.converged() < enough {
-                look.tick().await;
+                poll.tick().await;
             }
         };
         if tokio::time::timeout(PATIENCE, reached).await.is_err() {
             panic!(
-                "not as they should be: {:?}",
+                "not converged: {:?}",
                 unconverged(&self.server, &self.load.expected)
             );
         }
     }
 
-    async fn until_all(&self) {
-        self.until(self.load.expected.len()).await;
+    async fn wait_for_all(&self) {
+        self.wait_for(self.load.expected.len()).await;
     }
 
     fn assert_in_budget(&self) {
         let arrivals = self.server.arrivals(OPERATOR_AGENT);
         assert!(
             arrivals.len() > self.load.expected.len(),
-            "the operator was heard"
+            "the server saw the operator's requests"
         );
         assert!(largest_excess(&arrivals, BURST, QPS, SLACK) <= 0);
     }
@@ -93,96 +92,101 @@ fn inject(server: &ApiServer, verb: Verb, resource: &str, fault: Fault, times: u
 }
 
 #[tokio::test]
-async fn objects_are_made_changed_and_deleted() {
-    let mut scene = Scene::set(60, Options::default()).await;
-    let operator = scene.start();
-    scene.load.create().await.unwrap();
-    scene.until_all().await;
-    scene.load.change().await.unwrap();
-    scene.until_all().await;
-    let gone = scene
+async fn created_changed_and_deleted_objects_converge() {
+    let mut setup = Setup::new(60, Options::default()).await;
+    let operator = setup.start();
+    setup.load.create().await.unwrap();
+    setup.wait_for_all().await;
+    setup.load.change().await.unwrap();
+    setup.wait_for_all().await;
+    let gone = setup
         .load
         .expected
         .values()
         .filter(|(_, fate)| matches!(fate, Fate::Gone { snapshot: true }));
-    assert!(gone.count() > 3, "deleted, each after its snapshot");
+    assert!(
+        gone.count() > 3,
+        "objects were deleted after their snapshots"
+    );
     assert_eq!(operator.drain(PATIENCE).await.in_flight, 0);
-    scene.assert_in_budget();
+    setup.assert_in_budget();
 }
 
 #[tokio::test]
-async fn a_killed_watch_loses_nothing() {
-    let mut scene = Scene::set(40, Options::default()).await;
-    let operator = scene.start();
-    scene.load.create().await.unwrap();
-    scene.until(10).await;
-    assert!(scene.server.cut_watches() > 0);
-    scene.until_all().await;
-    // What happens while nobody watches, and can no longer be told by a watch, is found by a new
-    // list.
-    scene.server.expire_history();
-    scene.server.cut_watches();
-    scene.load.change().await.unwrap();
-    scene.until_all().await;
+async fn a_broken_watch_loses_no_change() {
+    let mut setup = Setup::new(40, Options::default()).await;
+    let operator = setup.start();
+    setup.load.create().await.unwrap();
+    setup.wait_for(10).await;
+    assert!(setup.server.cut_watches() > 0);
+    setup.wait_for_all().await;
+    // A new list finds the changes that happen without a watch, and that have left the history.
+    setup.server.expire_history();
+    setup.server.cut_watches();
+    setup.load.change().await.unwrap();
+    setup.wait_for_all().await;
     drop(operator);
 }
 
 #[tokio::test]
-async fn a_restart_with_half_of_the_objects_done_finishes_the_rest() {
-    let scene = Scene::set(60, Options::default()).await;
-    scene.load.create().await.unwrap();
-    let first = scene.start();
-    scene.until(30).await;
+async fn a_restarted_operator_finishes_the_remaining_objects() {
+    let setup = Setup::new(60, Options::default()).await;
+    setup.load.create().await.unwrap();
+    let first = setup.start();
+    setup.wait_for(30).await;
     let left = first.drain(PATIENCE).await;
-    assert_eq!(left.in_flight, 0, "nobody is at work any more");
-    let done = scene.converged();
-    assert!(done < scene.load.expected.len(), "half-way, not at the end");
-    let second = scene.start();
-    scene.until_all().await;
+    assert_eq!(left.in_flight, 0, "no reconcile is in flight");
+    let done = setup.converged();
+    assert!(
+        done < setup.load.expected.len(),
+        "the first operator stopped half-way"
+    );
+    let second = setup.start();
+    setup.wait_for_all().await;
     drop(second);
-    scene.assert_in_budget();
+    setup.assert_in_budget();
 }
 
 #[tokio::test]
 async fn conflicts_are_retried() {
-    let mut scene = Scene::set(40, Options::default()).await;
+    let mut setup = Setup::new(40, Options::default()).await;
     for resource in ["databases", "databases/status", "statefulsets"] {
-        inject(&scene.server, Verb::Patch, resource, Fault::Conflict, 25);
+        inject(&setup.server, Verb::Patch, resource, Fault::Conflict, 25);
     }
-    let operator = scene.start();
-    scene.load.create().await.unwrap();
-    scene.until_all().await;
-    inject(&scene.server, Verb::Patch, "databases", Fault::Conflict, 4);
-    scene.load.change().await.unwrap();
-    scene.until_all().await;
-    assert_eq!(scene.server.faults_injected(), 79);
+    let operator = setup.start();
+    setup.load.create().await.unwrap();
+    setup.wait_for_all().await;
+    inject(&setup.server, Verb::Patch, "databases", Fault::Conflict, 4);
+    setup.load.change().await.unwrap();
+    setup.wait_for_all().await;
+    assert_eq!(setup.server.faults_injected(), 79);
     drop(operator);
 }
 
 #[tokio::test]
-async fn a_server_that_fails_one_request_in_five_is_outlasted() {
+async fn all_objects_converge_though_one_request_in_five_fails() {
     let options = Options {
         fault_rate: 0.2,
         seed: 7,
         ..Options::default()
     };
-    let mut scene = Scene::set(40, options).await;
-    let operator = scene.start();
-    scene.load.create().await.unwrap();
-    scene.until(20).await;
-    scene.load.change().await.unwrap();
-    scene.until_all().await;
-    assert!(scene.server.faults_injected() > 20);
-    scene.assert_in_budget();
+    let mut setup = Setup::new(40, options).await;
+    let operator = setup.start();
+    setup.load.create().await.unwrap();
+    setup.wait_for(20).await;
+    setup.load.change().await.unwrap();
+    setup.wait_for_all().await;
+    assert!(setup.server.faults_injected() > 20);
+    setup.assert_in_budget();
     drop(operator);
 }
 
 #[tokio::test]
-async fn a_forbidden_verb_ends_the_run_with_a_line() {
-    let scene = Scene::set(1, Options::default()).await;
-    scene.server.forbid("patch", "statefulsets");
-    let operator = scene.start();
-    scene.load.create().await.unwrap();
+async fn a_forbidden_verb_ends_the_run_with_one_line() {
+    let setup = Setup::new(1, Options::default()).await;
+    setup.server.forbid("patch", "statefulsets");
+    let operator = setup.start();
+    setup.load.create().await.unwrap();
     let line = tokio::time::timeout(PATIENCE, operator.failed())
         .await
         .unwrap();
@@ -191,10 +195,10 @@ async fn a_forbidden_verb_ends_the_run_with_a_line() {
 }
 
 #[tokio::test]
-async fn a_forbidden_watch_ends_the_run_with_a_line() {
-    let scene = Scene::set(1, Options::default()).await;
-    scene.server.forbid("watch", "databases");
-    let operator = scene.start();
+async fn a_forbidden_watch_ends_the_run_with_one_line() {
+    let setup = Setup::new(1, Options::default()).await;
+    setup.server.forbid("watch", "databases");
+    let operator = setup.start();
     let line = tokio::time::timeout(PATIENCE, operator.failed())
         .await
         .unwrap();
@@ -202,15 +206,15 @@ async fn a_forbidden_watch_ends_the_run_with_a_line() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_server_is_said_in_one_line() {
-    let scene = Scene::set(0, Options::default()).await;
-    install_crd(&scene.client).await.unwrap();
-    check(&scene.client).await.unwrap();
-    scene.server.forbid("list", "databases");
-    let line = check(&scene.client).await.unwrap_err();
+async fn check_reports_a_broken_server_in_one_line() {
+    let setup = Setup::new(0, Options::default()).await;
+    install_crd(&setup.client).await.unwrap();
+    check(&setup.client).await.unwrap();
+    setup.server.forbid("list", "databases");
+    let line = check(&setup.client).await.unwrap_err();
     assert!(line.starts_with("forbidden: "), "{line}");
-    scene.server.stop().await;
-    let line = check(&scene.client).await.unwrap_err();
+    setup.server.stop().await;
+    let line = check(&setup.client).await.unwrap_err();
     assert!(
         line.starts_with("the API server cannot be reached: "),
         "{line}"

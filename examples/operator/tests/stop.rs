@@ -1,4 +1,4 @@
-//! The binary, told to stop at the worst moment: as soon as it says that it runs.
+//! The binary, stopped by a signal as soon as it prints its first line.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
@@ -6,23 +6,23 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result};
 
 #[test]
-fn a_signal_at_the_first_line_drains() -> Result<()> {
+fn a_signal_after_the_first_line_drains_the_operator() -> Result<()> {
     for signal in ["-TERM", "-INT"].repeat(5) {
         let operator = Command::new(env!("CARGO_BIN_EXE_operator"))
             .stdout(Stdio::piped())
             .spawn()?;
-        let said = stop_once_it_runs(operator, signal)?;
-        assert!(said.contains("\nstopped: "), "{signal}: {said}");
+        let output = stop_after_first_line(operator, signal)?;
+        assert!(output.contains("\nstopped: "), "{signal}: {output}");
     }
     Ok(())
 }
 
-/// What a process said that had to exit 0 after `signal`.
-fn stop_once_it_runs(mut operator: Child, signal: &str) -> Result<String> {
+/// Sends `signal` after the first line of output, requires exit code 0, and returns the output.
+fn stop_after_first_line(mut operator: Child, signal: &str) -> Result<String> {
     let out = operator.stdout.take().context("stdout is piped")?;
     let mut lines = BufReader::new(out);
-    let mut said = String::new();
-    lines.read_line(&mut said)?;
+    let mut output = String::new();
+    lines.read_line(&mut output)?;
     let pid = operator.id().to_string();
     assert!(
         Command::new("kill")
@@ -30,8 +30,8 @@ fn stop_once_it_runs(mut operator: Child, signal: &str) -> Result<String> {
             .status()?
             .success()
     );
-    lines.read_to_string(&mut said)?;
+    lines.read_to_string(&mut output)?;
     let ended = operator.wait()?;
-    assert!(ended.success(), "{signal}: {ended}, having said {said}");
-    Ok(said)
+    assert!(ended.success(), "{signal}: {ended}, with output {output}");
+    Ok(output)
 }

@@ -46,7 +46,7 @@ impl Model {
         Ok(())
     }
 
-    /// The tick until which a delayed key has failed too recently; 0: none.
+    /// The tick at which the backoff of a delayed key ends; 0 without one.
     fn backoff_of(&self, key: u8) -> u64 {
         let entry = &self.entries[&key];
         match (entry.state, entry.until.div_ceil(MILLI)) {
@@ -66,8 +66,8 @@ impl Model {
         }
     }
 
-    /// When a debounced key is due that is added again, and what it cannot be put off beyond: the
-    /// time it had, or a while after the first of these adds.
+    /// When a debounced key that is added again is due, and the latest tick to which it may be put off: the
+    /// time it had, or the maximum after the first of these adds.
     fn put_off(&self, due: Option<u64>, latest: Option<u64>, now: u64) -> (u64, u64) {
         let (quiet, max) = self.config.debounce.expect("debounced");
         let end = (now + max).div_ceil(MILLI);

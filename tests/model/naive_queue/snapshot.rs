@@ -1,16 +1,14 @@
-//! What a debug page would show.
+//! The model's snapshot and running times.
 
 use tollgate::queue::KeyState;
 
 use super::{MILLI, Model, State};
 
-/// A live key, and how it stands: its priority, in how long it is due, how long it has been as it
-/// is, and how often it has failed.
+/// A live key, its state and priority, the time until it is due, its age in this state, and its failures.
 pub(in super::super) type Shown = (u8, KeyState, i32, Option<u64>, Option<u64>, u32);
 
 impl Model {
-    /// Those that are being processed, in this order; those that are ready, in line; those that are
-    /// delayed, by key.
+    /// Processing keys in the given order, ready keys in line, delayed keys by name.
     pub(in super::super) fn snapshot(&self, processing: &[u8], now: u64) -> Vec<Shown> {
         let ready = self.ready.values().rev().flatten();
         let mut shown: Vec<_> = processing.iter().chain(ready).copied().collect();
@@ -43,7 +41,7 @@ impl Model {
         (key, state, entry.priority, due_in, age, entry.failures)
     }
 
-    /// For how long the first of those that are being processed has been, and all together.
+    /// The longest running time of the keys in flight, and the sum of all.
     pub(in super::super) fn running_for(&self, now: u64) -> (u64, u64) {
         let running = |state: State| match state {
             State::Running { since, .. } => Some(now - since),

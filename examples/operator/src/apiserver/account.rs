@@ -1,4 +1,4 @@
-//! The account of arrivals, kept apart from everything the server decides.
+//! The record of arrivals, independent of the server's decisions.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -13,7 +13,7 @@ pub struct Account {
 }
 
 impl Account {
-    /// Notes one arrival.
+    /// Records one arrival.
     pub fn record(&self, user_agent: &str, since_start: Duration) {
         let nanos = u64::try_from(since_start.as_nanos()).unwrap_or(u64::MAX);
         let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
@@ -30,19 +30,19 @@ impl Account {
         let arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
         let mut list = arrivals.get(user_agent).cloned().unwrap_or_default();
         drop(arrivals);
-        // Instants are taken before the lock, so neighbours may be noted the other way round.
+        // Instants are read before the lock, so two neighbours may be recorded out of order.
         list.sort_unstable();
         list
     }
 
-    /// How many requests one client has made.
+    /// The number of requests of one client.
     pub fn count(&self, user_agent: &str) -> usize {
         let arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
         arrivals.get(user_agent).map_or(0, Vec::len)
     }
 }
 
-/// By how many requests the worst window broke a rate limit; zero or less when none did.
+/// By how many requests the worst window exceeded a rate limit; zero or less if none did.
 ///
 /// A window `[a_i, a_j]` of the sorted arrivals may hold
 /// `burst + floor(rate_per_s * (a_j - a_i + slack))` requests; the answer is the largest
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn agrees_with_the_definition_on_random_input() {
+    fn largest_excess_agrees_with_its_definition_on_random_input() {
         let mut dice = Dice::new(7);
         for _ in 0..2_000 {
             let length = dice.below(24) as usize;
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_paced_client_is_never_over_and_one_more_is() {
+    fn a_paced_client_never_exceeds_and_one_more_request_does() {
         let second = 1_000_000_000;
         let paced: Vec<u64> = (0..100).map(|i| i * second / 10).collect();
         assert_eq!(largest_excess(&paced, 1, 10, Duration::ZERO), 0);

@@ -1,4 +1,4 @@
-//! Server-side apply: merging declared fields and knowing who declared what.
+//! Server-side apply: merges declared fields, and records which manager declared them.
 //!
 //! Ownership is kept per leaf of the object. A claim holds only while the live object still has
 //! the claimed value: once another kind of write has changed a field, its applier no longer owns
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-/// The way to a field, one name per level.
+/// The path of a field, one name per level.
 type Path = Vec<String>;
 
 /// Leaf fields and their values.
@@ -19,13 +19,13 @@ type Fields = BTreeMap<Path, Value>;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Managers(BTreeMap<String, Fields>);
 
-/// A field wanted by one manager and held by another: the holder and the field.
+/// A field declared by one manager and owned by another: the owner and the field.
 pub type Conflict = (String, String);
 
 /// Merges `config`, declared by `manager`, into `live`.
 ///
-/// Gives the merged object and the new claims, or the conflicts when there are any and `force`
-/// is not set. Fields that the manager declared before and no longer does are removed.
+/// Returns the merged object and the new claims, or the conflicts unless `force` is set. Fields that the
+/// manager no longer declares are removed.
 pub fn apply(
     live: &Value,
     managers: &Managers,
@@ -64,7 +64,7 @@ impl Managers {
     }
 }
 
-/// Takes the claims that stand against `wanted` away from the other managers and names them.
+/// Removes the claims of other managers that conflict with `wanted`, and returns them.
 fn take_over(object: &Value, managers: &mut Managers, wanted: &Fields) -> Vec<Conflict> {
     let mut conflicts = Vec::new();
     for (manager, fields) in &mut managers.0 {
@@ -80,8 +80,7 @@ fn take_over(object: &Value, managers: &mut Managers, wanted: &Fields) -> Vec<Co
     conflicts
 }
 
-/// Whether two leaves cannot both be: one field with two values, or a value where the other
-/// needs a map.
+/// Whether two leaves conflict: one field with two values, or a value where the other needs a map.
 fn clashes(one: (&Path, &Value), other: (&Path, &Value)) -> bool {
     if one.0 == other.0 {
         return one.1 != other.1;
@@ -120,7 +119,7 @@ fn lookup<'a>(object: &'a Value, path: &[String]) -> Option<&'a Value> {
 
 fn set(object: &mut Value, path: &[String], value: &Value) {
     let Some((name, rest)) = path.split_first() else {
-        // A declared empty map asks for a map to be there, not for its fields to go.
+        // A declared empty map requires a map, and removes no field of it.
         if !(value.is_object() && object.is_object()) {
             *object = value.clone();
         }
@@ -134,7 +133,7 @@ fn set(object: &mut Value, path: &[String], value: &Value) {
     }
 }
 
-/// Removes a field, and the maps around it that this leaves empty.
+/// Removes a field, and its parent maps that become empty.
 fn remove(object: &mut Value, path: &[String]) {
     let (Some((name, rest)), Some(fields)) = (path.split_first(), object.as_object_mut()) else {
         return;
@@ -174,7 +173,7 @@ fn lists_to_maps(object: &Value) -> Value {
     object
 }
 
-/// The way back; items that the live object has keep their order, new ones follow.
+/// The inverse. Items of the live object keep their order, new items follow.
 fn maps_to_lists(mut object: Value, live: &Value) -> Value {
     for field in SETS {
         let Some(list) = object
@@ -220,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_no_longer_declared_go_away_unless_changed_or_shared() {
+    fn undeclared_fields_are_removed_unless_changed_or_shared() {
         let mut managers = Managers::default();
         let all = json!({ "data": { "a": "1", "b": "2", "c": "3" }, "labels": { "x": "y" } });
         let live = apply_ok(&json!({}), &mut managers, "m", all);

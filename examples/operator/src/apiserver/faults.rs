@@ -1,15 +1,15 @@
-//! Which requests go wrong, and how.
+//! Injected faults of requests and watches.
 
 use super::route::Verb;
 
-/// What goes wrong with a request.
+/// The fault of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// 409 `Conflict`, nothing is done.
     Conflict,
     /// 429 with `Retry-After`, nothing is done.
     TooManyRequests {
-        /// What `Retry-After` says.
+        /// The value of `Retry-After`.
         retry_after_s: u64,
     },
     /// 500, nothing is done.
@@ -28,9 +28,9 @@ pub struct Injection {
     /// Only this resource; any when `None`. `databases` takes in `databases/status`,
     /// `databases/status` is the subresource alone.
     pub resource: Option<String>,
-    /// What happens to them.
+    /// The fault.
     pub fault: Fault,
-    /// How many requests are hit.
+    /// The number of requests.
     pub times: usize,
 }
 
@@ -44,7 +44,7 @@ impl Injection {
     }
 }
 
-/// What faults and the authorization hook look at in a request.
+/// The parts of a request that faults and the authorization hook match.
 #[derive(Debug, Clone, Copy)]
 pub struct Call<'a> {
     /// The verb; `None` outside of resources.
@@ -90,15 +90,15 @@ impl Dice {
 
     /// True with this probability.
     pub fn chance(&mut self, probability: f64) -> bool {
-        // 53 bits are as many as a float between 0 and 1 can tell apart.
+        // A float between 0 and 1 has 53 bits of precision.
         ((self.next() >> 11) as f64) < probability * (1_u64 << 53) as f64
     }
 }
 
-/// How much rarer a cut is for one watch event than a fault is for one request.
+/// A watch event is cut this much more rarely than a request fails.
 const CUT_SHARE: f64 = 1.0 / 16.0;
 
-/// Decides for one watch stream before which event it is cut.
+/// Decides before which event one watch stream is cut.
 #[derive(Debug)]
 pub struct Cutter {
     rate: f64,
@@ -118,7 +118,7 @@ pub struct Faults {
     rate: f64,
     prefix: String,
     dice: Dice,
-    /// Apart, so that watches do not shift the decisions on requests.
+    /// A generator of its own, so that watches do not shift the decisions on requests.
     cut_dice: Dice,
     injections: Vec<Injection>,
     forbidden: Vec<(String, String)>,
@@ -139,12 +139,12 @@ impl Faults {
         }
     }
 
-    /// Adds a fault to come. Among matching ones the oldest comes first.
+    /// Adds a fault. The oldest matching fault is used first.
     pub fn inject(&mut self, injection: Injection) {
         self.injections.push(injection);
     }
 
-    /// From now on every client is forbidden this verb on this resource.
+    /// Forbids this verb on this resource to all clients.
     pub fn forbid(&mut self, verb: &str, resource: &str) {
         self.forbidden.push((verb.to_owned(), resource.to_owned()));
     }
@@ -157,12 +157,12 @@ impl Faults {
             .any(|(forbidden, resource)| forbidden == verb.as_str() && call.is_to(resource))
     }
 
-    /// How many faults there have been.
+    /// The number of faults so far.
     pub fn injected(&self) -> usize {
         self.injected
     }
 
-    /// Notes a fault that another part carried out.
+    /// Counts a fault that another part carried out.
     pub fn count(&mut self) {
         self.injected += 1;
     }
@@ -191,7 +191,7 @@ impl Faults {
         if self.rate <= 0.0 {
             return None;
         }
-        // Both numbers are drawn every time, so the n-th decision depends on n alone.
+        // Draw both numbers each time, so that the n-th decision depends on n alone.
         let (hit, kind) = (self.dice.chance(self.rate), self.dice.below(100));
         hit.then_some(match kind {
             0..55 => Fault::TooManyRequests { retry_after_s: 1 },

@@ -1,4 +1,4 @@
-//! Garbage collection of objects whose owners are gone.
+//! Garbage collection of objects whose owners were deleted.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
@@ -12,7 +12,7 @@ use super::store::{Key, Preconditions, Store};
 /// An object: position of its type, and its key.
 type Reference = (usize, Key);
 
-/// Who is alive, who depends on whom, and who may have lost its last owner.
+/// The live objects, their dependents, and the objects that may have lost their last owner.
 #[derive(Debug, Default)]
 pub struct Owners {
     living: HashSet<String>,
@@ -21,7 +21,7 @@ pub struct Owners {
 }
 
 impl Owners {
-    /// Notes that an object has been created or changed.
+    /// Records a created or changed object.
     pub fn stored(&mut self, ty: &ResourceType, key: &Key, old: Option<&Value>, new: &Value) {
         if old.is_none() {
             self.living.insert(meta::text(new, "uid").to_owned());
@@ -39,13 +39,13 @@ impl Owners {
             let dependents = self.dependents.entry(uid.to_owned()).or_default();
             dependents.insert((ty.index, key.clone()));
         }
-        // The owner may have gone before its dependent came.
+        // The owner may have been deleted before its dependent was created.
         if self.is_orphan(new) {
             self.suspects.push_back((ty.index, key.clone()));
         }
     }
 
-    /// Notes that an object is gone, which puts its dependents under suspicion.
+    /// Records a deleted object, whose dependents become candidates.
     pub fn removed(&mut self, ty: &ResourceType, key: &Key, last: &Value) {
         self.unlink(ty, key, last);
         let uid = meta::text(last, "uid");
@@ -74,13 +74,12 @@ impl Owners {
 }
 
 impl Store {
-    /// Whether there is something for [`Store::collect_garbage`] to look at.
+    /// Whether [`Store::collect_garbage`] has candidates.
     pub fn has_suspects(&self) -> bool {
         !self.owners.suspects.is_empty()
     }
 
-    /// Looks at up to `limit` objects that may have lost their last owner and deletes those that
-    /// have. True when more are left.
+    /// Deletes those of up to `limit` candidates that have lost their last owner. True if more are left.
     pub fn collect_garbage(&mut self, limit: usize, now: Timestamp) -> bool {
         for _ in 0..limit {
             let Some((index, key)) = self.owners.suspects.pop_front() else {
@@ -91,7 +90,7 @@ impl Store {
                 continue;
             };
             if self.owners.is_orphan(&object.value) {
-                // It was found a moment ago under the same lock, so there is nothing to report.
+                // The object was found under the same lock, so the delete cannot fail.
                 let _ = self.delete(ty, &key, &Preconditions::default(), now);
             }
         }

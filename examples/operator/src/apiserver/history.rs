@@ -8,14 +8,14 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::status::Status;
 use super::store::{Key, Object};
 
-/// What happened to an object, as watch events name it.
+/// The type of a watch event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventType {
     /// It was created.
     Added,
     /// It was changed.
     Modified,
-    /// It is gone.
+    /// It was deleted.
     Deleted,
 }
 
@@ -29,7 +29,7 @@ impl EventType {
         }
     }
 
-    /// The line of a watch stream that tells this about an object.
+    /// The line of a watch stream for this event of an object.
     pub fn line(self, object: &Object) -> Bytes {
         event_line(self.as_str(), &object.json)
     }
@@ -51,9 +51,9 @@ pub fn event_line(event_type: &str, object: &[u8]) -> Bytes {
 pub struct Event {
     /// The change's place in the order of all changes; the object's resource version after it.
     pub revision: u64,
-    /// What happened.
+    /// The type of the change.
     pub event_type: EventType,
-    /// To which object.
+    /// The changed object.
     pub key: Key,
     /// The object after the change; for a deletion, its last state.
     pub object: Arc<Object>,
@@ -63,7 +63,7 @@ pub struct Event {
     pub line: Bytes,
 }
 
-/// A watcher fell behind the history: events it has not seen are gone.
+/// A watcher fell behind the history: events that it has not seen were dropped.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Lost;
 
@@ -72,9 +72,9 @@ pub struct Lost;
 pub struct History {
     events: VecDeque<Arc<Event>>,
     capacity: usize,
-    /// Revision of the newest event that is gone.
+    /// Revision of the newest dropped event.
     lost: u64,
-    /// Revision below which nobody may start.
+    /// The lowest revision from which a watch may start.
     compacted: u64,
 }
 
@@ -104,7 +104,7 @@ impl History {
         }
     }
 
-    /// Forgets everything before `revision`.
+    /// Drops all events before `revision`.
     pub fn compact(&mut self, revision: u64) {
         while self
             .events
@@ -121,7 +121,7 @@ impl History {
         self.events.back().map_or(self.lost, |event| event.revision)
     }
 
-    /// Whether a client may start from here: with everything after `revision` still known.
+    /// Whether a watch may start here, because all events after `revision` are kept.
     pub fn check_start(&self, revision: u64) -> Result<(), Status> {
         if revision < self.compacted {
             let oldest = self.compacted;

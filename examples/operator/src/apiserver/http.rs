@@ -1,4 +1,4 @@
-//! The HTTP service: reads a request, asks the store, writes the reply.
+//! The HTTP service: reads a request, calls the store, writes the reply.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ impl std::fmt::Display for Dropped {
 
 impl std::error::Error for Dropped {}
 
-/// Answers one request, or drops its connection when a fault says so.
+/// Answers one request, or drops its connection at a fault.
 pub async fn handle(
     shell: Arc<Shell>,
     request: Request<Incoming>,
@@ -55,7 +55,7 @@ pub async fn handle(
 
     let query = head.uri.query().unwrap_or_default();
     let route = route::parse(&head.method, head.uri.path(), query);
-    // The body is read before a fault is decided, so that the connection stays usable after it.
+    // Read the body before a fault is decided, so that the connection stays usable.
     let body = Limited::new(body, LARGEST_BODY).collect().await;
     let fault = shell.faults().next(user_agent, &call(&route));
     if let Some(status) = refusal(fault)? {
@@ -94,7 +94,7 @@ fn call_of(request: &ResourceRequest) -> Call<'_> {
     }
 }
 
-/// What a fault answers instead of doing anything.
+/// The reply of a fault in place of the request's.
 fn refusal(fault: Option<Fault>) -> Result<Option<Status>, Dropped> {
     match fault {
         None | Some(Fault::DropAfter) => Ok(None),
@@ -172,7 +172,7 @@ fn write(
     content_type: &str,
     body: &Bytes,
 ) -> Result<Response<Body>, Status> {
-    // Bodies are parsed before the store is locked.
+    // Parse the body before the store is locked.
     match request.verb {
         Verb::Create => {
             let object = parse_object(content_type, body)?;
@@ -253,7 +253,7 @@ fn delete_options(body: &Bytes) -> Result<Preconditions, Status> {
     })
 }
 
-/// A removed object is answered with a `Status`, one that waits for finalizers with itself.
+/// The reply to a delete: a `Status` for a removed object, the object itself if it waits for finalizers.
 fn reply_deletion(request: &ResourceRequest, deletion: &Deletion) -> Response<Body> {
     let object = match deletion {
         Deletion::Pending(object) => return reply_object(StatusCode::OK, object),

@@ -1,4 +1,4 @@
-//! Lists, page by page, each page from the same moment in history.
+//! Paged lists; all pages show one revision.
 
 use std::collections::BTreeMap;
 use std::iter::Peekable;
@@ -13,16 +13,16 @@ use super::selector::Selector;
 use super::status::Status;
 use super::store::{Key, Object, Store};
 
-/// What a list asks for.
+/// The parameters of a list.
 #[derive(Debug, Clone, Default)]
 pub struct ListQuery {
-    /// Which objects.
+    /// The selected objects.
     pub selector: Selector,
-    /// How many at most; all when `None`.
+    /// The page size; `None` for all objects.
     pub limit: Option<usize>,
-    /// Where the page before ended.
+    /// The continue token: where the previous page ended.
     pub continue_token: Option<String>,
-    /// The revision asked for; 0 when any will do.
+    /// The requested revision; 0 for any.
     pub resource_version: u64,
     /// Whether it must be exactly that revision.
     pub exact: bool,
@@ -35,7 +35,7 @@ pub struct Page {
     pub items: Vec<Arc<Object>>,
     /// The revision that the list shows.
     pub revision: u64,
-    /// How to ask for the next page.
+    /// The continue token of the next page.
     pub continue_token: Option<String>,
 }
 
@@ -67,7 +67,7 @@ impl Store {
         })
     }
 
-    /// Which revision to show, and after which key to begin.
+    /// The revision to show, and the key after which to begin.
     fn list_start(
         &self,
         ty: &'static ResourceType,
@@ -104,7 +104,7 @@ impl Store {
         selector: &Selector,
         after: Option<&Key>,
     ) -> Result<impl Iterator<Item = (&'a Key, &'a Arc<Object>)>, Status> {
-        // Going back from the newest event, the last one seen of a key tells its state then.
+        // Going back from the newest event, the last event of a key has its state at that revision.
         let mut then = BTreeMap::new();
         let events = self.history(ty).after(revision);
         let events = events.map_err(|_| Status::expired("the resource version is too old"))?;

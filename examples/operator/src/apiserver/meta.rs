@@ -1,4 +1,4 @@
-//! Reading and tidying object metadata.
+//! Reads and normalizes object metadata.
 
 use serde_json::{Map, Value};
 
@@ -22,12 +22,12 @@ pub fn text<'a>(object: &'a Value, field: &str) -> &'a str {
     object["metadata"][field].as_str().unwrap_or_default()
 }
 
-/// Whether the object has been deleted and only waits for its finalizers.
+/// Whether the object was deleted and waits for its finalizers.
 pub fn is_deleting(object: &Value) -> bool {
     !text(object, "deletionTimestamp").is_empty()
 }
 
-/// The finalizers that are still to run.
+/// The remaining finalizers.
 pub fn finalizers(object: &Value) -> impl Iterator<Item = &str> {
     list(object, "finalizers").iter().filter_map(Value::as_str)
 }

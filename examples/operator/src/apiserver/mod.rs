@@ -1,8 +1,8 @@
-//! An API server with Kubernetes semantics, inside of this process, over HTTP on loopback.
+//! An embedded API server with Kubernetes semantics, over HTTP on loopback.
 //!
-//! The store and its verbs are a sequential core that knows nothing of time or concurrency; the
-//! shell locks it and wakes watchers; `http` and `watch` speak to clients. Requests can be made to
-//! fail (`faults`), and when each of them arrived is kept on [`account`].
+//! The store and its verbs are a sequential core without clocks or locks; the shell locks it and wakes
+//! watchers; `http` and `watch` serve clients. `faults` makes requests fail, and [`account`] records when each
+//! request arrived.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -48,11 +48,11 @@ pub use route::Verb;
 use shell::Shell;
 use store::{Key, Object};
 
-/// How a server behaves.
+/// The options of a server.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Probability with which a request of a faulty client goes wrong, from 0 to 1. Each event
-    /// of its watches cuts the stream with a sixteenth of it.
+    /// Probability, from 0 to 1, that a request of a faulty client fails. Each event of its watches cuts the
+    /// stream with a sixteenth of it.
     pub fault_rate: f64,
     /// Seed of the sequence of faults.
     pub seed: u64,
@@ -60,9 +60,9 @@ pub struct Options {
     pub faults_for: String,
     /// How long the replicas of a StatefulSet take to become ready.
     pub ready_after: Duration,
-    /// How often watchers who want bookmarks get one.
+    /// The interval of bookmarks.
     pub bookmark_every: Duration,
-    /// How many events of each type are kept.
+    /// The number of events kept for each type.
     pub history: usize,
 }
 
@@ -106,7 +106,7 @@ impl ApiServer {
         })
     }
 
-    /// Where the server listens.
+    /// The address on which the server listens.
     pub fn url(&self) -> ::http::Uri {
         let authority = self.address.to_string();
         ::http::Uri::builder()
@@ -122,7 +122,7 @@ impl ApiServer {
         let Some(ty) = resource::by_plural(plural) else {
             return Vec::new();
         };
-        // Only the references are copied under the lock.
+        // Copy only the references under the lock.
         let objects: Vec<_> = self
             .shell
             .read(|store| store.objects(ty).values().cloned().collect());
@@ -143,7 +143,7 @@ impl ApiServer {
             .map(Stored)
     }
 
-    /// How many objects of a type there are.
+    /// The number of objects of a type.
     pub fn count(&self, plural: &str) -> usize {
         resource::by_plural(plural).map_or(0, |ty| self.shell.read(|store| store.objects(ty).len()))
     }
@@ -153,12 +153,12 @@ impl ApiServer {
         self.shell.account.of(user_agent)
     }
 
-    /// How many requests a client has made.
+    /// The number of requests of a client.
     pub fn requests(&self, user_agent: &str) -> usize {
         self.shell.account.count(user_agent)
     }
 
-    /// How many faults there have been, random and injected ones, cut watches included.
+    /// The number of faults so far, random, injected, and cut watches.
     pub fn faults_injected(&self) -> usize {
         self.shell.faults().injected()
     }
@@ -168,21 +168,21 @@ impl ApiServer {
         self.shell.faults().inject(injection);
     }
 
-    /// Forbids everyone a verb (in lower case) on a resource: `databases` with its subresources,
+    /// Forbids all clients a verb (in lower case) on a resource: `databases` with its subresources,
     /// or `databases/status` alone.
     pub fn forbid(&self, verb: &str, plural: &str) {
         self.shell.faults().forbid(verb, plural);
     }
 
-    /// Breaks the connections of all open watches, whosever they are, and says how many.
+    /// Breaks the connections of all open watches of all clients, and returns their number.
     pub fn cut_watches(&self) -> usize {
         let open = self.shell.watches.load(Ordering::Relaxed);
         self.shell.cuts.send_modify(|epoch| *epoch += 1);
         open
     }
 
-    /// Makes every resource version handed out so far too old to watch or list from. Open
-    /// watches go on if they have nothing left to deliver.
+    /// Makes all resource versions so far too old to watch or list from. Open watches continue if they have
+    /// delivered all events.
     pub fn expire_history(&self) {
         self.shell.write(|store, _| store.expire_history());
     }
@@ -193,7 +193,7 @@ impl ApiServer {
     }
 }
 
-/// Takes connections; they are closed when this ends.
+/// Accepts connections, which are closed when this ends.
 async fn accept(shell: Arc<Shell>, listener: TcpListener) {
     let mut connections = JoinSet::new();
     loop {
@@ -202,7 +202,7 @@ async fn accept(shell: Arc<Shell>, listener: TcpListener) {
                 Ok((stream, _)) => {
                     connections.spawn(serve(shell.clone(), stream));
                 }
-                // Most likely out of file descriptors; some may be free after a moment.
+                // Most likely out of file descriptors; some may soon be free.
                 Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
             },
             Some(_) = connections.join_next() => {}
@@ -216,7 +216,7 @@ async fn serve(shell: Arc<Shell>, stream: TcpStream) {
         return;
     }
     let service = service_fn(|request| http::handle(shell.clone(), request));
-    // An error here is a connection broken by either side, on purpose or not.
+    // Either side broke the connection, on purpose or not.
     let _ = http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
         .await;

@@ -9,9 +9,9 @@ use super::status::Status;
 pub enum Patch {
     /// Server-side apply.
     Apply {
-        /// Who declares the fields.
+        /// The field manager.
         manager: String,
-        /// Whether to take fields over from other managers.
+        /// Whether to take conflicting fields over from other managers.
         force: bool,
         /// The declared fields.
         config: Value,

@@ -61,14 +61,14 @@ impl Query {
             "timeoutSeconds" => self.timeout_seconds = Some(number(name, &value)?),
             "fieldManager" => self.field_manager = Some(value),
             "force" => self.force = flag(name, &value)?,
-            // Ignoring it would carry out what should only be tried.
+            // Ignoring a dry run would carry the request out.
             "dryRun" => return Err(Status::bad_request("dryRun is not supported")),
             _ => {}
         }
         Ok(())
     }
 
-    /// The selection these parameters make within a namespace (empty: all).
+    /// The selector of these parameters within a namespace (empty: all).
     pub fn selector(&self, namespace: &str) -> Result<Selector, Status> {
         let namespace = Some(namespace).filter(|namespace| !namespace.is_empty());
         Selector::parse(
@@ -78,7 +78,7 @@ impl Query {
         )
     }
 
-    /// The list these parameters ask for within a namespace (empty: all).
+    /// The list of these parameters within a namespace (empty: all).
     pub fn list(&self, namespace: &str) -> Result<ListQuery, Status> {
         Ok(ListQuery {
             selector: self.selector(namespace)?,

@@ -1,4 +1,4 @@
-//! From method, path and query to a typed request.
+//! Parses method, path and query into a typed request.
 
 use http::Method;
 
@@ -6,7 +6,7 @@ use super::query::Query;
 use super::resource::{self, ResourceType, TYPES};
 use super::status::Status;
 
-/// What is done to a resource, as authorization rules name it.
+/// A verb, as authorization rules name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verb {
     /// Read one object.
@@ -58,22 +58,22 @@ pub enum Request {
         /// Version in the group.
         version: String,
     },
-    /// Anything about objects.
+    /// A request about objects.
     Resource(Box<ResourceRequest>),
 }
 
 /// A request about objects.
 #[derive(Debug)]
 pub struct ResourceRequest {
-    /// What to do.
+    /// The verb.
     pub verb: Verb,
-    /// With which type.
+    /// The resource type.
     pub ty: &'static ResourceType,
-    /// In which namespace; empty for all of them, and for cluster-scoped types.
+    /// The namespace; empty for all, and for cluster-scoped types.
     pub namespace: String,
-    /// With which object; empty for collections.
+    /// The object's name; empty for collections.
     pub name: String,
-    /// Whether it is about the `/status` subresource.
+    /// Whether the path ends in the `/status` subresource.
     pub status: bool,
     /// The query parameters.
     pub query: Query,
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_refused() {
+    fn unknown_paths_are_rejected() {
         let code = |method, path, query| resource(method, path, query).map(|_| ()).unwrap_err();
         assert_eq!(code(Method::GET, "/api/v1/pods", ""), 404);
         assert_eq!(code(Method::GET, "/nowhere", ""), 404);

@@ -1,4 +1,4 @@
-//! What writes may and may not do to existing objects.
+//! The rules for writes to existing objects.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::meta;
 use super::status::{Cause, Status};
 use super::store::{Key, Target};
 
-/// Counts a change of what is wanted.
+/// Increments the generation, at a change of the desired state.
 pub fn bump_generation(object: &mut Value) {
     let generation = object["metadata"]["generation"]
         .as_i64()
@@ -14,7 +14,7 @@ pub fn bump_generation(object: &mut Value) {
     meta::set(object, "generation", generation + 1);
 }
 
-/// The name under which claims are kept; those on the status are apart.
+/// The name under which claims are kept; claims on the status have a name of their own.
 pub fn claimant(target: &Target, manager: &str) -> String {
     if target.status {
         format!("{manager}/status")
@@ -61,7 +61,7 @@ pub fn check_identity(key: &Key, object: &Value) -> Result<(), Status> {
     Ok(())
 }
 
-/// An apply creates an object unless it is about a status, or about one certain object.
+/// An apply may create an object unless it names a status, a uid or a resource version.
 pub fn check_may_create(target: &Target, config: &Value) -> Result<(), Status> {
     let (ty, name) = (target.ty, &target.key.name);
     if target.status {
@@ -95,7 +95,7 @@ pub fn check_preconditions(target: &Target, old: &Value, new: &Value) -> Result<
     Ok(())
 }
 
-/// A deleted object may lose finalizers but not get new ones.
+/// A deleted object may lose finalizers but gains none.
 pub fn check_no_new_finalizers(target: &Target, old: &Value, new: &Value) -> Result<(), Status> {
     let added: Vec<&str> = meta::finalizers(new)
         .filter(|finalizer| !meta::finalizers(old).any(|known| known == *finalizer))

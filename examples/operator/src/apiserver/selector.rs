@@ -1,4 +1,4 @@
-//! Which objects a list or watch is about: namespace, labels and a few fields.
+//! Selectors of lists and watches: namespace, labels and a few fields.
 
 use serde_json::Value;
 
@@ -41,12 +41,12 @@ impl Selector {
         })
     }
 
-    /// The namespace, when it is about one only.
+    /// The namespace, if it selects only one.
     pub fn namespace(&self) -> Option<&str> {
         self.namespace.as_deref()
     }
 
-    /// Whether it depends on nothing but the namespace.
+    /// Whether it depends on the namespace only.
     pub fn is_whole(&self) -> bool {
         self.labels.is_empty() && self.fields.is_empty()
     }

@@ -13,21 +13,21 @@ use super::faults::Faults;
 use super::resource::{ResourceType, TYPES};
 use super::store::Store;
 
-/// How many objects the garbage collector looks at under one lock.
+/// The number of objects that the garbage collector checks under one lock.
 const GARBAGE_BATCH: usize = 32;
 
 /// Everything the tasks of a server share.
 #[derive(Debug)]
 pub struct Shell {
-    /// What the server was started with.
+    /// The options of the server.
     pub options: Options,
     /// The origin of arrival times.
     pub started: Instant,
-    /// Arrivals, noted before anything else is decided.
+    /// Arrivals, recorded before any other decision.
     pub account: Account,
-    /// How many watch streams are open.
+    /// The number of open watch streams.
     pub watches: AtomicUsize,
-    /// Changes when all open watch streams are to break.
+    /// Changes to break all open watch streams.
     pub cuts: watch::Sender<u64>,
     store: Mutex<Store>,
     faults: Mutex<Faults>,
@@ -65,7 +65,7 @@ impl Shell {
         reader(&self.lock())
     }
 
-    /// Changes the store and wakes whoever waits for the change.
+    /// Changes the store, and wakes the waiting watchers.
     pub fn write<T>(&self, writer: impl FnOnce(&mut Store, Timestamp) -> T) -> T {
         let mut store = self.lock();
         let result = writer(&mut store, Timestamp::now());
@@ -79,7 +79,7 @@ impl Shell {
         result
     }
 
-    /// Tells when there are new events of a type.
+    /// Changes with each new event of a type.
     pub fn subscribe(&self, ty: &ResourceType) -> watch::Receiver<u64> {
         self.newest[ty.index].subscribe()
     }

@@ -1,4 +1,4 @@
-//! A stand-in for the StatefulSet controller: after a while, every replica is ready.
+//! A stand-in for the StatefulSet controller, which makes every replica ready after a delay.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -12,7 +12,7 @@ use super::resource::{self, ResourceType};
 use super::shell::Shell;
 use super::store::{Key, Store, Target};
 
-/// The status a StatefulSet will reach; `None` when it has it already.
+/// The status that a StatefulSet will reach; `None` if it has it already.
 fn next_status(object: &Value) -> Option<Value> {
     let replicas = object["spec"]["replicas"].as_i64().unwrap_or(1);
     let status = json!({
@@ -26,7 +26,7 @@ fn next_status(object: &Value) -> Option<Value> {
     (object["status"] != status && !meta::is_deleting(object)).then_some(status)
 }
 
-/// Which objects are due when: the time of an object is that of its last change.
+/// The due times of objects, by their last change.
 #[derive(Default)]
 struct Queue {
     heap: BinaryHeap<Reverse<(Instant, Key)>>,
@@ -46,16 +46,16 @@ impl Queue {
         }
     }
 
-    /// When to look again.
+    /// The next due time.
     fn next_time(&self) -> Option<Instant> {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// Takes an object that is due.
+    /// Takes a due object.
     fn pop(&mut self, now: Instant) -> Option<Key> {
         while self.next_time().is_some_and(|at| at <= now) {
             let Reverse((at, key)) = self.heap.pop()?;
-            // An older entry of an object that has been scheduled anew is void.
+            // Skip an older entry of an object that was scheduled again.
             if self
                 .due
                 .get(&key)
@@ -96,7 +96,7 @@ pub async fn simulate(shell: &Shell) {
     }
 }
 
-/// Schedules what has changed since the last look.
+/// Schedules the objects that have changed since the last call.
 fn notice(store: &Store, ty: &ResourceType, cursor: &mut u64, at: Instant, queue: &mut Queue) {
     let mut schedule = |key: &Key, object: &Value| {
         if next_status(object).is_some() {
@@ -108,7 +108,7 @@ fn notice(store: &Store, ty: &ResourceType, cursor: &mut u64, at: Instant, queue
     };
     match store.history(ty).after(*cursor) {
         Ok(events) => events.for_each(|event| schedule(&event.key, &event.object.value)),
-        // Too far behind to follow the events: look at every object.
+        // Too far behind to follow the events: check every object.
         Err(_) => store
             .objects(ty)
             .iter()
@@ -127,7 +127,7 @@ fn make_ready(shell: &Shell, ty: &'static ResourceType, key: Key) {
         };
         let mut ready = object.value.clone();
         meta::set_status(&mut ready, status);
-        // The object was read under the same lock, so the write cannot be refused.
+        // The object was read under the same lock, so the write cannot fail.
         let _ = store.update(
             &Target {
                 ty,
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ready_object_has_nothing_to_reach() {
+    fn a_ready_object_is_not_scheduled() {
         let mut object = json!({ "metadata": { "generation": 2 }, "spec": { "replicas": 3 } });
         let status = next_status(&object).expect("not ready yet");
         assert_eq!(

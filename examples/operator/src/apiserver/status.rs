@@ -9,7 +9,7 @@ use super::resource::ResourceType;
 pub struct Cause {
     /// Machine-readable reason, such as `FieldValueRequired`.
     pub reason: &'static str,
-    /// What is wrong, for people.
+    /// What is wrong, in words.
     pub message: String,
     /// Path of the field, such as `spec.replicas`.
     pub field: String,
@@ -39,7 +39,7 @@ impl Cause {
         }
     }
 
-    /// A field that may not be changed this way now.
+    /// A field that may not be changed like this now.
     pub fn forbidden(field: &str, why: &str) -> Cause {
         let message = format!("Forbidden: {why}");
         Cause {
@@ -61,7 +61,7 @@ pub struct Status {
     pub code: u16,
     /// Machine-readable reason.
     pub reason: &'static str,
-    /// What went wrong, for people.
+    /// What went wrong, in words.
     pub message: String,
     /// Seconds for the `Retry-After` header and `details.retryAfterSeconds`.
     pub retry_after_s: Option<u64>,
@@ -90,12 +90,12 @@ impl Status {
         self
     }
 
-    /// 400: the request itself makes no sense.
+    /// 400: the request is invalid.
     pub fn bad_request(message: impl Into<String>) -> Status {
         Status::new(400, "BadRequest", message)
     }
 
-    /// 403: the authorization hook said no.
+    /// 403: the authorization hook denied the request.
     pub fn forbidden(ty: &ResourceType, verb: &str, name: &str) -> Status {
         let plural = ty.qualified_plural();
         let message = format!("{plural} {name:?} is forbidden: cannot {verb} resource {plural:?}");
@@ -129,7 +129,7 @@ impl Status {
         Status::new(409, "AlreadyExists", message).about(ty, ty.plural, name)
     }
 
-    /// 409: the object is not what the writer believed.
+    /// 409: a precondition of the write does not hold.
     pub fn conflict(ty: &ResourceType, name: &str, why: &str) -> Status {
         let plural = ty.qualified_plural();
         let message = format!("Operation cannot be fulfilled on {plural} {name:?}: {why}");
@@ -143,7 +143,7 @@ impl Status {
         Status::conflict(ty, name, why)
     }
 
-    /// 409 from a fault, for no reason of the object's.
+    /// 409: an injected fault.
     pub fn injected_conflict() -> Status {
         let message = "Operation cannot be fulfilled: the object has been modified; please apply \
                        your changes to the latest version and try again";
@@ -215,7 +215,7 @@ impl Status {
         Status::new(422, "Invalid", message)
     }
 
-    /// 429: come back later.
+    /// 429: retry later.
     pub fn too_many_requests(retry_after_s: u64) -> Status {
         let message =
             "the server has received too many requests and has asked us to try again later";
@@ -224,7 +224,7 @@ impl Status {
         status
     }
 
-    /// 500: the server broke.
+    /// 500: an internal error.
     pub fn internal(message: impl Into<String>) -> Status {
         Status::new(500, "InternalError", message)
     }
@@ -237,7 +237,7 @@ impl Status {
         status
     }
 
-    /// The object that goes on the wire.
+    /// The JSON object on the wire.
     pub fn to_json(&self) -> Value {
         let mut details = self.details.clone();
         if let Some(seconds) = self.retry_after_s {

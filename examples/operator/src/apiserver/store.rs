@@ -1,6 +1,6 @@
-//! The state: objects, their owners and their history; every change makes an event.
+//! The state: objects, their owners and their history; every change appends an event.
 //!
-//! Nothing here waits, locks or reads a clock; times come in as arguments.
+//! No code here waits, locks or reads a clock; times are arguments.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,9 +39,9 @@ impl Key {
 pub struct Object {
     /// The object.
     pub value: Value,
-    /// The same as JSON text, made once for all readers.
+    /// Its JSON text, rendered once for all readers.
     pub json: Bytes,
-    /// Who has declared which fields by server-side apply.
+    /// The field managers of server-side apply.
     pub managers: Managers,
 }
 
@@ -58,7 +58,7 @@ impl Object {
     }
 }
 
-/// What a write is aimed at: an object, or its status.
+/// The target of a write: an object, or its status.
 #[derive(Debug, Clone)]
 pub struct Target {
     /// The type.
@@ -69,7 +69,7 @@ pub struct Target {
     pub status: bool,
 }
 
-/// What must hold for a delete to happen.
+/// The preconditions of a delete.
 #[derive(Debug, Clone, Default)]
 pub struct Preconditions {
     /// The object's uid.
@@ -78,10 +78,10 @@ pub struct Preconditions {
     pub resource_version: Option<String>,
 }
 
-/// What a delete did.
+/// The result of a delete.
 #[derive(Debug)]
 pub enum Deletion {
-    /// The object is gone.
+    /// The object was removed.
     Removed(Arc<Object>),
     /// The object waits for its finalizers.
     Pending(Arc<Object>),
@@ -134,7 +134,7 @@ impl Store {
         &self.collections[ty.index].objects
     }
 
-    /// Makes every resource version handed out so far too old to start from.
+    /// Makes all resource versions so far too old to start from.
     pub fn expire_history(&mut self) {
         self.revision += 1;
         for collection in &mut self.collections {

@@ -1,12 +1,12 @@
-//! What an object must look like: its shape (400 when broken) and its values (422).
+//! Validates objects: their shape (400) and their values (422).
 
 use serde_json::Value;
 
 use super::resource::ResourceType;
 use super::status::{Cause, Status};
 
-/// Checks that the parts the server itself reads have the right JSON types, and that the
-/// object is of the type that its path says.
+/// Checks that the parts that the server reads have the right JSON types, and that the object has the type of
+/// its path.
 pub fn shape(ty: &ResourceType, object: &Value) -> Result<(), Status> {
     if !object.is_object() {
         return Err(Status::bad_request("the body must be a JSON object"));
@@ -86,7 +86,7 @@ fn is_list(value: &Value, is_item: impl Fn(&Value) -> bool) -> bool {
             .is_some_and(|items| items.iter().all(is_item))
 }
 
-/// Checks the values of an object about to be stored.
+/// Checks the values of an object before it is stored.
 pub fn values(ty: &ResourceType, name: &str, object: &Value) -> Result<(), Status> {
     let mut causes = Vec::new();
     if !is_subdomain(name) {

@@ -1,4 +1,4 @@
-//! The writing verbs, by the rules of Kubernetes.
+//! The verbs that write, by the rules of Kubernetes.
 
 use std::sync::Arc;
 
@@ -75,7 +75,7 @@ impl Store {
     pub fn update(&mut self, target: &Target, object: Value) -> Result<Arc<Object>, Status> {
         let old = self.get(target.ty, &target.key)?;
         validate::shape(target.ty, &object)?;
-        // Types built into Kubernetes may be replaced blindly, custom resources may not.
+        // Built-in types may be replaced without a resource version, custom resources may not.
         if target.ty.is_custom() && meta::text(&object, "resourceVersion").is_empty() {
             let cause = Cause::required(
                 "metadata.resourceVersion",
@@ -130,10 +130,10 @@ impl Store {
             Some(old) => check_preconditions(target, &old.value, config)?,
             None => check_may_create(target, config)?,
         }
-        let (nothing, nobody) = (json!({}), Managers::default());
+        let (empty, no_managers) = (json!({}), Managers::default());
         let (live, managers) = old
             .as_ref()
-            .map_or((&nothing, &nobody), |old| (&old.value, &old.managers));
+            .map_or((&empty, &no_managers), |old| (&old.value, &old.managers));
         let (object, managers) = apply::apply(
             live,
             managers,
@@ -152,7 +152,7 @@ impl Store {
         }
     }
 
-    /// Stores `new` in place of `old`: the one way by which existing objects change.
+    /// Stores `new` in place of `old`. All changes of existing objects go through here.
     fn replace(
         &mut self,
         target: &Target,
@@ -194,7 +194,7 @@ impl Store {
         Ok(self.put(ty, target.key.clone(), Some(old), new, managers))
     }
 
-    /// A write that changes nothing: no new version and no event, but claims may be new.
+    /// A write without a change: no new version and no event, but possibly new claims.
     fn touch(&mut self, target: &Target, old: &Arc<Object>, managers: Managers) -> Arc<Object> {
         if managers == old.managers {
             return old.clone();
@@ -240,7 +240,7 @@ impl Store {
         let mut object = old.value.clone();
         meta::set(&mut object, "deletionTimestamp", format!("{now:.0}"));
         meta::set(&mut object, "deletionGracePeriodSeconds", 0);
-        // As in Kubernetes, where the deletion mark counts as a change of what is wanted.
+        // As in Kubernetes, the deletion mark counts as a change of the desired state.
         bump_generation(&mut object);
         let managers = old.managers.clone();
         Ok(Deletion::Pending(self.put(

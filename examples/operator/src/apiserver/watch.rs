@@ -1,7 +1,7 @@
 //! Watch streams: events as lines of JSON, from the history to the connection.
 //!
-//! A stream pulls from the history only when the connection takes more, so a slow client costs
-//! no memory; one that is too slow finds its events gone and is told so with a 410.
+//! A stream reads from the history only when the connection takes more, so a slow client costs no memory. A
+//! client that falls behind the history gets a 410.
 
 use std::collections::VecDeque;
 use std::io;
@@ -26,16 +26,16 @@ use super::shell::Shell;
 use super::status::Status;
 use super::store::{Object, Store};
 
-/// How many events are taken from the history at a time.
+/// The number of events read from the history at a time.
 const BATCH: usize = 256;
 
-/// How long a watch lasts when the client does not say.
+/// The timeout of a watch without one of its own.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1_800);
 
-/// The longest watch there is, so that no sum of times overflows.
+/// The longest timeout, so that no sum of times overflows.
 const LONGEST_TIMEOUT_S: u64 = 86_400;
 
-/// Opens a watch stream. Each item is one line; an error means: break the connection.
+/// Opens a watch stream. Each item is one line; an error breaks the connection.
 pub fn open(
     shell: &Arc<Shell>,
     request: &ResourceRequest,
@@ -43,7 +43,7 @@ pub fn open(
 ) -> Result<impl Stream<Item = io::Result<Bytes>> + Send + use<>, Status> {
     let query = &request.query;
     let selector = query.selector(&request.namespace)?;
-    // Subscribed before the first look at the store, so that no change slips between.
+    // Subscribe before the first read of the store, so that no change is missed.
     let (changes, cuts) = (shell.subscribe(request.ty), shell.cuts.subscribe());
     let start = shell.read(|store| Start::at(store, request.ty, query, &selector))?;
     let timeout = query.timeout_seconds.filter(|seconds| *seconds > 0);
@@ -117,8 +117,8 @@ impl Start {
         } else {
             wanted
         };
-        // Too old a start is told inside of the stream: clients look for it there and list anew,
-        // while they take a failed request for something to repeat.
+        // Report too old a start inside the stream: clients expect it there and list again, whereas they repeat a
+        // failed request.
         let refusal = store.history(ty).check_start(cursor).err();
         Ok(Start {
             cursor,
@@ -132,7 +132,7 @@ impl Start {
 struct Watcher {
     ty: &'static ResourceType,
     selector: Selector,
-    /// Everything up to this revision is delivered, or in `initial` and `lines`.
+    /// All events up to this revision were delivered, or are in `initial` and `lines`.
     cursor: u64,
     initial: VecDeque<Arc<Object>>,
     initial_end: bool,
@@ -190,7 +190,7 @@ impl Watcher {
         Err(io::Error::from(io::ErrorKind::ConnectionAborted))
     }
 
-    /// Takes the next events from the history, and what the clock says is due.
+    /// Reads the next events from the history, and queues a due bookmark.
     fn refill(&mut self) {
         self.changes.mark_unchanged();
         let shell = self.open.shell.clone();
@@ -223,7 +223,7 @@ impl Watcher {
             self.cursor = event.revision;
             self.lines.extend(line_for(&self.selector, event));
         }
-        // With nothing left to take, the stream is as new as the whole store.
+        // All events were read, so the stream is at the revision of the store.
         if taken < BATCH {
             self.cursor = store.revision();
         }
@@ -237,7 +237,7 @@ impl Watcher {
             true => self.deadline.min(self.next_bookmark),
             false => self.deadline,
         };
-        // Whatever happens, the caller looks at everything anew.
+        // The caller checks everything again, whichever branch ends the wait.
         tokio::select! {
             _ = self.changes.changed() => {}
             _ = self.cuts.changed() => self.cuts.mark_changed(),
@@ -259,8 +259,7 @@ impl Watcher {
     }
 }
 
-/// The line of an event as one watcher is to see it. An object that moves into or out of the
-/// selection appears or disappears.
+/// The line of an event for one watcher. An object that enters or leaves the selection is added or deleted.
 fn line_for(selector: &Selector, event: &Event) -> Option<Bytes> {
     if !selector.may_select(&event.key) {
         return None;
@@ -294,7 +293,7 @@ fn value_line(event_type: &str, object: &Value) -> Bytes {
     event_line(event_type, object.to_string().as_bytes())
 }
 
-/// Counts an open stream for as long as it lives.
+/// Counts an open stream until it is dropped.
 struct Open {
     shell: Arc<Shell>,
 }

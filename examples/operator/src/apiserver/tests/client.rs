@@ -12,7 +12,7 @@ use super::super::Options;
 use super::{AGENT, client, code, config_map, database, databases, owned_by, start, typed};
 
 #[tokio::test]
-async fn a_custom_resource_goes_through_its_life() {
+async fn a_custom_resource_is_created_updated_and_deleted() {
     let server = start(Options::default()).await;
     let api = databases(&server);
     let created = api
@@ -98,7 +98,7 @@ async fn server_side_apply_needs_a_manager_and_reports_conflicts() {
 }
 
 #[tokio::test]
-async fn finalizers_and_owners_decide_what_goes() {
+async fn finalizers_and_owners_decide_which_objects_are_deleted() {
     let server = start(Options::default()).await;
     let api = databases(&server);
     let children: Api<ConfigMap> = Api::namespaced(client(&server), "ns");
@@ -127,7 +127,7 @@ async fn finalizers_and_owners_decide_what_goes() {
         .await
         .expect("there");
     assert_eq!(code(api.get("db").await), 404);
-    // The list may or may not have the child still; the watch tells when it goes.
+    // The list may still have the child; the watch shows when it is deleted.
     let mut left = 0;
     while let Some(event) = follow.try_next().await.expect("no faults") {
         match event {

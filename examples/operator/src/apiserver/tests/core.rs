@@ -95,7 +95,7 @@ fn error_code(outcome: Outcome) -> u16 {
 }
 
 #[test]
-fn create_fills_in_what_the_server_writes() {
+fn create_fills_in_the_server_written_fields() {
     let mut core = Core::new();
     let mut object = database("db");
     object["metadata"]["uid"] = json!("mine");
@@ -120,7 +120,7 @@ fn create_fills_in_what_the_server_writes() {
 }
 
 #[test]
-fn what_is_not_a_valid_object_is_refused() {
+fn invalid_objects_are_rejected() {
     let mut core = Core::new();
     let mut refuse = |change: fn(&mut Value)| {
         let mut object = database("db");
@@ -189,7 +189,7 @@ fn update_needs_the_latest_version() {
         422
     );
     assert_eq!(error_code(core.update("databases", "no", &first)), 404);
-    // Types of Kubernetes itself may be replaced without a version.
+    // Built-in types may be replaced without a resource version.
     core.create("configmaps", config_map("c")).expect("valid");
     core.update("configmaps", "c", &config_map("c"))
         .expect("unconditional");
@@ -199,7 +199,7 @@ fn update_needs_the_latest_version() {
 }
 
 #[test]
-fn a_write_without_effect_leaves_no_trace() {
+fn a_write_without_a_change_makes_no_version_and_no_event() {
     let mut core = Core::new();
     let created = core.create("databases", database("db")).expect("valid");
     let revision = core.0.revision();
@@ -238,7 +238,7 @@ fn a_write_without_effect_leaves_no_trace() {
 }
 
 #[test]
-fn status_and_spec_are_written_apart() {
+fn status_and_spec_are_written_separately() {
     let mut core = Core::new();
     core.create("databases", database("db")).expect("valid");
     let patch = json!({ "spec": { "replicas": 1 }, "status": { "phase": "Ready" } });
@@ -330,7 +330,7 @@ fn apply_creates_merges_and_respects_other_managers() {
         .apply("databases/status", "db", "op", status)
         .expect("valid");
     assert_eq!(applied["status"], json!({ "phase": "Ready" }));
-    // Claims on the status are apart: applying the rest does not give them up.
+    // Claims on the status are separate: an apply of the rest does not release them.
     let applied = core
         .apply("databases", "db", "op", database("db"))
         .expect("valid");
@@ -345,7 +345,7 @@ fn apply_creates_merges_and_respects_other_managers() {
 }
 
 #[test]
-fn finalizers_hold_a_deleted_object() {
+fn a_deleted_object_waits_for_its_finalizers() {
     let mut core = Core::new();
     let mut object = database("db");
     object["metadata"]["finalizers"] = json!(["a/x", "b/y"]);
@@ -402,7 +402,7 @@ fn delete_has_preconditions() {
 }
 
 #[test]
-fn dependents_follow_their_last_owner() {
+fn dependents_are_deleted_with_their_last_owner() {
     let mut core = Core::new();
     let one = core.create("databases", database("one")).expect("valid");
     let two = core.create("databases", database("two")).expect("valid");

@@ -16,7 +16,7 @@ fn next(verb: Verb, fault: Fault) -> Injection {
 }
 
 #[tokio::test]
-async fn injected_faults_hit_once_and_do_what_they_say() {
+async fn each_injected_fault_hits_once() {
     let server = start(Options {
         faults_for: AGENT.into(),
         ..Options::default()
@@ -65,7 +65,7 @@ async fn injected_faults_hit_once_and_do_what_they_say() {
 }
 
 #[tokio::test]
-async fn retry_after_is_in_the_header_too() {
+async fn retry_after_is_also_in_the_header() {
     let server = start(Options::default()).await;
     server.inject(next(
         Verb::List,
@@ -79,7 +79,7 @@ async fn retry_after_is_in_the_header_too() {
 }
 
 #[tokio::test]
-async fn bad_requests_are_answered_with_a_status() {
+async fn invalid_requests_are_answered_with_a_status() {
     let server = start(Options::default()).await;
     let client = client(&server);
     let ask = async |method: &str, path: &str, kind: &str, body: &str| {
@@ -124,7 +124,7 @@ async fn a_watcher_converges_through_random_faults() {
     let server = start(options).await;
     let api = databases(&server);
     let config = watcher::Config::default().page_size(5);
-    // Without the backoff, so that the test does not wait; errors are part of the deal.
+    // Without the backoff, so that the test does not wait. Errors are expected.
     let follow = async {
         let mut stream = std::pin::pin!(watcher(api.clone(), config).touched_objects());
         let mut replicas = std::collections::BTreeMap::new();
@@ -144,7 +144,7 @@ async fn a_watcher_converges_through_random_faults() {
                 let mut config = database(&name);
                 config["spec"]["replicas"] = json!(round);
                 let (params, patch) = (PatchParams::apply("op").force(), Patch::Apply(config));
-                // An apply may be repeated whatever became of the one before.
+                // An apply is idempotent, so it may be repeated.
                 while api.patch(&name, &params, &patch).await.is_err() {}
             }
         }

@@ -31,7 +31,7 @@ fn query(namespace: Option<&str>, limit: usize, token: Option<String>) -> ListQu
     }
 }
 
-/// One page: the names, the revision and the token, or the code of the error.
+/// One page: the names, the revision and the continue token, or the error code.
 fn page(store: &Store, query: &ListQuery) -> Result<(Vec<String>, u64, Option<String>), u16> {
     let ty = by_plural("configmaps").expect("served");
     let page = store.list(ty, query).map_err(|status| status.code)?;
@@ -58,7 +58,7 @@ fn page(store: &Store, query: &ListQuery) -> Result<(Vec<String>, u64, Option<St
 }
 
 #[test]
-fn pages_show_one_moment() {
+fn all_pages_of_a_list_show_one_revision() {
     let mut store = Store::new(100);
     for name in ["a", "b", "c", "d", "e"] {
         create(&mut store, "n", name);
@@ -69,7 +69,7 @@ fn pages_show_one_moment() {
         (names, shown),
         (vec!["a".to_owned(), "b".to_owned()], revision)
     );
-    // What happens between two pages is for the watch to tell.
+    // A change between two pages is not in the list; a watch shows it.
     delete(&mut store, "d");
     create(&mut store, "n", "aa");
     create(&mut store, "n", "cc");
@@ -101,7 +101,7 @@ fn pages_show_one_moment() {
 }
 
 #[test]
-fn a_namespace_lists_its_own() {
+fn a_list_of_a_namespace_has_only_its_objects() {
     let mut store = Store::new(100);
     for (namespace, name) in [("m", "x"), ("n", "a"), ("n", "b"), ("na", "c"), ("o", "d")] {
         create(&mut store, namespace, name);
@@ -114,7 +114,7 @@ fn a_namespace_lists_its_own() {
 }
 
 #[test]
-fn old_and_made_up_tokens_are_refused() {
+fn expired_and_forged_continue_tokens_are_rejected() {
     let mut store = Store::new(2);
     for name in ["a", "b", "c"] {
         create(&mut store, "n", name);

@@ -19,7 +19,7 @@ async fn label(api: &Api<DynamicObject>, name: &str, value: Option<&str>) {
         .expect("there");
 }
 
-/// Reads a watch to its end, each event as a word.
+/// Reads a watch to its end, each event as one word.
 async fn read(api: &Api<DynamicObject>, params: &WatchParams, version: &str) -> Vec<String> {
     let stream = api.watch(params, version).await.expect("a stream");
     let word = |event: Result<WatchEvent<DynamicObject>, kube::Error>| match event {
@@ -48,7 +48,7 @@ fn current(server: &ApiServer) -> String {
 }
 
 #[tokio::test]
-async fn a_watch_tells_what_came_after_its_version() {
+async fn a_watch_delivers_the_events_after_its_version() {
     let server = start(Options::default()).await;
     let api = databases(&server);
     let first = create(&api, "a")
@@ -81,7 +81,7 @@ async fn a_watch_tells_what_came_after_its_version() {
 }
 
 #[tokio::test]
-async fn a_watch_from_before_the_history_is_told_so() {
+async fn a_watch_from_before_the_history_gets_a_410() {
     let server = start(Options {
         history: 2,
         ..Options::default()
@@ -170,7 +170,7 @@ async fn survive(config: watcher::Config) {
             Err(_) => {}
         }
     }
-    // From before the history nothing can be followed, so the watcher lists anew.
+    // A watch cannot start before the history, so the watcher lists again.
     server.expire_history();
     assert_eq!(server.cut_watches(), 1);
     let mut restarts = 0;

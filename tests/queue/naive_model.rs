@@ -1,17 +1,12 @@
-//! The work queue against a naive model of its states: the same results, in the same order, with
-//! the same counts; no key lost, none held twice, never more than fit.
-#![cfg(not(tollgate_loom))]
+//! The work queue against a naive model: the same results, order and counts; no key lost, no key held twice,
+//! never more keys than the capacity.
 
-#[path = "model/queue.rs"]
-mod model;
-
-use std::time::Duration;
-
-use model::{Config, Op, Outcome};
 use proptest::prelude::*;
-use tollgate::{Backoff, ExponentialBackoff, ManualClock, Merge, WorkQueue};
+use tollgate::Merge;
 
-/// Of a few ticks mostly, so that keys are due together.
+use crate::queue_model::{self, Config, Op, Outcome};
+
+/// Delays, mostly of a few ticks, so that keys are due together.
 fn nanos() -> impl Strategy<Value = u64> {
     prop_oneof![
         1 => Just(0),
@@ -69,29 +64,29 @@ fn op() -> impl Strategy<Value = Op> {
         1 => nanos().prop_map(Op::WaitDrain),
         10 => Just(Op::WaitResync),
         20 => any::<u8>().prop_map(Op::Cancel),
-        20 => any::<u8>().prop_map(Op::SetAside),
-        10 => Just(Op::TakeUp),
+        20 => any::<u8>().prop_map(Op::LeaveUnpolled),
+        10 => Just(Op::PollAgain),
         2 => Just(Op::Pause),
         6 => Just(Op::Resume),
         80 => (any::<u8>(), outcome()).prop_map(|(pick, outcome)| Op::Finish(pick, outcome)),
         20 => key.prop_map(Op::Remove),
         60 => nanos().prop_map(Op::Advance),
-        20 => nanos().prop_map(Op::Late),
+        20 => nanos().prop_map(Op::ReadClockLate),
         1 => Just(Op::Close),
         1 => Just(Op::Drain),
         1 => Just(Op::ShutdownNow),
     ]
 }
 
-/// Consumers that wait, some of which are not polled, and a key now and then.
+/// Mostly waiting consumers, some of which are not polled, and a few keys.
 fn waiting_op() -> impl Strategy<Value = Op> {
     let key = 0..8u8;
     let nanos = || 0..4_000_000u64;
     prop_oneof![
         6 => Just(Op::WaitGet),
         2 => any::<u8>().prop_map(Op::WaitGetBatch),
-        4 => any::<u8>().prop_map(Op::SetAside),
-        1 => Just(Op::TakeUp),
+        4 => any::<u8>().prop_map(Op::LeaveUnpolled),
+        1 => Just(Op::PollAgain),
         1 => any::<u8>().prop_map(Op::Cancel),
         4 => key.clone().prop_map(Op::Add),
         4 => (key, nanos()).prop_map(|(key, delay)| Op::AddAfter(key, delay)),
@@ -103,7 +98,7 @@ fn waiting_op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// A queue with nothing special.
+/// A queue without options.
 fn plain(capacity: usize) -> Config {
     Config {
         capacity,
@@ -111,7 +106,7 @@ fn plain(capacity: usize) -> Config {
     }
 }
 
-/// Each feature is off in half of the queues, or there would be few without any.
+/// Each option is off in half of the queues, so that some queues have none.
 fn config() -> impl Strategy<Value = Config> {
     const MILLI: u64 = 1_000_000;
     let debounce = prop::option::of((0..20 * MILLI, 1..40 * MILLI));
@@ -138,7 +133,7 @@ proptest! {
         capacity in 1..9usize,
         ops in prop::collection::vec(op(), 1..120),
     ) {
-        model::run(plain(capacity), &ops);
+        queue_model::run(plain(capacity), &ops);
     }
 
     #[test]
@@ -146,28 +141,28 @@ proptest! {
         config in config(),
         ops in prop::collection::vec(op(), 1..120),
     ) {
-        model::run(config, &ops);
+        queue_model::run(config, &ops);
     }
 
     #[test]
-    fn consumers_that_are_not_polled_hold_up_the_others_by_5_ms_at_most(
+    fn unpolled_consumers_delay_others_by_at_most_5_ms(
         rate_limited in any::<bool>(),
         ops in prop::collection::vec(waiting_op(), 1..120),
     ) {
-        model::run(Config { rate_limited, ..plain(8) }, &ops);
+        queue_model::run(Config { rate_limited, ..plain(8) }, &ops);
     }
 }
 
 #[test]
-fn a_key_that_was_due_first_is_handed_out_first() {
-    // Nobody asked between the two: the delayed key has been ready since 5 ms nevertheless.
+fn the_key_that_was_due_first_is_handed_out_first() {
+    // No call came between the two: the delayed key has been ready since 5 ms nevertheless.
     let add = [
         Op::AddAfter(1, 5_000_000),
         Op::Advance(10_000_000),
         Op::Add(2),
         Op::Get,
     ];
-    model::run(plain(8), &add);
+    queue_model::run(plain(8), &add);
     let finish = [
         Op::Add(2),
         Op::Get,
@@ -176,13 +171,13 @@ fn a_key_that_was_due_first_is_handed_out_first() {
         Op::Finish(0, Outcome::Requeue),
         Op::Get,
     ];
-    model::run(plain(8), &finish);
+    queue_model::run(plain(8), &finish);
 }
 
 #[test]
-fn there_is_nothing_to_remove_of_a_key_that_only_runs() {
-    model::run(plain(8), &[Op::Add(1), Op::Get, Op::Remove(1)]);
-    model::run(
+fn remove_returns_false_for_a_key_that_is_only_processing() {
+    queue_model::run(plain(8), &[Op::Add(1), Op::Get, Op::Remove(1)]);
+    queue_model::run(
         plain(8),
         &[
             Op::Add(1),
@@ -195,40 +190,9 @@ fn there_is_nothing_to_remove_of_a_key_that_only_runs() {
 }
 
 #[test]
-fn runs_that_events_bring_on_do_not_raise_the_backoff() {
-    let clock = ManualClock::new();
-    let backoff =
-        ExponentialBackoff::new(Duration::from_millis(5), Duration::from_secs(1000)).jitter(0);
-    let queue = WorkQueue::builder(1)
-        .backoff(backoff)
-        .clock(clock.clone())
-        .build()
-        .unwrap();
-    queue.try_add("key").unwrap();
-    let _ = queue.try_get().unwrap().retry();
-    for _ in 0..100 {
-        // Long before the 5 ms are over.
-        queue.try_add("key").unwrap();
-        let work = queue.try_get().unwrap();
-        assert_eq!(work.failures(), 1);
-        let _ = work.retry();
-    }
-    clock.advance(backoff.delay(1, 0));
-    let work = queue.try_get().unwrap();
-    assert_eq!(work.failures(), 1);
-    let _ = work.retry();
-    clock.advance(backoff.delay(2, 0));
-    assert_eq!(
-        queue.try_get().unwrap().failures(),
-        2,
-        "a run that waited for its time counts"
-    );
-}
-
-#[test]
-fn who_came_later_does_not_lead_and_look_first() {
-    // Nobody leads when the last of these comes: two are before it. By the time of the advance two keys
-    // are due, for two of them.
+fn a_later_consumer_does_not_lead_before_earlier_ones() {
+    // No consumer leads when the last of these comes, behind two others. At the advance two keys are due,
+    // for two of the three.
     let ops = [
         Op::WaitGetBatch(1),
         Op::WaitGet,
@@ -240,24 +204,23 @@ fn who_came_later_does_not_lead_and_look_first() {
         Op::WaitAdd(4, 0, 0, Some(1_000_000)),
         Op::Advance(3_000_000),
     ];
-    model::run(plain(3), &ops);
+    queue_model::run(plain(3), &ops);
 }
 
-/// Of two consumers that are not polled the second has no more time for what the first was woken for,
-/// if that is dropped.
+/// A consumer that inherits the key of a dropped one has no more time for it than the first had left.
 #[test]
-fn two_that_are_not_polled_hold_up_the_others_no_longer_than_one() {
-    // Where a key needs a token one consumer is woken at a time.
+fn an_inherited_key_is_delayed_no_longer_in_all() {
+    // In a rate-limited queue one consumer is woken at a time.
     let limited = [
         Op::WaitGet,
         Op::WaitGet,
         Op::WaitGet,
         Op::WaitGet,
-        Op::SetAside(0),
+        Op::LeaveUnpolled(0),
         Op::Add(1),
-        Op::SetAside(2),
+        Op::LeaveUnpolled(2),
         Op::Add(2),
-        // Nobody reads the clock before the first is dropped.
+        // No call reads the clock before the first is dropped.
         Op::Advance(2_500_000),
         Op::Advance(2_400_000),
         Op::Cancel(0),
@@ -267,22 +230,22 @@ fn two_that_are_not_polled_hold_up_the_others_no_longer_than_one() {
         rate_limited: true,
         ..plain(8)
     };
-    model::run(config, &limited);
-    // Nobody looks when key 2 is due, and key 1 is there before that.
+    queue_model::run(config, &limited);
+    // No consumer polls when key 2 is due, and key 1 is ready before that.
     let due = [
         Op::WaitGet,
         Op::WaitGet,
         Op::WaitGet,
         Op::WaitGet,
-        Op::SetAside(0),
+        Op::LeaveUnpolled(0),
         Op::Add(1),
         Op::AddAfter(2, 1_000_000),
-        Op::SetAside(1),
+        Op::LeaveUnpolled(1),
         Op::Advance(2_500_000),
         Op::AddAfter(3, 3_000_000_000),
         Op::Advance(2_400_000),
         Op::Cancel(0),
         Op::Advance(1_100_000),
     ];
-    model::run(plain(8), &due);
+    queue_model::run(plain(8), &due);
 }

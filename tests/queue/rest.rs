@@ -1,22 +1,17 @@
-//! Keys at rest: the shortest interval between two runs, and what is remembered of keys that were
-//! given up.
-#![cfg(not(tollgate_loom))]
-
-#[allow(dead_code, reason = "shared with other tests")]
-#[path = "model/tasks.rs"]
-mod tasks;
+//! Resting keys: the minimum interval between two runs, and keys that were given up and are remembered.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tasks::Polled;
 use tollgate::queue::{KeyState, QueueBuilder, Revive};
 use tollgate::{
     AddError, AddOptions, Clock, ExponentialBackoff, ManualClock, Priority, Timestamp, Work,
     WorkQueue,
 };
+
+use crate::tasks::Polled;
 
 type Queue = WorkQueue<u32, ManualClock>;
 
@@ -34,13 +29,13 @@ fn queue(
     (builder.clock(clock.clone()).build().unwrap(), clock)
 }
 
-/// Ends a run, and has the key asked for again.
-type Ask = fn(&Queue, Work<u32, ManualClock>);
+/// Ends a run, and adds the key again in one of several ways.
+type Again = fn(&Queue, Work<u32, ManualClock>);
 
 #[test]
-fn two_runs_of_a_key_are_apart_however_it_is_asked_for() {
+fn two_runs_of_a_key_are_apart_however_it_is_added_again() {
     let (queue, clock) = queue(8, |builder| builder.min_interval(10 * SECOND));
-    let ask: [Ask; 7] = [
+    let ways: [Again; 7] = [
         |queue, work| {
             work.done();
             queue.try_add(7).unwrap();
@@ -59,12 +54,12 @@ fn two_runs_of_a_key_are_apart_however_it_is_asked_for() {
         },
     ];
     queue.try_add(7).unwrap();
-    for ask in ask {
+    for again in ways {
         let work = queue.try_get().expect("at once");
         clock.advance(SECOND);
-        ask(&queue, work);
+        again(&queue, work);
         assert!(queue.try_get().is_none());
-        // An event while it waits hurries nothing.
+        // An add while the key waits does not start it earlier.
         queue.try_add_with(7, Priority::HIGH).unwrap();
         clock.advance(9 * SECOND - Duration::from_nanos(1));
         assert!(queue.try_get().is_none());
@@ -72,11 +67,11 @@ fn two_runs_of_a_key_are_apart_however_it_is_asked_for() {
     }
     queue.try_get().unwrap().requeue_after(HOUR);
     clock.advance(HOUR);
-    assert!(queue.try_get().is_some(), "longer delays stay as they are");
+    assert!(queue.try_get().is_some(), "a longer delay stays as it is");
 }
 
 #[test]
-fn a_key_at_rest_gives_way_to_a_new_one() {
+fn a_resting_key_is_evicted_for_a_new_one() {
     let (queue, clock) = queue(2, |builder| builder.min_interval(10 * SECOND));
     for key in [1, 2] {
         queue.try_add(key).unwrap();
@@ -87,7 +82,7 @@ fn a_key_at_rest_gives_way_to_a_new_one() {
     assert!(shown.iter().all(|key| key.state == KeyState::Resting));
     assert_eq!((queue.stats().ready, queue.stats().delayed), (0, 0));
     queue.try_add(3).unwrap();
-    // 1 has gone, whose rest would have been over first, and starts at once; 2 has not.
+    // Key 1, whose rest would have ended first, was evicted, and starts at once. Key 2 still rests.
     queue.try_add(2).unwrap();
     queue.try_get().unwrap().done();
     assert!(queue.try_get().is_none());
@@ -96,32 +91,36 @@ fn a_key_at_rest_gives_way_to_a_new_one() {
     assert_eq!(
         queue.try_add(4),
         Err(AddError::Full(4)),
-        "work is pending of both"
+        "both keys are live and do not rest"
     );
 }
 
 #[test]
-fn rest_is_no_work() {
+fn a_resting_key_counts_as_absent() {
     let (queue, clock) = queue(1, |builder| builder.min_interval(10 * SECOND));
     queue.try_add(1).unwrap();
     let work = queue.try_get().unwrap();
     let adder = Polled::pending(queue.add(2));
     work.done();
-    assert_eq!(adder.ready(), Ok(()), "it makes room for a blocked adder");
+    assert_eq!(
+        adder.ready(),
+        Ok(()),
+        "a resting key makes room for a blocked adder"
+    );
     queue.try_get().unwrap().done();
-    assert!(!queue.remove(&2), "nothing was to be done");
+    assert!(!queue.remove(&2), "a resting key is not live");
     queue.try_add(2).unwrap();
-    queue.try_get().expect("it was forgotten").done();
+    queue.try_get().expect("the key was forgotten").done();
     clock.advance(10 * SECOND);
-    assert_eq!(queue.snapshot(), [], "its rest is over");
-    let mut drain = Polled::pending(queue.get());
+    assert_eq!(queue.snapshot(), [], "the rest is over");
+    let mut consumer = Polled::pending(queue.get());
     let drained = queue.close();
     assert!(drained.complete() && drained.returned.is_empty());
-    assert!(drain.poll().is_ready());
+    assert!(consumer.poll().is_ready());
 }
 
 #[test]
-fn a_key_whose_rest_is_over_is_dropped_at_the_next_add_of_any_kind() {
+fn the_next_add_of_any_kind_drops_a_key_whose_rest_is_over() {
     let clock = ManualClock::new();
     let builder = WorkQueue::builder(8).min_interval(SECOND);
     let queue = builder.clock(clock.clone()).build().unwrap();
@@ -129,7 +128,7 @@ fn a_key_whose_rest_is_over_is_dropped_at_the_next_add_of_any_kind() {
     let weak = Arc::downgrade(&first);
     queue.try_add(first).unwrap();
     queue.try_get().unwrap().done();
-    assert!(weak.upgrade().is_some(), "it rests");
+    assert!(weak.upgrade().is_some(), "the key rests");
     clock.advance(SECOND);
     queue
         .try_add_or_resync(Arc::new(2), AddOptions::new())
@@ -137,7 +136,7 @@ fn a_key_whose_rest_is_over_is_dropped_at_the_next_add_of_any_kind() {
     assert!(weak.upgrade().is_none());
 }
 
-/// Fails until the key is given up.
+/// Retries the key until it is given up.
 fn give_up(queue: &Queue, clock: &ManualClock) {
     loop {
         let work = queue.try_get().unwrap();
@@ -152,7 +151,7 @@ fn give_up(queue: &Queue, clock: &ManualClock) {
 }
 
 #[test]
-fn a_key_that_was_given_up_is_not_revived_by_events() {
+fn revive_never_drops_events_for_a_key_given_up() {
     let set = |builder: QueueBuilder<u32>| {
         builder
             .max_attempts(3)
@@ -165,21 +164,25 @@ fn a_key_that_was_given_up_is_not_revived_by_events() {
     clock.advance(HOUR / 2);
     queue.try_add_with(7, Priority::HIGH).unwrap();
     assert!(queue.try_get().is_none());
-    // Nor by one during its last run.
+    // Neither does an event during the last run revive the key.
     assert!(!queue.remove(&7));
     queue.try_add(7).unwrap();
-    let work = queue.try_get().expect("it was forgotten");
+    let work = queue.try_get().expect("the key was forgotten");
     assert_eq!(work.failures(), 0);
     queue.try_add(7).unwrap();
     assert_eq!(work.fail(), Some(7));
     assert!(queue.try_get().is_none());
     clock.advance(HOUR);
     queue.try_add(7).unwrap();
-    assert_eq!(queue.try_get().unwrap().failures(), 0, "the memory is over");
+    assert_eq!(
+        queue.try_get().unwrap().failures(),
+        0,
+        "the key is no longer remembered"
+    );
 }
 
 #[test]
-fn a_key_that_was_given_up_has_one_more_attempt_for_events() {
+fn revive_once_gives_a_key_one_more_attempt_for_an_event() {
     let set = |builder: QueueBuilder<u32>| {
         builder
             .max_attempts(3)
@@ -190,20 +193,24 @@ fn a_key_that_was_given_up_has_one_more_attempt_for_events() {
     give_up(&queue, &clock);
     queue.try_add(7).unwrap();
     clock.advance(4 * SECOND - Duration::from_nanos(1));
-    assert!(queue.try_get().is_none(), "its backoff is not over");
+    assert!(queue.try_get().is_none(), "the backoff still runs");
     clock.advance(Duration::from_nanos(1));
     assert_eq!(queue.try_get().unwrap().retry(), Some(7), "given up again");
     queue.try_add(7).unwrap();
-    assert!(queue.try_get().is_none(), "its backoff is longer now");
+    assert!(queue.try_get().is_none(), "the backoff has doubled");
     clock.advance(8 * SECOND);
     let work = queue.try_get().unwrap();
     work.done();
     queue.try_add(7).unwrap();
-    assert_eq!(queue.try_get().unwrap().failures(), 0, "success clears it");
+    assert_eq!(
+        queue.try_get().unwrap().failures(),
+        0,
+        "success clears the failures"
+    );
 }
 
 #[test]
-fn a_status_write_of_each_attempt_makes_no_hot_loop_of_a_key_that_was_given_up() {
+fn status_writes_do_not_keep_a_key_running_after_it_was_given_up() {
     for (revive, most) in [(Revive::Never, 3), (Revive::Once, 9)] {
         for in_run in [false, true] {
             let set = |builder: QueueBuilder<u32>| {
@@ -260,10 +267,10 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 proptest! {
-    /// Two starts of a key are apart, unless it had to give way or was removed; no key is lost; and no more
-    /// than fit are there.
+    /// Two starts of a key are apart, unless it was evicted or removed between them; no key is lost; and
+    /// there are never more keys than the capacity.
     #[test]
-    fn no_key_starts_too_soon_and_none_is_lost(
+    fn no_key_starts_within_its_interval_and_none_is_lost(
         ops in prop::collection::vec(op(), 1..120),
         capacity in 2..6_usize,
         remembers in prop::option::of(any::<bool>()),
@@ -281,7 +288,7 @@ proptest! {
         let (queue, clock) = queue(capacity, set);
         let mut held = Vec::<Work<u32, ManualClock>>::new();
         let mut started: HashMap<u32, Timestamp> = HashMap::new();
-        // Keys that may have been forgotten: since they were removed, or had to give way.
+        // The number of resting keys, which a shutdown does not return.
         let mut resting = 0;
         for op in ops {
             match op {
@@ -309,7 +316,7 @@ proptest! {
                 Op::Advance(millis) => clock.advance(Duration::from_millis(millis)),
                 Op::Done(_) | Op::Requeue(_) | Op::Retry(_) => {}
             }
-            // A key that is not there any more has no interval.
+            // A key that was forgotten has no interval.
             let shown = queue.snapshot();
             prop_assert!(shown.len() <= capacity);
             started.retain(|key, _| shown.iter().any(|shown| shown.key == *key));

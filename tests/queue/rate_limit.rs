@@ -1,24 +1,20 @@
-//! A queue whose dispatch is limited: who is woken when there is a token.
-#![cfg(not(tollgate_loom))]
+//! A rate-limited queue: its place in the limiter's line, and the consumers that a token wakes.
 
-#[allow(dead_code, reason = "shared with the tests of the limiters")]
-#[path = "model/tasks.rs"]
-mod tasks;
-
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use tasks::Polled;
 use tollgate::{
     AllOf, CarryOver, Clock, LockedTokenBucket, ManualClock, Observer, Quota, RateLimiter,
     WorkQueue,
 };
 
-/// One token a second, and so many at first.
-fn limited(burst: u64) -> (WorkQueue<u64, ManualClock>, ManualClock) {
+use crate::Queue;
+use crate::tasks::Polled;
+
+/// A queue with one token a second and this burst.
+fn limited(burst: u64) -> (Queue, ManualClock) {
     let clock = ManualClock::new();
     let quota = Quota::per_second(1).unwrap().burst(burst).unwrap();
     let limiter = LockedTokenBucket::with_clock(quota, clock.clone()).unwrap();
@@ -29,7 +25,7 @@ fn limited(burst: u64) -> (WorkQueue<u64, ManualClock>, ManualClock) {
     )
 }
 
-fn add(queue: &WorkQueue<u64, ManualClock>, keys: std::ops::Range<u64>) {
+fn add(queue: &Queue, keys: std::ops::Range<u64>) {
     for key in keys {
         queue.try_add(key).unwrap();
     }
@@ -46,16 +42,20 @@ fn a_queue_that_was_out_of_tokens_wakes_consumers_again() {
     clock.advance(Duration::from_secs(2));
     let [first, mut second] = [(); 2].map(|()| Polled::pending(queue.get()));
     add(&queue, 4..6);
-    // The second is asked once to look out for the first, and gets nothing by that.
+    // The second is woken once as a watchdog, and gets no key.
     assert_eq!((first.woken(), second.woken()), (1, 1));
     assert!(second.poll().is_pending());
     first.ready().unwrap().done();
-    assert_eq!(second.woken(), 2, "by the one before, who had a token");
+    assert_eq!(
+        second.woken(),
+        2,
+        "the first had a token and wakes the next"
+    );
     second.ready().unwrap().done();
 }
 
 #[test]
-fn a_token_wakes_no_herd() {
+fn a_token_causes_no_thundering_herd() {
     let (queue, clock) = limited(1);
     add(&queue, 0..500);
     queue.try_get().unwrap().done();
@@ -64,13 +64,11 @@ fn a_token_wakes_no_herd() {
     for _ in 0..50 {
         let before: usize = waiting.iter().map(Polled::woken).sum();
         clock.advance(Duration::from_secs(1));
-        // Whoever was woken looks, until nobody is any more.
-        let mut looks = 0;
+        // Poll the consumers that were woken, until none is.
         let mut seen: Vec<_> = waiting.iter().map(|_| 0).collect();
         while let Some(n) = (0..waiting.len()).find(|&n| waiting[n].woken() > seen[n]) {
             seen[n] = waiting[n].woken();
-            looks += usize::from(looks < 1_000);
-            if let std::task::Poll::Ready(work) = waiting[n].poll() {
+            if let Poll::Ready(work) = waiting[n].poll() {
                 served.push(n);
                 work.unwrap().done();
                 waiting.remove(n);
@@ -80,12 +78,12 @@ fn a_token_wakes_no_herd() {
         let woken: usize = waiting.iter().map(Polled::woken).sum();
         assert!(woken <= before + 2, "{woken} after {before}");
     }
-    // Always the first in line.
+    // Each time the first in line.
     assert_eq!(served, [0; 50]);
 }
 
 #[test]
-fn who_is_back_at_the_head_of_the_line_is_the_one_that_looks() {
+fn the_consumer_back_at_the_head_of_the_line_is_woken_for_the_token() {
     const SECOND: Duration = Duration::from_secs(1);
     let (queue, clock) = limited(1);
     add(&queue, 0..9);
@@ -94,7 +92,7 @@ fn who_is_back_at_the_head_of_the_line_is_the_one_that_looks() {
     let [first, mut second, mut third] = [(); 3].map(|()| Polled::pending(queue.get()));
     clock.advance(SECOND);
     first.ready().unwrap().done();
-    // It has woken the second, and the third leads, for the delayed key.
+    // The first has woken the second; the third leads, for the delayed key.
     assert!(third.poll().is_pending());
     assert!(second.poll().is_pending(), "there is no token yet");
     let before = third.woken();
@@ -102,7 +100,7 @@ fn who_is_back_at_the_head_of_the_line_is_the_one_that_looks() {
         let seen = second.woken();
         clock.advance(SECOND);
         assert_eq!(second.woken(), seen + 1);
-        // Somebody else is faster.
+        // Another call takes the token first.
         queue.try_get().unwrap().done();
         assert!(second.poll().is_pending());
         if third.woken() > before {
@@ -112,7 +110,7 @@ fn who_is_back_at_the_head_of_the_line_is_the_one_that_looks() {
     assert_eq!(
         third.woken(),
         before + 1,
-        "once, to look out for the second"
+        "once, as a watchdog of the second"
     );
 }
 
@@ -124,8 +122,8 @@ fn bucket(quota: &str, clock: &ManualClock) -> Arc<Bucket> {
     Arc::new(LockedTokenBucket::with_clock(quota.parse().unwrap(), clock.clone()).unwrap())
 }
 
-/// A queue of two keys, and the token for the first is used.
-fn held_back(limiter: Arc<dyn RateLimiter>, clock: &ManualClock) -> WorkQueue<u64, ManualClock> {
+/// A queue of two ready keys without a token: a third key took it.
+fn held_back(limiter: Arc<dyn RateLimiter>, clock: &ManualClock) -> Queue {
     let builder = WorkQueue::builder(8).clock(clock.clone());
     let queue = builder.rate_limit(limiter).build().unwrap();
     add(&queue, 0..3);
@@ -134,7 +132,7 @@ fn held_back(limiter: Arc<dyn RateLimiter>, clock: &ManualClock) -> WorkQueue<u6
 }
 
 #[test]
-fn a_raised_quota_is_heard_of_at_once() {
+fn a_raised_quota_wakes_the_consumer_at_once() {
     let clock = ManualClock::new();
     let limiter = bucket("1/day", &clock);
     let queue = held_back(limiter.clone(), &clock);
@@ -150,7 +148,24 @@ fn a_raised_quota_is_heard_of_at_once() {
 }
 
 #[test]
-fn the_end_of_a_rate_of_zero_is_heard_of() {
+fn a_waiting_consumer_notices_a_raised_quota_within_a_second() {
+    let (builder, clock) = crate::builder(8);
+    let limiter = LockedTokenBucket::with_clock(Quota::per_day(1).unwrap(), clock.clone()).unwrap();
+    let limiter = Arc::new(limiter);
+    let queue = builder.rate_limit(limiter.clone()).build().unwrap();
+    queue.try_add(1).unwrap();
+    queue.try_add(2).unwrap();
+    queue.try_get().unwrap().done();
+    let waiting = Polled::pending(queue.get());
+    limiter
+        .set_quota(Quota::per_second(1_000).unwrap(), CarryOver::default())
+        .unwrap();
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(*waiting.ready().unwrap(), 2);
+}
+
+#[test]
+fn a_consumer_notices_the_end_of_a_zero_rate_within_a_second() {
     let clock = ManualClock::new();
     let limiter = bucket("0/s burst 1", &clock);
     let queue = held_back(limiter.clone(), &clock);
@@ -159,13 +174,13 @@ fn the_end_of_a_rate_of_zero_is_heard_of() {
     assert!(consumer.poll().is_pending());
     let carry = CarryOver::Full;
     limiter.set_quota("1/h".parse().unwrap(), carry).unwrap();
-    // Nobody can wait for what never comes, so there is no place in line.
+    // A queue has no place in the line of a limiter whose rate is zero.
     clock.advance(Duration::from_secs(1));
     assert!(consumer.ready().is_some());
 }
 
 #[test]
-fn a_pause_holds_a_queue_that_waits_and_no_longer() {
+fn a_paused_limiter_holds_the_queue_exactly_until_its_end() {
     let clock = ManualClock::new();
     let limiter = bucket("1/s", &clock);
     let queue = held_back(limiter.clone(), &clock);
@@ -180,7 +195,7 @@ fn a_pause_holds_a_queue_that_waits_and_no_longer() {
 }
 
 #[test]
-fn a_queue_stands_in_line_like_any_waiter() {
+fn a_queue_waits_in_the_limiters_line_like_any_waiter() {
     let clock = ManualClock::new();
     let limiter = bucket("1/h", &clock);
     let queue = held_back(limiter.clone(), &clock);
@@ -188,25 +203,34 @@ fn a_queue_stands_in_line_like_any_waiter() {
     let mut consumer = Polled::pending(queue.get());
     let mut after = Polled::pending(limiter.acquire(1));
     clock.advance(HOUR);
-    assert!(consumer.poll().is_pending(), "another waited before");
+    assert!(
+        consumer.poll().is_pending(),
+        "another waiter is ahead of the queue"
+    );
     assert!(after.poll().is_pending());
     assert!(before.poll().is_ready());
     clock.advance(HOUR);
-    assert!(consumer.ready().is_some(), "the queue waited before");
+    assert!(
+        consumer.ready().is_some(),
+        "the queue is ahead of this waiter"
+    );
     assert!(after.poll().is_pending());
     clock.advance(HOUR);
     assert!(after.poll().is_ready());
 }
 
 #[test]
-fn a_token_at_the_queues_turn_is_kept_until_a_consumer_looks() {
+fn a_token_granted_to_the_queue_is_kept_until_a_consumer_polls() {
     let clock = ManualClock::new();
     let limiter = bucket("1/h", &clock);
     let queue = held_back(limiter.clone(), &clock);
     let consumer = Polled::pending(queue.get());
     let mut after = Polled::pending(limiter.acquire(1));
     clock.advance(HOUR);
-    assert!(after.poll().is_pending(), "the queue waited before");
+    assert!(
+        after.poll().is_pending(),
+        "the queue is ahead of this waiter"
+    );
     assert!(limiter.try_acquire(1).is_err());
     assert!(consumer.ready().is_some());
     clock.advance(HOUR);
@@ -214,7 +238,7 @@ fn a_token_at_the_queues_turn_is_kept_until_a_consumer_looks() {
 }
 
 #[test]
-fn a_token_that_was_kept_for_long_adds_nothing_to_a_burst() {
+fn a_token_kept_for_long_does_not_enlarge_the_burst() {
     let clock = ManualClock::new();
     let limiter = bucket("1/h burst 3", &clock);
     let builder = WorkQueue::builder(16).clock(clock.clone());
@@ -222,17 +246,17 @@ fn a_token_that_was_kept_for_long_adds_nothing_to_a_burst() {
     add(&queue, 0..10);
     let taken = || std::iter::from_fn(|| queue.try_get()).map(|work| work.done());
     assert_eq!(taken().count(), 3);
-    let set_aside = Polled::pending(queue.get());
-    // Another use of the limiter gives the queue its token, and no consumer looks.
+    let unpolled = Polled::pending(queue.get());
+    // Another use of the limiter grants the queue its token, and no consumer polls.
     clock.advance(HOUR);
     assert!(limiter.try_acquire(1).is_err());
     clock.advance(10 * HOUR);
     assert_eq!(taken().count(), 3);
-    drop(set_aside);
+    drop(unpolled);
 }
 
 #[test]
-fn a_place_in_line_that_is_of_no_use_holds_up_nobody() {
+fn a_queue_leaves_the_limiters_line_when_it_needs_no_token() {
     let clock = ManualClock::new();
     let limiter = bucket("1/h", &clock);
     let queue = held_back(limiter.clone(), &clock);
@@ -246,21 +270,21 @@ fn a_place_in_line_that_is_of_no_use_holds_up_nobody() {
     add(&queue, 3..4);
     drop(consumer);
     assert_eq!(limiter.status(1).waiting, 1, "no consumer waits");
-    // A consumer that is not polled at its turn, and leaves.
-    let set_aside = Polled::pending(queue.get());
+    // A consumer that is not polled at its turn, and is dropped.
+    let unpolled = Polled::pending(queue.get());
     clock.advance(HOUR);
     assert!(after.poll().is_ready());
     let mut last = Polled::pending(limiter.acquire(1));
     clock.advance(HOUR);
-    assert!(last.poll().is_pending(), "the token is the queue's");
-    drop(set_aside);
-    assert!(last.poll().is_ready(), "it was given back");
+    assert!(last.poll().is_pending(), "the token is kept for the queue");
+    drop(unpolled);
+    assert!(last.poll().is_ready(), "the token was given back");
     drop(queue);
     assert_eq!(limiter.status(1).waiting, 0);
 }
 
 #[test]
-fn several_limits_hold_a_queue_for_exactly_as_long_as_they_must() {
+fn several_limits_hold_a_queue_exactly_until_all_admit() {
     let clock = ManualClock::new();
     let (second, hour) = (bucket("2/s burst 1", &clock), bucket("2/h", &clock));
     let both = Arc::new(AllOf::new((second, hour.clone())));
@@ -279,22 +303,22 @@ fn several_limits_hold_a_queue_for_exactly_as_long_as_they_must() {
 }
 
 #[derive(Default)]
-struct Told(AtomicUsize);
+struct ClosedCount(AtomicUsize);
 
-impl Observer for Told {
+impl Observer for ClosedCount {
     fn limiter_closed(&self) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
 
 #[test]
-fn keys_behind_a_closed_limiter_come_back() {
+fn close_and_drain_return_the_keys_behind_a_closed_limiter() {
     for drains in [false, true] {
         let clock = ManualClock::new();
-        let (limiter, told) = (bucket("1/h", &clock), Arc::new(Told::default()));
+        let (limiter, closed_count) = (bucket("1/h", &clock), Arc::new(ClosedCount::default()));
         let builder = WorkQueue::builder(8)
             .clock(clock.clone())
-            .observer(told.clone());
+            .observer(closed_count.clone());
         let queue = builder.rate_limit(limiter.clone()).build().unwrap();
         add(&queue, 0..3);
         let held = queue.try_get().unwrap();
@@ -302,13 +326,13 @@ fn keys_behind_a_closed_limiter_come_back() {
         limiter.close();
         assert!(consumer.poll().is_pending(), "the keys stay");
         assert!(queue.try_get().is_none());
-        assert_eq!(told.0.load(Ordering::SeqCst), 1);
+        assert_eq!(closed_count.0.load(Ordering::SeqCst), 1);
         let drained = if drains {
             let mut drain = Polled::pending(queue.drain(HOUR));
             held.requeue();
             let drained = drain.poll();
             let Poll::Ready(drained) = drained else {
-                panic!("it waits for keys that cannot start")
+                panic!("the drain waits for keys that cannot start")
             };
             drained
         } else {
@@ -322,7 +346,7 @@ fn keys_behind_a_closed_limiter_come_back() {
 }
 
 #[test]
-fn a_limiter_that_closes_while_a_queue_drains_ends_that() {
+fn closing_the_limiter_ends_a_drain() {
     let clock = ManualClock::new();
     let limiter = bucket("1/h", &clock);
     let queue = held_back(limiter.clone(), &clock);
@@ -331,32 +355,32 @@ fn a_limiter_that_closes_while_a_queue_drains_ends_that() {
     limiter.close();
     assert!(consumer.poll().is_ready());
     let Poll::Ready(drained) = drain.poll() else {
-        panic!("it waits for keys that cannot start")
+        panic!("the drain waits for keys that cannot start")
     };
     assert_eq!(drained.returned.len(), 2);
 }
 
-/// A waker that adds a key: under the queue's lock it would wait for itself.
-struct Adds(WorkQueue<u64, ManualClock>);
+/// A waker that adds a key, which would deadlock under the queue's lock.
+struct AddsKey(Queue);
 
-impl Wake for Adds {
+impl Wake for AddsKey {
     fn wake(self: Arc<Self>) {
         let _ = self.0.try_add(7);
     }
 }
 
 #[test]
-fn who_waits_for_the_same_limiter_is_woken_without_the_queues_lock() {
+fn other_waiters_of_the_limiter_are_woken_outside_the_queues_lock() {
     let clock = ManualClock::new();
     let limiter = bucket("1/h", &clock);
     let queue = held_back(limiter.clone(), &clock);
-    let waker = Waker::from(Arc::new(Adds(queue.clone())));
+    let waker = Waker::from(Arc::new(AddsKey(queue.clone())));
     let mut waiter = Box::pin(limiter.acquire(1));
     let polled = waiter.as_mut().poll(&mut Context::from_waker(&waker));
     assert!(polled.is_pending());
     let mut consumer = Polled::pending(queue.get());
     clock.advance(HOUR);
-    // It serves the line, whose first is the other waiter.
+    // The poll serves the limiter's line, whose first is the other waiter.
     assert!(consumer.poll().is_pending());
-    assert!(queue.remove(&7), "it was woken");
+    assert!(queue.remove(&7), "the waker ran, and added its key");
 }

@@ -1,10 +1,8 @@
-//! The controller: what becomes of a key by each way a reconcile can end, on threads and as tasks,
-//! and how the pool of workers grows, shrinks and ends.
+//! The result of each way a reconcile can end, on threads and as tasks; and how the pool of workers grows,
+//! shrinks and survives panics.
 
-#![allow(missing_docs)]
-
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -13,9 +11,12 @@ use tollgate::{
     Request, WorkQueue, Workers,
 };
 
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::Results;
 
-/// Does what the key says.
+/// Only a hang takes this long.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A reconciler whose result is named by the key.
 #[derive(Default)]
 struct Scripted {
     runs: AtomicUsize,
@@ -32,30 +33,21 @@ impl Reconciler<&'static str> for Scripted {
             "later" => Ok(Action::requeue_after(Duration::from_secs(30))),
             "fails" => Err("busy".into()),
             "fails once" if request.failures() == 0 => Err("busy".into()),
-            "terminal" => Err(ReconcileError::terminal("no sense")),
-            "panics" => std::panic::resume_unwind(Box::new("on purpose")),
+            "terminal" => Err(ReconcileError::terminal("invalid")),
+            "panics" => std::panic::resume_unwind(Box::new("injected")),
             "hangs" => std::future::pending().await,
             _ => Ok(Action::done()),
         }
     }
 }
 
-#[derive(Default)]
-struct Results(Mutex<Vec<ReconcileResult>>);
-
-impl Observer for Results {
-    fn reconciled(&self, result: ReconcileResult, _: Duration) {
-        self.0.lock().unwrap().push(result);
-    }
-}
-
-struct Scene {
+struct Setup {
     queue: WorkQueue<&'static str, ManualClock>,
     clock: ManualClock,
     results: Arc<Results>,
 }
 
-impl Scene {
+impl Setup {
     fn new() -> Self {
         let clock = ManualClock::new();
         let queue = WorkQueue::builder(100)
@@ -76,25 +68,25 @@ impl Scene {
             .observer(self.results.clone())
     }
 
-    /// Runs one key once; says how it ended and whether it will run again.
+    /// Runs one key once; returns the result, and whether the key is to run again.
     fn once(key: &'static str) -> (ReconcileResult, bool) {
-        let scene = Self::new();
-        let workers = scene.controller().spawn_threads(1);
-        scene.queue.try_add(key).unwrap();
+        let setup = Self::new();
+        let workers = setup.controller().spawn_threads(1);
+        setup.queue.try_add(key).unwrap();
         if key == "hangs" {
-            // The limit is the only thing that waits for a time.
-            spin_until(|| scene.clock.next_deadline().is_some());
-            scene.clock.advance(Duration::from_secs(5));
+            // Only the timeout of the reconcile sets a timer.
+            spin_until(|| setup.clock.next_deadline().is_some());
+            setup.clock.advance(Duration::from_secs(5));
         }
-        spin_until(|| !scene.results.0.lock().unwrap().is_empty());
-        let again = !scene.queue.close().returned.is_empty();
+        spin_until(|| !setup.results.0.lock().unwrap().is_empty());
+        let again = !setup.queue.close().returned.is_empty();
         workers.stopped().wait();
-        let first = scene.results.0.lock().unwrap()[0];
+        let first = setup.results.0.lock().unwrap()[0];
         (first, again)
     }
 }
 
-/// Waits for what another thread is about to do.
+/// Spins until another thread makes the condition true.
 fn spin_until(condition: impl Fn() -> bool) {
     while !condition() {
         std::thread::yield_now();
@@ -102,48 +94,48 @@ fn spin_until(condition: impl Fn() -> bool) {
 }
 
 #[test]
-fn each_way_to_end() {
-    assert_eq!(Scene::once("done"), (ReconcileResult::Success, false));
-    assert_eq!(Scene::once("later"), (ReconcileResult::RequeueAfter, true));
-    assert_eq!(Scene::once("fails"), (ReconcileResult::Error, true));
+fn each_outcome_has_its_result_and_its_requeue() {
+    assert_eq!(Setup::once("done"), (ReconcileResult::Success, false));
+    assert_eq!(Setup::once("later"), (ReconcileResult::RequeueAfter, true));
+    assert_eq!(Setup::once("fails"), (ReconcileResult::Error, true));
     assert_eq!(
-        Scene::once("terminal"),
+        Setup::once("terminal"),
         (ReconcileResult::TerminalError, false)
     );
-    assert_eq!(Scene::once("panics"), (ReconcileResult::Panic, true));
-    assert_eq!(Scene::once("hangs"), (ReconcileResult::Timeout, true));
+    assert_eq!(Setup::once("panics"), (ReconcileResult::Panic, true));
+    assert_eq!(Setup::once("hangs"), (ReconcileResult::Timeout, true));
 }
 
 #[test]
 fn a_retry_succeeds_and_clears_the_failures() {
-    let scene = Scene::new();
-    let workers = scene.controller().spawn_threads(2);
-    scene.queue.try_add("fails once").unwrap();
-    spin_until(|| scene.clock.next_deadline().is_some());
-    scene.clock.advance(Duration::from_millis(5));
-    spin_until(|| scene.results.0.lock().unwrap().len() == 2);
+    let setup = Setup::new();
+    let workers = setup.controller().spawn_threads(2);
+    setup.queue.try_add("fails once").unwrap();
+    spin_until(|| setup.clock.next_deadline().is_some());
+    setup.clock.advance(Duration::from_millis(5));
+    spin_until(|| setup.results.0.lock().unwrap().len() == 2);
     assert_eq!(
-        *scene.results.0.lock().unwrap(),
+        *setup.results.0.lock().unwrap(),
         [ReconcileResult::Error, ReconcileResult::Success]
     );
-    assert!(workers.drain(PATIENCE).wait().returned.is_empty());
+    assert!(workers.drain(DRAIN_TIMEOUT).wait().returned.is_empty());
 }
 
 #[test]
 fn the_pool_grows_and_shrinks_while_it_runs() {
-    let scene = Scene::new();
-    let workers = scene.controller().spawn_threads(2);
+    let setup = Setup::new();
+    let workers = setup.controller().spawn_threads(2);
     workers.resize(6);
     assert_eq!((workers.target(), workers.running()), (6, 6));
-    // Idle workers end without a key to wake them; exactly as many as are too many.
+    // Surplus workers end though they are idle, and no other worker ends.
     workers.resize(3);
     spin_until(|| workers.running() == 3);
     workers.resize(0);
     workers.stopped().wait();
-    scene.queue.try_add("done").unwrap();
-    assert_eq!(scene.queue.stats().ready, 1, "nobody works");
+    setup.queue.try_add("done").unwrap();
+    assert_eq!(setup.queue.stats().ready, 1, "the pool is empty");
     workers.resize(1);
-    assert!(workers.drain(PATIENCE).wait().complete());
+    assert!(workers.drain(DRAIN_TIMEOUT).wait().complete());
     workers.stopped().wait();
     assert_eq!(workers.running(), 0);
 }
@@ -155,15 +147,15 @@ fn assert_all_run<C: Clock>(
     for key in ["a", "b", "c", "d", "e"] {
         queue.try_add(key).unwrap();
     }
-    assert!(workers.drain(PATIENCE).wait().complete());
+    assert!(workers.drain(DRAIN_TIMEOUT).wait().complete());
     workers.stopped().wait();
     assert_eq!(workers.requests(), 5);
 }
 
 #[test]
-fn threads_and_tasks_do_the_same() {
-    let scene = Scene::new();
-    assert_all_run(&scene.queue, &scene.controller().spawn_threads(3));
+fn threads_and_tasks_process_all_keys() {
+    let setup = Setup::new();
+    assert_all_run(&setup.queue, &setup.controller().spawn_threads(3));
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -194,26 +186,14 @@ fn a_runtime_that_drops_its_tasks_loses_no_key() {
     spin_until(|| queue.stats().processing == 1);
     drop(runtime);
     workers.stopped().wait();
-    assert_eq!(queue.close().returned, ["hangs"], "as a retry");
-}
-
-#[test]
-fn a_backoff_that_panics_loses_nothing() {
-    let backoff =
-        |_: u32, _: u64| -> Duration { std::panic::resume_unwind(Box::new("on purpose")) };
-    let queue = WorkQueue::builder(8).backoff(backoff).build().unwrap();
-    queue.try_add("key").unwrap();
-    let work = queue.try_get().unwrap();
-    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work.retry()));
-    assert!(panicked.is_err());
     assert_eq!(
         queue.close().returned,
-        ["key"],
-        "it waits by the default backoff"
+        ["hangs"],
+        "the key of the dropped task is retried"
     );
 }
 
-/// Wakes itself, and then parks: the token of the wake-up is gone when the worker looks for it.
+/// Wakes itself and then parks, which consumes the unpark token before the worker parks.
 struct Parks;
 
 impl Reconciler<&'static str> for Parks {
@@ -237,25 +217,25 @@ fn a_reconcile_that_parks_its_thread_is_still_woken() {
     let queue = WorkQueue::new(8).unwrap();
     let workers = Controller::new(queue.clone(), Parks).spawn_threads(1);
     queue.try_add("key").unwrap();
-    assert!(workers.drain(PATIENCE).wait().complete());
+    assert!(workers.drain(DRAIN_TIMEOUT).wait().complete());
 }
 
-struct Bomb;
+struct PanicsOnDrop;
 
-impl Drop for Bomb {
+impl Drop for PanicsOnDrop {
     fn drop(&mut self) {
-        std::panic::resume_unwind(Box::new("on purpose"));
+        std::panic::resume_unwind(Box::new("injected"));
     }
 }
 
-/// Of its first key, waits for ever with something that panics when it is dropped.
+/// On its first run never completes, and holds a value whose drop panics.
 #[derive(Default)]
-struct Booby(AtomicUsize);
+struct HangsOnce(AtomicUsize);
 
-impl Reconciler<&'static str> for Booby {
+impl Reconciler<&'static str> for HangsOnce {
     async fn reconcile(&self, _: Request<'_, &'static str>) -> Result<Action, ReconcileError> {
         if self.0.fetch_add(1, Ordering::SeqCst) == 0 {
-            let _bomb = Bomb;
+            let _dropped = PanicsOnDrop;
             std::future::pending::<()>().await;
         }
         Ok(Action::done())
@@ -263,37 +243,37 @@ impl Reconciler<&'static str> for Booby {
 }
 
 #[test]
-fn a_worker_outlives_a_future_that_panics_when_it_is_dropped() {
-    let scene = Scene::new();
-    let controller = Controller::new(scene.queue.clone(), Booby::default());
+fn a_worker_outlives_a_future_whose_drop_panics() {
+    let setup = Setup::new();
+    let controller = Controller::new(setup.queue.clone(), HangsOnce::default());
     let controller = controller.timeout(Duration::from_secs(5));
-    let workers = controller.observer(scene.results.clone()).spawn_threads(1);
-    scene.queue.try_add("first").unwrap();
-    spin_until(|| scene.clock.next_deadline().is_some());
-    scene.clock.advance(Duration::from_secs(5));
-    scene.queue.try_add("second").unwrap();
-    spin_until(|| scene.results.0.lock().unwrap().len() == 2);
+    let workers = controller.observer(setup.results.clone()).spawn_threads(1);
+    setup.queue.try_add("first").unwrap();
+    spin_until(|| setup.clock.next_deadline().is_some());
+    setup.clock.advance(Duration::from_secs(5));
+    setup.queue.try_add("second").unwrap();
+    spin_until(|| setup.results.0.lock().unwrap().len() == 2);
     assert_eq!(
-        *scene.results.0.lock().unwrap(),
+        *setup.results.0.lock().unwrap(),
         [ReconcileResult::Panic, ReconcileResult::Success]
     );
-    assert_eq!(workers.drain(PATIENCE).wait().returned, ["first"]);
+    assert_eq!(workers.drain(DRAIN_TIMEOUT).wait().returned, ["first"]);
 }
 
-/// Panics at the first thing that it is told.
+/// An observer that panics at its first event.
 #[derive(Default)]
-struct Fragile(AtomicUsize);
+struct PanicsOnce(AtomicUsize);
 
-impl Observer for Fragile {
+impl Observer for PanicsOnce {
     fn started(&self, _: Duration) {
         if self.0.fetch_add(1, Ordering::SeqCst) == 0 {
-            std::panic::resume_unwind(Box::new("on purpose"));
+            std::panic::resume_unwind(Box::new("injected"));
         }
     }
 
     fn reconciled(&self, _: ReconcileResult, _: Duration) {
         if self.0.fetch_add(1, Ordering::SeqCst) == 0 {
-            std::panic::resume_unwind(Box::new("on purpose"));
+            std::panic::resume_unwind(Box::new("injected"));
         }
     }
 }
@@ -305,16 +285,16 @@ fn a_worker_outlives_an_observer_that_panics() {
         .build()
         .unwrap();
     let handle = runtime.handle().clone();
-    // Once as the controller's observer, and once as the queue's.
+    // As the observer of the controller, and as that of the queue.
     for (threads, of_the_queue) in [(true, false), (false, false), (true, true), (false, true)] {
         let mut builder = WorkQueue::builder(8).backoff(|_: u32, _: u64| Duration::ZERO);
         if of_the_queue {
-            builder = builder.observer(Arc::new(Fragile::default()));
+            builder = builder.observer(Arc::new(PanicsOnce::default()));
         }
         let queue = builder.build().unwrap();
         let mut controller = Controller::new(queue.clone(), Scripted::default());
         if !of_the_queue {
-            controller = controller.observer(Arc::new(Fragile::default()));
+            controller = controller.observer(Arc::new(PanicsOnce::default()));
         }
         let handle = handle.clone();
         let workers = if threads {
@@ -324,18 +304,21 @@ fn a_worker_outlives_an_observer_that_panics() {
         };
         queue.try_add("done").unwrap();
         queue.try_add("then").unwrap();
-        assert!(workers.drain(PATIENCE).wait().complete());
+        assert!(workers.drain(DRAIN_TIMEOUT).wait().complete());
         assert_eq!(workers.requests(), 2);
     }
 }
 
 #[test]
-fn workers_that_cannot_be_started_are_not_counted() {
-    let scene = Scene::new();
+fn workers_that_fail_to_start_are_not_counted() {
+    let setup = Setup::new();
     let started = Arc::new(AtomicUsize::new(0));
     let count = started.clone();
-    let workers = scene.controller().spawn_tasks(2, move |worker| {
-        assert!(count.fetch_add(1, Ordering::SeqCst) < 3, "no more");
+    let workers = setup.controller().spawn_tasks(2, move |worker| {
+        assert!(
+            count.fetch_add(1, Ordering::SeqCst) < 3,
+            "the runtime is full"
+        );
         std::thread::spawn(move || futures_executor::block_on(worker));
     });
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| workers.resize(6)));

@@ -1,47 +1,26 @@
-//! Waiting on the work queue: who is woken, and when; what a waiter that gives up leaves to the
-//! others; how it ends.
-#![cfg(not(tollgate_loom))]
-
-#[allow(dead_code, reason = "shared with the tests of the limiters")]
-#[path = "model/tasks.rs"]
-mod tasks;
+//! Consumers, drains and threads that wait: which are woken, and when; what a cancelled waiter hands on;
+//! how close ends a wait.
 
 use std::cell::OnceCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Waker};
 use std::thread;
 use std::time::Duration;
 
-use tasks::{Polled, poll_once};
-use tollgate::{AddError, AddOptions, Clock, ManualClock, TimedOut, Timestamp, WorkQueue};
+use tollgate::{AddError, AddOptions, Clock, TimedOut, Timestamp};
 
-type Queue = WorkQueue<u64, ManualClock>;
+use crate::tasks::{Polled, Tasks, poll_once};
+use crate::{Queue, millis, queue};
 
-fn queue(capacity: usize) -> (Queue, ManualClock) {
-    let clock = ManualClock::new();
-    let backoff = |_: u32, _: u64| millis(5);
-    let queue = WorkQueue::builder(capacity)
-        .backoff(backoff)
-        .clock(clock.clone());
-    (queue.build().unwrap(), clock)
-}
-
-fn millis(millis: u64) -> Duration {
-    Duration::from_millis(millis)
-}
-
-/// The wake-ups of each.
-fn woken<F: Future>(waiting: &[Polled<F>]) -> Vec<usize> {
+/// The number of wake-ups of each waiter.
+pub(crate) fn woken<F: Future>(waiting: &[Polled<F>]) -> Vec<usize> {
     waiting.iter().map(Polled::woken).collect()
 }
 
 #[test]
-fn one_added_key_wakes_one_consumer_the_first() {
+fn each_added_key_wakes_the_first_sleeping_consumer() {
     let (queue, _) = queue(1_000);
     let mut waiting: Vec<_> = (0..100).map(|_| Polled::pending(queue.get())).collect();
-    // Once, the last two are woken to look out for a consumer that is not polled.
+    // The last two are woken once more, to become watchdogs.
     let mut expected = vec![0; 100];
     expected[98..].fill(1);
     for n in 0..100 {
@@ -56,8 +35,8 @@ fn one_added_key_wakes_one_consumer_the_first() {
 }
 
 #[test]
-fn whoever_stops_waiting_leaves_nothing_behind() {
-    /// Whether the waker of an operation outlives it.
+fn a_cancelled_wait_leaves_no_waker_behind() {
+    /// Whether the queue keeps the waker of a cancelled wait.
     fn outlived(waiting: impl Future) -> bool {
         let waiting = Polled::pending(waiting);
         let wakes = Arc::clone(&waiting.wakes);
@@ -84,7 +63,7 @@ fn a_cancelled_consumer_passes_its_wake_up_on() {
         Polled::pending(queue.get()),
     );
     queue.try_add(1).unwrap();
-    // The others look out for the first.
+    // The other two are woken as watchdogs.
     assert_eq!((first.woken(), second.woken(), third.woken()), (1, 1, 1));
     drop(first);
     assert_eq!((second.woken(), third.woken()), (2, 1));
@@ -94,13 +73,13 @@ fn a_cancelled_consumer_passes_its_wake_up_on() {
 }
 
 #[test]
-fn a_consumer_that_finds_its_key_taken_waits_at_the_head() {
+fn a_consumer_whose_key_was_taken_waits_at_the_head_again() {
     let (queue, _) = queue(8);
     let (mut first, second) = (Polled::pending(queue.get()), Polled::pending(queue.get()));
     queue.try_add(1).unwrap();
     let barged = queue.try_get().unwrap();
     assert!(first.poll().is_pending());
-    assert_eq!(second.woken(), 1, "it looks out for the first");
+    assert_eq!(second.woken(), 1, "the second is a watchdog of the first");
     queue.try_add(2).unwrap();
     assert_eq!((first.woken(), second.woken()), (2, 1));
     assert_eq!(*first.ready().unwrap(), 2);
@@ -108,17 +87,17 @@ fn a_consumer_that_finds_its_key_taken_waits_at_the_head() {
 }
 
 #[test]
-fn consumers_that_find_their_keys_taken_go_back_to_their_places() {
+fn consumers_whose_keys_were_taken_return_to_their_places() {
     let (queue, _) = queue(8);
     let mut waiting = [(); 5].map(|()| Polled::pending(queue.get()));
     queue.try_add(1).unwrap();
     queue.try_add(2).unwrap();
     queue.try_get_batch(2).unwrap().done();
-    // In whatever order they are scheduled.
+    // The order in which they are polled does not matter.
     for n in [1, 0] {
         assert!(waiting[n].poll().is_pending());
     }
-    // The last two look out.
+    // The last two are watchdogs.
     queue.try_add(3).unwrap();
     assert_eq!(woken(&waiting), [2, 1, 0, 1, 1]);
     queue.try_add(4).unwrap();
@@ -128,9 +107,9 @@ fn consumers_that_find_their_keys_taken_go_back_to_their_places() {
 }
 
 #[test]
-fn threads_and_tasks_stand_in_one_line() {
+fn threads_and_tasks_wait_in_one_line() {
     let (queue, clock) = queue(8);
-    // For which the first in line sets a timer, so that it shows when the thread is there.
+    // The first in line sets a timer for this key, which shows that the thread waits.
     queue.try_add_after(9, millis(50)).unwrap();
     thread::scope(|scope| {
         let thread = scope.spawn(|| {
@@ -144,7 +123,7 @@ fn threads_and_tasks_stand_in_one_line() {
         }
         let task = Polled::pending(queue.get());
         queue.try_add(1).unwrap();
-        // Nobody else would wake it.
+        // Only its place in line wakes the thread.
         assert_eq!(thread.join().unwrap(), 1);
         queue.try_add(2).unwrap();
         assert_eq!(*task.ready().unwrap(), 2);
@@ -152,7 +131,7 @@ fn threads_and_tasks_stand_in_one_line() {
 }
 
 #[test]
-fn the_leader_that_is_cancelled_hands_the_lead_on() {
+fn a_cancelled_leader_hands_the_lead_on() {
     let (queue, clock) = queue(8);
     queue.try_add_after(1, millis(5)).unwrap();
     let (leader, mut next) = (Polled::pending(queue.get()), Polled::pending(queue.get()));
@@ -168,12 +147,12 @@ fn the_leader_that_is_cancelled_hands_the_lead_on() {
 }
 
 #[test]
-fn the_leader_that_takes_a_key_hands_the_lead_on() {
+fn a_leader_that_takes_a_key_hands_the_lead_on() {
     let (queue, clock) = queue(8);
     queue.try_add_after(1, millis(5)).unwrap();
     let (leader, mut next) = (Polled::pending(queue.get()), Polled::pending(queue.get()));
     queue.try_add(2).unwrap();
-    assert_eq!(next.woken(), 1, "it looks out for the leader");
+    assert_eq!(next.woken(), 1, "the next is a watchdog of the leader");
     assert_eq!(*leader.ready().unwrap(), 2);
     assert_eq!(next.woken(), 2);
     assert!(next.poll().is_pending());
@@ -182,51 +161,55 @@ fn the_leader_that_takes_a_key_hands_the_lead_on() {
 }
 
 #[test]
-fn the_leader_that_is_not_the_first_lets_the_first_go_before() {
+fn a_leader_that_is_not_first_in_line_yields_to_the_first() {
     let (queue, clock) = queue(8);
     let mut batch = Polled::pending(queue.get_batch(2));
     let waiting = [(); 2].map(|()| Polled::pending(queue.get()));
     queue.try_add_after(3, millis(1)).unwrap();
     assert!(queue.try_add_batch([1, 2], AddOptions::new()).is_empty());
-    // They look out too, for the leader.
-    assert_eq!(woken(&waiting), [2, 2], "the batch has the other");
-    // It takes both keys, and leaves the lead to the only one that sleeps.
+    // Both are watchdogs of the leader as well.
+    assert_eq!(
+        woken(&waiting),
+        [2, 2],
+        "the batch was woken for the other key"
+    );
+    // The batch takes both keys, and the lead goes to the only consumer that sleeps.
     assert!(batch.poll().is_ready());
     let [mut first, mut second] = waiting;
     assert!(first.poll().is_pending());
     clock.advance(millis(1));
-    assert!(second.poll().is_pending(), "the first has come before");
+    assert!(second.poll().is_pending(), "the first in line goes before");
     assert_eq!(*first.ready().unwrap(), 3);
 }
 
 #[test]
-fn an_earlier_key_re_arms_the_leader_and_its_lookouts_and_nobody_else() {
+fn an_earlier_key_re_arms_only_the_leader_and_its_watchdogs() {
     let (queue, clock) = queue(8);
     let mut leader = Polled::pending(queue.get());
     let other = Polled::pending(queue.get());
-    let mut lookouts = [(); 2].map(|()| Polled::pending(queue.get()));
+    let mut watchdogs = [(); 2].map(|()| Polled::pending(queue.get()));
     for (i, delay) in [50, 20, 3].into_iter().enumerate() {
         queue.try_add_after(delay, millis(delay)).unwrap();
         assert_eq!((leader.woken(), other.woken()), (i + 1, 0));
-        assert_eq!(woken(&lookouts), [i + 1; 2]);
+        assert_eq!(woken(&watchdogs), [i + 1; 2]);
         assert!(leader.poll().is_pending());
-        for lookout in &mut lookouts {
-            assert!(lookout.poll().is_pending());
+        for watchdog in &mut watchdogs {
+            assert!(watchdog.poll().is_pending());
         }
         assert_eq!(
             clock.next_deadline(),
             Some(Timestamp::ZERO.saturating_add(millis(delay)))
         );
     }
-    // A later one changes nothing.
+    // A later key re-arms no consumer.
     queue.try_add_after(60, millis(60)).unwrap();
-    assert_eq!((leader.woken(), woken(&lookouts)), (3, vec![3; 2]));
+    assert_eq!((leader.woken(), woken(&watchdogs)), (3, vec![3; 2]));
     clock.advance(millis(3));
     assert_eq!(*leader.ready().unwrap(), 3);
 }
 
 #[test]
-fn delays_of_all_lengths_end_on_the_tick_with_one_consumer_waiting() {
+fn a_delay_of_any_length_ends_on_its_tick() {
     for delay in [
         1,
         63,
@@ -242,108 +225,19 @@ fn delays_of_all_lengths_end_on_the_tick_with_one_consumer_waiting() {
     ] {
         let (queue, clock) = queue(8);
         queue.try_add_after(1, millis(delay)).unwrap();
-        let mut tasks = tasks::Tasks::new(&clock);
+        let mut tasks = Tasks::new(&clock);
         tasks.start(async { drop(queue.get().await) });
         tasks.run_until(u64::MAX);
         assert_eq!(tasks.ended, [(0, delay * 1_000_000, ())]);
-        assert!(tasks.wakes() <= 8, "one a level of the wheel at most");
+        assert!(
+            tasks.wakes() <= 8,
+            "at most one wake-up for each level of the wheel"
+        );
     }
 }
 
 #[test]
-fn adders_wait_for_room_in_order() {
-    let (queue, _) = queue(2);
-    queue.try_add(1).unwrap();
-    queue.try_add(2).unwrap();
-    let (first, second) = (Polled::pending(queue.add(3)), Polled::pending(queue.add(4)));
-    // A live key needs no room.
-    assert_eq!(queue.add(1).wait(), Ok(()));
-    queue.try_get().unwrap().done();
-    assert_eq!((first.woken(), second.woken()), (1, 0));
-    assert_eq!(
-        queue.try_add(5),
-        Err(AddError::Full(5)),
-        "the room is promised"
-    );
-    assert_eq!(first.ready(), Ok(()));
-    assert!(queue.remove(&3));
-    assert_eq!(second.ready(), Ok(()));
-    let ready = [(); 2].map(|()| *queue.try_get().unwrap());
-    assert_eq!(ready, [2, 4]);
-}
-
-#[test]
-fn a_cancelled_adder_passes_the_room_on() {
-    let (queue, _) = queue(1);
-    queue.try_add(1).unwrap();
-    let (first, second) = (Polled::pending(queue.add(2)), Polled::pending(queue.add(3)));
-    queue.try_get().unwrap().done();
-    drop(first);
-    assert_eq!(second.woken(), 1);
-    assert_eq!(second.ready(), Ok(()));
-    // And with nobody left to take it, it is there for all.
-    let third = Polled::pending(queue.add(4));
-    queue.try_get().unwrap().done();
-    drop(third);
-    assert_eq!(queue.try_add(5), Ok(()));
-}
-
-#[test]
-fn an_adder_whose_key_came_in_meanwhile_leaves_the_room_to_the_next() {
-    let (queue, _) = queue(2);
-    queue.try_add(1).unwrap();
-    queue.try_add(2).unwrap();
-    let waiting = [3, 3, 4].map(|key| Polled::pending(queue.add(key)));
-    queue.try_get().unwrap().done();
-    queue.try_get().unwrap().done();
-    assert_eq!(woken(&waiting), [1, 1, 0]);
-    let [first, same, other] = waiting;
-    assert_eq!(
-        (first.ready(), same.ready(), other.ready()),
-        (Ok(()), Ok(()), Ok(()))
-    );
-    assert_eq!(queue.stats().ready, 2);
-}
-
-#[test]
-fn an_adder_whose_key_comes_in_by_another_way_waits_no_more() {
-    let queue = WorkQueue::<u64>::builder(3).reserve(2).build().unwrap();
-    queue.try_add(1).unwrap();
-    let work = queue.try_get().unwrap();
-    let waiting = [2, 3, 2, 4].map(|key| Polled::pending(queue.add(key)));
-    // By a worker, from the reserve.
-    work.add_related(2).unwrap();
-    assert_eq!(woken(&waiting), [1, 0, 1, 0]);
-    let [first, other, same, last] = waiting;
-    assert_eq!((first.ready(), same.ready()), (Ok(()), Ok(())));
-    work.add_related(3).unwrap();
-    assert_eq!((other.woken(), last.woken()), (1, 0));
-    assert_eq!(other.ready(), Ok(()));
-    work.done();
-    queue.try_get().unwrap().done();
-    assert_eq!(last.woken(), 0, "the reserve is not for it");
-    queue.try_get().unwrap().done();
-    assert_eq!(last.ready(), Ok(()));
-}
-
-#[test]
-fn an_adder_that_was_woken_for_nothing_keeps_its_place() {
-    let queue = WorkQueue::<u64>::builder(2).reserve(1).build().unwrap();
-    queue.try_add(1).unwrap();
-    let work = queue.try_get().unwrap();
-    let mut first = Polled::pending(queue.add(2));
-    let second = Polled::pending(queue.add(3));
-    work.add_related(2).unwrap();
-    assert!(queue.remove(&2));
-    assert_eq!((first.woken(), second.woken()), (1, 0));
-    assert!(first.poll().is_pending(), "it has gone again");
-    work.done();
-    assert_eq!((first.woken(), second.woken()), (2, 0));
-    assert_eq!(first.ready(), Ok(()));
-}
-
-#[test]
-fn closing_wakes_everybody() {
+fn close_ends_every_get_and_add() {
     let (queue, _) = queue(1);
     let getters: Vec<_> = (0..3).map(|_| Polled::pending(queue.get())).collect();
     drop(queue.close());
@@ -365,7 +259,7 @@ fn closing_wakes_everybody() {
 }
 
 #[test]
-fn a_drain_waits_for_what_runs_and_for_what_became_dirty() {
+fn a_drain_waits_for_processing_and_dirty_keys() {
     let (queue, clock) = queue(8);
     for key in [1, 2] {
         queue.try_add(key).unwrap();
@@ -376,13 +270,16 @@ fn a_drain_waits_for_what_runs_and_for_what_became_dirty() {
     assert_eq!(queue.try_add(2), Err(AddError::Closed(2)));
     one.done();
     let _ = two.retry();
-    assert!(drain.poll().is_pending(), "the first is ready once more");
+    assert!(
+        drain.poll().is_pending(),
+        "the first key became dirty, and is ready again"
+    );
     queue.try_get().unwrap().done();
     let drained = drain.ready();
     assert!(drained.complete());
     assert_eq!(drained.returned, [2]);
 
-    // Out of time.
+    // A drain ends at its deadline.
     let (queue, clock2) = self::queue(8);
     queue.try_add(1).unwrap();
     let work = queue.try_get().unwrap();
@@ -397,7 +294,7 @@ fn a_drain_waits_for_what_runs_and_for_what_became_dirty() {
 }
 
 #[test]
-fn a_thread_waits_until_its_deadline() {
+fn a_blocked_thread_returns_at_its_deadline() {
     let (queue, clock) = queue(8);
     thread::scope(|scope| {
         let waiting = scope.spawn(|| queue.get().wait_timeout(millis(10)).map(drop));
@@ -420,43 +317,7 @@ fn a_thread_waits_until_its_deadline() {
 }
 
 #[test]
-fn an_adder_that_is_polled_for_nothing_keeps_its_place() {
-    let (queue, _) = queue(1);
-    queue.try_add(0).unwrap();
-    let mut first = Polled::pending(queue.add(1));
-    let second = Polled::pending(queue.add(2));
-    assert!(first.poll().is_pending());
-    queue.try_get().unwrap().done();
-    assert_eq!((first.woken(), second.woken()), (1, 0));
-    assert_eq!(first.ready(), Ok(()));
-}
-
-#[test]
-fn as_many_adders_as_getters_do_not_look_like_nobody() {
-    let (queue, _) = queue(1);
-    queue.try_add(0).unwrap();
-    let work = queue.try_get().unwrap();
-    let getter = Polled::pending(queue.get());
-    let adder = Polled::pending(queue.add(1));
-    work.done();
-    assert_eq!(adder.woken(), 1);
-    assert_eq!(adder.ready(), Ok(()));
-    assert_eq!(getter.woken(), 1);
-    assert_eq!(*getter.ready().unwrap(), 1);
-}
-
-#[test]
-fn an_add_that_has_ended_adds_no_more() {
-    let (queue, _) = queue(2);
-    let (mut add, mut context) = (queue.add(1), Context::from_waker(Waker::noop()));
-    assert!(Pin::new(&mut add).poll(&mut context).is_ready());
-    let again = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut add).poll(&mut context)));
-    assert!(again.is_err());
-    assert_eq!(queue.stats().ready, 1);
-}
-
-#[test]
-fn a_thread_waits_also_while_its_own_values_are_dropped() {
+fn a_thread_may_wait_while_its_thread_locals_are_dropped() {
     struct GetsOneMore(Queue);
     impl Drop for GetsOneMore {
         fn drop(&mut self) {
@@ -472,7 +333,7 @@ fn a_thread_waits_also_while_its_own_values_are_dropped() {
         let queue = queue.clone();
         move || {
             FIRST.with(|first| _ = first.set(GetsOneMore(queue.clone())));
-            // What it waits with is made after, and dropped before.
+            // The thread-local that `wait` uses is made later than `FIRST`, and dropped earlier.
             queue.get().wait().unwrap().done();
         }
     });

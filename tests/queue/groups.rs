@@ -1,26 +1,19 @@
-//! Queues whose keys are grouped: turns, bounds and limits of groups.
-#![cfg(not(tollgate_loom))]
-
-#[allow(dead_code, reason = "shared with other tests")]
-#[path = "model/tasks.rs"]
-mod tasks;
-
-#[path = "model/groups.rs"]
-mod groups_model;
+//! Groups of keys: turns (deficit round robin), bounds and limits.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use groups_model::{Config, Key, Op};
 use proptest::prelude::*;
-use tasks::Polled;
 use tollgate::queue::Groups;
 use tollgate::{
     AddError, AddOptions, CarryOver, KeyedLimiter, LockedTokenBucket, ManualClock, Priority,
     QueueError, RateLimiter, Work, WorkQueue,
 };
+
+use crate::groups_model::{self, Config, Key, Op};
+use crate::tasks::Polled;
 
 type Queue = WorkQueue<Key, ManualClock>;
 
@@ -51,7 +44,7 @@ fn groups_of(queue: &Queue, keys: usize) -> Vec<u8> {
 }
 
 #[test]
-fn a_thousand_keys_of_one_tenant_hold_up_no_other() {
+fn a_thousand_keys_of_one_tenant_do_not_delay_another() {
     let (queue, _) = queue(10_000, by_tenant());
     add(&queue, b'a', 0..1_000);
     add(&queue, b'b', 0..1);
@@ -61,16 +54,16 @@ fn a_thousand_keys_of_one_tenant_hold_up_no_other() {
 }
 
 #[test]
-fn a_turn_is_as_long_as_its_group_weighs() {
+fn a_turn_has_as_many_keys_as_its_group_weighs() {
     let weigh = |tenant: &u8| u32::from(*tenant - b'a');
     let (queue, _) = queue(1_000, by_tenant().weight(weigh));
-    // `a` weighs nothing, which counts as one.
+    // The weight of `a` is 0, which counts as 1.
     (b'a'..=b'd').for_each(|group| add(&queue, group, 0..20));
     assert_eq!(groups_of(&queue, 14), *b"abccdddabccddd");
 }
 
 #[test]
-fn a_group_at_its_most_is_passed_over_and_comes_back() {
+fn a_group_at_its_bound_is_skipped_until_a_key_finishes() {
     let (queue, _) = queue(100, by_tenant().max_processing(2));
     add(&queue, b'a', 0..5);
     add(&queue, b'b', 0..1);
@@ -84,18 +77,22 @@ fn a_group_at_its_most_is_passed_over_and_comes_back() {
     queue.remove(&(b'a', 1));
     assert!(queue.try_get().is_none());
     let returned = queue.shutdown_now().returned;
-    assert_eq!(returned.len(), 3, "keys that are held back are not lost");
+    assert_eq!(
+        returned.len(),
+        3,
+        "keys of a group at its bound are returned"
+    );
 }
 
 #[test]
-fn a_higher_priority_goes_first_whatever_its_group() {
+fn priority_goes_before_the_turns_of_groups() {
     let (queue, _) = queue(100, by_tenant());
     add(&queue, b'a', 0..3);
     for n in 3..5 {
         queue.try_add_with((b'a', n), Priority::HIGH).unwrap();
     }
     queue.try_add_with((b'b', 0), Priority::HIGH).unwrap();
-    // A promotion takes the key to another lane.
+    // A promotion moves the key to another lane of its group.
     queue.try_add_with((b'a', 1), Priority::HIGH).unwrap();
     let order: Vec<_> = std::iter::from_fn(|| queue.try_get()).collect();
     let order: Vec<Key> = order.iter().map(|work| **work).collect();
@@ -111,11 +108,11 @@ fn a_higher_priority_goes_first_whatever_its_group() {
 }
 
 #[test]
-fn a_tenant_cannot_fill_the_queue() {
+fn max_live_keeps_a_tenant_from_filling_the_queue() {
     let (queue, _) = queue(10, by_tenant().max_live(3));
     add(&queue, b'a', 0..3);
     assert_eq!(queue.try_add((b'a', 3)), Err(AddError::Full((b'a', 3))));
-    assert_eq!(queue.try_add((b'a', 0)), Ok(()), "a live key is no new one");
+    assert_eq!(queue.try_add((b'a', 0)), Ok(()), "a live key needs no room");
     add(&queue, b'b', 0..3);
     let work = queue.try_get().unwrap();
     assert_eq!(work.add_related((b'a', 3)), Err(AddError::Full((b'a', 3))));
@@ -126,7 +123,7 @@ fn a_tenant_cannot_fill_the_queue() {
 }
 
 #[test]
-fn blocked_adders_take_turns_by_their_groups() {
+fn blocked_adders_take_turns_by_group() {
     let (queue, _) = queue(2, by_tenant());
     add(&queue, b'x', 0..2);
     let mut blocked: Vec<_> = [b'a', b'a', b'a', b'b', b'c', b'a']
@@ -134,7 +131,7 @@ fn blocked_adders_take_turns_by_their_groups() {
         .zip(0..)
         .map(|key| (key, Polled::pending(queue.add(key))))
         .collect();
-    // One leaves, and takes its turn along.
+    // A cancelled adder has no turn.
     blocked.remove(1);
     let mut order = Vec::new();
     while !blocked.is_empty() {
@@ -149,11 +146,11 @@ fn blocked_adders_take_turns_by_their_groups() {
 }
 
 #[test]
-fn an_adder_of_a_full_group_holds_up_no_other() {
+fn an_adder_of_a_full_group_does_not_block_others() {
     let (queue, _) = queue(3, by_tenant().max_live(2));
     add(&queue, b'a', 0..2);
     let mut of_a = [2, 3].map(|n| Polled::pending(queue.add((b'a', n))));
-    // There is room in the queue.
+    // The queue has room.
     let mut of_b = Polled::pending(async {
         queue.add((b'b', 0)).await.unwrap();
         queue.add((b'b', 1)).await
@@ -163,12 +160,12 @@ fn an_adder_of_a_full_group_holds_up_no_other() {
     first.done();
     assert!(
         of_b.poll().is_pending(),
-        "the room is promised to the first"
+        "the room is promised to the first adder"
     );
     assert_eq!(of_a.each_ref().map(Polled::woken), [1, 0]);
     assert_eq!(of_a[0].poll(), Poll::Ready(Ok(())));
     assert_eq!(groups_of(&queue, 1), *b"b");
-    assert_eq!(of_a[1].woken(), 0, "its group is full still");
+    assert_eq!(of_a[1].woken(), 0, "its group is still full");
     assert_eq!(of_b.poll(), Poll::Ready(Ok(())));
     let _ = queue.remove(&(b'a', 1));
     let [_, last] = of_a;
@@ -178,7 +175,7 @@ fn an_adder_of_a_full_group_holds_up_no_other() {
 }
 
 #[test]
-fn a_promise_that_is_called_off_goes_to_the_next_of_the_group() {
+fn promised_room_of_a_cancelled_adder_goes_to_the_next_of_its_group() {
     let (queue, _) = queue(8, by_tenant().max_live(1));
     add(&queue, b'a', 0..1);
     let [first, second] = [1, 2].map(|n| Polled::pending(queue.add((b'a', n))));
@@ -191,7 +188,7 @@ fn a_promise_that_is_called_off_goes_to_the_next_of_the_group() {
     assert_eq!(queue.group_snapshot::<u8>().unwrap(), []);
 }
 
-/// A queue whose tenants have a token an hour each, and those limits.
+/// A queue whose tenants each have one token an hour, but for `-`, which has no limit; and the limiter.
 fn limited(
     capacity: usize,
 ) -> (
@@ -220,7 +217,7 @@ fn limited(
 type Hashers = std::hash::RandomState;
 
 #[test]
-fn a_group_without_tokens_is_passed_over_and_comes_back() {
+fn a_group_without_tokens_is_skipped_until_it_has_one() {
     let (queue, clock, limits) = limited(100);
     add(&queue, b'a', 0..3);
     add(&queue, b'b', 0..2);
@@ -234,7 +231,7 @@ fn a_group_without_tokens_is_passed_over_and_comes_back() {
     clock.advance(Duration::from_nanos(1));
     assert_eq!(consumer.ready().unwrap().0, b'a');
     assert_eq!(groups_of(&queue, 9), *b"b");
-    // A raised quota is heard of at once.
+    // A raised quota wakes the consumer at once.
     let consumer = Polled::pending(queue.get());
     let seen = consumer.woken();
     let quota = "100/s burst 5".parse().unwrap();
@@ -244,7 +241,7 @@ fn a_group_without_tokens_is_passed_over_and_comes_back() {
 }
 
 #[test]
-fn a_blocked_adder_brings_a_new_group_with_its_limiter() {
+fn a_blocked_adder_may_bring_a_new_limited_group() {
     let (queue, _, _) = limited(1);
     add(&queue, b'a', 0..1);
     let [first, second] = [0, 1].map(|n| Polled::pending(queue.add((b'b', n))));
@@ -257,7 +254,7 @@ fn a_blocked_adder_brings_a_new_group_with_its_limiter() {
 }
 
 #[test]
-fn a_group_in_its_limiters_line_leaves_with_its_last_key() {
+fn a_group_leaves_its_limiters_line_with_its_last_key() {
     let (queue, _, limits) = limited(100);
     add(&queue, b'a', 0..2);
     assert_eq!(groups_of(&queue, 9), *b"a");
@@ -272,7 +269,7 @@ fn a_group_in_its_limiters_line_leaves_with_its_last_key() {
 }
 
 #[test]
-fn keys_behind_a_closed_limiter_of_a_group_come_back() {
+fn close_returns_the_keys_of_a_group_whose_limiter_is_closed() {
     let (queue, _, limits) = limited(100);
     add(&queue, b'a', 0..3);
     add(&queue, b'-', 0..2);
@@ -284,7 +281,7 @@ fn keys_behind_a_closed_limiter_of_a_group_come_back() {
 }
 
 #[test]
-fn the_queues_token_is_kept_while_no_group_may_run() {
+fn no_token_of_the_queue_is_spent_while_no_group_may_run() {
     let clock = ManualClock::new();
     let bucket = |text: &str| {
         let quota = text.parse().unwrap();
@@ -305,7 +302,7 @@ fn the_queues_token_is_kept_while_no_group_may_run() {
 }
 
 #[test]
-fn a_group_may_have_no_keys_only_by_mistake() {
+fn a_bound_of_zero_is_an_error() {
     let zero = |groups| WorkQueue::<Key>::builder(8).groups(groups).build();
     let error = Some(QueueError::ZeroGroupBound);
     assert_eq!(zero(by_tenant().max_processing(0)).err(), error);
@@ -313,7 +310,7 @@ fn a_group_may_have_no_keys_only_by_mistake() {
 }
 
 #[test]
-fn a_limit_that_panics_adds_nothing() {
+fn a_panicking_limit_function_adds_no_key() {
     let groups = by_tenant().rate_limit(|_| panic!("no limit"));
     let (queue, _) = queue(8, groups);
     let added = || queue.try_add((b'a', 0));
@@ -338,7 +335,7 @@ fn op() -> impl Strategy<Value = Op> {
 
 proptest! {
     #[test]
-    fn groups_agree_with_plain_lists(
+    fn groups_agree_with_the_list_model(
         ops in prop::collection::vec(op(), 1..120),
         weights in prop::array::uniform4(1..4_u32),
         processing in 1..4_u32,
@@ -347,9 +344,9 @@ proptest! {
         groups_model::run(Config { weights, processing, live }, &ops);
     }
 
-    /// No key starts without a token of its group's limiter, and none waits whose group has one.
+    /// A key starts exactly when its group's limiter has a token.
     #[test]
-    fn limits_of_groups_are_kept_and_hold_nothing_else(
+    fn only_groups_without_tokens_are_held_back(
         ops in prop::collection::vec((op(), 0..40_u64), 1..120),
     ) {
         let clock = ManualClock::new();
@@ -375,7 +372,7 @@ proptest! {
                     };
                     let ready: HashSet<u8> = queue.group_snapshot::<u8>().unwrap().into_iter()
                         .filter(|group| group.ready > 0).map(|group| group.group).collect();
-                    // A token that was given in line is kept, and counts as taken already.
+                    // A token granted to a waiting group is kept, and counts as taken.
                     let free: Vec<u8> = (0..4).filter(|group| ready.contains(group)
                         && tokens()[usize::from(*group)] > 0).collect();
                     let work = queue.try_get();

@@ -1,5 +1,4 @@
-//! Keys that carry more than what makes them equal: which of the equal keys a worker sees.
-#![cfg(not(tollgate_loom))]
+//! Keys with a payload beside their identity: which of several equal keys a worker sees.
 
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
@@ -33,13 +32,13 @@ fn setting(revision: u32) -> Setting {
 }
 
 #[test]
-fn the_worker_sees_the_key_that_was_added_last() {
+fn keep_newest_hands_out_the_last_key_added() {
     let queue = WorkQueue::builder(8).keep_newest().build().unwrap();
     (1..=3).for_each(|revision| queue.try_add(setting(revision)).unwrap());
     let work = queue.try_get().unwrap();
     assert_eq!(work.revision, 3);
     (4..=5).for_each(|revision| queue.try_add(setting(revision)).unwrap());
-    assert_eq!(work.revision, 3, "a key that is processed stays as it is");
+    assert_eq!(work.revision, 3, "a key in flight is not replaced");
     work.done();
     let work = queue.try_get().unwrap();
     assert_eq!(work.revision, 5);
@@ -47,11 +46,11 @@ fn the_worker_sees_the_key_that_was_added_last() {
     assert!(queue.remove(&setting(0)));
     work.requeue();
     let returned = queue.shutdown_now().returned;
-    assert_eq!(returned[0].revision, 5, "6 was removed with its wish");
+    assert_eq!(returned[0].revision, 5, "revision 6 was removed");
 }
 
 #[test]
-fn the_key_that_was_added_first_stays_unless_the_newest_is_asked_for() {
+fn without_keep_newest_the_first_key_stays() {
     let queue = WorkQueue::new(8).unwrap();
     (1..=3).for_each(|revision| queue.try_add(setting(revision)).unwrap());
     let work = queue.try_get().unwrap();
@@ -90,9 +89,9 @@ fn pick<T>(held: &mut Vec<T>, at: usize) -> Option<T> {
 }
 
 proptest! {
-    /// Each run sees the last key that was added, and so does what a closed queue returns.
+    /// Each run sees the last key that was added, and a closed queue returns it.
     #[test]
-    fn no_run_sees_an_older_key(ops in prop::collection::vec(op(), 1..80)) {
+    fn keep_newest_never_hands_out_an_older_key(ops in prop::collection::vec(op(), 1..80)) {
         let clock = ManualClock::new();
         let queue = WorkQueue::builder(8).keep_newest().clock(clock.clone()).build().unwrap();
         let (mut latest, mut held) = (HashMap::new(), Vec::<Work<_, _>>::new());
@@ -118,7 +117,7 @@ proptest! {
                 Op::Retry(at) => prop_assert!(pick(&mut held, at).and_then(Work::retry).is_none()),
                 Op::Remove(id) => {
                     queue.remove(&Setting { id, revision });
-                    // What a worker holds stays as it is.
+                    // The key in flight stays.
                     if let Some(work) = held.iter().find(|work| work.id == id) {
                         latest.insert(id, work.revision);
                     }

@@ -1,27 +1,19 @@
-//! The ways in which work queues elsewhere have failed, each as a test that names it.
-#![cfg(not(tollgate_loom))]
-
-#[allow(dead_code, reason = "shared with other tests")]
-#[path = "model/tasks.rs"]
-mod tasks;
+//! Known failures of other work queues, a test for each.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tasks::{Polled, poll_once};
 use tollgate::queue::QueueBuilder;
 use tollgate::{
-    AddError, ExponentialBackoff, LockedTokenBucket, ManualClock, Priority, Quota, RateLimiter,
-    WorkQueue,
+    AddError, Backoff, ExponentialBackoff, LockedTokenBucket, ManualClock, Priority, Quota,
+    RateLimiter, WorkQueue,
 };
 
-type Queue = WorkQueue<u64, ManualClock>;
+use crate::tasks::{Polled, poll_once};
+use crate::{Queue, millis};
 
-fn millis(millis: u64) -> Duration {
-    Duration::from_millis(millis)
-}
-
+/// A builder of a queue on a manual clock, whose backoff doubles from 5 ms.
 fn builder(capacity: usize) -> (QueueBuilder<u64, ManualClock>, ManualClock) {
     let clock = ManualClock::new();
     let backoff = ExponentialBackoff::new(millis(5), Duration::from_secs(1000)).jitter(0);
@@ -35,11 +27,11 @@ fn queue(capacity: usize) -> (Queue, ManualClock) {
 }
 
 #[test]
-fn drain_does_not_return_with_work_queued() {
+fn a_drain_does_not_return_while_a_key_is_ready() {
     let (queue, clock) = queue(8);
     queue.try_add(1).unwrap();
     queue.try_add_after(2, millis(5)).unwrap();
-    clock.advance(millis(5)); // due, though nobody has asked for it yet
+    clock.advance(millis(5)); // due, though no call has made it ready yet
     let mut drain = Polled::pending(queue.drain(Duration::MAX));
     for _ in 0..2 {
         queue.try_get().unwrap().done();
@@ -47,13 +39,13 @@ fn drain_does_not_return_with_work_queued() {
     let work = poll_once(queue.drain(Duration::ZERO));
     assert!(work.is_ready());
     let std::task::Poll::Ready(drained) = drain.poll() else {
-        panic!("nothing is left")
+        panic!("no key is left")
     };
     assert!(drained.complete() && drained.returned.is_empty());
 }
 
 #[test]
-fn drain_does_not_return_while_a_dirty_key_is_to_run_again() {
+fn a_drain_does_not_return_while_a_dirty_key_is_to_run_again() {
     let (queue, _) = queue(8);
     queue.try_add(1).unwrap();
     let work = queue.try_get().unwrap();
@@ -66,7 +58,7 @@ fn drain_does_not_return_while_a_dirty_key_is_to_run_again() {
 }
 
 #[test]
-fn a_key_is_not_processed_by_two_workers() {
+fn two_workers_never_hold_one_key() {
     let (queue, clock) = queue(8);
     queue.try_add(1).unwrap();
     let work = queue.try_get().unwrap();
@@ -80,7 +72,7 @@ fn a_key_is_not_processed_by_two_workers() {
 }
 
 #[test]
-fn a_delayed_add_does_not_fire_again_after_the_key_has_run() {
+fn a_delayed_add_does_not_start_a_second_run() {
     let (queue, clock) = queue(8);
     queue.try_add_after(1, millis(50)).unwrap();
     queue.try_add(1).unwrap();
@@ -90,20 +82,7 @@ fn a_delayed_add_does_not_fire_again_after_the_key_has_run() {
 }
 
 #[test]
-fn backoff_is_not_inflated_by_events() {
-    let (queue, clock) = queue(8);
-    queue.try_add(1).unwrap();
-    let _ = queue.try_get().unwrap().retry();
-    for _ in 0..50 {
-        queue.try_add(1).unwrap();
-        let _ = queue.try_get().unwrap().retry();
-    }
-    clock.advance(millis(5));
-    assert_eq!(queue.try_get().unwrap().failures(), 1);
-}
-
-#[test]
-fn tokens_are_not_spent_on_adds_that_deduplicate_away() {
+fn coalesced_adds_spend_no_tokens() {
     let (builder, clock) = builder(8);
     let quota = Quota::per_second(1).unwrap().burst(2).unwrap();
     let limiter = Arc::new(LockedTokenBucket::with_clock(quota, clock.clone()).unwrap());
@@ -119,7 +98,7 @@ fn tokens_are_not_spent_on_adds_that_deduplicate_away() {
     queue.try_get().unwrap().done();
     queue.try_get().unwrap().done();
     assert!(queue.try_get().is_none(), "out of tokens");
-    // A consumer sleeps until there is one, and no longer.
+    // A consumer sleeps until the next token.
     let waiting = Polled::pending(queue.get());
     assert_eq!(
         clock.next_deadline().map(|at| at.as_nanos()),
@@ -131,7 +110,7 @@ fn tokens_are_not_spent_on_adds_that_deduplicate_away() {
 }
 
 #[test]
-fn failure_counts_do_not_leak() {
+fn a_forgotten_key_leaves_no_failure_count() {
     let (queue, clock) = queue(8);
     for round in 0..100 {
         queue.try_add(1).unwrap();
@@ -153,12 +132,12 @@ fn failure_counts_do_not_leak() {
                 assert!(queue.remove(&1));
             }
         }
-        assert!(queue.snapshot().is_empty(), "no key, no count");
+        assert!(queue.snapshot().is_empty(), "the key is forgotten");
     }
 }
 
 #[test]
-fn shutdown_does_not_deadlock() {
+fn close_and_shutdown_end_every_wait() {
     let (queue, _) = queue(1);
     queue.try_add(1).unwrap();
     let work = queue.try_get().unwrap();
@@ -167,14 +146,14 @@ fn shutdown_does_not_deadlock() {
     assert!(queue.close().returned.is_empty());
     assert_eq!(adder.ready(), Err(AddError::Closed(2)));
     assert_eq!(resync.ready(), None);
-    assert_eq!(getter.woken(), 0, "the key that is held may come back");
+    assert_eq!(getter.woken(), 0, "the key in flight may be requeued");
     work.requeue();
     let work = getter.ready().unwrap();
     let getter = Polled::pending(queue.get());
     work.done();
     assert!(getter.ready().is_none());
 
-    // At once: nobody is waited for.
+    // `shutdown_now` waits for no worker.
     let (queue, _) = self::queue(8);
     queue.try_add(1).unwrap();
     queue.try_add(2).unwrap();
@@ -185,17 +164,21 @@ fn shutdown_does_not_deadlock() {
     assert!(getter.ready().is_none());
     work.requeue();
     assert!(queue.try_get().is_none());
-    assert_eq!(queue.shutdown_now().returned, [1], "left, not lost");
+    assert_eq!(
+        queue.shutdown_now().returned,
+        [1],
+        "the requeued key is returned"
+    );
 }
 
 #[test]
-fn low_priorities_do_not_starve() {
+fn a_flood_of_high_priority_does_not_starve_other_bands() {
     let (queue, _) = queue(1_000);
     let bands: Vec<_> = (-32..32).map(|n| Priority::new(n).unwrap()).collect();
     for (key, &priority) in (0..).zip(&bands) {
         queue.try_add_with(key, priority).unwrap();
     }
-    // A flood of the highest, for ever; and the clock stands still.
+    // A flood of the highest priority, while the clock stands still.
     let mut handed_out = [0; 64];
     for n in 1..=16 * 63 {
         queue.try_add_with(1_000 + n, Priority::MAX).unwrap();
@@ -207,7 +190,7 @@ fn low_priorities_do_not_starve() {
     }
     assert!(handed_out.iter().all(|&n| n > 0), "{handed_out:?}");
 
-    // With two bands: one in 16.
+    // Of two bands the lower one has one key in 16.
     let (queue, _) = self::queue(100);
     queue.try_add_with(0, Priority::LOW).unwrap();
     let mut before = 0;
@@ -224,7 +207,7 @@ fn low_priorities_do_not_starve() {
 }
 
 #[test]
-fn a_worker_does_not_deadlock_by_requeueing_into_a_full_queue() {
+fn a_requeue_into_a_full_queue_does_not_block() {
     let (queue, _) = queue(2);
     for key in [1, 2] {
         queue.try_add(key).unwrap();
@@ -238,8 +221,8 @@ fn a_worker_does_not_deadlock_by_requeueing_into_a_full_queue() {
 }
 
 #[test]
-fn workers_who_all_add_to_a_full_queue_do_not_deadlock() {
-    // Four workers, a producer that keeps the queue full, and each parent wants a child.
+fn workers_that_all_add_to_a_full_queue_do_not_deadlock() {
+    // Four workers, a producer that keeps the queue full, and a related key for each key.
     let queue = WorkQueue::<u64>::builder(8).reserve(2).build().unwrap();
     let seen = std::sync::Mutex::new(std::collections::BTreeSet::new());
     std::thread::scope(|scope| {
@@ -250,7 +233,7 @@ fn workers_who_all_add_to_a_full_queue_do_not_deadlock() {
                         match work.add_related(*work + 1_000) {
                             Ok(()) => work.done(),
                             Err(AddError::Full(_)) => work.requeue(),
-                            // The producer closes when all children have been seen.
+                            // The producer closes the queue once every related key has run.
                             Err(_) => drop(work.fail()),
                         }
                     } else {
@@ -271,7 +254,7 @@ fn workers_who_all_add_to_a_full_queue_do_not_deadlock() {
 }
 
 #[test]
-fn a_long_delay_does_not_panic() {
+fn the_longest_delays_do_not_overflow() {
     let (queue, clock) = queue(8);
     let year = Duration::from_secs(365 * 24 * 3600);
     for (key, delay) in (0..).zip([year, Duration::MAX, Duration::from_nanos(u64::MAX)]) {
@@ -285,7 +268,7 @@ fn a_long_delay_does_not_panic() {
 }
 
 #[test]
-fn no_depth_goes_below_zero() {
+fn depths_do_not_go_below_zero() {
     let (queue, clock) = queue(4);
     queue.try_add(1).unwrap();
     let work = queue.try_get().unwrap();
@@ -302,7 +285,7 @@ fn no_depth_goes_below_zero() {
 }
 
 #[test]
-fn a_panicking_eq_loses_nothing_and_wakes_everybody() {
+fn a_panicking_eq_loses_no_key_and_no_wake_up() {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     static ARMED: AtomicBool = AtomicBool::new(false);
@@ -311,7 +294,7 @@ fn a_panicking_eq_loses_nothing_and_wakes_everybody() {
     impl PartialEq for Key {
         fn eq(&self, other: &Self) -> bool {
             if ARMED.swap(false, Ordering::SeqCst) {
-                resume_unwind(Box::new("bug"));
+                resume_unwind(Box::new("injected"));
             }
             self.0 == other.0
         }
@@ -333,8 +316,39 @@ fn a_panicking_eq_loses_nothing_and_wakes_everybody() {
     clock.advance(millis(5));
     let woken = waiting.woken();
     ARMED.store(true, Ordering::SeqCst);
-    // It makes the delayed key ready, and panics at the comparison.
+    // The add makes the delayed key ready, and then panics in the comparison.
     assert!(catch_unwind(AssertUnwindSafe(|| queue.try_add(Key(2)))).is_err());
     assert!(waiting.woken() > woken);
     assert_eq!(waiting.ready().unwrap().0, 2);
+}
+
+#[test]
+fn runs_caused_by_events_do_not_raise_the_backoff() {
+    let clock = ManualClock::new();
+    let backoff =
+        ExponentialBackoff::new(Duration::from_millis(5), Duration::from_secs(1000)).jitter(0);
+    let queue = WorkQueue::builder(1)
+        .backoff(backoff)
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    queue.try_add("key").unwrap();
+    let _ = queue.try_get().unwrap().retry();
+    for _ in 0..100 {
+        // Before the backoff of 5 ms is over.
+        queue.try_add("key").unwrap();
+        let work = queue.try_get().unwrap();
+        assert_eq!(work.failures(), 1);
+        let _ = work.retry();
+    }
+    clock.advance(backoff.delay(1, 0));
+    let work = queue.try_get().unwrap();
+    assert_eq!(work.failures(), 1);
+    let _ = work.retry();
+    clock.advance(backoff.delay(2, 0));
+    assert_eq!(
+        queue.try_get().unwrap().failures(),
+        2,
+        "a run after its backoff counts"
+    );
 }

@@ -1,9 +1,8 @@
-//! A day of an operator in virtual time: 10,000 objects of 50 tenants, of which one fails all the time
-//! and writes that into its status, and one floods. How long do the others wait?
+//! A day of an operator in virtual time: 10,000 objects of 50 tenants. The objects of one tenant always fail
+//! and write a status; those of another flood the queue. The tests bound how long the other tenants wait.
 //!
-//! `cargo test --release --test operator_day -- --ignored --nocapture` prints the table of a day; the test
-//! that always runs is half an hour of it.
-#![cfg(not(tollgate_loom))]
+//! `cargo test --release --test queue tenants -- --ignored --nocapture` prints the table of a day; the test
+//! that always runs covers half an hour.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -18,27 +17,29 @@ const OBJECTS: u32 = 200;
 const FAILING: u32 = 0;
 const FLOODING: u32 = 1;
 const WORKERS: usize = 4;
-/// In milliseconds: a reconcile, until the watch sees a status write, and between two looks.
+/// A reconcile, in milliseconds, as all times here.
 const RUN: u64 = 80;
+/// From a status write to its watch event.
 const WATCH: u64 = 5;
-const LOOK: u64 = 20;
-const MOST_BACKOFF: u64 = 1_000_000;
+/// Between two polls of the queue for due keys.
+const POLL: u64 = 20;
+const MAX_BACKOFF: u64 = 1_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
-    /// A worker is done with an object.
+    /// A worker has reconciled an object.
     Done(Object),
-    /// The watch sees a change.
+    /// A watch event of a change.
     Changed(Object),
-    /// The watch sees the status write of a failed run.
+    /// A watch event of the status write of a failed run.
     StatusWritten(Object),
-    /// Everything is listed again.
+    /// A resync lists all objects.
     Resync,
-    /// What is due may start.
-    Look,
+    /// Due keys may start.
+    Poll,
 }
 
-/// The same numbers in each run.
+/// A pseudo-random generator with a fixed seed.
 struct Dice(u64);
 
 impl Dice {
@@ -56,7 +57,7 @@ struct Day {
     queue: WorkQueue<Object, ManualClock>,
     events: BinaryHeap<Reverse<(u64, Event)>>,
     held: HashMap<Object, Work<Object, ManualClock>>,
-    /// When an object was changed that has not been started since.
+    /// When each object was changed that has not started since.
     changed: HashMap<Object, u64>,
     waits: HashMap<u32, Vec<u64>>,
     runs: HashMap<Object, u64>,
@@ -66,10 +67,10 @@ struct Day {
 impl Day {
     fn new(has_groups: bool, holds_backoff: bool) -> Self {
         let clock = ManualClock::new();
-        let (first, most) = (Duration::from_secs(1), Duration::from_millis(MOST_BACKOFF));
+        let (first, max) = (Duration::from_secs(1), Duration::from_millis(MAX_BACKOFF));
         let mut builder = WorkQueue::builder(20_000)
             .clock(clock.clone())
-            .backoff(ExponentialBackoff::new(first, most).jitter(0));
+            .backoff(ExponentialBackoff::new(first, max).jitter(0));
         if holds_backoff {
             builder = builder.hold_backoff();
         }
@@ -94,11 +95,11 @@ impl Day {
 
     fn run(&mut self, until: u64) {
         self.at(0, Event::Resync);
-        self.at(0, Event::Look);
+        self.at(0, Event::Poll);
         for object in 0..OBJECTS {
             self.at(0, Event::Changed((FLOODING, object)));
         }
-        // Of the others one object changes each second.
+        // One object of the other tenants changes each second.
         for second in 0..until / 1_000 {
             let tenant = 2 + self.dice.below(u64::from(TENANTS) - 2) as u32;
             let object = self.dice.below(OBJECTS.into()) as u32;
@@ -109,14 +110,14 @@ impl Day {
             && now < until
         {
             self.clock.set(Timestamp::from_nanos(now * 1_000_000));
-            self.take_in(event, now);
-            self.hand_out(now);
+            self.handle(event, now);
+            self.start_ready(now);
         }
     }
 
-    fn take_in(&mut self, event: Event, now: u64) {
+    fn handle(&mut self, event: Event, now: u64) {
         match event {
-            Event::Look => self.at(now + LOOK, Event::Look),
+            Event::Poll => self.at(now + POLL, Event::Poll),
             Event::Resync => {
                 for tenant in 0..TENANTS {
                     for object in 0..OBJECTS {
@@ -148,7 +149,7 @@ impl Day {
         }
     }
 
-    fn hand_out(&mut self, now: u64) {
+    fn start_ready(&mut self, now: u64) {
         while self.held.len() < WORKERS
             && let Some(work) = self.queue.try_get()
         {
@@ -163,14 +164,14 @@ impl Day {
         }
     }
 
-    /// What so many of a hundred events of a kind of tenants waited at most, in milliseconds.
+    /// The percentile of the waits of one kind of tenant, in milliseconds.
     fn wait(&mut self, tenants: u32, percent: usize) -> u64 {
         let waits = self.waits.entry(tenants).or_default();
         waits.sort_unstable();
         waits.get(waits.len() * percent / 100).copied().unwrap_or(0)
     }
 
-    fn most_runs_of_a_failing_one(&self) -> u64 {
+    fn max_runs_of_a_failing_object(&self) -> u64 {
         let failing = self
             .runs
             .iter()
@@ -179,7 +180,7 @@ impl Day {
     }
 }
 
-/// As many runs as a backoff allows that doubles from a second to its most.
+/// The runs that a backoff allows that doubles from a second to its maximum.
 fn allowed(until: u64) -> u64 {
     let (mut at, mut backoff, mut runs) = (0, 1_000, 1);
     loop {
@@ -188,7 +189,7 @@ fn allowed(until: u64) -> u64 {
             return runs;
         }
         runs += 1;
-        backoff = (backoff * 2).min(MOST_BACKOFF);
+        backoff = (backoff * 2).min(MAX_BACKOFF);
     }
 }
 
@@ -197,7 +198,7 @@ fn row(name: &str, has_groups: bool, holds_backoff: bool, until: u64) -> (u64, u
     day.run(until);
     let others = [50, 99].map(|percent| day.wait(2, percent));
     let flood = day.wait(FLOODING, 99);
-    let failing = day.most_runs_of_a_failing_one();
+    let failing = day.max_runs_of_a_failing_object();
     println!(
         "| {name} | {} | {} | {flood} | {failing} | {} |",
         others[0],
@@ -212,8 +213,8 @@ fn table(until: u64) {
         "| queue | others: p50, ms | others: p99, ms | the flood: p99, ms | runs of a failing object | its backoff allows |\n\
          |---|---:|---:|---:|---:|---:|"
     );
-    row("one line, events cut a backoff", false, false, until);
-    row("one line, backoffs are held", false, true, until);
+    row("no groups, events cut a backoff", false, false, until);
+    row("no groups, backoffs are held", false, true, until);
     row("by tenant, events cut a backoff", true, false, until);
     let (p99, failing) = row("by tenant, backoffs are held", true, true, until);
     assert!(p99 < 1_000, "{p99} ms");
@@ -221,12 +222,12 @@ fn table(until: u64) {
 }
 
 #[test]
-fn tenants_do_not_wait_for_those_that_fail_or_flood() {
+fn tenants_are_isolated_from_those_that_fail_or_flood() {
     table(30 * 60 * 1_000);
 }
 
 #[test]
-#[ignore = "takes a minute or more; the test above is half an hour of it"]
-fn a_day() {
+#[ignore = "takes a minute or more"]
+fn tenants_are_isolated_for_a_whole_day() {
     table(24 * 3_600 * 1_000);
 }

@@ -1,7 +1,6 @@
-//! What the work queue does with the keys themselves: it tells them apart, and drops them.
-#![cfg(not(tollgate_loom))]
+//! Keys as values: equality, moves, drops, size and thread safety.
 
-#[path = "model/keys.rs"]
+#[path = "../model/keys.rs"]
 mod keys_model;
 
 use std::fmt::Debug;
@@ -15,7 +14,7 @@ use proptest::prelude::*;
 use tollgate::WorkQueue;
 
 #[test]
-fn a_queue_that_goes_takes_its_keys_with_it() {
+fn dropping_a_queue_drops_its_keys() {
     let queue = WorkQueue::new(8).unwrap();
     let keys = [1, 2, 3, 4].map(Arc::new);
     for key in &keys[..2] {
@@ -28,32 +27,32 @@ fn a_queue_that_goes_takes_its_keys_with_it() {
     queue.try_add(Arc::clone(&keys[3])).unwrap();
     queue.remove(&keys[3]);
     drop(queue);
-    // The guard keeps the queue, with all that is in it.
+    // The guard keeps the queue alive, and with it all keys.
     assert_eq!(keys.each_ref().map(Arc::strong_count), [2, 2, 2, 1]);
     held.done();
     assert_eq!(keys.each_ref().map(Arc::strong_count), [1; 4]);
 }
 
 #[test]
-fn handles_guards_and_futures_go_where_their_keys_may() {
-    fn goes_anywhere<T: Send + Sync>(_: &T) {}
+fn handles_guards_and_futures_are_send_and_sync_if_their_keys_are() {
+    fn is_send_and_sync<T: Send + Sync>(_: &T) {}
     let queue = WorkQueue::<String>::new(8).unwrap();
-    goes_anywhere(&queue);
-    goes_anywhere(&queue.get());
-    goes_anywhere(&queue.get_batch(2));
-    goes_anywhere(&queue.add(String::new()));
-    goes_anywhere(&queue.resync());
-    goes_anywhere(&queue.drain(Duration::ZERO));
+    is_send_and_sync(&queue);
+    is_send_and_sync(&queue.get());
+    is_send_and_sync(&queue.get_batch(2));
+    is_send_and_sync(&queue.add(String::new()));
+    is_send_and_sync(&queue.resync());
+    is_send_and_sync(&queue.drain(Duration::ZERO));
     queue.try_add("key".into()).unwrap();
     let work = queue.try_get().unwrap();
-    goes_anywhere(&work);
-    goes_anywhere(&work.dirtied());
-    goes_anywhere(&queue.try_get_batch(2));
+    is_send_and_sync(&work);
+    is_send_and_sync(&work.dirtied());
+    is_send_and_sync(&queue.try_get_batch(2));
     work.done();
 }
 
 #[test]
-fn a_key_that_stays_on_its_thread_keeps_its_queue_there() {
+fn a_queue_may_hold_keys_that_are_not_send() {
     let queue = WorkQueue::<Rc<str>>::new(8).unwrap();
     queue.try_add("key".into()).unwrap();
     let work = queue.try_get().unwrap();
@@ -66,12 +65,12 @@ fn a_key_that_stays_on_its_thread_keeps_its_queue_there() {
 struct Unique(u8);
 
 #[test]
-fn keys_are_never_copied() {
+fn keys_are_never_cloned_or_moved() {
     let queue = WorkQueue::builder(8).max_attempts(1).build().unwrap();
     queue.try_add(Unique(1)).unwrap();
     queue.try_add(Unique(2)).unwrap();
     let first = queue.try_get().unwrap();
-    // Its address, also while it is added again and the queue grows.
+    // Adding the key again and growing the queue do not move it.
     let address = std::ptr::from_ref(&*first);
     for key in 1..=8 {
         queue.try_add(Unique(key)).unwrap();
@@ -93,7 +92,7 @@ fn keys_are_never_copied() {
 }
 
 #[test]
-fn keys_of_every_size_and_alignment_keep_their_values() {
+fn keys_of_any_size_and_alignment_keep_their_values() {
     fn all<K: Hash + Eq + Debug>(key: impl Fn(u16) -> K, count: u16) {
         let queue = WorkQueue::new(count.into()).unwrap();
         for n in 0..count {
@@ -115,7 +114,7 @@ fn keys_of_every_size_and_alignment_keep_their_values() {
 }
 
 #[test]
-fn keys_of_the_same_hash_are_told_apart() {
+fn keys_with_equal_hashes_are_distinct() {
     #[derive(Default)]
     struct Same;
     impl Hasher for Same {

@@ -1,12 +1,13 @@
-//! The work queue under the model checker: no key is lost, none is held twice, and whoever waits is
-//! woken, in whatever order the threads come.
+//! The work queue under loom: in every interleaving no key is lost, no key is held twice, and every waiter
+//! is woken.
 //!
-//! Waiting threads that are not woken show as deadlocks. Every model is explored to its end. Each
-//! prints how many executions it took.
+//! A lost wake-up shows as a deadlock. Every model is explored to its end, or to the bound on preemptions that
+//! it names, and prints its number of executions.
 #![cfg(tollgate_loom)]
 
-#[path = "model/explore.rs"]
+#[path = "../model/explore.rs"]
 mod explore;
+mod limits;
 
 use std::future::Future;
 use std::pin::pin;
@@ -17,8 +18,7 @@ use std::time::Duration;
 
 use explore::{block_on, explore};
 use loom::thread;
-use tollgate::queue::Groups;
-use tollgate::{AddError, LockedTokenBucket, ManualClock, Quota, RateLimiter, Work, WorkQueue};
+use tollgate::{AddError, ManualClock, Work, WorkQueue};
 
 type Queue = WorkQueue<u8, ManualClock>;
 
@@ -31,7 +31,7 @@ fn queue(capacity: usize) -> (Queue, ManualClock) {
     (queue.build().unwrap(), clock)
 }
 
-/// Runs something on another thread.
+/// Runs `run` on another thread, with a handle of the queue.
 fn beside<T: 'static>(
     queue: &Queue,
     run: impl FnOnce(Queue) -> T + 'static,
@@ -47,7 +47,7 @@ fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
         .poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Counts who holds a key; std's, so that it is no part of the model.
+/// Counts the holders of a key, with an atomic of std, which loom does not model.
 #[derive(Default)]
 struct Held(AtomicUsize);
 
@@ -61,7 +61,7 @@ impl Held {
 }
 
 #[test]
-fn a_key_added_while_it_is_finished_runs_again() {
+fn a_key_added_while_its_run_finishes_runs_again() {
     explore("add x finish", None, || {
         let (queue, _) = queue(1);
         queue.try_add(1).unwrap();
@@ -69,16 +69,12 @@ fn a_key_added_while_it_is_finished_runs_again() {
         let adder = beside(&queue, move |queue| queue.try_add(1).unwrap());
         work.done();
         adder.join().unwrap();
-        assert_eq!(
-            queue.stats().ready,
-            1,
-            "the add came after the key was handed out"
-        );
+        assert_eq!(queue.stats().ready, 1, "the key was added during its run");
     });
 }
 
 #[test]
-fn a_key_is_read_by_its_worker_while_others_compare_theirs() {
+fn a_worker_may_read_its_key_while_others_compare_it() {
     explore("read x add, remove", None, || {
         let (queue, _) = queue(2);
         queue.try_add(1).unwrap();
@@ -99,7 +95,7 @@ fn a_key_is_read_by_its_worker_while_others_compare_theirs() {
 }
 
 #[test]
-fn a_key_that_two_want_is_held_by_one() {
+fn two_workers_never_hold_one_key() {
     explore("add, get x finish, get", None, || {
         let (queue, _) = queue(1);
         let held = Arc::new(Held::default());
@@ -126,7 +122,7 @@ fn a_key_that_two_want_is_held_by_one() {
 }
 
 #[test]
-fn a_waiting_consumer_gets_what_is_added() {
+fn a_waiting_consumer_gets_an_added_key() {
     explore("add x get", None, || {
         let (queue, _) = queue(1);
         let consumer = beside(&queue, move |queue| *block_on(queue.get()).unwrap());
@@ -152,133 +148,8 @@ fn a_waiting_consumer_gets_what_is_added() {
     });
 }
 
-/// A queue of two groups, by the parity of a key.
-fn grouped(groups: Groups<u8, u8>) -> Queue {
-    let builder = WorkQueue::builder(4).clock(ManualClock::new());
-    builder.groups(groups).build().unwrap()
-}
-
-fn by_parity() -> Groups<u8, u8> {
-    Groups::by(|key| key % 2)
-}
-
 #[test]
-fn a_key_of_a_group_at_its_most_starts_once_another_is_finished() {
-    explore("finish x get x get, of one group", Some(3), || {
-        let queue = grouped(by_parity().max_processing(1));
-        for key in [2, 4] {
-            queue.try_add(key).unwrap();
-        }
-        let held = Arc::new(Held::default());
-        let worker = {
-            let held = Arc::clone(&held);
-            beside(&queue, move |queue| {
-                held.finish(block_on(queue.get()).unwrap())
-            })
-        };
-        held.finish(block_on(queue.get()).unwrap());
-        worker.join().unwrap();
-    });
-}
-
-#[test]
-fn an_adder_of_a_full_group_gets_the_room_that_is_freed_in_it() {
-    explore("finish x blocked add, of a full group", None, || {
-        let queue = grouped(by_parity().max_live(1));
-        queue.try_add(2).unwrap();
-        let work = queue.try_get().unwrap();
-        let adder = beside(&queue, move |queue| block_on(queue.add(4)).unwrap());
-        work.done();
-        adder.join().unwrap();
-        assert_eq!(*queue.try_get().unwrap(), 4);
-    });
-    explore(
-        "finish x cancelled add x blocked add, of a full group",
-        Some(3),
-        || {
-            let queue = grouped(by_parity().max_live(1));
-            queue.try_add(2).unwrap();
-            let work = queue.try_get().unwrap();
-            let cancelled = beside(&queue, move |queue| {
-                if poll_once(queue.add(6)).is_ready() {
-                    assert!(queue.remove(&6));
-                }
-            });
-            let adder = beside(&queue, move |queue| block_on(queue.add(4)).unwrap());
-            work.done();
-            adder.join().unwrap();
-            cancelled.join().unwrap();
-            assert_eq!(*queue.try_get().unwrap(), 4);
-        },
-    );
-}
-
-#[test]
-fn a_consumer_hears_of_a_token_of_a_group() {
-    explore("refund x get, of a group", None, || {
-        let (_, limiter) = held_back();
-        let of = limiter.clone();
-        let queue = grouped(by_parity().rate_limit(move |_| Some(of.clone())));
-        queue.try_add(2).unwrap();
-        let consumer = beside(&queue, move |queue| *block_on(queue.get()).unwrap());
-        limiter.refund(1);
-        assert_eq!(consumer.join().unwrap(), 2);
-    });
-}
-
-/// A queue whose limiter has no token left and gains none by itself.
-fn held_back() -> (Queue, Arc<LockedTokenBucket<ManualClock>>) {
-    let clock = ManualClock::new();
-    let quota = Quota::per_day(1).unwrap();
-    let limiter = Arc::new(LockedTokenBucket::with_clock(quota, clock.clone()).unwrap());
-    limiter.try_acquire(1).unwrap();
-    let builder = WorkQueue::builder(2).clock(clock);
-    let queue = builder.rate_limit(limiter.clone()).build().unwrap();
-    (queue, limiter)
-}
-
-#[test]
-fn a_consumer_that_a_limiter_holds_back_hears_of_a_token() {
-    explore("refund x get", None, || {
-        let (queue, limiter) = held_back();
-        queue.try_add(7).unwrap();
-        let consumer = beside(&queue, move |queue| *block_on(queue.get()).unwrap());
-        limiter.refund(1);
-        assert_eq!(consumer.join().unwrap(), 7);
-    });
-    explore("refund x add x get", Some(3), || {
-        let (queue, limiter) = held_back();
-        let consumer = beside(&queue, move |queue| *block_on(queue.get()).unwrap());
-        let giver = thread::spawn(move || limiter.refund(1));
-        queue.try_add(7).unwrap();
-        assert_eq!(consumer.join().unwrap(), 7);
-        giver.join().unwrap();
-    });
-}
-
-#[test]
-fn a_token_that_a_cancelled_consumer_waited_for_comes_back() {
-    explore("refund x get, cancel", Some(3), || {
-        let (queue, limiter) = held_back();
-        queue.try_add(7).unwrap();
-        let cancelled = beside(&queue, |queue| match poll_once(queue.get()) {
-            Poll::Ready(work) => drop(work.map(Work::done)),
-            Poll::Pending => {}
-        });
-        limiter.refund(1);
-        cancelled.join().unwrap();
-        let left = limiter.available() as usize;
-        assert_eq!(
-            left,
-            queue.stats().ready,
-            "a token for the key that is left"
-        );
-        assert_eq!(limiter.status(1).waiting, 0);
-    });
-}
-
-#[test]
-fn the_wake_up_of_a_cancelled_consumer_is_passed_on() {
+fn a_cancelled_consumer_hands_its_wake_up_on() {
     explore("add x cancelled get x get", None, || {
         let (queue, _) = queue(1);
         let cancelled = beside(&queue, move |queue| {
@@ -294,7 +165,7 @@ fn the_wake_up_of_a_cancelled_consumer_is_passed_on() {
 }
 
 #[test]
-fn the_lead_of_a_cancelled_consumer_is_passed_on() {
+fn a_cancelled_leader_hands_the_lead_on() {
     explore("advance x cancelled leader x get", None, || {
         let (queue, clock) = queue(1);
         queue.try_add_after(1, Duration::from_millis(1)).unwrap();
@@ -321,14 +192,14 @@ fn an_earlier_key_re_arms_the_leader() {
         });
         clock.advance(Duration::from_millis(1));
         adder.join().unwrap();
-        // From whichever instant the delay was counted, it is over now.
+        // The delay is over, whichever of the two instants it started from.
         clock.advance(Duration::from_millis(1));
         assert_eq!(consumer.join().unwrap(), 1);
     });
 }
 
 #[test]
-fn a_key_of_a_consumer_that_is_late_goes_to_one_of_the_two() {
+fn an_unpolled_consumer_or_the_next_gets_the_key() {
     explore("add, advance x poll of the first x get", Some(3), || {
         let (queue, clock) = queue(1);
         let mut first = pin!(queue.get());
@@ -342,7 +213,7 @@ fn a_key_of_a_consumer_that_is_late_goes_to_one_of_the_two() {
         if let Poll::Ready(Some(work)) = first.as_mut().poll(&mut context) {
             work.requeue();
         }
-        // While the first is there, and not polled any more.
+        // The first still waits, and is not polled again.
         consumer.join().unwrap();
         adder.join().unwrap();
     });
@@ -366,7 +237,7 @@ fn a_key_of_a_consumer_that_is_late_goes_to_one_of_the_two() {
 }
 
 #[test]
-fn a_blocked_adder_gets_the_room_that_is_freed() {
+fn a_blocked_adder_gets_the_freed_room() {
     explore("finish x blocked add", None, || {
         let (queue, _) = queue(1);
         queue.try_add(1).unwrap();
@@ -394,7 +265,7 @@ fn a_blocked_adder_gets_the_room_that_is_freed() {
 }
 
 #[test]
-fn a_blocked_adder_whose_key_comes_in_by_another_way_waits_no_more() {
+fn a_blocked_adder_ends_when_its_key_is_added_by_another() {
     explore("add_related x blocked add", None, || {
         let builder = WorkQueue::builder(2).reserve(1).clock(ManualClock::new());
         let queue: Queue = builder.build().unwrap();
@@ -402,7 +273,7 @@ fn a_blocked_adder_whose_key_comes_in_by_another_way_waits_no_more() {
         let work = queue.try_get().unwrap();
         let adder = beside(&queue, move |queue| block_on(queue.add(2)).unwrap());
         work.add_related(2).unwrap();
-        // While there is no room.
+        // There is still no room.
         adder.join().unwrap();
         assert_eq!(*queue.try_get().unwrap(), 2);
         work.done();
@@ -410,7 +281,7 @@ fn a_blocked_adder_whose_key_comes_in_by_another_way_waits_no_more() {
 }
 
 #[test]
-fn a_drain_waits_for_a_key_that_became_dirty() {
+fn a_drain_waits_for_a_dirty_key() {
     explore("drain x add x finish", None, || {
         let (queue, _) = queue(1);
         queue.try_add(1).unwrap();
@@ -434,12 +305,12 @@ fn a_drain_waits_for_a_key_that_became_dirty() {
         drop(work);
         let drained = drain.join().unwrap();
         assert!(drained.complete());
-        assert_eq!(drained.returned, [1], "reported, not lost");
+        assert_eq!(drained.returned, [1], "the retried key is returned");
     });
 }
 
 #[test]
-fn closing_ends_every_wait() {
+fn close_ends_every_wait() {
     explore("close x get x get", None, || {
         let (queue, _) = queue(1);
         let consumers = [(); 2].map(|()| {
@@ -455,7 +326,7 @@ fn closing_ends_every_wait() {
         let work = queue.try_get().unwrap();
         let adder = beside(&queue, move |queue| block_on(queue.add(2)));
         assert!(queue.close().returned.is_empty());
-        // While there is no room.
+        // There is still no room.
         assert_eq!(adder.join().unwrap(), Err(AddError::Closed(2)));
         work.done();
     });
@@ -465,23 +336,23 @@ fn closing_ends_every_wait() {
         let adder = beside(&queue, move |queue| block_on(queue.add(2)));
         let consumer = beside(&queue, move |queue| block_on(queue.get()).map(Work::done));
         let left = queue.close();
-        assert!(left.returned.is_empty(), "nothing was delayed");
+        assert!(left.returned.is_empty(), "no key was delayed");
         let added = adder.join().unwrap().is_ok();
         let got = consumer.join().unwrap().is_some();
-        // The second key is still there exactly if it came in and only one was taken.
+        // The second key is ready exactly if it was added, since the consumer took one.
         assert!(got, "a ready key is handed out, closed or not");
         assert_eq!(queue.stats().ready, usize::from(added));
     });
 }
 
 #[test]
-fn a_consumer_of_a_closed_queue_stays_while_a_held_key_may_come_back() {
+fn a_consumer_of_a_closed_queue_waits_while_a_key_is_in_flight() {
     explore("close x requeue x get", None, || {
         let (queue, _) = queue(1);
         queue.try_add(1).unwrap();
         let work = queue.try_get().unwrap();
         let consumer = beside(&queue, move |queue| {
-            let work = block_on(queue.get()).expect("it comes back");
+            let work = block_on(queue.get()).expect("the requeued key");
             work.done();
             assert!(block_on(queue.get()).is_none());
         });
@@ -495,13 +366,12 @@ fn a_consumer_of_a_closed_queue_stays_while_a_held_key_may_come_back() {
 }
 
 #[test]
-fn who_waits_for_a_key_to_become_dirty_is_woken() {
+fn an_add_wakes_the_waiter_for_a_dirty_key() {
     explore("add x dirtied", None, || {
         let (queue, _) = queue(1);
         queue.try_add(1).unwrap();
         let work = queue.try_get().unwrap();
         let adder = beside(&queue, move |queue| queue.try_add(1).unwrap());
-        // It needs a timer only to be a `Wait`; there is none to wait for.
         block_on(work.dirtied());
         assert!(work.is_dirty());
         adder.join().unwrap();

@@ -1,15 +1,10 @@
-//! The caller's own code in a queue: whatever of it panics, at whichever call, no key and no room is
-//! lost, and every waiter has its turn; and what runs without the lock may call the queue.
-#![cfg(not(tollgate_loom))]
+//! The caller's code in a queue. Each call of it panics once, after which no key and no room is lost and every
+//! waiter is served; the calls that run without the lock may also call the queue again.
 #![allow(
     dropping_copy_types,
     clippy::unnecessary_operation,
     reason = "each row is one expression without an output"
 )]
-
-#[allow(dead_code, reason = "shared with other tests")]
-#[path = "model/trap.rs"]
-mod trap;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -18,8 +13,9 @@ use std::time::Duration;
 
 use tollgate::queue::{Groups, Revive};
 use tollgate::{AddError, AddOptions, AtomicTokenBucket, Priority, RateLimiter, Work, WorkQueue};
-use trap::{
-    ALL, Call, Ears, Hashers, Key, Name, OUTSIDE, Waiter, Watch, trapped, without_deadlock,
+
+use crate::trap::{
+    self, ALL, Call, Ears, Hashers, Key, Name, OUTSIDE, Waiter, Watch, trapped, without_deadlock,
 };
 
 type Queue = WorkQueue<Key, Watch, Hashers>;
@@ -28,11 +24,11 @@ const DAY: Duration = Duration::from_hours(24);
 const CAPACITY: usize = 4;
 const MS: Duration = Duration::from_millis(1);
 
-/// What an operation works with: the key 1 is held, 2 and 4 are ready, 3 is delayed.
+/// The queue of an operation: key 1 is in flight, 2 and 4 are ready, 3 is delayed.
 struct Subject<'a> {
     queue: &'a Queue,
     work: RefCell<Option<Work<Key, Watch, Hashers>>>,
-    /// The keys that have left the queue in good order.
+    /// The keys that were processed or returned.
     out: RefCell<Vec<u64>>,
 }
 
@@ -56,7 +52,7 @@ fn key(name: u64) -> Key {
 
 type Op = fn(&Subject<'_>);
 
-/// Each with the keys that it may end.
+/// Each operation, and the keys that it may finish or remove.
 const OPS: &[(&str, &[u64], Op)] = &[
     ("add", &[], |s| {
         for name in 1..6 {
@@ -160,7 +156,7 @@ const OPS: &[(&str, &[u64], Op)] = &[
             s.all_out(drained.returned);
         }
     }),
-    // A waker that panics after the poll takes along what that has returned.
+    // A waker that panics after the poll drops the keys that the poll has returned.
     ("drain in time", &[1, 2, 3, 4], |s| {
         let mut waiter = Waiter::new(s.queue.drain(MS));
         waiter.poll();
@@ -175,8 +171,8 @@ const OPS: &[(&str, &[u64], Op)] = &[
     }),
 ];
 
-/// Does an operation with the n-th call trapped: whether there were so many.
-fn done(
+/// Runs an operation with the n-th call trapped; returns false if there were fewer calls.
+fn run_trapped(
     n: usize,
     calls: &'static [Call],
     reenters: bool,
@@ -205,7 +201,7 @@ fn done(
     queue.try_add(key(4)).unwrap();
     let mut adder = Waiter::new(queue.add(key(5)));
     let added = adder.poll();
-    // Where there is room, others wait for keys instead, in vain while the queue is paused.
+    // With room left no adder waits; instead two consumers wait, while the queue is paused.
     let mut getters = Vec::new();
     if added.is_some() {
         queue.pause();
@@ -232,7 +228,7 @@ fn done(
     drop(work.into_inner());
     let mut out = out.into_inner();
     out.extend(ends);
-    // Those who wait for keys get theirs, and drop them.
+    // The waiting consumers get their keys, and drop them.
     for getter in &mut getters {
         drop(getter.poll());
     }
@@ -241,7 +237,7 @@ fn done(
     for _ in 0..40 {
         watch.0.advance(DAY);
         while let Some(work) = queue.try_get() {
-            assert!(work.0.0 != 300, "{context}: it was removed");
+            assert!(work.0.0 != 300, "{context}: a removed key was handed out");
             out.push(work.0.0);
             work.done();
         }
@@ -251,7 +247,7 @@ fn done(
             out.push(key.0.0);
         }
     }
-    assert!(!adder.is_alive(), "{context}: who adds is lost");
+    assert!(!adder.is_alive(), "{context}: the adder is lost");
     assert!(added.is_some() || ended == 1, "{context}");
     drop(adder);
     let (stats, is_closed) = (queue.stats(), queue.is_closed());
@@ -274,7 +270,7 @@ fn done(
     fired
 }
 
-/// Two groups, each with a limiter that has tokens enough.
+/// Two groups, each with a limiter that never denies here.
 fn groups(watch: &Watch) -> Groups<Key, Key> {
     let watch = watch.clone();
     let limit = move |_: &Key| -> Option<Arc<dyn RateLimiter>> {
@@ -300,16 +296,16 @@ fn every_call(calls: &'static [Call], reenters: bool) {
     for config in configs {
         for (op, (name, ..)) in OPS.iter().enumerate() {
             if reenters && *name == "snapshot" {
-                // It clones keys under the lock.
+                // A snapshot clones keys under the lock.
                 continue;
             }
-            (1..).find(|n| !done(*n, calls, reenters, config, op));
+            (1..).find(|n| !run_trapped(*n, calls, reenters, config, op));
         }
     }
 }
 
 #[test]
-fn a_panic_at_any_call_loses_no_key_and_no_room() {
+fn a_panic_in_any_call_loses_no_key_and_no_room() {
     without_deadlock(|| every_call(ALL, false));
 }
 
@@ -319,7 +315,7 @@ fn keys_wakers_and_observers_may_call_the_queue() {
 }
 
 #[test]
-fn a_leader_that_could_not_be_told_is_told_next_time() {
+fn a_leader_whose_waker_panicked_is_woken_at_the_next_add() {
     let watch = Watch::default();
     let builder = WorkQueue::builder(CAPACITY).clock(watch.clone());
     let queue: Queue = builder.hasher(Hashers).build().unwrap();
@@ -329,12 +325,16 @@ fn a_leader_that_could_not_be_told_is_told_next_time() {
     });
     assert_eq!(panicked, Some(Call::CloneWaker));
     queue.try_add_after(key(2), 2 * MS).unwrap();
-    assert_eq!(leader.woken(), 1, "its timer is not set");
+    assert_eq!(
+        leader.woken(),
+        1,
+        "the leader has no timer for the earlier key"
+    );
     watch.0.advance(MS);
     assert!(leader.poll().is_some());
 }
 
-/// Waits for a token and for a key with the n-th call trapped: whether there were so many.
+/// Waits for a token and for a key with the n-th call trapped; returns false if there were fewer calls.
 fn held_back(n: usize) -> bool {
     const HOUR: Duration = Duration::from_hours(1);
     let watch = Watch::default();
@@ -355,7 +355,11 @@ fn held_back(n: usize) -> bool {
     });
     let context = format!("call {n}: {panicked:?}");
     assert_eq!(panicked.is_some(), fired, "{context}");
-    assert_eq!(limiter.status(1).waiting, 0, "{context}: a ghost waits");
+    assert_eq!(
+        limiter.status(1).waiting,
+        0,
+        "{context}: the queue stays in line"
+    );
     let mut done = 0;
     for _ in 0..4 {
         watch.0.advance(DAY);
@@ -369,7 +373,7 @@ fn held_back(n: usize) -> bool {
 }
 
 #[test]
-fn a_panic_while_a_limiter_holds_keys_back_loses_nothing() {
+fn a_panic_in_a_rate_limited_queue_loses_no_key_and_no_token() {
     without_deadlock(|| {
         (1..).find(|n| !held_back(*n));
     });

@@ -1,33 +1,22 @@
-//! A consumer that waits and is not polled holds up the other consumers by 5 ms at most: one that leads
-//! when a delayed key is due, and one that was woken for a ready key.
-#![cfg(not(tollgate_loom))]
-
-#[allow(dead_code, reason = "shared with other tests")]
-#[path = "model/tasks.rs"]
-mod tasks;
+//! Futurelock: a waiting consumer that is not polled delays the other consumers by at most 5 ms. Such a
+//! consumer may lead while a delayed key is due, or may have been woken for a ready key.
 
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use tasks::{Polled, Tasks};
 use tollgate::{AddOptions, LockedTokenBucket, ManualClock, Quota, Timestamp, WorkQueue};
 
-type Queue = WorkQueue<u64, ManualClock>;
+use crate::tasks::{Polled, Tasks};
+use crate::{Queue, millis};
 
 const MILLI: u64 = 1_000_000;
 
 fn queue() -> (Queue, ManualClock) {
-    let clock = ManualClock::new();
-    let queue = WorkQueue::builder(100).clock(clock.clone());
-    (queue.build().unwrap(), clock)
+    crate::queue(100)
 }
 
-fn millis(millis: u64) -> Duration {
-    Duration::from_millis(millis)
-}
-
-/// A task that waits for one key.
+/// A task that waits for one key and finishes it.
 async fn one(queue: &Queue) -> Option<u64> {
     let work = queue.get().await?;
     let key = *work;
@@ -35,14 +24,14 @@ async fn one(queue: &Queue) -> Option<u64> {
     Some(key)
 }
 
-/// Runs for a second.
+/// Runs until one second; returns the tasks that ended, each with its instant.
 fn run(tasks: &mut Tasks<'_, Option<u64>>) -> Vec<(usize, u64, Option<u64>)> {
     tasks.run_until(1_000 * MILLI);
     std::mem::take(&mut tasks.ended)
 }
 
 #[test]
-fn a_leader_that_is_not_polled_holds_up_a_delayed_key_by_5_ms() {
+fn an_unpolled_leader_delays_a_due_key_by_5_ms() {
     let (queue, clock) = queue();
     let _leader = Polled::pending(queue.get());
     let mut tasks = Tasks::new(&clock);
@@ -52,7 +41,7 @@ fn a_leader_that_is_not_polled_holds_up_a_delayed_key_by_5_ms() {
 }
 
 #[test]
-fn a_consumer_that_is_not_polled_holds_up_the_ready_key_that_it_was_woken_for_by_5_ms() {
+fn an_unpolled_woken_consumer_delays_its_key_by_5_ms() {
     let (queue, clock) = queue();
     let woken = Polled::pending(queue.get());
     let mut tasks = Tasks::new(&clock);
@@ -64,7 +53,7 @@ fn a_consumer_that_is_not_polled_holds_up_the_ready_key_that_it_was_woken_for_by
 }
 
 #[test]
-fn a_lookout_that_sees_the_key_taken_sleeps_again_without_a_timer() {
+fn a_watchdog_sets_no_timer_once_the_key_is_taken() {
     let (queue, clock) = queue();
     let mut tasks = Tasks::new(&clock);
     for _ in 0..4 {
@@ -73,12 +62,12 @@ fn a_lookout_that_sees_the_key_taken_sleeps_again_without_a_timer() {
     queue.try_add(1).unwrap();
     assert_eq!(run(&mut tasks), [(0, 0, Some(1))]);
     assert_eq!(clock.next_deadline(), None);
-    // Two were to look out, and had nothing to look out for when they came to set their timers.
+    // The key was taken before the two watchdogs could set their timers.
     assert_eq!(tasks.wakes(), 3);
 }
 
 #[test]
-fn several_in_a_row_that_are_not_polled_hold_up_a_key_by_5_ms_in_all() {
+fn several_unpolled_consumers_in_a_row_delay_a_key_by_5_ms_in_all() {
     for unpolled in 1..20 {
         for delay in [0, 10] {
             let (queue, clock) = queue();
@@ -95,7 +84,7 @@ fn several_in_a_row_that_are_not_polled_hold_up_a_key_by_5_ms_in_all() {
 }
 
 #[test]
-fn two_that_are_not_polled_may_stand_anywhere() {
+fn two_unpolled_consumers_may_stand_anywhere_in_line() {
     for (first, second) in [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)] {
         for delay in [0, 10] {
             let (queue, clock) = queue();
@@ -120,17 +109,17 @@ fn two_that_are_not_polled_may_stand_anywhere() {
 }
 
 #[test]
-fn the_next_operation_ends_the_wait_for_lookouts_that_are_not_polled() {
+fn the_next_operation_recovers_from_unpolled_watchdogs() {
     let (queue, clock) = queue();
     let mut tasks = Tasks::new(&clock);
     let _first = Polled::pending(queue.get());
     tasks.start(one(&queue));
-    let _lookouts = [(); 2].map(|()| Polled::pending(queue.get()));
+    let _watchdogs = [(); 2].map(|()| Polled::pending(queue.get()));
     queue.try_add(1).unwrap();
     assert_eq!(
         run(&mut tasks),
         [],
-        "no consumer that is polled knows of it"
+        "every consumer that knows of the key is unpolled"
     );
     clock.set(Timestamp::from_nanos(100 * MILLI));
     queue.try_add_after(2, Duration::MAX).unwrap();
@@ -138,7 +127,7 @@ fn the_next_operation_ends_the_wait_for_lookouts_that_are_not_polled() {
 }
 
 #[test]
-fn a_consumer_that_is_not_polled_keeps_its_place() {
+fn an_unpolled_consumer_keeps_its_place() {
     let (queue, clock) = queue();
     let mut first = Polled::pending(queue.get());
     let (second, third) = (Polled::pending(queue.get()), Polled::pending(queue.get()));
@@ -155,7 +144,7 @@ fn a_consumer_that_is_not_polled_keeps_its_place() {
 }
 
 #[test]
-fn a_key_passed_on_by_a_cancelled_consumer_is_held_up_no_longer() {
+fn a_key_inherited_from_a_cancelled_consumer_is_delayed_no_longer() {
     let (queue, clock) = queue();
     let first = Polled::pending(queue.get());
     let _second = Polled::pending(queue.get());
@@ -164,13 +153,13 @@ fn a_key_passed_on_by_a_cancelled_consumer_is_held_up_no_longer() {
     queue.try_add(1).unwrap();
     tasks.run_until(3 * MILLI);
     clock.set(Timestamp::from_nanos(3 * MILLI));
-    // Neither it nor the one that is woken in its place is polled.
+    // Neither the first nor the second, which inherits the key, is polled.
     drop(first);
     assert_eq!(run(&mut tasks), [(0, 5 * MILLI, Some(1))]);
 }
 
 #[test]
-fn a_cancelled_consumer_that_was_not_polled_passes_its_key_on_at_once() {
+fn a_cancelled_unpolled_consumer_hands_its_key_on_at_once() {
     for delay in [0, 10] {
         let (queue, clock) = queue();
         let unpolled = Polled::pending(queue.get());
@@ -185,11 +174,11 @@ fn a_cancelled_consumer_that_was_not_polled_passes_its_key_on_at_once() {
 }
 
 #[test]
-fn a_thread_behind_a_future_that_is_not_polled_gets_the_key() {
+fn a_thread_behind_an_unpolled_future_gets_the_key() {
     for delay in [0, 10] {
         let (queue, clock) = queue();
         let _unpolled = Polled::pending(queue.get());
-        // The thread alone sets a timer for this, by which it shows that it is there.
+        // Only the thread sets a timer for this key, which shows that the thread waits.
         queue.try_add_after(9, millis(50)).unwrap();
         thread::scope(|scope| {
             let thread = scope.spawn(|| queue.get().wait().map(|work| *work));
@@ -198,7 +187,7 @@ fn a_thread_behind_a_future_that_is_not_polled_gets_the_key() {
             }
             queue.try_add_after(1, millis(delay)).unwrap();
             let late = Timestamp::from_nanos((delay + 5) * MILLI);
-            // Until it has set its timer anew.
+            // The thread has to set its new timer first.
             while clock.next_deadline() != Some(late) {
                 thread::yield_now();
             }
@@ -209,7 +198,7 @@ fn a_thread_behind_a_future_that_is_not_polled_gets_the_key() {
 }
 
 #[test]
-fn a_batch_that_is_not_polled_holds_up_its_keys_by_5_ms() {
+fn an_unpolled_batch_delays_its_keys_by_5_ms() {
     let (queue, clock) = queue();
     let _unpolled = Polled::pending(queue.get_batch(8));
     let mut tasks = Tasks::new(&clock);
@@ -218,14 +207,14 @@ fn a_batch_that_is_not_polled_holds_up_its_keys_by_5_ms() {
     }
     let options = AddOptions::from(millis(10));
     assert!(queue.try_add_batch([1, 2, 3], options).is_empty());
-    // In whatever order they are scheduled.
+    // The order in which they are polled does not matter.
     let ended = run(&mut tasks);
     assert_eq!(ended.len(), 3);
     assert!(ended.iter().all(|(_, at, _)| *at == 15 * MILLI));
 }
 
 #[test]
-fn a_leader_that_is_not_polled_holds_up_the_next_token_by_5_ms() {
+fn an_unpolled_leader_delays_the_next_token_by_5_ms() {
     let clock = ManualClock::new();
     let quota = Quota::new(1, millis(10)).unwrap();
     let limiter = LockedTokenBucket::with_clock(quota, clock.clone()).unwrap();
@@ -240,7 +229,7 @@ fn a_leader_that_is_not_polled_holds_up_the_next_token_by_5_ms() {
 }
 
 #[test]
-fn resuming_a_queue_counts_from_then_on() {
+fn the_5_ms_start_when_a_paused_queue_resumes() {
     let (queue, clock) = queue();
     let _unpolled = Polled::pending(queue.get());
     let mut tasks = Tasks::new(&clock);
@@ -256,7 +245,7 @@ fn resuming_a_queue_counts_from_then_on() {
 }
 
 #[test]
-fn closing_ends_the_others_at_once() {
+fn close_ends_the_other_consumers_at_once() {
     let (queue, clock) = queue();
     let _unpolled = Polled::pending(queue.get());
     let mut tasks = Tasks::new(&clock);
@@ -269,7 +258,7 @@ fn closing_ends_the_others_at_once() {
 }
 
 #[test]
-fn a_poll_without_a_wake_up_takes_nothing_that_is_kept_for_another() {
+fn a_poll_without_a_wake_up_takes_no_key_kept_for_another() {
     let (queue, clock) = queue();
     let first = Polled::pending(queue.get());
     let mut second = Polled::pending(queue.get());

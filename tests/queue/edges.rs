@@ -1,39 +1,22 @@
-//! The edges of the work queue: the last free place, the end of time, and what ends or changes while
-//! somebody counts on it.
-#![cfg(not(tollgate_loom))]
-
-#[allow(dead_code, reason = "shared with other tests")]
-#[path = "model/tasks.rs"]
-mod tasks;
-
-#[allow(dead_code, reason = "shared with other tests")]
-#[path = "model/late_clock.rs"]
-mod late_clock;
+//! Edge cases: the last free room, the largest capacity, the end of time, stale clock reads, an observer that
+//! calls the queue.
 
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use late_clock::LateClock;
-use tasks::Polled;
-use tollgate::queue::QueueBuilder;
 use tollgate::{
-    AddOptions, CarryOver, FixedBackoff, LockedTokenBucket, ManualClock, Merge, Observer,
-    QueueError, Quota, Timestamp, WorkQueue,
+    AddOptions, FixedBackoff, LockedTokenBucket, ManualClock, Merge, Observer, QueueError,
+    Timestamp, WorkQueue,
 };
 
-fn millis(millis: u64) -> Duration {
-    Duration::from_millis(millis)
-}
-
-fn builder(capacity: usize) -> (QueueBuilder<u64, ManualClock>, ManualClock) {
-    let clock = ManualClock::new();
-    (WorkQueue::builder(capacity).clock(clock.clone()), clock)
-}
+use crate::late_clock::LateClock;
+use crate::tasks::Polled;
+use crate::{builder, millis};
 
 #[test]
-fn room_that_was_promised_is_not_taken_by_a_worker() {
+fn a_worker_does_not_take_promised_room() {
     let (builder, _) = builder(3);
     let queue = builder.reserve(1).build().unwrap();
     queue.try_add(1).unwrap();
@@ -43,45 +26,28 @@ fn room_that_was_promised_is_not_taken_by_a_worker() {
     let second = Polled::pending(queue.add(4));
     one.done();
     assert_eq!(first.woken(), 1);
-    two.add_related(10).unwrap(); // the reserve
-    assert_eq!(first.ready(), Ok(()), "as it was promised");
+    two.add_related(10).unwrap(); // takes the reserve
+    assert_eq!(first.ready(), Ok(()), "its room was promised");
     assert_eq!(second.woken(), 0);
     two.done();
-    assert_eq!(second.woken(), 0, "the reserve has room again, and no more");
+    assert_eq!(second.woken(), 0, "only the reserve has room again");
     queue.try_get().unwrap().done();
     assert_eq!(second.ready(), Ok(()));
 }
 
 #[test]
-fn the_capacity_that_an_error_names_can_be_had() {
+fn the_capacity_named_by_an_error_is_accepted() {
     let Err(QueueError::CapacityTooLarge { max }) = WorkQueue::<u64>::new(usize::MAX) else {
-        panic!("it is too large")
+        panic!("the capacity is too large")
     };
-    // Every place has a number of 32 bits, and one number means none.
+    // Every slot has a 32-bit number, and one number means none.
     assert_eq!(max, u32::MAX as usize - 1);
     assert_eq!(WorkQueue::<u64>::new(max).unwrap().stats().capacity, max);
     assert!(WorkQueue::<u64>::new(max + 1).is_err());
 }
 
 #[test]
-fn a_quota_that_is_raised_is_noticed_within_a_second() {
-    let (builder, clock) = builder(8);
-    let limiter = LockedTokenBucket::with_clock(Quota::per_day(1).unwrap(), clock.clone()).unwrap();
-    let limiter = Arc::new(limiter);
-    let queue = builder.rate_limit(limiter.clone()).build().unwrap();
-    queue.try_add(1).unwrap();
-    queue.try_add(2).unwrap();
-    queue.try_get().unwrap().done();
-    let waiting = Polled::pending(queue.get());
-    limiter
-        .set_quota(Quota::per_second(1_000).unwrap(), CarryOver::default())
-        .unwrap();
-    clock.advance(Duration::from_secs(1));
-    assert_eq!(*waiting.ready().unwrap(), 2);
-}
-
-#[test]
-fn queues_that_fail_together_do_not_come_back_together() {
+fn two_queues_do_not_retry_in_step() {
     let random = || {
         let seen = Arc::new(AtomicU64::new(0));
         let tells = Arc::clone(&seen);
@@ -98,51 +64,51 @@ fn queues_that_fail_together_do_not_come_back_together() {
 }
 
 #[test]
-fn an_observer_may_use_the_queue_it_observes() {
-    /// Asks the queue at each event, and adds a key at some.
+fn an_observer_may_call_its_queue() {
+    /// Queries the queue at each event, and adds a key at the end of a run.
     #[derive(Default)]
-    struct Asks {
+    struct Queries {
         queue: OnceLock<WorkQueue<u64, ManualClock>>,
         events: AtomicU64,
     }
-    impl Asks {
-        fn ask(&self) {
+    impl Queries {
+        fn query(&self) {
             self.events.fetch_add(1, Ordering::SeqCst);
-            let queue = self.queue.get().expect("it is set");
+            let queue = self.queue.get().expect("the test sets it");
             assert!(queue.stats().ready <= 8);
             assert!(queue.snapshot().len() <= 8);
         }
     }
-    impl Observer for Asks {
+    impl Observer for Queries {
         fn added(&self) {
-            self.ask();
+            self.query();
         }
         fn coalesced(&self) {
-            self.ask();
+            self.query();
         }
         fn rejected(&self) {
-            self.ask();
+            self.query();
         }
         fn started(&self, _: Duration) {
-            self.ask();
+            self.query();
         }
         fn finished(&self, _: Duration) {
-            self.ask();
-            // Which is one event more.
+            self.query();
+            // This add is an event as well.
             self.queue.get().unwrap().try_add(7).unwrap();
         }
         fn retried(&self) {
-            self.ask();
+            self.query();
         }
         fn gave_up(&self) {
-            self.ask();
+            self.query();
         }
     }
     let (builder, _) = builder(2);
-    let asks = Arc::new(Asks::default());
-    let queue = builder.max_attempts(1).observer(asks.clone());
+    let queries = Arc::new(Queries::default());
+    let queue = builder.max_attempts(1).observer(queries.clone());
     let queue = queue.build().unwrap();
-    asks.queue.get_or_init(|| queue.clone());
+    queries.queue.get_or_init(|| queue.clone());
     queue.try_add(1).unwrap();
     queue.try_add(1).unwrap();
     queue.try_add(2).unwrap();
@@ -150,17 +116,17 @@ fn an_observer_may_use_the_queue_it_observes() {
     queue.try_get().unwrap().done();
     assert_eq!(queue.try_get().unwrap().retry(), Some(2));
     queue.try_get().unwrap().requeue();
-    // Three adds, one coalesced, and one refused; three runs with their ends, a key given up, one
-    // requeued, and three adds of the observer's own, two of them coalesced.
-    assert_eq!(asks.events.load(Ordering::SeqCst), 15);
+    // The test: two keys added, one add coalesced, one refused. Three runs with their ends, one of them
+    // given up, one requeued. The observer: three adds, of which two are coalesced.
+    assert_eq!(queries.events.load(Ordering::SeqCst), 15);
 }
 
 #[test]
-fn a_backoff_of_nothing_is_over_at_once() {
+fn a_zero_backoff_retries_at_once() {
     let (builder, clock) = builder(8);
     let queue = builder.backoff(|_: u32, _: u64| Duration::ZERO);
     let queue = queue.build().unwrap();
-    // Not at a millisecond.
+    // Between two ticks of a millisecond.
     clock.set(Timestamp::from_nanos(1_500_000));
     queue.try_add(1).unwrap();
     let _ = queue.try_get().unwrap().retry();
@@ -171,7 +137,7 @@ fn a_backoff_of_nothing_is_over_at_once() {
 }
 
 #[test]
-fn a_hasher_may_leave_half_of_the_hash_empty() {
+fn a_hash_of_which_only_the_low_bits_vary_makes_no_collisions() {
     #[derive(Clone, Default)]
     struct Low(u64);
     impl Hasher for Low {
@@ -208,7 +174,7 @@ fn a_hasher_may_leave_half_of_the_hash_empty() {
 }
 
 #[test]
-fn at_the_end_of_time_all_is_due() {
+fn every_delayed_key_is_due_at_the_end_of_time() {
     let (builder, clock) = builder(8);
     let limiter =
         LockedTokenBucket::with_clock("0/s burst 1".parse().unwrap(), clock.clone()).unwrap();
@@ -217,12 +183,12 @@ fn at_the_end_of_time_all_is_due() {
     queue.try_add_after(2, Duration::MAX).unwrap();
     clock.set(Timestamp::MAX);
     assert_eq!(*queue.get().wait().unwrap(), 1);
-    // No later time will bring another token: it waits, and does not look again and again.
+    // No later time brings another token: the consumer sleeps, and does not spin.
     assert_eq!(Polled::pending(queue.get()).woken(), 0);
 }
 
 #[test]
-fn a_drain_that_ends_early_is_not_complete() {
+fn a_drain_that_times_out_is_not_complete() {
     let queue = builder(8).0.build().unwrap();
     queue.try_add(1).unwrap();
     let drained = queue.drain(Duration::ZERO).wait();
@@ -237,7 +203,7 @@ fn a_drain_that_ends_early_is_not_complete() {
 }
 
 #[test]
-fn a_worker_that_wants_its_key_when_it_is_due_anyway_does_not_hurry_it() {
+fn requeue_after_at_the_debounced_time_keeps_the_debounce() {
     let (builder, clock) = builder(8);
     let queue = builder.debounce(millis(5), millis(8)).build().unwrap();
     queue.try_add(1).unwrap();
@@ -247,14 +213,14 @@ fn a_worker_that_wants_its_key_when_it_is_due_anyway_does_not_hurry_it() {
     work.requeue_after(millis(5));
     clock.advance(millis(4));
     queue.try_add(1).unwrap();
-    // Quiet for 5 ms more, but no later than 8 ms after the first of these adds.
+    // 5 ms of quiet, but no later than 8 ms after the first of these adds.
     assert_eq!(queue.snapshot()[0].due_in, Some(millis(4)));
 }
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
 #[test]
-fn a_delay_is_kept_also_from_an_add_whose_own_is_over_when_it_has_the_lock() {
+fn merge_holds_for_an_add_whose_delay_is_over_once_it_has_the_lock() {
     let clock = LateClock::default();
     let queue = WorkQueue::builder(8).clock(clock.clone()).build().unwrap();
     let late = |merge| {
@@ -279,14 +245,17 @@ fn a_delay_is_kept_also_from_an_add_whose_own_is_over_when_it_has_the_lock() {
     late(Merge::Earlier);
     let work = queue.try_get().unwrap();
     late(Merge::Keep);
-    assert!(!work.is_dirty(), "it has a delay, if none that is left");
+    assert!(
+        !work.is_dirty(),
+        "the add has a delay, though no time of it is left"
+    );
     work.done();
     queue.try_get().unwrap().done();
     assert!(queue.snapshot().is_empty());
 }
 
 #[test]
-fn an_add_with_a_delay_is_not_debounced_also_if_that_is_over_when_it_has_the_lock() {
+fn a_delayed_add_is_not_debounced_though_its_delay_is_over_once_it_has_the_lock() {
     let clock = LateClock::default();
     let builder = WorkQueue::builder(8).clock(clock.clone());
     let queue = builder.debounce(millis(50), HOUR).build().unwrap();
@@ -299,7 +268,7 @@ fn an_add_with_a_delay_is_not_debounced_also_if_that_is_over_when_it_has_the_loc
 }
 
 #[test]
-fn a_failure_counts_also_if_the_worker_read_the_clock_before_the_backoff_was_over() {
+fn a_failure_counts_though_the_worker_read_the_clock_before_its_backoff_ended() {
     let clock = LateClock::default();
     let builder = WorkQueue::builder(8).clock(clock.clone()).max_attempts(2);
     let queue = builder

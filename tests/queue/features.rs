@@ -1,42 +1,19 @@
-//! What the work queue does beyond adding, getting and finishing: priorities, overflow, batches,
-//! debounce, attempts, and so on.
-#![cfg(not(tollgate_loom))]
-
-#[allow(dead_code, reason = "shared with other tests")]
-#[path = "model/tasks.rs"]
-mod tasks;
+//! The options of a queue and of an add: delays, overflow, the reserve, batches, debounce, attempts, pause.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Poll;
 use std::time::Duration;
 
-use tasks::Polled;
 use tollgate::queue::{KeyState, QueueBuilder};
 use tollgate::{
     AddError, AddOptions, ManualClock, Merge, Observer, Priority, PriorityError, QueueError,
-    WorkQueue,
 };
 
-fn millis(millis: u64) -> Duration {
-    Duration::from_millis(millis)
-}
+use crate::tasks::Polled;
+use crate::{Queue, builder, millis, queue};
 
-fn builder(capacity: usize) -> (QueueBuilder<u64, ManualClock>, ManualClock) {
-    let clock = ManualClock::new();
-    let builder = WorkQueue::builder(capacity).backoff(|_: u32, _: u64| millis(5));
-    (builder.clock(clock.clone()), clock)
-}
-
-type Queue = WorkQueue<u64, ManualClock>;
-
-fn queue(capacity: usize) -> (Queue, ManualClock) {
-    let (builder, clock) = builder(capacity);
-    (builder.build().unwrap(), clock)
-}
-
-/// What is handed out, in order, until nothing is.
-fn take_all(queue: &Queue) -> Vec<u64> {
+/// Takes and finishes keys until none is ready; returns them in order.
+pub(crate) fn take_all(queue: &Queue) -> Vec<u64> {
     let done = |work: tollgate::Work<u64, ManualClock>| {
         let key = *work;
         work.done();
@@ -46,7 +23,7 @@ fn take_all(queue: &Queue) -> Vec<u64> {
 }
 
 #[test]
-fn bad_input_is_a_typed_error() {
+fn invalid_options_are_typed_errors() {
     assert_eq!(Priority::new(-33), Err(PriorityError::OutOfRange(-33)));
     assert_eq!(
         Priority::new(i32::MAX),
@@ -69,29 +46,7 @@ fn bad_input_is_a_typed_error() {
 }
 
 #[test]
-fn a_promoted_key_goes_to_the_tail_of_its_new_band_and_keeps_its_priority() {
-    let (queue, _) = queue(8);
-    for (key, priority) in [
-        (1, Priority::LOW),
-        (2, Priority::HIGH),
-        (3, Priority::DEFAULT),
-    ] {
-        queue.try_add_with(key, priority).unwrap();
-    }
-    queue.try_add_with(1, Priority::HIGH).unwrap();
-    queue.try_add_with(1, Priority::MIN).unwrap();
-    queue.try_get().unwrap().requeue();
-    assert_eq!(take_all(&queue), [1, 2, 3]);
-    queue.try_add_with(1, Priority::LOW).unwrap();
-    assert_eq!(
-        queue.try_get().unwrap().priority(),
-        Priority::LOW,
-        "it was absent"
-    );
-}
-
-#[test]
-fn the_delay_that_counts_is_chosen() {
+fn merge_selects_the_delay_that_holds() {
     for (merge, second, due) in [
         (Merge::Earlier, 3, 3),
         (Merge::Earlier, 9, 5),
@@ -114,12 +69,12 @@ fn the_delay_that_counts_is_chosen() {
             (KeyState::Processing, due)
         );
         work.done();
-        assert_eq!(queue.snapshot()[0].due_in, due, "held, {merge:?}");
+        assert_eq!(queue.snapshot()[0].due_in, due, "processing, {merge:?}");
     }
 }
 
 #[test]
-fn a_missed_key_makes_a_resync_certain() {
+fn a_missed_key_causes_a_resync_once_there_is_room() {
     let (queue, _) = queue(1);
     let mut resync = Polled::pending(queue.resync());
     queue.try_add(1).unwrap();
@@ -135,7 +90,7 @@ fn a_missed_key_makes_a_resync_certain() {
     assert!(resync.poll().is_pending());
     queue.try_get().unwrap().done();
     assert_eq!(resync.woken(), 1);
-    // It gives up; nobody else waits; the next one gets it.
+    // The waiter leaves, and no other waits: the resync is kept for the next call.
     drop(resync);
     assert_eq!(Polled::pending(queue.get()).woken(), 0);
     assert_eq!(queue.resync().wait(), Some(2));
@@ -143,7 +98,7 @@ fn a_missed_key_makes_a_resync_certain() {
 }
 
 #[test]
-fn the_reserve_is_for_workers() {
+fn only_workers_may_use_the_reserve() {
     let (builder, _) = builder(3);
     let queue = builder.reserve(1).build().unwrap();
     let refused = queue.try_add_batch([1, 2, 3], AddOptions::new());
@@ -154,13 +109,13 @@ fn the_reserve_is_for_workers() {
     work.add_related(2).unwrap(); // live
     assert_eq!(work.add_related(11), Err(AddError::Full(11)));
     work.done();
-    assert_eq!(adder.woken(), 0, "the room is the reserve's again");
+    assert_eq!(adder.woken(), 0, "the freed room belongs to the reserve");
     queue.try_get().unwrap().done();
     assert_eq!(adder.ready(), Ok(()));
 }
 
 #[test]
-fn the_length_counts_live_keys_in_every_state_but_rest() {
+fn the_length_counts_live_keys_in_every_state_but_resting() {
     let (builder, _) = builder(8);
     let queue = builder.min_interval(millis(10)).build().unwrap();
     let states = || -> Vec<_> { queue.snapshot().iter().map(|key| key.state).collect() };
@@ -186,23 +141,23 @@ fn the_length_counts_live_keys_in_every_state_but_rest() {
 
 #[test]
 #[deny(unfulfilled_lint_expectations)]
-fn ignoring_keys_that_come_back_is_a_warning() {
+fn ignoring_returned_keys_is_a_warning() {
     let (builder, _) = builder(8);
     let queue = builder.max_attempts(1).build().unwrap();
     assert!(queue.try_add_batch([1, 2], AddOptions::new()).is_empty());
-    #[expect(unused_must_use, reason = "the warning is what is tested")]
+    #[expect(unused_must_use, reason = "the test is for this warning")]
     let refused = || {
         queue.try_add_batch([3], AddOptions::new());
     };
-    #[expect(unused_must_use, reason = "the warning is what is tested")]
+    #[expect(unused_must_use, reason = "the test is for this warning")]
     let retried = || {
         queue.try_get().unwrap().retry();
     };
-    #[expect(unused_must_use, reason = "the warning is what is tested")]
+    #[expect(unused_must_use, reason = "the test is for this warning")]
     let failed = || {
         queue.try_get().unwrap().fail();
     };
-    #[expect(unused_must_use, reason = "the warning is what is tested")]
+    #[expect(unused_must_use, reason = "the test is for this warning")]
     let closed = || {
         queue.close();
     };
@@ -213,22 +168,7 @@ fn ignoring_keys_that_come_back_is_a_warning() {
 }
 
 #[test]
-fn aging_serves_one_in_so_many_and_zero_is_strict() {
-    let turn_of_the_low_one = |one_in: u32| {
-        let (builder, _) = builder(100);
-        let queue = builder.aging(one_in).build().unwrap();
-        queue.try_add_with(0, Priority::LOW).unwrap();
-        assert!(queue.try_add_batch(1..40, Priority::HIGH).is_empty());
-        let order = take_all(&queue);
-        1 + order.iter().position(|&key| key == 0).unwrap()
-    };
-    assert_eq!(turn_of_the_low_one(16), 16);
-    assert_eq!(turn_of_the_low_one(4), 4);
-    assert_eq!(turn_of_the_low_one(0), 40);
-}
-
-#[test]
-fn the_seed_repeats_the_jitter() {
+fn equal_seeds_give_equal_jitter() {
     let due_in = |seed| {
         let (builder, _) = builder(8);
         let jitter = |_: u32, random: u64| Duration::from_nanos(random >> 8);
@@ -242,7 +182,7 @@ fn the_seed_repeats_the_jitter() {
 }
 
 #[test]
-fn batches_are_handed_out_and_finished_whole_or_one_by_one() {
+fn a_batch_is_finished_whole_or_key_by_key() {
     let (queue, clock) = queue(100);
     assert!(queue.try_add_batch(0..10, AddOptions::new()).is_empty());
     assert!(queue.try_get_batch(0).is_none());
@@ -258,7 +198,7 @@ fn batches_are_handed_out_and_finished_whole_or_one_by_one() {
     assert_eq!(
         (stats.ready, stats.delayed, stats.processing),
         (3, 3, 0),
-        "dropped: retried"
+        "dropped keys are retried"
     );
     clock.advance(millis(5));
     assert_eq!(take_all(&queue), [8, 9, 2, 5, 6, 7]);
@@ -273,7 +213,7 @@ fn batches_are_handed_out_and_finished_whole_or_one_by_one() {
 }
 
 #[test]
-fn done_and_get_takes_the_next() {
+fn done_and_get_finishes_one_key_and_takes_the_next() {
     let (queue, _) = queue(8);
     assert!(queue.try_add_batch([1, 2], AddOptions::new()).is_empty());
     let work = queue.try_get().unwrap();
@@ -281,7 +221,7 @@ fn done_and_get_takes_the_next() {
     let work = work.done_and_get().unwrap();
     assert_eq!(*work, 2);
     let work = work.done_and_get().unwrap();
-    assert_eq!(*work, 1, "it had become dirty");
+    assert_eq!(*work, 1, "it became dirty during its run");
     assert!(work.done_and_get().is_none());
     assert_eq!(queue.stats().processing, 0);
 }
@@ -308,7 +248,7 @@ fn a_worker_learns_that_its_key_is_dirty() {
 }
 
 #[test]
-fn debounce_waits_for_quiet_but_not_for_ever() {
+fn a_debounced_key_waits_for_quiet_up_to_its_maximum() {
     let (builder, clock) = builder(8);
     let queue = builder.debounce(millis(10), millis(25)).build().unwrap();
     let due = || queue.snapshot()[0].due_in;
@@ -321,7 +261,7 @@ fn debounce_waits_for_quiet_but_not_for_ever() {
     }
     clock.advance(millis(1));
     let work = queue.try_get().unwrap();
-    // While it runs: counts for the next run, from the first of these adds on.
+    // Adds during a run are debounced for the next run, from the first of them on.
     queue.try_add(1).unwrap();
     assert!(work.is_dirty());
     clock.advance(millis(8));
@@ -331,7 +271,7 @@ fn debounce_waits_for_quiet_but_not_for_ever() {
     clock.advance(millis(8));
     queue.try_add(1).unwrap();
     assert_eq!(due(), Some(millis(9)));
-    // One that is delayed anyway is not put off beyond its time.
+    // Debounce does not put a delayed key off beyond its time.
     queue.remove(&1);
     queue.try_add_after(1, millis(6)).unwrap();
     queue.try_add(1).unwrap();
@@ -343,12 +283,12 @@ fn debounce_waits_for_quiet_but_not_for_ever() {
 }
 
 #[test]
-fn a_key_is_given_up_after_its_last_attempt_by_its_worker_only() {
+fn only_its_worker_gives_a_key_up_after_its_last_attempt() {
     let (builder, clock) = builder(8);
     let queue = builder.max_attempts(2).build().unwrap();
     queue.try_add(1).unwrap();
     assert_eq!(queue.try_get().unwrap().retry(), None);
-    // An event: does not count.
+    // A run that an event caused does not count as an attempt.
     queue.try_add(1).unwrap();
     assert_eq!(queue.try_get().unwrap().retry(), None);
     for _ in 0..3 {
@@ -358,22 +298,26 @@ fn a_key_is_given_up_after_its_last_attempt_by_its_worker_only() {
     clock.advance(millis(5));
     let work = queue.try_get().unwrap();
     queue.try_add(1).unwrap();
-    assert_eq!(work.retry(), None, "it was added meanwhile");
+    assert_eq!(work.retry(), None, "it was added during its run");
     clock.advance(millis(5));
     assert_eq!(queue.try_get().unwrap().retry(), Some(1));
     assert!(queue.snapshot().is_empty());
     queue.try_add(1).unwrap();
-    assert_eq!(queue.try_get().unwrap().failures(), 0, "a new life");
+    assert_eq!(
+        queue.try_get().unwrap().failures(),
+        0,
+        "a key that was given up starts without failures"
+    );
 }
 
 #[test]
-fn an_observer_is_told_of_retries_and_of_what_is_given_up() {
+fn an_observer_hears_of_retries_and_of_keys_given_up() {
     #[derive(Default)]
-    struct Ends {
+    struct Counts {
         retried: AtomicUsize,
         gave_up: AtomicUsize,
     }
-    impl Observer for Ends {
+    impl Observer for Counts {
         fn retried(&self) {
             self.retried.fetch_add(1, Ordering::SeqCst);
         }
@@ -382,11 +326,11 @@ fn an_observer_is_told_of_retries_and_of_what_is_given_up() {
         }
     }
     let (builder, clock) = builder(8);
-    let ends = Arc::new(Ends::default());
-    let queue = builder.max_attempts(2).observer(ends.clone());
+    let counts = Arc::new(Counts::default());
+    let queue = builder.max_attempts(2).observer(counts.clone());
     let queue = queue.build().unwrap();
     let seen = || {
-        let (retried, gave_up) = (&ends.retried, &ends.gave_up);
+        let (retried, gave_up) = (&counts.retried, &counts.gave_up);
         (
             retried.load(Ordering::SeqCst),
             gave_up.load(Ordering::SeqCst),
@@ -398,7 +342,7 @@ fn an_observer_is_told_of_retries_and_of_what_is_given_up() {
     clock.advance(millis(5));
     let _ = queue.try_get().unwrap().retry();
     assert_eq!(seen(), (1, 1));
-    // Nor is one given up that was added meanwhile.
+    // A key that was added during its run is not given up.
     queue.try_add(2).unwrap();
     let _ = queue.try_get().unwrap().retry();
     clock.advance(millis(5));
@@ -424,73 +368,7 @@ fn a_paused_queue_hands_out_nothing() {
 }
 
 #[test]
-fn an_add_with_a_timeout_gives_the_key_back() {
-    let (queue, clock) = queue(1);
-    queue.try_add(1).unwrap();
-    let (mut late, next) = (
-        Polled::pending(queue.add_timeout(2, millis(5))),
-        Polled::pending(queue.add(3)),
-    );
-    clock.advance(millis(5));
-    assert_eq!(late.poll(), Poll::Ready(Err(AddError::Full(2))));
-    drop(late);
-    queue.try_get().unwrap().done();
-    assert_eq!(next.ready(), Ok(()));
-}
-
-/// Hands out `DEFAULT` keys until another band has its turn by age.
-fn next_by_age(queue: &Queue) -> u64 {
-    for key in 1_000..1_100 {
-        queue.try_add(key).unwrap();
-        let work = queue.try_get().unwrap();
-        let handed_out = *work;
-        work.done();
-        if handed_out < 1_000 {
-            return handed_out;
-        }
-    }
-    panic!("nobody is served by age")
-}
-
-#[test]
-fn by_age_goes_who_has_been_first_of_its_band_for_longest() {
-    let (queue, _) = queue(2_000);
-    queue.try_add_with(100, Priority::LOW).unwrap();
-    queue.try_add_with(101, Priority::LOW).unwrap();
-    for key in 1_000..1_005 {
-        queue.try_add(key).unwrap();
-        queue.try_get().unwrap().done();
-    }
-    queue.try_add_with(200, Priority::MIN).unwrap();
-    assert_eq!(next_by_age(&queue), 100);
-    // 101 became first now, after 200.
-    assert_eq!(next_by_age(&queue), 200);
-    queue.try_add_with(102, Priority::LOW).unwrap();
-    queue.try_add_with(201, Priority::MIN).unwrap();
-    for key in 1_000..1_003 {
-        queue.try_add(key).unwrap();
-        queue.try_get().unwrap().done();
-    }
-    queue.remove(&101);
-    assert_eq!(next_by_age(&queue), 201);
-}
-
-#[test]
-fn bands_that_come_later_do_not_overtake_by_age() {
-    let (queue, _) = queue(2_000);
-    queue.try_add_with(100, Priority::LOW).unwrap();
-    // Before anything is handed out, and of lower priorities.
-    for band in 1..=16 {
-        let lower = Priority::new(-16 - band).unwrap();
-        queue
-            .try_add_with(200 + u64::try_from(band).unwrap(), lower)
-            .unwrap();
-    }
-    assert_eq!(next_by_age(&queue), 100);
-}
-
-#[test]
-fn an_observer_is_told_which_adds_a_debounce_coalesces() {
+fn an_observer_hears_which_adds_a_debounce_coalesces() {
     #[derive(Default)]
     struct Adds([AtomicUsize; 2]);
     impl Observer for Adds {
@@ -510,14 +388,14 @@ fn an_observer_is_told_which_adds_a_debounce_coalesces() {
     let seen = || adds.0.each_ref().map(|count| count.load(Ordering::SeqCst));
     queue.try_add_after(1, millis(50)).unwrap();
     assert_eq!(seen(), [1, 0]);
-    queue.try_add(1).unwrap(); // sooner than it would have been, and debounced from now on
+    queue.try_add(1).unwrap(); // moves the key forward, and debounces it from now on
     assert_eq!(seen(), [2, 0]);
     queue.try_add(1).unwrap();
     assert_eq!(seen(), [2, 1]);
 }
 
 #[test]
-fn a_batch_that_is_dropped_is_retried_in_its_order() {
+fn a_dropped_batch_is_retried_in_its_order() {
     let (queue, clock) = queue(100);
     assert!(queue.try_add_batch(0..4, AddOptions::new()).is_empty());
     drop(queue.try_get_batch(4));

@@ -1,10 +1,5 @@
-//! The work queue under many threads, some of which panic and some of which give up: every key is
-//! processed after its last add, and none is held twice.
-#![cfg(not(tollgate_loom))]
-
-#[allow(dead_code, reason = "shared with other tests")]
-#[path = "model/tasks.rs"]
-mod tasks;
+//! The work queue under many threads, some of which panic and some of which cancel: every key is processed
+//! after its last add, and no key is held twice.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,15 +7,17 @@ use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
-use tasks::poll_once;
 use tollgate::{ManualClock, WorkQueue};
+
+use crate::Queue;
+use crate::tasks::poll_once;
 
 const KEYS: u64 = 64;
 const PRODUCERS: u64 = 50;
 const ADDS: u64 = 1_000;
 
-/// What the workers have seen of the things that the keys name.
-struct World {
+/// The objects that the keys name, and what the workers have seen of them.
+struct Objects {
     /// Changed before each add.
     versions: Vec<AtomicU64>,
     /// The version of the last run that did not fail.
@@ -30,7 +27,7 @@ struct World {
     runs: AtomicU64,
 }
 
-impl World {
+impl Objects {
     fn new() -> Self {
         let zeros = || (0..KEYS).map(|_| AtomicU64::new(0)).collect();
         Self {
@@ -42,7 +39,7 @@ impl World {
         }
     }
 
-    /// Notes that a key is held, up to just before the work ends, from when on another may hold it.
+    /// Marks a key as held while `work` runs, which ends before the queue may hand the key out again.
     fn hold<T>(&self, key: u64, work: impl FnOnce(usize) -> T) -> T {
         let at = usize::try_from(key).unwrap();
         if self.held[at].swap(true, Ordering::SeqCst) {
@@ -53,7 +50,7 @@ impl World {
         done
     }
 
-    /// One run; every seventh panics.
+    /// One run of a key; every seventh run panics.
     fn reconcile(&self, key: u64) {
         let (at, version) = self.hold(key, |at| {
             let version = self.versions[at].load(Ordering::SeqCst);
@@ -61,7 +58,7 @@ impl World {
             (at, version)
         });
         if self.runs.fetch_add(1, Ordering::SeqCst).is_multiple_of(7) {
-            resume_unwind(Box::new("every seventh"));
+            resume_unwind(Box::new("injected"));
         }
         self.seen[at].store(version, Ordering::SeqCst);
     }
@@ -71,67 +68,65 @@ impl World {
     }
 }
 
-type Queue = WorkQueue<u64, ManualClock>;
+/// Processes keys once; false when the queue is over.
+type Worker = fn(&Queue, &Objects) -> bool;
 
-/// Runs until the work panics or no key is left.
-type Worker = fn(&Queue, &World) -> bool;
-
-/// Takes keys one by one; false when the queue is over.
-fn one_by_one(queue: &Queue, world: &World) -> bool {
+/// Takes one key and finishes it.
+fn one_by_one(queue: &Queue, objects: &Objects) -> bool {
     let Some(work) = queue.get().wait() else {
         return false;
     };
-    world.reconcile(*work);
+    objects.reconcile(*work);
     work.done();
     true
 }
 
-/// As [`one_by_one`], and takes the next key as it ends one.
-fn hand_over_hand(queue: &Queue, world: &World) -> bool {
+/// Takes a key, and then each next key by `done_and_get`.
+fn hand_over_hand(queue: &Queue, objects: &Objects) -> bool {
     let mut next = queue.get().wait();
     let over = next.is_none();
     while let Some(work) = next {
-        world.reconcile(*work);
+        objects.reconcile(*work);
         next = work.done_and_get();
     }
     !over
 }
 
-/// As [`one_by_one`], but some at once: those that a panic leaves in the batch are retried.
-fn batches(queue: &Queue, world: &World) -> bool {
+/// Takes a batch; the keys that a panic leaves in it are retried.
+fn batches(queue: &Queue, objects: &Objects) -> bool {
     let Some(batch) = queue.get_batch(4).wait() else {
         return false;
     };
     for work in batch {
-        world.reconcile(*work);
+        objects.reconcile(*work);
         work.done();
     }
     true
 }
 
-fn work(queue: &Queue, world: &World, worker: Worker) {
-    // A worker that panicked starts anew.
-    while catch_unwind(AssertUnwindSafe(|| worker(queue, world))).unwrap_or(true) {}
+fn work(queue: &Queue, objects: &Objects, worker: Worker) {
+    // A worker that panicked starts again.
+    while catch_unwind(AssertUnwindSafe(|| worker(queue, objects))).unwrap_or(true) {}
 }
 
-/// Tasks that are cancelled: while they wait for a key, and with one, or some, in hand.
-fn give_up(queue: &Queue, world: &World, over: &AtomicBool) {
+/// Cancels waits for a key and for a batch, and drops the keys that it gets.
+fn cancel(queue: &Queue, objects: &Objects, over: &AtomicBool) {
     while !over.load(Ordering::SeqCst) {
         if let Poll::Ready(Some(work)) = poll_once(queue.get()) {
-            world.hold(*work, |_| thread::yield_now());
+            objects.hold(*work, |_| thread::yield_now());
         }
         if let Poll::Ready(Some(batch)) = poll_once(queue.get_batch(3)) {
-            batch.keys().for_each(|key| world.hold(*key, |_| ()));
+            batch.keys().for_each(|key| objects.hold(*key, |_| ()));
         }
         thread::yield_now();
     }
 }
 
-/// Adds, and cancels some adds that wait for room; these it does again.
-fn produce(queue: &Queue, world: &World, producer: u64) {
+/// Adds keys; an add that has to wait for room is cancelled and repeated.
+fn produce(queue: &Queue, objects: &Objects, producer: u64) {
     for i in 0..ADDS {
         let key = (producer * 31 + i * 7) % KEYS;
-        world.change(key);
+        objects.change(key);
         match poll_once(queue.add(key)) {
             Poll::Ready(added) => added.unwrap(),
             Poll::Pending => queue.add(key).wait().unwrap(),
@@ -153,27 +148,27 @@ fn every_key_is_processed_after_its_last_add() {
         batches,
         batches,
     ];
-    // A clock that stands still, and no backoff: a key that failed is ready at once.
+    // The clock stands still and the backoff is zero, so a failed key is ready at once.
     let builder = WorkQueue::builder(16).backoff(|_: u32, _: u64| Duration::ZERO);
     let queue: Queue = builder.clock(ManualClock::new()).build().unwrap();
-    let (world, over) = (World::new(), AtomicBool::new(false));
+    let (objects, over) = (Objects::new(), AtomicBool::new(false));
     thread::scope(|scope| {
-        let (queue, world, over) = (&queue, &world, &over);
+        let (queue, objects, over) = (&queue, &objects, &over);
         for worker in WORKERS {
-            scope.spawn(move || work(queue, world, worker));
+            scope.spawn(move || work(queue, objects, worker));
         }
-        let quitters = [(); 2].map(|()| scope.spawn(move || give_up(queue, world, over)));
+        let cancellers = [(); 2].map(|()| scope.spawn(move || cancel(queue, objects, over)));
         let producers: Vec<_> = (0..PRODUCERS)
-            .map(|producer| scope.spawn(move || produce(queue, world, producer)))
+            .map(|producer| scope.spawn(move || produce(queue, objects, producer)))
             .collect();
         for producer in producers {
             producer.join().unwrap();
         }
-        // They must not be the last to hold a key of a closed queue: whoever is idle then has gone
-        // home.
+        // Stop these before the queue closes: a key that one of them drops afterwards would need a worker
+        // that has not ended yet.
         over.store(true, Ordering::SeqCst);
-        for quitter in quitters {
-            quitter.join().unwrap();
+        for canceller in cancellers {
+            canceller.join().unwrap();
         }
         let drained = queue.drain(Duration::from_secs(1)).wait();
         assert!(
@@ -181,8 +176,8 @@ fn every_key_is_processed_after_its_last_add() {
             "{drained:?}"
         );
     });
-    assert!(!world.held_twice.load(Ordering::SeqCst));
-    for (seen, version) in world.seen.iter().zip(&world.versions) {
+    assert!(!objects.held_twice.load(Ordering::SeqCst));
+    for (seen, version) in objects.seen.iter().zip(&objects.versions) {
         assert_eq!(seen.load(Ordering::SeqCst), version.load(Ordering::SeqCst));
     }
 }
