@@ -1,36 +1,32 @@
-//! The caller's own code in a keyed limiter: whatever of it panics, at whichever call, every place
-//! can be had again, no debt is forgotten, and every waiter has its turn.
-#![cfg(not(tollgate_loom))]
+//! The caller's own code in a keyed limiter: after a panic at any of its calls, every place can be used
+//! again, no debt is lost, and every waiter has its turn.
 #![allow(
     dropping_copy_types,
     clippy::unnecessary_operation,
     reason = "each row is one expression without an output"
 )]
 
-#[allow(dead_code, reason = "shared with other tests")]
-#[path = "model/trap.rs"]
-mod trap;
-
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollgate::{CarryOver, Denied, KeyedLimiter, Quota, RateLimiter};
-use trap::{ALL, Call, Hashers, Key, Name, OUTSIDE, Waiter, Watch, trapped, without_deadlock};
+use tollgate::{CarryOver, Denied, KeyedLimiter, RateLimiter};
+
+use crate::support::quota;
+use crate::trap;
+use crate::trap::{
+    ALL, Call, Hashers, Key, Name, OUTSIDE, Waiter, Watch, trapped, without_deadlock,
+};
 
 type Keyed = KeyedLimiter<Key, Hashers, Watch>;
 type Waiting<'a> = Waiter<'a, Result<(), Denied>>;
 
 const DAY: Duration = Duration::from_hours(24);
 const CAPACITY: usize = 16;
-/// Keys that no other operation of a test uses.
+/// Keys with a waiter, with a quota of its own, and not yet placed.
 const WAITED_FOR: Name = Name(100);
 const OWN: Name = Name(101);
 const NEW: Name = Name(102);
-
-fn quota(text: &str) -> Quota {
-    text.parse().unwrap()
-}
 
 fn limiter(watch: &Watch, capacity: usize) -> Keyed {
     let builder = KeyedLimiter::builder(quota("2/h"), capacity);
@@ -47,7 +43,7 @@ fn drain(limiter: &Keyed, name: u64) -> bool {
 
 type Op = fn(&Keyed, &mut Waiting<'_>);
 
-/// Each with whether it may bring tokens to the key 0.
+/// Each operation, and whether it may add tokens to key 0.
 const OPS: &[(&str, bool, Op)] = &[
     ("take", false, |l, _| drop(l.key(&Name(0)).try_acquire(1))),
     ("take of a new key", false, |l, _| {
@@ -118,22 +114,22 @@ const OPS: &[(&str, bool, Op)] = &[
     ("close", false, |l, _| l.close()),
 ];
 
-/// Does an operation with the n-th call trapped: whether there were so many.
-fn done(n: usize, calls: &'static [Call], reenters: bool, placed: u64, op: usize) -> bool {
+/// Runs an operation with its `n`-th call trapped; `false` if it makes fewer calls.
+fn traps(n: usize, calls: &'static [Call], reenters: bool, placed: u64, op: usize) -> bool {
     let (name, brings, op) = OPS[op];
     let watch = Watch::default();
     let limiter = Arc::new(limiter(&watch, CAPACITY));
     let own = limiter.key(&OWN).set_quota(quota("5/h"), CarryOver::Full);
     assert_eq!(own, Ok(()));
     if placed > CAPACITY as u64 {
-        // All full again: each place can be had.
+        // Every bucket is full again, so every place can be reused.
         assert!((1..CAPACITY as u64).all(|name| drain(&limiter, 200 + name)));
         watch.0.advance(DAY);
     }
     assert!(limiter.key(&WAITED_FOR).try_acquire(2).is_ok());
     let key = limiter.key(&WAITED_FOR);
     let mut waiter = Waiter::pending(key.acquire(1));
-    // Last, so that three of them fill the first table, and seven the next.
+    // Placed last, so that three of them fill the first table, and seven the next.
     assert!((0..placed % CAPACITY as u64).all(|name| drain(&limiter, name)));
     let again = Arc::clone(&limiter);
     let action: Rc<dyn Fn()> = Rc::new(move || {
@@ -149,14 +145,14 @@ fn done(n: usize, calls: &'static [Call], reenters: bool, placed: u64, op: usize
     let (fired, panicked) = trapped;
     let context = format!("{name}, call {n}: {panicked:?}, {placed} placed");
     assert_eq!(panicked.is_some(), fired && !reenters, "{context}");
-    // Of a key with a quota of its own there may be three.
+    // Up to three keys have a quota of their own.
     assert!(
         limiter.len() <= CAPACITY + 3,
         "{context}: {}",
         limiter.len()
     );
     let taken = limiter.key(&Name(0)).try_acquire(1);
-    assert!(brings || taken.is_err(), "{context}: a debt is forgotten");
+    assert!(brings || taken.is_err(), "{context}: a debt is lost");
     let woken = waiter.woken();
     assert!(waiter.poll().is_none() || woken > 0, "{context}: not woken");
     watch.0.advance(DAY);
@@ -179,7 +175,7 @@ fn done(n: usize, calls: &'static [Call], reenters: bool, placed: u64, op: usize
     fired
 }
 
-/// How many new keys find a place, if it is looked for long enough.
+/// Places new keys with several attempts each; returns how many found a place.
 fn fill(limiter: &Keyed) -> usize {
     for name in 0..2 * limiter.capacity() as u64 {
         let take = |_| limiter.key(&Name(1_000 + name)).try_acquire(2).is_ok();
@@ -193,16 +189,16 @@ fn every_call(calls: &'static [Call], reenters: bool) {
     for placed in [2, 3, 7, 14, 17, 20] {
         for (op, (name, ..)) in OPS.iter().enumerate() {
             if reenters && *name == "iter" {
-                // It clones keys under a lock.
+                // `iter` clones keys under a lock.
                 continue;
             }
-            (1..).find(|n| !done(*n, calls, reenters, placed, op));
+            (1..).find(|n| !traps(*n, calls, reenters, placed, op));
         }
     }
 }
 
 #[test]
-fn a_panic_at_any_call_costs_no_place_and_no_debt() {
+fn a_panic_at_any_call_loses_no_place_and_no_debt() {
     without_deadlock(|| every_call(ALL, false));
 }
 
@@ -211,8 +207,9 @@ fn keys_and_wakers_may_call_the_limiter() {
     without_deadlock(|| every_call(OUTSIDE, true));
 }
 
-/// Over many shards, where each change of the quota also evicts a part of the keys.
-fn changed(n: usize, calls: &'static [Call], closes: bool) -> bool {
+/// Changes the quota, or closes, over many shards with waiters, with the `n`-th call trapped. Each
+/// change of the quota also evicts a part of the keys.
+fn traps_change(n: usize, calls: &'static [Call], closes: bool) -> bool {
     let watch = Watch::default();
     let limiter = limiter(&watch, 400);
     let change = |text| limiter.set_quota(quota(text), CarryOver::Tokens).unwrap();
@@ -241,10 +238,10 @@ fn changed(n: usize, calls: &'static [Call], closes: bool) -> bool {
 }
 
 #[test]
-fn a_panic_keeps_no_change_from_those_who_wait() {
+fn a_panic_in_a_change_leaves_every_waiter_woken_or_none() {
     without_deadlock(|| {
         for closes in [false, true] {
-            (1..).find(|n| !changed(*n, ALL, closes));
+            (1..).find(|n| !traps_change(*n, ALL, closes));
         }
     });
 }

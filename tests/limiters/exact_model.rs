@@ -1,28 +1,22 @@
-//! Both token buckets against an exact model: every decision and every wait, at every kind of rate;
-//! and the promises of
-//! [`tollgate::RateLimiter`], each as a property of its own.
-#![cfg(not(tollgate_loom))]
-#![expect(
-    clippy::cast_possible_truncation,
-    reason = "of amounts that are bounded by 64 bits"
-)]
-
-#[path = "model/limiter.rs"]
-mod model;
+//! Both token buckets against an exact model: every decision and every wait, at every kind of rate. Each
+//! promise of [`tollgate::RateLimiter`] is also a property here.
 
 use std::time::Duration;
 
-use model::{AGE, Amount, Exact, Op, RATES, When, bound, buckets, exact_skew};
 use proptest::prelude::*;
 use tollgate::{
     At, AtomicTokenBucket, CarryOver, Denied, LockedTokenBucket, ManualClock, Quota, QuotaLimiter,
     RateLimiter, Timestamp,
 };
 
+use crate::limiter_model;
+use crate::limiter_model::{AGE, Amount, Exact, Op, RATES, When, bound, buckets, exact_skew};
+use crate::support::at;
+
 const YEAR: u64 = AGE / 200;
 
 fn rate() -> impl Strategy<Value = Quota> {
-    // The last two have no rate.
+    // The last two entries have no rate.
     let named = prop::sample::select(RATES[..12].to_vec()).prop_map(|text| text.parse().unwrap());
     let any = (log_uniform(60), log_uniform(62))
         .prop_filter_map("within the bounds", |(tokens, period)| {
@@ -50,7 +44,7 @@ fn quota() -> impl Strategy<Value = Quota> {
     prop_oneof![20 => limited, 1 => never, 1 => Just(Quota::unlimited())]
 }
 
-/// A number of up to `bits` bits, each length as likely as any other.
+/// A number of at most `bits` bits, with every length equally likely.
 fn log_uniform(bits: u32) -> impl Strategy<Value = u64> {
     (0..=bits, any::<u64>()).prop_map(|(bits, x)| x & ((1u64 << bits) - 1))
 }
@@ -89,10 +83,6 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     prop::collection::vec(op(), 1..60)
 }
 
-fn at(nanos: u64) -> Timestamp {
-    Timestamp::from_nanos(nanos)
-}
-
 /// Takes token by token until denied.
 fn take_all(bucket: &dyn QuotaLimiter, now: u64) -> u64 {
     (0..)
@@ -104,29 +94,28 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
-    fn every_answer_is_that_of_the_exact_model(quota in quota(), ops in ops()) {
-        model::run(quota, 0, &ops);
+    fn every_answer_matches_the_exact_model(quota in quota(), ops in ops()) {
+        limiter_model::run(quota, 0, &ops);
     }
 
     #[test]
-    fn the_age_of_the_process_changes_nothing(quota in quota(), ops in ops()) {
-        // From beyond any possible skew on, so that no stale time is cut off at the origin.
-        let young = model::run(quota, AGE / 4, &ops);
-        // Nor may a run, with all its waits, reach the end of the clock.
+    fn answers_do_not_depend_on_the_age_of_the_process(quota in quota(), ops in ops()) {
+        // Begins beyond the largest skew, so that no stale time is clamped at the origin.
+        let young = limiter_model::run(quota, AGE / 4, &ops);
+        // A run with all its waits may not reach the end of the clock either.
         let year = Duration::from_nanos(YEAR);
         let waits = |denied: &Denied| denied.retry_after().is_none_or(|wait| wait < year);
         prop_assume!(young.iter().filter_map(|decision| decision.as_ref().err()).all(waits));
-        prop_assert_eq!(young, model::run(quota, AGE, &ops));
+        prop_assert_eq!(young, limiter_model::run(quota, AGE, &ops));
     }
 
     #[test]
-    fn saturated_from_full_it_admits_exactly_the_bound(
+    fn a_saturated_full_bucket_admits_exactly_the_bound(
         rate in rate(), burst in 2..400u64, start in log_uniform(60),
         gaps in prop::collection::vec(any::<u64>(), 1..60),
     ) {
         let quota = rate.burst(burst).unwrap();
-        // Short enough that the bucket, left with less than a token, is not full before the next
-        // poll.
+        // The gaps are so short that a bucket with less than a token is not full at the next take.
         let longest = u128::from(burst - 1) * quota.period().as_nanos() / u128::from(quota.tokens());
         let longest = u64::try_from(longest).unwrap_or(u64::MAX).min(YEAR / 30);
         prop_assume!(longest > 0);
@@ -141,7 +130,7 @@ proptest! {
     }
 
     #[test]
-    fn with_a_burst_of_one_less_than_a_tick_a_token_is_lost(rate in rate(), start in log_uniform(60)) {
+    fn a_burst_of_one_loses_less_than_a_tick_a_token(rate in rate(), start in log_uniform(60)) {
         let quota = rate.burst(1).unwrap();
         let tick = quota.period().as_nanos().div_ceil(u128::from(quota.tokens())) as u64;
         prop_assume!(tick < YEAR);
@@ -157,7 +146,7 @@ proptest! {
     }
 
     #[test]
-    fn the_wait_is_honest_and_a_denial_writes_nothing(
+    fn a_denial_reports_the_exact_wait_and_leaves_no_trace(
         quota in quota(), ops in ops(), n in prop_oneof![1..4u64, 1..1_000_000_000u64], now in log_uniform(62),
     ) {
         prop_assume!(!quota.is_unlimited());
@@ -165,7 +154,7 @@ proptest! {
             let _ = bucket.at(at(now)).try_acquire(quota.max_burst());
             let Err(Denied::NotYet { retry_after }) = bucket.at(at(now)).try_acquire(n) else { continue };
             let ready = now + retry_after.as_nanos() as u64;
-            // Denials of any size at any time between leave no trace.
+            // Denials of any size in between change nothing.
             for (i, _) in ops.iter().enumerate() {
                 let between = now + (ready - 1 - now) / (i as u64 + 1);
                 prop_assert_eq!(
@@ -180,7 +169,7 @@ proptest! {
     }
 
     #[test]
-    fn ten_idle_years_give_at_most_the_burst(quota in quota(), used in log_uniform(30)) {
+    fn ten_idle_years_gain_at_most_the_burst(quota in quota(), used in log_uniform(30)) {
         prop_assume!(!quota.is_unlimited());
         for bucket in buckets(quota) {
             let _ = bucket.at(at(0)).try_acquire(used.min(quota.max_burst()));
@@ -193,7 +182,7 @@ proptest! {
     }
 
     #[test]
-    fn looking_ahead_changes_nothing(quota in quota(), ahead in log_uniform(63)) {
+    fn a_read_at_a_later_time_changes_nothing(quota in quota(), ahead in log_uniform(63)) {
         for bucket in buckets(quota) {
             let _ = bucket.at(at(0)).try_acquire(quota.max_burst());
             let before = bucket.at(at(0)).try_acquire(1);
@@ -203,7 +192,7 @@ proptest! {
     }
 
     #[test]
-    fn no_stale_time_however_old_mints_a_token(rate in rate(), burst in 1..1000u64, now in log_uniform(62), back: u64) {
+    fn a_take_at_any_stale_time_mints_nothing(rate in rate(), burst in 1..1000u64, now in log_uniform(62), back: u64) {
         let quota = rate.burst(burst).unwrap();
         for bucket in buckets(quota) {
             prop_assert!(bucket.at(at(now)).try_acquire(burst).is_ok());
@@ -211,7 +200,7 @@ proptest! {
             let denied = bucket.at(stale).try_acquire(1);
             let mut exact = Exact::new(quota);
             prop_assert!(exact.try_acquire(burst, now).is_ok());
-            // Ready at the same instant, from whichever time it is counted.
+            // The token is ready at the same instant, counted from either time.
             let wait = |now: u64, denied: Result<(), Denied>| {
                 denied.unwrap_err().retry_after().map(|wait| now + wait.as_nanos() as u64)
             };
@@ -220,14 +209,13 @@ proptest! {
     }
 }
 
-/// Takes at each instant at which a token is there, through many re-anchorings of the atomic
-/// bucket.
-fn never_drifts(rate: &str, burst: u64, step: u64, steps: u64) {
+/// Takes all that is available at each step, while the atomic bucket moves its base many times.
+fn assert_no_drift(rate: &str, burst: u64, step: u64, steps: u64) {
     let quota = rate.parse::<Quota>().unwrap().burst(burst).unwrap();
     let horizon = exact_skew(quota) * 8;
     assert!(
         step * steps > 3 * horizon,
-        "{rate}: re-anchors more than once"
+        "{rate}: the base moves less than twice"
     );
     for bucket in buckets(quota) {
         let mut taken = burst;
@@ -243,22 +231,22 @@ fn never_drifts(rate: &str, burst: u64, step: u64, steps: u64) {
 
 #[test]
 fn seven_a_second_does_not_drift_in_five_years() {
-    never_drifts("7/s", 1_000_000, 86_399_999_999_989, 5 * 365);
+    assert_no_drift("7/s", 1_000_000, 86_399_999_999_989, 5 * 365);
 }
 
 #[test]
 fn a_prime_rate_does_not_drift_in_ten_hours() {
-    never_drifts("999983/s", 1_000_000, 999_999_937, 36_000);
+    assert_no_drift("999983/s", 1_000_000, 999_999_937, 36_000);
 }
 
 #[test]
 fn the_fastest_rates_do_not_drift() {
-    never_drifts("999999937/s", 10_000_000, 9_999_991, 10_000);
-    never_drifts("1000000000000/s", 1_000_000_000_000, 999_999_937, 60_000);
+    assert_no_drift("999999937/s", 10_000_000, 9_999_991, 10_000);
+    assert_no_drift("1000000000000/s", 1_000_000_000_000, 999_999_937, 60_000);
 }
 
 #[test]
-fn the_last_instants_of_the_clock_are_like_any_other() {
+fn a_take_at_the_end_of_the_clock_is_admitted_once() {
     let quota = Quota::per_second(1).unwrap();
     for bucket in buckets(quota) {
         assert!(bucket.at(Timestamp::MAX).try_acquire(1).is_ok());
@@ -271,7 +259,7 @@ fn the_last_instants_of_the_clock_are_like_any_other() {
 }
 
 #[test]
-fn zero_tokens_always_pass_and_more_than_the_burst_never() {
+fn zero_tokens_always_pass_and_more_than_the_burst_never_does() {
     let quota = Quota::per_second(5).unwrap();
     for bucket in buckets(quota) {
         assert!(bucket.at(at(0)).try_acquire(5).is_ok());
@@ -282,7 +270,7 @@ fn zero_tokens_always_pass_and_more_than_the_burst_never() {
 }
 
 #[test]
-fn buckets_can_be_shared() {
+fn buckets_are_send_and_sync() {
     fn shared<T: Send + Sync>() {}
     shared::<AtomicTokenBucket<ManualClock>>();
     shared::<LockedTokenBucket<ManualClock>>();

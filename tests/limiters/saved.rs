@@ -1,18 +1,14 @@
-//! What a bucket saves is what it restores, to the part of a token: behind its word, in its line, with
+//! A bucket restores exactly what it saved, to the fraction of a token: in debt, with waiters, with
 //! leases and during a pause.
-#![cfg(not(tollgate_loom))]
-
-#[allow(dead_code, reason = "shared with other tests")]
-#[path = "model/tasks.rs"]
-mod tasks;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tasks::Polled;
 use tollgate::{
-    AtomicTokenBucket, CarryOver, Clock, Denied, LockedTokenBucket, ManualClock, Quota,
-    RateLimiter, Saved,
+    AtomicTokenBucket, CarryOver, Clock, Denied, LockedTokenBucket, ManualClock, RateLimiter, Saved,
 };
+
+use crate::support::quota;
+use crate::tasks::Polled;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -24,25 +20,21 @@ fn wall(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(1_000_000 + seconds)
 }
 
-fn quota(text: &str) -> Quota {
-    text.parse().unwrap()
-}
-
-/// Runs a scene on both buckets: each with a constructor and a clock.
+/// Runs a scenario with both bucket types.
 macro_rules! on_both {
-    ($scene:ident) => {
-        $scene!(AtomicTokenBucket);
-        $scene!(LockedTokenBucket);
+    ($scenario:ident) => {
+        $scenario!(AtomicTokenBucket);
+        $scenario!(LockedTokenBucket);
     };
 }
 
-fn not_before(denied: Result<(), Denied>) -> Duration {
+fn retry_after(denied: Result<(), Denied>) -> Duration {
     denied.unwrap_err().retry_after().unwrap()
 }
 
 #[test]
-fn parts_of_a_token_survive_a_restart() {
-    macro_rules! scene {
+fn a_fraction_of_a_token_survives_a_restart() {
+    macro_rules! scenario {
         ($bucket:ident) => {{
             let clock = ManualClock::new();
             let bucket = $bucket::with_clock(quota("3/s burst 3"), clock.clone()).unwrap();
@@ -50,28 +42,28 @@ fn parts_of_a_token_survive_a_restart() {
             clock.advance(nanos(100_000_000));
             let line = bucket.save(wall(0)).to_string();
             let saved: Saved = line.parse().unwrap();
-            // Another process, whose clock began elsewhere, right away: 0.3 tokens are there.
+            // At once, in another process whose clock has another origin: 0.3 tokens are there.
             let clock = ManualClock::new();
             clock.advance(nanos(77));
             let bucket = $bucket::with_clock(quota("3/s burst 3"), clock.clone()).unwrap();
             bucket.restore(&saved, wall(0));
-            assert_eq!(not_before(bucket.try_acquire(1)), nanos(233_333_334));
-            // Half a minute later, by the wall clock, it is full.
+            assert_eq!(retry_after(bucket.try_acquire(1)), nanos(233_333_334));
+            // Half a minute later, by the wall clock, the bucket is full.
             let bucket = $bucket::with_clock(quota("3/s burst 3"), clock.clone()).unwrap();
             bucket.restore(&saved, wall(30));
             assert_eq!(bucket.available(), 3);
-            // Of a wall clock that was set back nothing is known.
+            // A wall clock that was set back counts as no time passed.
             let bucket = $bucket::with_clock(quota("3/s burst 3"), clock).unwrap();
             bucket.restore(&saved, wall(0) - SECOND);
-            assert_eq!(not_before(bucket.try_acquire(1)), nanos(233_333_334));
+            assert_eq!(retry_after(bucket.try_acquire(1)), nanos(233_333_334));
         }};
     }
-    on_both!(scene);
+    on_both!(scenario);
 }
 
 #[test]
 fn a_pause_survives_a_restart() {
-    macro_rules! scene {
+    macro_rules! scenario {
         ($bucket:ident) => {{
             let clock = ManualClock::new();
             let bucket = $bucket::with_clock(quota("3/s burst 3"), clock.clone()).unwrap();
@@ -81,22 +73,26 @@ fn a_pause_survives_a_restart() {
             let saved = bucket.save(wall(0));
             let bucket = $bucket::with_clock(quota("3/s burst 3"), ManualClock::new()).unwrap();
             bucket.restore(&saved, wall(2));
-            assert_eq!(not_before(bucket.try_acquire(1)), 4 * SECOND);
+            assert_eq!(retry_after(bucket.try_acquire(1)), 4 * SECOND);
             bucket.refund(3);
-            assert_eq!(not_before(bucket.try_acquire(1)), 4 * SECOND, "a pause");
+            assert_eq!(
+                retry_after(bucket.try_acquire(1)),
+                4 * SECOND,
+                "a refund shortens the pause"
+            );
         }};
     }
-    on_both!(scene);
+    on_both!(scenario);
 }
 
 #[test]
-fn what_a_lease_holds_counts_as_used() {
-    macro_rules! scene {
+fn leased_tokens_are_saved_as_used() {
+    macro_rules! scenario {
         ($bucket:ident) => {{
             let bucket = $bucket::with_clock(quota("1/h burst 10"), ManualClock::new()).unwrap();
             bucket.try_acquire(2).unwrap();
             let lease = bucket.lease(5).unwrap();
-            // The lease has the room of five tokens, which the burst lacks.
+            // The lease has five tokens of the burst.
             assert_eq!(bucket.available(), 5);
             let saved = bucket.save(wall(0));
             drop(lease);
@@ -105,33 +101,33 @@ fn what_a_lease_holds_counts_as_used() {
             assert_eq!(bucket.available(), 5);
         }};
     }
-    on_both!(scene);
+    on_both!(scenario);
 }
 
 #[test]
-fn a_bucket_for_which_a_caller_waits_is_saved_too() {
-    macro_rules! scene {
+fn a_bucket_with_a_waiter_can_be_saved() {
+    macro_rules! scenario {
         ($bucket:ident) => {{
             let clock = ManualClock::new();
             let bucket = $bucket::with_clock(quota("1/s burst 1"), clock.clone()).unwrap();
             bucket.try_acquire(1).unwrap();
             let waits = Polled::pending(bucket.acquire(1));
             clock.advance(nanos(400_000_000));
-            // The waiter holds nothing yet.
+            // The waiter holds no token yet.
             let saved = bucket.save(wall(0));
             let other = $bucket::with_clock(quota("1/s burst 1"), ManualClock::new()).unwrap();
             other.restore(&saved, wall(0));
-            assert_eq!(not_before(other.try_acquire(1)), nanos(600_000_000));
+            assert_eq!(retry_after(other.try_acquire(1)), nanos(600_000_000));
             clock.advance(nanos(600_000_000));
             assert_eq!(waits.ready(), Ok(()));
         }};
     }
-    on_both!(scene);
+    on_both!(scenario);
 }
 
 #[test]
-fn debt_goes_on_as_if_there_had_been_no_restart() {
-    macro_rules! scene {
+fn debt_survives_a_restart_to_the_nanosecond() {
+    macro_rules! scenario {
         ($bucket:ident) => {{
             let (clock, other) = (ManualClock::new(), ManualClock::new());
             clock.advance(17_000 * SECOND);
@@ -148,12 +144,12 @@ fn debt_goes_on_as_if_there_had_been_no_restart() {
             assert_eq!(after.status(1).full_after, before.status(1).full_after);
         }};
     }
-    on_both!(scene);
+    on_both!(scenario);
 }
 
 #[test]
-fn restoring_only_tightens_and_reaches_those_who_wait() {
-    macro_rules! scene {
+fn restoring_only_tightens_and_postpones_waiters() {
+    macro_rules! scenario {
         ($bucket:ident) => {{
             let clock = ManualClock::new();
             let bucket = || $bucket::with_clock(quota("1/h burst 9"), clock.clone()).unwrap();
@@ -165,13 +161,13 @@ fn restoring_only_tightens_and_reaches_those_who_wait() {
             let owed = owing.status(1).retry_after;
             owing.restore(&saved, wall(0));
             assert_eq!(owing.status(1).retry_after, owed);
-            // Of another quota the tokens carry over, and later changes go on from there.
+            // To another quota the tokens carry over, and later changes start from them.
             let other = $bucket::with_clock(quota("1/s burst 4"), clock.clone()).unwrap();
             other.restore(&saved, wall(0));
             assert_eq!(other.available(), 2);
             other.set_quota(quota("1/h"), CarryOver::Full).unwrap();
             assert_eq!(other.available(), 1);
-            // A waiter is put off.
+            // A restored debt postpones a waiter.
             let busy = bucket();
             busy.try_acquire(9).unwrap();
             let mut waits = Polled::pending(busy.acquire(1));
@@ -184,5 +180,5 @@ fn restoring_only_tightens_and_reaches_those_who_wait() {
             assert_eq!(waits.ready(), Ok(()));
         }};
     }
-    on_both!(scene);
+    on_both!(scenario);
 }

@@ -1,5 +1,4 @@
-//! A change of the quota of all keys while others take: no burst is had twice.
-#![cfg(not(tollgate_loom))]
+//! A change of the quota of all keys while other threads take: no burst is admitted twice.
 
 use std::hash::RandomState;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,7 +19,7 @@ fn quota(rate: u64, burst: u64) -> Quota {
 
 type Scripted = KeyedLimiter<u64, RandomState, Script>;
 
-/// Runs what is to happen right after its n-th reading, which takes ten milliseconds.
+/// A clock that runs `then` right after its `at`-th reading, and reads ten milliseconds later from then on.
 #[derive(Default)]
 struct Script {
     late: AtomicBool,
@@ -45,8 +44,9 @@ impl Clock for Script {
     }
 }
 
-/// While `set_quota` reads its clock for the n-th time, another thread takes at a later instant.
-fn a_taker_at_reading(n: u64) -> Option<u64> {
+/// Lets another thread take at a later instant while `set_quota` makes its `n`-th reading of the clock.
+/// Returns the tokens taken, or `None` if there are fewer readings.
+fn taken_at_reading(n: u64) -> Option<u64> {
     const BURST: u64 = 1_000;
     let limiter: Arc<OnceLock<Scripted>> = Arc::default();
     let (taken, taken_by_other) = channel();
@@ -63,9 +63,9 @@ fn a_taker_at_reading(n: u64) -> Option<u64> {
             let _ = taken.send(limiter.key(&7).at(LATER).try_acquire_up_to(BURST));
         };
         let taker = thread::spawn(taker);
-        // A taker that finds the change begun waits for its end, so it is not waited for here.
-        let patience = Instant::now() + Duration::from_millis(50);
-        while !taker.is_finished() && Instant::now() < patience {
+        // A taker that finds the change begun waits for its end, so this thread cannot join it.
+        let deadline = Instant::now() + Duration::from_millis(50);
+        while !taker.is_finished() && Instant::now() < deadline {
             thread::yield_now();
         }
     }));
@@ -83,23 +83,26 @@ fn a_taker_at_reading(n: u64) -> Option<u64> {
 }
 
 #[test]
-fn a_taker_between_the_clock_and_the_change_gets_no_second_burst() {
+fn a_take_between_the_clock_and_the_change_gets_no_second_burst() {
     let mut readings = 0;
-    while let Some(taken) = a_taker_at_reading(readings) {
-        assert_eq!(taken, 1_000, "of one burst, at reading {readings}");
+    while let Some(taken) = taken_at_reading(readings) {
+        assert_eq!(
+            taken, 1_000,
+            "more or less than one burst, at reading {readings}"
+        );
         readings += 1;
     }
-    assert!(readings > 0, "the clock is read");
+    assert!(readings > 0, "the change does not read the clock");
 }
 
-/// Two threads change the quota; one takes a whole burst from one full key after the other, and once
-/// more at once. At most a burst and what comes at the faster rate meanwhile may be had.
+/// Two threads change the quota; a third takes a whole burst from one full key after the other, twice
+/// in a row. The two takes may admit a burst and what the faster rate refills in between.
 fn stress(keys: u64, time: Duration) {
     const BURST: u64 = 10_000;
     const FAST: u64 = 10_000_000;
     let (slow, fast) = (quota(1_000, BURST), quota(FAST, BURST));
     let limiter = KeyedLimiter::<u64>::new(slow, usize::try_from(keys).unwrap()).unwrap();
-    // Present, and full again a millisecond later.
+    // Every key is placed, and is full again a millisecond later.
     (0..keys).for_each(|key| assert!(limiter.key(&key).try_acquire(1).is_ok()));
     let (clock, stop) = (SystemClock::new(), AtomicBool::new(false));
     let (mut whole, end) = (0, Instant::now() + time);
@@ -130,17 +133,17 @@ fn stress(keys: u64, time: Duration) {
         }
         stop.store(true, Ordering::Relaxed);
     });
-    assert_eq!(excess, None, "key, the two takes, and the most together");
-    assert!(whole > 0, "no key was full: nothing was tried");
+    assert_eq!(excess, None, "key, both takes, and their bound");
+    assert!(whole > 0, "no key was full: the stress tried nothing");
 }
 
 #[test]
-fn changes_beside_takers_mint_no_tokens() {
+fn quota_changes_beside_takes_mint_nothing() {
     stress(3_000, Duration::from_millis(1_000));
 }
 
 #[test]
 #[ignore = "half a minute"]
-fn changes_beside_takers_mint_no_tokens_for_long() {
+fn quota_changes_beside_takes_mint_nothing_for_long() {
     stress(1_000_000, Duration::from_secs(30));
 }

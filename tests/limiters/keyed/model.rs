@@ -1,36 +1,25 @@
-//! The keyed limiter: what one key may do, what all of them may, and that eviction cannot be told.
-#![cfg(not(tollgate_loom))]
-
-#[allow(dead_code, reason = "the operations are for other tests")]
-#[path = "model/limiter.rs"]
-mod limiter_model;
-
-#[path = "model/keyed.rs"]
-mod keyed_model;
+//! The keyed limiter against exact models: one key, all keys, floods, and that eviction is not observable.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
-use keyed_model::{CARRIES, Op, QUOTAS};
-use limiter_model::Exact;
 use proptest::prelude::*;
-use tollgate::{
-    CarryOver, Denied, KeyedLimiter, ManualClock, OnFull, Quota, RateLimiter, Timestamp,
-};
+use tollgate::{CarryOver, Denied, KeyedLimiter, ManualClock, OnFull, Quota, RateLimiter};
+
+use crate::keyed_model::{CARRIES, Op, QUOTAS};
+use crate::limiter_model::Exact;
+use crate::support::at;
+use crate::{keyed_model, limiter_model};
 
 const SECOND: u64 = 1_000_000_000;
-
-fn at(nanos: u64) -> Timestamp {
-    Timestamp::from_nanos(nanos)
-}
 
 fn limiter(quota: &str, capacity: usize) -> KeyedLimiter<u64> {
     KeyedLimiter::new(quota.parse().unwrap(), capacity).unwrap()
 }
 
 #[test]
-fn what_is_kept_is_counted_and_what_is_not_retained_begins_anew() {
+fn placed_keys_are_counted_and_a_key_that_is_not_retained_starts_full() {
     let limiter = limiter("10/h", 10);
     assert!(limiter.is_empty());
     limiter
@@ -57,9 +46,8 @@ fn what_is_kept_is_counted_and_what_is_not_retained_begins_anew() {
     assert_eq!((limiter.len(), limiter.is_empty()), (0, true));
 }
 
-/// Whether they have the shard to themselves or share it.
 #[test]
-fn threads_that_take_from_one_key_get_what_there_is_and_no_more() {
+fn threads_that_take_from_one_key_share_exactly_its_tokens() {
     let limiter = limiter("1/s burst 1000000", 2);
     let take_all = || {
         let admitted = || limiter.key(&1).at(at(0)).try_acquire(1).is_ok();
@@ -75,7 +63,7 @@ fn threads_that_take_from_one_key_get_what_there_is_and_no_more() {
 }
 
 proptest! {
-    /// Each key by itself is an exact bucket, whatever is evicted; time goes on, or lags.
+    /// Under eviction and at stale times.
     #[test]
     fn every_key_is_an_exact_bucket(
         capacity in 1..6_usize,
@@ -94,7 +82,7 @@ proptest! {
             let got = limiter.key(&key).at(at(asked)).try_acquire(n);
             match got {
                 Err(Denied::TooManyKeys) => prop_assert!(expected.is_ok()),
-                // A stale time may be judged by who gave up a place since.
+                // A stale take may be judged by a key that was evicted since.
                 Err(Denied::NotYet { .. }) if expected.is_ok() => prop_assert!(stale),
                 _ => prop_assert_eq!(got, expected),
             }
@@ -134,10 +122,10 @@ fn op() -> impl Strategy<Value = Op> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
-    /// With quotas that change, of all keys and of one, debts that are kept or go back, keys that
-    /// are removed, and few places.
+    /// With quota changes of all keys and of one, reservations that are used or cancelled, removed
+    /// keys, and few places.
     #[test]
-    fn it_answers_like_a_map_of_exact_buckets(
+    fn the_limiter_answers_like_a_map_of_exact_buckets(
         capacity in 1..15_usize, shared: bool, first in 0..QUOTAS.len(),
         ops in prop::collection::vec(op(), 1..120),
     ) {
@@ -147,24 +135,28 @@ proptest! {
 }
 
 #[test]
-fn a_stale_time_gains_nothing_from_an_eviction() {
+fn a_stale_take_gains_nothing_from_an_eviction() {
     let limiter = limiter("1/s burst 2", 1);
     limiter.key(&1).at(at(0)).try_acquire(2).unwrap();
-    // Full again at 2 s, and evicted then.
+    // Key 1 is full again at 2 s, and is evicted then.
     limiter.key(&2).at(at(2 * SECOND)).try_acquire(1).unwrap();
     assert_eq!(limiter.stats().evicted, 1);
-    // The other one goes, too, so that there is a place; a thread that is still at 1 s comes back
-    // with the first.
+    // Key 2 is removed, so that there is a place; a thread that is still at 1 s takes from key 1
+    // again.
     assert!(limiter.remove(&2));
     let got = limiter.key(&1).at(at(SECOND)).try_acquire(2);
     let retry_after = Duration::from_secs(1);
-    assert_eq!(got, Err(Denied::NotYet { retry_after }), "one was there");
+    assert_eq!(
+        got,
+        Err(Denied::NotYet { retry_after }),
+        "at 1 s, key 1 had one token"
+    );
     assert!(limiter.key(&1).at(at(SECOND)).try_acquire(1).is_ok());
     assert!(limiter.key(&1).at(at(4 * SECOND)).try_acquire(2).is_ok());
 }
 
 #[test]
-fn any_number_of_changes_mints_nothing() {
+fn a_thousand_quota_changes_mint_nothing() {
     let limiter = limiter("10/h", 1_000);
     for key in 0..100 {
         limiter.key(&key).at(at(0)).try_acquire(4).unwrap();
@@ -186,8 +178,8 @@ fn any_number_of_changes_mints_nothing() {
 }
 
 #[test]
-fn the_base_moves_on_for_all_keys() {
-    // Its horizon is 18 ms.
+fn the_base_moves_for_all_keys() {
+    // The horizon of this rate is 18 ms.
     let limiter = limiter("999999937/s burst 5", 100);
     let mut now = 0;
     for _ in 0..1_000 {
@@ -205,7 +197,7 @@ fn the_base_moves_on_for_all_keys() {
 }
 
 #[test]
-fn known_keys_keep_working_and_new_ones_are_denied_or_share() {
+fn a_full_limiter_keeps_known_keys_and_denies_or_shares_new_ones() {
     for on_full in [OnFull::Deny, OnFull::Shared] {
         let builder = KeyedLimiter::builder(Quota::per_hour(100).unwrap(), 10);
         let limiter: KeyedLimiter<u64, _, _> = builder
@@ -229,7 +221,7 @@ fn known_keys_keep_working_and_new_ones_are_denied_or_share() {
 }
 
 #[test]
-fn a_cancelled_reservation_gives_back_what_it_took() {
+fn a_cancelled_reservation_returns_its_tokens() {
     let clock = ManualClock::new();
     let builder = KeyedLimiter::builder("1/s burst 1".parse().unwrap(), 10);
     let limiter: KeyedLimiter<String, _, _> = builder.clock(clock.clone()).build().unwrap();
@@ -248,11 +240,11 @@ fn a_cancelled_reservation_gives_back_what_it_took() {
     assert_eq!(ada.available(), 1);
 }
 
-/// Hashes everything to one number, as somebody who knows the seed could have it.
+/// Hashes every key to one number, as an attacker that knows the seed could.
 #[derive(Default)]
-struct Flooded;
+struct CollidingHasher;
 
-impl Hasher for Flooded {
+impl Hasher for CollidingHasher {
     fn write(&mut self, _: &[u8]) {}
 
     fn finish(&self) -> u64 {
@@ -261,25 +253,25 @@ impl Hasher for Flooded {
 }
 
 #[test]
-fn keys_that_collide_are_exact_and_bounded_and_known_ones_keep_working() {
+fn colliding_keys_stay_exact_and_bounded() {
     const CAPACITY: usize = 1_000;
     let builder = KeyedLimiter::<u64>::builder("1/s burst 2".parse().unwrap(), CAPACITY);
-    let limiter = builder.hasher(BuildHasherDefault::<Flooded>::default());
+    let limiter = builder.hasher(BuildHasherDefault::<CollidingHasher>::default());
     let limiter = limiter.build().unwrap();
     let takes = |key: u64, now: u64| limiter.key(&key).at(at(now)).try_acquire(1);
-    // All want the places of one shard, and nothing is full again yet.
+    // Every key hashes to one shard, and no bucket is full again yet.
     let placed = (0..5_000).filter(|key| takes(*key, 0).is_ok()).count();
     assert_eq!(limiter.len(), placed);
     assert!((1..CAPACITY).contains(&placed), "{placed}");
     assert_eq!(limiter.stats().overflowed, 5_000 - placed as u64);
     for key in 0..placed as u64 {
-        assert_eq!(takes(key, 0), Ok(()), "{key} has one more");
+        assert_eq!(takes(key, 0), Ok(()), "{key} has a second token");
         let wait = Denied::NotYet {
             retry_after: Duration::from_secs(1),
         };
         assert_eq!(takes(key, 0), Err(wait));
     }
-    // Full again, each gives way to a new one.
+    // Once full again, each key is evicted for a new one.
     let later = 10 * SECOND;
     assert!((5_000..5_000 + placed as u64).all(|key| takes(key, later).is_ok()));
     assert_eq!(limiter.stats().evicted, placed as u64);
@@ -287,12 +279,12 @@ fn keys_that_collide_are_exact_and_bounded_and_known_ones_keep_working() {
 }
 
 #[test]
-fn ten_million_keys_stay_within_the_bound() {
+fn ten_million_keys_stay_within_the_capacity() {
     const CAPACITY: usize = 1_000_000;
     let limiter = limiter("1/s burst 2", CAPACITY);
     let known = 10_000_000_000;
     for key in 0..10_000_000 {
-        // 2,000,000 keys a second of virtual time; each is full again after a second.
+        // 2,000,000 keys a second of virtual time; each bucket is full again after a second.
         let now = at(key * 500);
         let _: Result<(), Denied> = limiter.key(&key).at(now).try_acquire(1);
         if key % 1_000_000 == 0 {
@@ -308,7 +300,7 @@ fn ten_million_keys_stay_within_the_bound() {
     assert!(limiter.len() <= CAPACITY);
     let bytes = limiter.allocated();
     assert!(bytes <= 24 * CAPACITY, "{bytes} bytes");
-    // In the five seconds every place can change hands four times.
+    // In five seconds every place can be reused four times.
     let evicted = limiter.stats().evicted;
     assert!((3_000_000..=4_000_000).contains(&evicted), "{evicted}");
 }

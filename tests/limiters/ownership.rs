@@ -1,12 +1,9 @@
-//! Where a limiter can be put: behind every pointer, in a static, in a
-//! queue, and without a borrow.
-#![cfg(not(tollgate_loom))]
+//! How a caller can own a limiter: behind every pointer, as an object, in a static, in a queue, and by
+//! owned waits, reservations and leases.
 
 use std::borrow::Cow;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
@@ -17,12 +14,10 @@ use tollgate::{
     Wait, WorkQueue,
 };
 
+use crate::support::{poll, quota};
+
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
-
-fn quota(text: &str) -> Quota {
-    text.parse().unwrap()
-}
 
 fn atomic(text: &str, clock: &ManualClock) -> AtomicTokenBucket<ManualClock> {
     AtomicTokenBucket::with_clock(quota(text), clock.clone()).unwrap()
@@ -32,12 +27,8 @@ fn locked(text: &str, clock: &ManualClock) -> LockedTokenBucket<ManualClock> {
     LockedTokenBucket::with_clock(quota(text), clock.clone()).unwrap()
 }
 
-fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
-    Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
-}
-
-/// A limiter of one token an hour, by value: as a caller's generic code has it.
-fn each_operation<L: RateLimiter>(limiter: L, clock: &ManualClock) {
+/// Runs every operation on a limiter of one token an hour, by value as in a caller's generic code.
+fn check_each_operation<L: RateLimiter>(limiter: L, clock: &ManualClock) {
     let name = format!("{limiter:?}");
     assert_eq!(limiter.available(), 1, "{name}");
     assert_eq!(poll(&mut limiter.acquire(1)), Poll::Ready(Ok(())), "{name}");
@@ -60,37 +51,37 @@ fn each_operation<L: RateLimiter>(limiter: L, clock: &ManualClock) {
     let until = limiter.now() + 3 * HOUR;
     limiter.pause_until(until).unwrap();
     clock.advance(3 * HOUR);
-    let mut of_its_own = Acquire::of(limiter, 1);
-    assert!(poll(&mut of_its_own).is_ready(), "{name}");
+    let mut owned = Acquire::of(limiter, 1);
+    assert!(poll(&mut owned).is_ready(), "{name}");
 }
 
 #[test]
-fn generic_code_takes_every_limiter_behind_every_pointer() {
+fn generic_code_accepts_every_limiter_behind_every_pointer() {
     let clock = &ManualClock::new();
-    each_operation(atomic("1/h", clock), clock);
+    check_each_operation(atomic("1/h", clock), clock);
     let borrowed = atomic("1/h", clock);
-    each_operation(&borrowed, clock);
-    each_operation(Box::new(locked("1/h", clock)), clock);
-    each_operation(Arc::new(locked("1/h", clock)), clock);
+    check_each_operation(&borrowed, clock);
+    check_each_operation(Box::new(locked("1/h", clock)), clock);
+    check_each_operation(Arc::new(locked("1/h", clock)), clock);
     let object: Arc<dyn RateLimiter> = Arc::new(atomic("1/h", clock));
-    each_operation(object, clock);
+    check_each_operation(object, clock);
     let object: Box<dyn RateLimiter> = Box::new(locked("1/h", clock));
-    each_operation(object, clock);
-    each_operation(&locked("1/h", clock) as &dyn RateLimiter, clock);
+    check_each_operation(object, clock);
+    check_each_operation(&locked("1/h", clock) as &dyn RateLimiter, clock);
     let builder = KeyedLimiter::<String>::builder(quota("1/h"), 8);
     let keyed = Arc::new(builder.clock(clock.clone()).build().unwrap());
-    each_operation(keyed.key("ada"), clock);
-    each_operation(Arc::new(keyed.owned_key("bob".to_owned())), clock);
-    each_operation(SlidingWindow::with_clock(1, HOUR, clock).unwrap(), clock);
+    check_each_operation(keyed.key("ada"), clock);
+    check_each_operation(Arc::new(keyed.owned_key("bob".to_owned())), clock);
+    check_each_operation(SlidingWindow::with_clock(1, HOUR, clock).unwrap(), clock);
     let anchor = clock.now();
     let interval = IntervalTokenBucket::with_clock(1, HOUR, 1, anchor, clock);
-    each_operation(interval.unwrap(), clock);
+    check_each_operation(interval.unwrap(), clock);
     let members = (Arc::new(atomic("1/h", clock)), locked("1000/h", clock));
-    each_operation(Metered::new(Box::new(AllOf::new(members))), clock);
+    check_each_operation(Metered::new(Box::new(AllOf::new(members))), clock);
 }
 
 #[test]
-fn an_owned_key_and_limits_together_limit_a_queue() {
+fn an_owned_key_and_an_all_of_rate_limit_a_queue() {
     let clock = ManualClock::new();
     let builder = KeyedLimiter::<u64>::builder(quota("2/h"), 8);
     let tenants = Arc::new(builder.clock(clock.clone()).build().unwrap());
@@ -111,10 +102,14 @@ fn an_owned_key_and_limits_together_limit_a_queue() {
     assert_eq!((handed_out(&queue), all.available()), (2, 1));
     let queue = queue_of(Arc::new(AllOf::new((tenants.owned_key(3), all.clone()))));
     assert_eq!((handed_out(&queue), all.available()), (1, 0));
-    assert_eq!(tenants.key(&3).available(), 1, "taken of both or of none");
+    assert_eq!(
+        tenants.key(&3).available(),
+        1,
+        "the queue took a token of one member only"
+    );
 }
 
-/// What a struct of a caller's holds beside no limiter.
+/// A caller's struct that holds pending operations without the limiter.
 struct Pending {
     reservation: Reservation<'static>,
     wait: Wait<Acquire<Arc<AtomicTokenBucket<ManualClock>>>>,
@@ -122,7 +117,7 @@ struct Pending {
 }
 
 #[test]
-fn what_is_owned_outlives_the_callers_share_of_its_limiter() {
+fn owned_operations_outlive_the_callers_share_of_the_limiter() {
     let clock = ManualClock::new();
     let bucket = Arc::new(atomic("1/s burst 5", &clock));
     let lease = bucket.lease_owned(2).unwrap();
@@ -143,7 +138,7 @@ fn what_is_owned_outlives_the_callers_share_of_its_limiter() {
             mut lease,
         } = pending;
         assert_eq!(reservation.ready_at(), Timestamp::ZERO + SECOND);
-        drop(reservation); // Used: its time has come.
+        drop(reservation); // It is ready, so it counts as used.
         assert_eq!(lease.try_acquire(2), Ok(()));
         assert!(poll(&mut wait).is_pending());
         (wait, lease)
@@ -153,11 +148,11 @@ fn what_is_owned_outlives_the_callers_share_of_its_limiter() {
     assert_eq!(poll(&mut wait), Poll::Ready(Ok(())));
     assert_eq!(weak.upgrade().unwrap().available(), 0);
     drop((wait, lease));
-    assert!(weak.upgrade().is_none(), "they were its last owners");
+    assert!(weak.upgrade().is_none(), "an operation leaks the limiter");
 }
 
 #[test]
-fn a_bucket_of_a_static_needs_no_start() {
+fn a_static_bucket_is_usable_at_once() {
     static ATOMIC: AtomicTokenBucket =
         AtomicTokenBucket::from_quota(Quota::from_static("2/day burst 3"));
     static LOCKED: LockedTokenBucket =
@@ -171,7 +166,7 @@ fn a_bucket_of_a_static_needs_no_start() {
 }
 
 #[test]
-fn keys_are_asked_for_by_what_they_are_borrowed_as() {
+fn a_key_is_looked_up_by_its_borrowed_form() {
     fn check<K>()
     where
         K: std::hash::Hash + Eq + Clone + Send + Sync + std::borrow::Borrow<str>,
@@ -192,7 +187,7 @@ fn keys_are_asked_for_by_what_they_are_borrowed_as() {
 }
 
 #[test]
-fn a_clock_may_be_an_object() {
+fn a_clock_may_be_a_trait_object() {
     let clock = ManualClock::new();
     let shared: Arc<dyn Clock + Send + Sync> = Arc::new(clock.clone());
     let bucket = AtomicTokenBucket::with_clock(quota("1/h"), shared.clone()).unwrap();

@@ -1,16 +1,16 @@
-//! All operations of a limiter: that the lock-free bucket and the locked one do the same, whatever
-//! is asked of them in whatever order, and that neither leases nor changes of the quota nor
-//! cancellations admit more than the quota does.
-
-#![allow(missing_docs)]
+//! The lock-free bucket and the locked one give the same answers in any sequence of operations. Leases,
+//! quota changes and cancellations admit no more than the quota.
 
 use std::time::Duration;
 
 use proptest::prelude::*;
 use tollgate::{
     AtomicTokenBucket, CarryOver, Clock, Denied, Leasable, LockedTokenBucket, ManualClock, Quota,
-    QuotaLimiter, RateLimiter, Reservation, Timestamp,
+    QuotaLimiter, RateLimiter, Reservation,
 };
+
+use crate::limiter_model;
+use crate::support::quota;
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -18,7 +18,7 @@ enum Op {
     AcquireAbove(u64, u64),
     AcquireUpTo(u64),
     Reserve(u64, u64),
-    /// Of the reservations that are open.
+    /// One of the open reservations.
     Cancel(prop::sample::Index),
     Use(prop::sample::Index),
     Refund(u64),
@@ -57,7 +57,7 @@ fn rule(code: u8) -> CarryOver {
     ][usize::from(code)]
 }
 
-/// A limiter, its open reservations, and what it said.
+/// A limiter, its clock and its open reservations.
 struct Subject<'a, L> {
     limiter: &'a L,
     clock: ManualClock,
@@ -65,10 +65,10 @@ struct Subject<'a, L> {
 }
 
 impl<L: QuotaLimiter> Subject<'_, L> {
-    /// Does one thing and says, in words, what came of it.
+    /// Runs one operation; returns its answer and the state afterwards, as text.
     fn run(&mut self, op: &Op) -> String {
         let limiter = self.limiter;
-        let said = match op {
+        let answer = match op {
             Op::Acquire(n) => format!("{:?}", limiter.try_acquire(*n)),
             Op::AcquireAbove(n, floor) => format!("{:?}", limiter.try_acquire_above(*n, *floor)),
             Op::AcquireUpTo(n) => limiter.try_acquire_up_to(*n).to_string(),
@@ -108,19 +108,19 @@ impl<L: QuotaLimiter> Subject<'_, L> {
             }
             Op::Advance(nanos) => format!("{:?}", self.clock.advance(Duration::from_nanos(*nanos))),
         };
-        format!("{said}, {} there, {}", limiter.available(), limiter.quota())
+        format!(
+            "{answer}, {} available, {}",
+            limiter.available(),
+            limiter.quota()
+        )
     }
-}
-
-fn quota(text: &str) -> Quota {
-    text.parse().unwrap()
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_500))]
 
     #[test]
-    fn atomic_and_locked_do_the_same(ops in ops(), rate in 1..40_u64, burst in 1..15_u64) {
+    fn both_buckets_give_the_same_answers(ops in ops(), rate in 1..40_u64, burst in 1..15_u64) {
         let quota = Quota::per_second(rate).unwrap().burst(burst).unwrap();
         let (a, b) = (ManualClock::new(), ManualClock::new());
         let atomic = AtomicTokenBucket::with_clock(quota, a.clone()).unwrap();
@@ -149,19 +149,19 @@ proptest! {
                 for (leased, n, wait) in &takes {
                     let taken = if *leased { from_lease(*n) } else { bucket.try_acquire(*n) };
                     if taken.is_ok() {
-                        used.push((clock.now(), *n));
+                        used.push((clock.now().as_nanos(), *n));
                     }
                     clock.advance(Duration::from_nanos(*wait));
                 }
             });
-            assert_never_over(quota, &used);
+            limiter_model::assert_never_over(quota, &used);
             clock.advance(Duration::from_secs(10));
-            prop_assert_eq!(bucket.available(), 10, "all of the burst is back");
+            prop_assert_eq!(bucket.available(), 10, "the lease returned its share of the burst");
         }
     }
 
     #[test]
-    fn changing_the_quota_back_and_forth_mints_nothing(
+    fn alternating_quotas_mint_nothing(
         first in (1..30_u64, 1..20_u64), second in (1..30_u64, 1..20_u64), code in 0..3_u8, used in 0..20_u64,
     ) {
         let quota = |(rate, burst)| Quota::per_second(rate).unwrap().burst(burst).unwrap();
@@ -181,7 +181,7 @@ proptest! {
     }
 }
 
-/// To lease from either bucket by one name.
+/// Leases from either bucket through one object-safe method.
 trait Leased: QuotaLimiter {
     fn with_lease(&self, batch: u64, run: &mut Run<'_>);
 }
@@ -192,21 +192,5 @@ impl<L: Leasable> Leased for L {
     fn with_lease(&self, batch: u64, run: &mut Run<'_>) {
         let mut lease = self.lease(batch).unwrap();
         run(self, &mut |n| lease.try_acquire(n));
-    }
-}
-
-/// In every window of the takes.
-fn assert_never_over(quota: Quota, used: &[(Timestamp, u64)]) {
-    for (i, (from, _)) in used.iter().enumerate() {
-        let mut sum = 0;
-        for (to, n) in &used[i..] {
-            sum += u128::from(*n);
-            let accrued = to.saturating_since(*from).as_nanos() * u128::from(quota.tokens())
-                / quota.period().as_nanos();
-            assert!(
-                sum <= u128::from(quota.max_burst()) + accrued,
-                "{sum} from {from:?} to {to:?}"
-            );
-        }
     }
 }

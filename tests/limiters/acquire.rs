@@ -1,28 +1,23 @@
-//! Waiting for tokens: in order, at the exact instant, with one timer a waiter; and what a waiter
-//! that gives up leaves to the others.
-#![cfg(not(tollgate_loom))]
-
-#[allow(dead_code, reason = "the operations are for other tests")]
-#[path = "model/limiter.rs"]
-mod exact;
-#[allow(dead_code, reason = "shared with the tests of the queue")]
-#[path = "model/tasks.rs"]
-mod tasks;
+//! Waiters are served in order, at the exact instant, with one timer each. A waiter that gives up
+//! returns its tokens.
 
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tasks::{Polled, Tasks};
 use tollgate::{
     AtomicTokenBucket, CarryOver, Clock, Denied, LockedTokenBucket, ManualClock, Quota,
     RateLimiter, Timestamp,
 };
 
+use crate::limiter_model;
+use crate::support::millis;
+use crate::tasks::{Polled, Tasks};
+
 const MILLI: u64 = 1_000_000;
 
-/// A bucket that was emptied at time zero, on a clock of its own.
+/// A bucket that was emptied at the clock's origin, on its own clock.
 macro_rules! empty {
     ($bucket:ident, $quota:expr) => {{
         let (clock, quota): (_, Quota) = (ManualClock::new(), $quota.parse().unwrap());
@@ -32,7 +27,7 @@ macro_rules! empty {
     }};
 }
 
-/// The same test for both types.
+/// Runs the same test for both bucket types.
 macro_rules! for_both {
     ($(#[$meta:meta])* fn $name:ident<$bucket:ident>() $body:block) => {
         mod $name {
@@ -55,12 +50,8 @@ macro_rules! for_both {
     };
 }
 
-fn millis(millis: u64) -> Duration {
-    Duration::from_millis(millis)
-}
-
 for_both! {
-    fn a_hundred_thousand_are_woken_in_order_at_their_instants<Bucket>() {
+    fn a_hundred_thousand_waiters_are_woken_in_order_at_their_instants<Bucket>() {
         let (bucket, clock) = empty!(Bucket, "999983/s burst 2");
         let mut tasks = Tasks::new(&clock);
         for _ in 0..100_000 {
@@ -72,14 +63,14 @@ for_both! {
             let due = (i as u64 + 1) * 1_000_000_000;
             assert_eq!((*task, *at, *result), (i, due.div_ceil(999_983), Ok(())));
         }
-        assert_eq!(tasks.wakes(), 100_000, "one timer each, and nothing else");
+        assert_eq!(tasks.wakes(), 100_000, "each waiter is woken once, by its timer");
     }
 }
 
 for_both! {
-    fn whoever_is_not_polled_holds_nobody_up<Bucket>() {
+    fn a_waiter_that_is_not_polled_does_not_block_the_next<Bucket>() {
         let (bucket, clock) = empty!(Bucket, "1000/s burst 4");
-        // Such as the one that `select!` has polled, whose handler is busy; or one that is leaked.
+        // As in `select!` with a busy handler (futurelock), and a leaked future.
         let _first = Polled::pending(bucket.acquire(1));
         let leaked = Polled::pending(bucket.acquire(1));
         std::mem::forget(leaked);
@@ -94,7 +85,7 @@ for_both! {
 }
 
 #[test]
-fn whoever_waits_in_vain_holds_nobody_up() {
+fn a_waiter_beyond_the_new_burst_does_not_block_the_next() {
     let (bucket, clock) = empty!(LockedTokenBucket, "1000/s burst 5");
     let first = Polled::pending(bucket.acquire(5));
     let second = Polled::pending(bucket.acquire(1));
@@ -102,7 +93,7 @@ fn whoever_waits_in_vain_holds_nobody_up() {
     bucket.set_quota(less, CarryOver::Tokens).unwrap();
     assert_eq!(first.woken(), 1);
     clock.advance(millis(10));
-    // The first has not looked yet.
+    // The first has not been polled yet.
     assert_eq!(second.ready(), Ok(()));
     assert!(matches!(
         first.ready(),
@@ -111,7 +102,7 @@ fn whoever_waits_in_vain_holds_nobody_up() {
 }
 
 for_both! {
-    fn large_requests_are_not_overtaken_by_small_ones<Bucket>() {
+    fn a_small_request_does_not_overtake_a_large_one<Bucket>() {
         let (bucket, clock) = empty!(Bucket, "1000/s burst 10");
         let mut tasks = Tasks::new(&clock);
         for n in [10, 1, 5, 2, 1, 10] {
@@ -134,14 +125,14 @@ for_both! {
                     bucket.acquire(1).wait().unwrap();
                     served.send(i).unwrap();
                 });
-                // In line once the wait for one more has grown by a token.
+                // The thread is in line once the wait for one more token has grown by one period.
                 let behind = Denied::NotYet { retry_after: millis(i + 2) };
                 while bucket.try_acquire(1) != Err(behind) {
                     thread::yield_now();
                 }
             }
             for i in 0..8 {
-                assert!(order.try_recv().is_err(), "nobody is early");
+                assert!(order.try_recv().is_err(), "a thread is served early");
                 clock.advance(millis(1));
                 assert_eq!(order.recv(), Ok(i));
             }
@@ -150,7 +141,7 @@ for_both! {
 }
 
 for_both! {
-    fn whoever_gives_up_gives_back<Bucket>() {
+    fn a_dropped_waiter_returns_its_tokens<Bucket>() {
         let (bucket, clock) = empty!(Bucket, "1000/s burst 4");
         let wait = || bucket.try_acquire(1).unwrap_err().retry_after().unwrap();
         let first = Polled::pending(bucket.acquire(3));
@@ -160,14 +151,14 @@ for_both! {
         assert_eq!(wait(), millis(4));
         drop(first);
         assert_eq!(wait(), millis(1));
-        // Also after its time had come, for a waiter that has not looked yet.
+        // The same after its turn, for a waiter that has not been polled since.
         let late = Polled::pending(bucket.acquire(2));
         clock.advance(millis(2));
         assert_eq!(late.woken(), 1);
         assert!(bucket.try_acquire(1).is_err());
         drop(late);
-        // Of two tokens that were due just now, the atomic bucket no longer knows that they were
-        // not used; it never gives back more than it may.
+        // The atomic bucket no longer knows that the two tokens that fell due were not used: it may
+        // return fewer, never more.
         assert!(bucket.available() <= 2);
         clock.advance(millis(100));
         assert_eq!(bucket.available(), 4);
@@ -175,12 +166,12 @@ for_both! {
 }
 
 for_both! {
-    fn a_wait_that_is_too_long_fails_at_once_and_takes_nothing<Bucket>() {
+    fn a_wait_beyond_the_timeout_fails_at_once_and_takes_nothing<Bucket>() {
         let (bucket, clock) = empty!(Bucket, "1000/s burst 4");
         let too_long = |got| matches!(got, Err(Denied::TooLong { retry_after, .. }) if retry_after == millis(3));
         assert!(too_long(bucket.acquire_timeout(3, millis(3) - Duration::from_nanos(1)).wait()));
         assert!(too_long(bucket.acquire_timeout(3, Duration::ZERO).wait()));
-        assert!(bucket.acquire_timeout(5, Duration::MAX).wait().is_err(), "more than the burst");
+        assert!(bucket.acquire_timeout(5, Duration::MAX).wait().is_err(), "more than the burst is never admitted");
         assert_eq!(clock.next_deadline(), None);
         let in_time = Polled::pending(bucket.acquire_timeout(3, millis(3)));
         clock.advance(millis(3));
@@ -190,21 +181,21 @@ for_both! {
 }
 
 for_both! {
-    fn zero_tokens_need_no_wait<Bucket>() {
+    fn an_acquire_of_zero_tokens_does_not_wait<Bucket>() {
         let (bucket, _clock) = empty!(Bucket, "1000/s burst 4");
         assert_eq!(bucket.acquire(0).wait(), Ok(()));
     }
 }
 
 for_both! {
-    fn what_never_comes_is_not_waited_for<Bucket>() {
+    fn an_acquire_at_a_rate_of_zero_fails_at_once<Bucket>() {
         let (bucket, _clock) = empty!(Bucket, "0/s burst 4");
         assert_eq!(bucket.acquire(1).wait(), Err(Denied::Exhausted));
     }
 }
 
 #[test]
-fn a_cancellation_in_the_middle_moves_up_all_behind_it_and_wakes_at_most_one() {
+fn a_cancelled_waiter_moves_up_all_behind_it_and_wakes_at_most_one() {
     let (bucket, clock) = empty!(LockedTokenBucket, "1000/s burst 1");
     let mut tasks = Tasks::new(&clock);
     for _ in 0..1_000 {
@@ -213,7 +204,10 @@ fn a_cancellation_in_the_middle_moves_up_all_behind_it_and_wakes_at_most_one() {
     let before = tasks.wakes();
     for task in (0..1_000).filter(|task| task % 2 == 0).rev() {
         tasks.cancel(task);
-        assert!(tasks.wakes() <= before + 1, "one, when the first leaves");
+        assert!(
+            tasks.wakes() <= before + 1,
+            "only the first in line has a timer to move"
+        );
     }
     tasks.run_until(u64::MAX);
     let ended: Vec<_> = tasks
@@ -228,12 +222,12 @@ fn a_cancellation_in_the_middle_moves_up_all_behind_it_and_wakes_at_most_one() {
 }
 
 #[test]
-fn tokens_that_were_granted_and_given_up_move_up_the_next() {
+fn granted_tokens_that_are_returned_move_up_the_next_waiter() {
     let (bucket, clock) = empty!(LockedTokenBucket, "1000/s burst 10");
     let mut tasks = Tasks::new(&clock);
     let granted = Polled::pending(bucket.acquire(5));
     let next = tasks.start(bucket.acquire(10));
-    // Somebody looks, so that the first is granted its tokens; but it gives them up.
+    // Another call grants the first waiter its tokens, and that waiter drops them.
     clock.advance(millis(5));
     tasks.start(bucket.acquire(0));
     let other = Polled::pending(bucket.acquire(1));
@@ -242,7 +236,7 @@ fn tokens_that_were_granted_and_given_up_move_up_the_next() {
     drop(other);
     drop(granted);
     tasks.run_until(u64::MAX);
-    // With the five tokens back, all ten are there at 10 ms and not only at 15.
+    // With the five returned tokens, ten are there at 10 ms rather than at 15 ms.
     let at = tasks
         .ended
         .iter()
@@ -254,7 +248,7 @@ fn tokens_that_were_granted_and_given_up_move_up_the_next() {
 #[derive(Clone, Debug)]
 enum Op {
     Start(u64),
-    /// `true`: not now but when it is woken.
+    /// `true`: when the task is woken rather than now.
     Cancel(prop::sample::Index, bool),
     TryAcquire(u64),
     Advance(u64),
@@ -270,7 +264,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     prop::collection::vec(op, 1..60)
 }
 
-/// Whatever is cancelled and whenever, what is used never exceeds the bound; and whoever is left is
+/// Cancels at arbitrary instants: the tokens used never exceed the bound, and every other waiter is
 /// served.
 macro_rules! cancel_at_random {
     ($bucket:ident, $ops:expr) => {{
@@ -316,10 +310,10 @@ macro_rules! cancel_at_random {
         prop_assert_eq!(
             tasks.ended.len() + cancelled,
             sizes.len(),
-            "somebody waits for ever"
+            "a waiter is never served"
         );
         used.extend(tasks.ended.iter().map(|(task, at, _)| (*at, sizes[*task])));
-        exact::assert_never_over(quota, &used);
+        limiter_model::assert_never_over(quota, &used);
     }};
 }
 
@@ -327,12 +321,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
     #[test]
-    fn cancelling_never_mints_locked(ops in ops()) {
+    fn a_cancellation_never_mints_locked(ops in ops()) {
         cancel_at_random!(LockedTokenBucket, ops);
     }
 
     #[test]
-    fn cancelling_never_mints_atomic(ops in ops()) {
+    fn a_cancellation_never_mints_atomic(ops in ops()) {
         cancel_at_random!(AtomicTokenBucket, ops);
     }
 }

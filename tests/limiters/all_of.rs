@@ -1,5 +1,4 @@
-//! Several limits at once: all or nothing, an honest wait, and no order that starves.
-#![cfg(not(tollgate_loom))]
+//! Several limits at once: all or nothing, an exact wait, and no deadlock or starvation by order.
 
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
@@ -14,12 +13,14 @@ use tollgate::{
     ManualClock, Quota, RateLimiter, Timestamp,
 };
 
+use crate::support::{at_secs, quota};
+
 fn bucket(quota: &str, clock: &ManualClock) -> AtomicTokenBucket<ManualClock> {
     AtomicTokenBucket::with_clock(quota.parse().unwrap(), clock.clone()).unwrap()
 }
 
 #[test]
-fn a_denial_takes_nothing_and_its_wait_is_honest_for_the_whole() {
+fn a_denial_takes_nothing_and_its_wait_is_exact_for_all_members() {
     let clock = ManualClock::new();
     let (fast, slow) = (
         bucket("10/s burst 2", &clock),
@@ -42,7 +43,7 @@ fn a_denial_takes_nothing_and_its_wait_is_honest_for_the_whole() {
 }
 
 #[test]
-fn members_of_every_kind_and_the_same_one_twice() {
+fn members_of_every_type_and_a_repeated_one_are_charged_together() {
     let clock = ManualClock::new();
     let builder = KeyedLimiter::builder(Quota::per_hour(9).unwrap(), 10).clock(clock.clone());
     let keyed: KeyedLimiter<u64, _, _> = builder.build().unwrap();
@@ -64,7 +65,7 @@ fn members_of_every_kind_and_the_same_one_twice() {
 }
 
 #[test]
-fn what_all_have_is_found_without_counting_down_to_it() {
+fn the_largest_common_amount_is_found_without_counting_down() {
     let clock = ManualClock::new();
     let many = "1000/s burst 1000000000";
     let twice = bucket(many, &clock);
@@ -72,7 +73,7 @@ fn what_all_have_is_found_without_counting_down_to_it() {
     assert_eq!(pair.try_acquire_up_to(999_999_999), 500_000_000);
     assert_eq!(twice.available(), 0);
 
-    // What a waiter wants is not there for others.
+    // A waiter's claim is not available to other callers.
     let locked = LockedTokenBucket::with_clock(many.parse().unwrap(), clock).unwrap();
     locked.try_acquire(1).unwrap();
     let mut waiting = Box::pin(locked.acquire(1_000_000_000).into_future());
@@ -88,10 +89,10 @@ fn what_all_have_is_found_without_counting_down_to_it() {
 }
 
 #[test]
-fn what_was_taken_before_a_denial_goes_back() {
+fn a_denial_returns_what_other_members_gave() {
     let clock = ManualClock::new();
     let (other, one) = (bucket("5/h", &clock), bucket("1/h", &clock));
-    // Asked, each has a token; taken from, the last has none left.
+    // Each member alone has a token; the repeated one has none for its second take.
     let all = AllOf::new([&other, &one, &one]);
     assert!(all.try_acquire(1).is_err());
     assert_eq!((other.available(), one.available()), (5, 1));
@@ -102,7 +103,7 @@ fn what_was_taken_before_a_denial_goes_back() {
 }
 
 #[test]
-fn a_member_that_is_there_twice_keeps_its_floor() {
+fn a_repeated_member_keeps_its_floor() {
     let clock = ManualClock::new();
     let (one, twice) = (
         bucket("1/s burst 99", &clock),
@@ -116,7 +117,7 @@ fn a_member_that_is_there_twice_keeps_its_floor() {
 }
 
 #[test]
-fn a_reservation_waits_for_the_slowest_or_says_how_long_it_would() {
+fn a_reservation_is_ready_with_its_slowest_member_or_reports_the_wait() {
     let clock = ManualClock::new();
     let (fast, slow) = (
         bucket("1/s burst 1", &clock),
@@ -142,7 +143,7 @@ fn a_reservation_waits_for_the_slowest_or_says_how_long_it_would() {
 }
 
 #[test]
-fn a_reservation_is_cancelled_as_one() {
+fn a_cancelled_reservation_returns_the_tokens_of_every_member() {
     let clock = ManualClock::new();
     let (one, two) = (bucket("1/s burst 1", &clock), bucket("2/s burst 1", &clock));
     let all = AllOf::new(vec![&one, &two]);
@@ -157,7 +158,7 @@ fn a_reservation_is_cancelled_as_one() {
 }
 
 #[test]
-fn who_gives_up_waiting_gives_back_to_all() {
+fn a_dropped_waiter_returns_its_tokens_to_every_member() {
     let clock = ManualClock::new();
     let (one, two) = (bucket("1/h burst 3", &clock), bucket("1/h burst 2", &clock));
     let all = AllOf::new((&one, &two));
@@ -173,7 +174,7 @@ fn who_gives_up_waiting_gives_back_to_all() {
 }
 
 #[test]
-fn no_burst_is_left_above_a_floor_as_high_as_it() {
+fn a_floor_as_high_as_the_burst_leaves_no_burst() {
     let clock = ManualClock::new();
     let (one, two) = (bucket("1/h burst 5", &clock), bucket("1/h burst 9", &clock));
     let denied = AllOf::new((&one, &two)).try_acquire_above(1, 9);
@@ -181,7 +182,7 @@ fn no_burst_is_left_above_a_floor_as_high_as_it() {
 }
 
 #[test]
-fn opposite_orders_do_not_make_each_other_fail() {
+fn opposite_orders_do_not_make_both_takes_fail() {
     const ROUNDS: u64 = 20_000;
     let make = || Arc::new(AtomicTokenBucket::new("1/s burst 1".parse().unwrap()).unwrap());
     let (one, two) = (make(), make());
@@ -191,7 +192,7 @@ fn opposite_orders_do_not_make_each_other_fail() {
         thread::spawn(move || {
             let all = AllOf::new(pair);
             let in_round = |round| {
-                // Both at once, each time.
+                // Both threads begin each round together.
                 there.fetch_add(1, Ordering::SeqCst);
                 while there.load(Ordering::SeqCst) < 2 * round {
                     thread::yield_now();
@@ -203,13 +204,13 @@ fn opposite_orders_do_not_make_each_other_fail() {
         })
     });
     let [one, two] = threads.map(|thread| thread.join().unwrap());
-    // There is enough for one of them, so one has it.
+    // There is one token for the two: exactly one take is admitted.
     let mut rounds = one.iter().zip(&two);
     assert_eq!(rounds.position(|(one, two)| one == two), None);
 }
 
 #[test]
-fn a_pause_of_all_pauses_those_that_can_be_and_says_if_one_cannot() {
+fn a_pause_applies_to_every_pausable_member_and_reports_the_others() {
     let clock = ManualClock::new();
     let with = |text: &str| LockedTokenBucket::with_clock(text.parse().unwrap(), clock.clone());
     let (slow, never) = (with("1/s").unwrap(), with("0/s burst 1").unwrap());
@@ -226,7 +227,7 @@ fn a_pause_of_all_pauses_those_that_can_be_and_says_if_one_cannot() {
 }
 
 #[test]
-fn there_is_as_much_as_in_the_member_with_the_least() {
+fn the_member_with_the_fewest_tokens_decides_what_is_available() {
     let clock = ManualClock::new();
     let (fast, slow) = (bucket("9/s burst 5", &clock), bucket("1/s burst 3", &clock));
     let all = AllOf::new((&fast, &slow));
@@ -239,7 +240,7 @@ fn there_is_as_much_as_in_the_member_with_the_least() {
 }
 
 #[test]
-fn a_wait_for_all_stands_behind_those_who_wait_for_one_member() {
+fn a_waiter_for_all_stands_behind_the_waiters_of_a_member() {
     let clock = ManualClock::new();
     let atomic = bucket("1/s burst 1", &clock);
     let locked = LockedTokenBucket::with_clock("1/s burst 1".parse().unwrap(), clock.clone());
@@ -266,7 +267,36 @@ fn a_wait_for_all_stands_behind_those_who_wait_for_one_member() {
             clock.advance(Duration::from_secs(1));
             served.push(member.status(1).waiting);
         }
-        assert_eq!(served, [2, 1, 0], "{member:?}: one a second");
+        assert_eq!(
+            served,
+            [2, 1, 0],
+            "{member:?}: one waiter is served a second"
+        );
         assert_eq!(polls(), [true; 3], "{member:?}");
+    }
+}
+
+#[test]
+fn a_take_of_zero_tokens_passes_during_a_pause() {
+    let clock = ManualClock::new();
+    let bucket = AtomicTokenBucket::with_clock(quota("1/s burst 1"), clock.clone()).unwrap();
+    bucket.pause_until(at_secs(10)).unwrap();
+    let all = AllOf::new([&bucket]);
+    assert_eq!(all.try_acquire(0), Ok(()));
+    assert_eq!(all.try_acquire_up_to(0), 0);
+    assert!(all.reserve(0, Duration::ZERO).is_ok());
+}
+
+#[test]
+fn an_idle_bucket_stays_full_near_the_end_of_the_clock() {
+    for idle in [
+        18_446_500_000_000_u64,
+        18_447_057_000_000,
+        18_447_058_000_000,
+    ] {
+        let now = Timestamp::from_nanos(idle);
+        let bucket = AtomicTokenBucket::new(quota("999983/s burst 1000000")).unwrap();
+        let all = AllOf::new([&bucket]);
+        assert_eq!(all.at(now).try_acquire(1_000_000), Ok(()), "{idle}");
     }
 }
