@@ -1,6 +1,5 @@
-//! Waiting works wherever it is waited, for tokens and for keys: under tokio, under an executor that
-//! knows no timer, and on bare threads, on the real clock; and by tokio's own, paused.
-#![cfg(not(tollgate_loom))]
+//! Waiting for tokens and for keys under tokio, under an executor without timers, and on threads, by the
+//! real clock; and by tokio's own clock, paused.
 
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -15,13 +14,13 @@ use tollgate::{
 
 const WAITERS: u64 = 20;
 
-/// A millisecond a token.
+/// One token a millisecond.
 fn quota() -> Quota {
     "1000/s burst 1".parse().unwrap()
 }
 
-/// None was early: the first passes at once, and each other at least a millisecond after the one
-/// before.
+/// No waiter was early: the first passes at once, and each other at least a millisecond after its
+/// predecessor.
 fn assert_on_time(start: Timestamp, mut ends: Vec<Timestamp>) {
     assert_eq!(ends.len() as u64, WAITERS);
     ends.sort_unstable();
@@ -54,7 +53,7 @@ macro_rules! for_both {
 }
 
 for_both!(tokio_tasks, bucket => {
-    // Without its timer: the bucket brings its own.
+    // The runtime has no timer: the bucket brings its own.
     let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
     let tasks = (0..WAITERS).map(|_| {
         let bucket = Arc::clone(&bucket);
@@ -96,7 +95,7 @@ for_both!(bare_threads, bucket => {
 
 const DELAYED: u64 = 20;
 
-/// Keys that are due a millisecond after each other.
+/// A queue of keys that fall due a millisecond apart, and the instant of the adds.
 fn delayed() -> (WorkQueue<u64>, Timestamp) {
     let queue = WorkQueue::new(64).unwrap();
     let start = SystemClock::new().now();
@@ -106,7 +105,7 @@ fn delayed() -> (WorkQueue<u64>, Timestamp) {
     (queue, start)
 }
 
-/// Takes one key; when that was.
+/// Takes one key, and reads the clock.
 async fn take(queue: WorkQueue<u64>) -> (u64, Timestamp) {
     let work = queue.get().await.expect("the queue is open");
     let taken = (*work, SystemClock::new().now());
@@ -114,7 +113,7 @@ async fn take(queue: WorkQueue<u64>) -> (u64, Timestamp) {
     taken
 }
 
-/// All of them, and none was early.
+/// Asserts that every key was taken, and none early.
 fn assert_none_early(start: Timestamp, mut taken: Vec<(u64, Timestamp)>) {
     taken.sort_unstable();
     for (expected, (key, at)) in (0..).zip(&taken) {
@@ -125,8 +124,8 @@ fn assert_none_early(start: Timestamp, mut taken: Vec<(u64, Timestamp)>) {
 }
 
 #[test]
-fn delayed_keys_come_to_tasks_of_tokio() {
-    // Without its timer.
+fn tokio_tasks_get_delayed_keys_on_time() {
+    // The runtime has no timer.
     let runtime = tokio::runtime::Builder::new_multi_thread().build().unwrap();
     let (queue, start) = delayed();
     let tasks = (0..DELAYED).map(|_| runtime.spawn(take(queue.clone())));
@@ -135,7 +134,7 @@ fn delayed_keys_come_to_tasks_of_tokio() {
 }
 
 #[test]
-fn delayed_keys_come_to_tasks_without_tokio_and_to_threads() {
+fn tasks_without_tokio_and_threads_get_delayed_keys_on_time() {
     let pool = ThreadPool::builder().pool_size(2).create().unwrap();
     let (queue, start) = delayed();
     let (send, taken) = mpsc::channel();
@@ -157,7 +156,7 @@ fn delayed_keys_come_to_tasks_without_tokio_and_to_threads() {
 
 #[cfg(feature = "tokio")]
 #[tokio::test(start_paused = true)]
-async fn a_queue_goes_by_the_paused_time_of_tokio() {
+async fn a_queue_follows_tokios_paused_time() {
     use tollgate::integrations::tokio::TokioClock;
 
     let queue = WorkQueue::builder(8)

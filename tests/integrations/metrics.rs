@@ -1,5 +1,4 @@
-//! The series that dashboards read: each by its name and labels, from zero on.
-#![cfg(all(feature = "metrics", not(tollgate_loom)))]
+//! The series that dashboards read, each by its name and labels, from zero on.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,11 +11,11 @@ use metrics::{
 use tollgate::integrations::metrics::{Gauges, MetricsObserver};
 use tollgate::{Action, Controller, ReconcileError, Reconciler, Request, WorkQueue};
 
-/// A number for each series; for a histogram, how many values it has got.
+/// The value of each series; for a histogram, the number of its records.
 #[derive(Default)]
-struct Numbers(Mutex<BTreeMap<String, Arc<AtomicU64>>>);
+struct SeriesRecorder(Mutex<BTreeMap<String, Arc<AtomicU64>>>);
 
-impl Numbers {
+impl SeriesRecorder {
     fn of(&self, key: &Key) -> Arc<AtomicU64> {
         let mut labels: Vec<_> = key
             .labels()
@@ -28,15 +27,15 @@ impl Numbers {
     }
 }
 
-struct Count(Arc<AtomicU64>);
+struct RecordCount(Arc<AtomicU64>);
 
-impl HistogramFn for Count {
+impl HistogramFn for RecordCount {
     fn record(&self, _: f64) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
 
-impl Recorder for Numbers {
+impl Recorder for SeriesRecorder {
     fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
     fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
     fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
@@ -47,11 +46,11 @@ impl Recorder for Numbers {
         Gauge::from_arc(self.of(key))
     }
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
-        Histogram::from_arc(Arc::new(Count(self.of(key))))
+        Histogram::from_arc(Arc::new(RecordCount(self.of(key))))
     }
 }
 
-/// One of each result, by the key.
+/// Returns one of each result, chosen by the key.
 struct Scripted;
 
 impl Reconciler<&'static str> for Scripted {
@@ -70,8 +69,8 @@ impl Reconciler<&'static str> for Scripted {
 }
 
 #[test]
-fn every_series_is_there_under_its_name() {
-    let recorder = Numbers::default();
+fn every_series_is_registered_under_its_name_and_counts() {
+    let recorder = SeriesRecorder::default();
     let (observer, gauges) = metrics::with_local_recorder(&recorder, || {
         (Arc::new(MetricsObserver::new("d")), Gauges::new("d"))
     });
@@ -82,7 +81,10 @@ fn every_series_is_there_under_its_name() {
             .map(|(name, number)| (name.clone(), number.load(Ordering::SeqCst)));
         values.collect::<BTreeMap<_, _>>()
     };
-    assert!(values().values().all(|value| *value == 0), "from zero on");
+    assert!(
+        values().values().all(|value| *value == 0),
+        "every series begins at zero"
+    );
 
     let backoff = |_: u32, _: u64| Duration::ZERO;
     let queue = WorkQueue::builder(8)

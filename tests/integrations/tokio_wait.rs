@@ -1,5 +1,5 @@
-//! `wait` on the threads of a tokio runtime: a panic where it would hang, and else a wait.
-#![cfg(feature = "tokio")]
+//! `wait` on the threads of a tokio runtime: it panics where it would block the runtime, and waits
+//! elsewhere.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -19,7 +19,7 @@ fn many_threads() -> Runtime {
         .unwrap()
 }
 
-/// Waits for a key that another thread adds.
+/// Whether `wait` gets a key that another thread adds.
 fn waits() -> bool {
     let queue = WorkQueue::new(8).unwrap();
     let producer = queue.clone();
@@ -32,10 +32,10 @@ fn waits() -> bool {
     got
 }
 
-/// What a wait that would block says instead.
-fn refused() -> bool {
+/// Whether a wait that would block panics with its advice.
+fn panics() -> bool {
     let says = |wait: &dyn Fn()| {
-        let panic = catch_unwind(AssertUnwindSafe(wait)).expect_err("it waited");
+        let panic = catch_unwind(AssertUnwindSafe(wait)).expect_err("the wait blocks");
         let line = panic.downcast_ref::<&str>().copied().unwrap_or_default();
         line.contains("`.await` the operation") && line.contains("spawn_blocking")
     };
@@ -43,7 +43,7 @@ fn refused() -> bool {
     let soon = Duration::from_millis(5);
     let waits = says(&|| drop(queue.get().wait()));
     let waits_for_a_time = says(&|| drop(queue.get().wait_timeout(soon)));
-    // What was refused is cancelled, and what needs no wait is done.
+    // The wait that panicked is cancelled, and an operation that need not wait succeeds.
     queue.add(1).wait().unwrap();
     assert_eq!(*queue.get().wait().unwrap(), 1);
     let none = queue.get().wait_timeout(Duration::ZERO);
@@ -52,23 +52,23 @@ fn refused() -> bool {
 }
 
 #[test]
-fn the_thread_of_block_on_is_refused() {
-    assert!(one_thread().block_on(async { refused() }));
-    assert!(many_threads().block_on(async { refused() }));
+fn wait_panics_on_the_thread_of_block_on() {
+    assert!(one_thread().block_on(async { panics() }));
+    assert!(many_threads().block_on(async { panics() }));
 }
 
 #[test]
-fn a_worker_is_refused() {
+fn wait_panics_on_a_worker_thread() {
     let runtime = many_threads();
-    let task = runtime.spawn(async { refused() });
+    let task = runtime.spawn(async { panics() });
     assert!(runtime.block_on(task).unwrap());
     let runtime = one_thread();
-    let task = runtime.spawn(async { refused() });
+    let task = runtime.spawn(async { panics() });
     assert!(runtime.block_on(task).unwrap());
 }
 
 #[test]
-fn a_thread_that_tokio_gives_to_block_on_waits() {
+fn wait_blocks_on_a_thread_of_the_blocking_pool() {
     let runtime = many_threads();
     assert!(runtime.block_on(runtime.spawn_blocking(waits)).unwrap());
     let task = runtime.spawn(async { block_in_place(waits) });
@@ -78,7 +78,7 @@ fn a_thread_that_tokio_gives_to_block_on_waits() {
 }
 
 #[test]
-fn a_thread_beside_a_runtime_waits() {
+fn wait_blocks_on_a_thread_outside_a_runtime() {
     assert!(waits());
     let runtime = one_thread();
     let _entered = runtime.enter();

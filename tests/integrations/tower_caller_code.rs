@@ -1,10 +1,5 @@
-//! The caller's own code around the tower layer: whichever call of an inner service, a clock or a
-//! waker panics, no token and no place in the line is lost.
-#![cfg(all(feature = "tower", not(tollgate_loom)))]
-
-#[allow(dead_code, reason = "shared with other tests")]
-#[path = "model/trap.rs"]
-mod trap;
+//! The caller's own code around the tower layer: after a panic at any call of an inner service, a clock
+//! or a waker, no token and no place in the line is lost.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -15,13 +10,14 @@ use std::time::Duration;
 use tollgate::integrations::tower::{FailFast, RateLimit, RateLimitLayer, Rejoin};
 use tollgate::{AtomicTokenBucket, RateLimiter};
 use tower::{Layer, Service};
-use trap::{ALL, Call, Waiter, Watch, call, trapped, without_deadlock};
+
+use crate::trap::{ALL, Call, Waiter, Watch, call, trapped, without_deadlock};
 
 const HOUR: Duration = Duration::from_hours(1);
 
 type Bucket = Arc<AtomicTokenBucket<Watch>>;
 
-/// An inner service each of whose calls can panic.
+/// An inner service that can panic at each of its calls.
 struct Inner;
 
 impl Clone for Inner {
@@ -53,7 +49,7 @@ impl Service<u32> for Inner {
     }
 }
 
-/// What a test does with a service of one mode.
+/// An operation on a service of one mode.
 type Op<M> = fn(RateLimit<Inner, Bucket, M>, &Bucket);
 
 async fn is_ready<S: Service<u32>>(service: &mut S) -> bool {
@@ -62,7 +58,7 @@ async fn is_ready<S: Service<u32>>(service: &mut S) -> bool {
         .is_ok()
 }
 
-/// Polls again after an hour, which brings two tokens.
+/// Polls again after an hour, in which two tokens accrue.
 fn an_hour_later<T>(bucket: &Bucket, waiter: &mut Waiter<'_, T>) -> Option<T> {
     waiter.poll();
     WATCH.with(|watch| watch.0.advance(HOUR));
@@ -119,8 +115,8 @@ macro_rules! ops {
     };
 }
 
-/// Does an operation with the n-th call trapped: whether there were so many.
-fn done<M>(
+/// Runs an operation with its `n`-th call trapped; `false` if it makes fewer calls.
+fn traps<M>(
     name: &str,
     make: fn(Bucket) -> RateLimit<Inner, Bucket, M>,
     op: Op<M>,
@@ -134,7 +130,11 @@ fn done<M>(
     let (fired, panicked) = trapped(n, ALL, None, || op(service, &bucket));
     let context = format!("{name}, call {n}: {panicked:?}");
     assert_eq!(panicked.is_some(), fired, "{context}");
-    assert_eq!(bucket.status(1).waiting, 0, "{context}: a ghost waits");
+    assert_eq!(
+        bucket.status(1).waiting,
+        0,
+        "{context}: a dropped waiter is still in line"
+    );
     watch.0.advance(HOUR);
     assert_eq!(bucket.available(), 2, "{context}: tokens are lost");
     assert_eq!(bucket.try_acquire(2), Ok(()), "{context}");
@@ -148,11 +148,11 @@ fn a_panic_at_any_call_loses_no_token_and_no_place() {
     without_deadlock(|| {
         for (name, op) in ops!(Rejoin) {
             let make = |bucket| RateLimitLayer::new(bucket).layer(Inner);
-            (1..).find(|n| !done(name, make, op, *n));
+            (1..).find(|n| !traps(name, make, op, *n));
         }
         for (name, op) in ops!(FailFast) {
             let make = |bucket| RateLimitLayer::new(bucket).fail_fast().layer(Inner);
-            (1..).find(|n| !done(name, make, op, *n));
+            (1..).find(|n| !traps(name, make, op, *n));
         }
     });
 }
