@@ -1,6 +1,6 @@
-//! A server that forks after it has waited: its children wait too.
+//! Waiting in a child process that was forked after its parent waited.
 //!
-//! One test a process: no other thread may be inside the library at the fork.
+//! This binary holds one test, since no other thread may be inside the library at the fork.
 #![cfg(unix)]
 #![allow(unsafe_code, reason = "there is no safe fork")]
 
@@ -15,15 +15,15 @@ use std::time::Duration;
 use tollgate::clock::Sleep;
 use tollgate::{AtomicTokenBucket, Clock, Quota, RateLimiter, SystemClock};
 
-/// Runs `work` in a child, which is killed if it hangs.
+/// Runs `work` in a child process, which an alarm kills if it hangs.
 fn in_child(what: &str, work: impl FnOnce() -> bool) {
     // SAFETY: the child calls nothing but `work`, which waits on this crate alone, and `_exit`.
     let child = unsafe { libc::fork() };
-    assert!(child >= 0, "no process");
+    assert!(child >= 0, "fork failed");
     if child == 0 {
         // SAFETY: it accesses no memory.
         unsafe { libc::alarm(10) };
-        // No panic may go on into the harness, whose other threads the child does not have.
+        // A panic must not unwind into the harness, whose other threads the child lacks.
         let done = catch_unwind(AssertUnwindSafe(work)).unwrap_or(false);
         // SAFETY: it ends the process, and runs nothing of it.
         unsafe { libc::_exit(i32::from(!done)) };
@@ -36,8 +36,8 @@ fn in_child(what: &str, work: impl FnOnce() -> bool) {
     assert_eq!(libc::WEXITSTATUS(status), 0, "{what}");
 }
 
-/// Takes a token that is 20 ms away.
-fn takes(bucket: &AtomicTokenBucket, acquire: impl FnOnce()) -> bool {
+/// Whether `acquire` waits 20 ms for the next token.
+fn waits_for_a_token(bucket: &AtomicTokenBucket, acquire: impl FnOnce()) -> bool {
     bucket.drain();
     let start = bucket.now();
     acquire();
@@ -61,11 +61,11 @@ fn arm(sleep: &mut Sleep, woken: &Arc<Woken>) {
 }
 
 #[test]
-fn a_child_waits_after_its_parent_has_waited() {
+fn a_forked_child_can_wait_after_its_parent_waited() {
     let quota = Quota::per_second(50).unwrap().burst(1).unwrap();
     let bucket = AtomicTokenBucket::new(quota).unwrap();
-    let task = || takes(&bucket, || block_on(bucket.acquire(1)).unwrap());
-    let thread = || takes(&bucket, || bucket.acquire(1).wait().unwrap());
+    let task = || waits_for_a_token(&bucket, || block_on(bucket.acquire(1)).unwrap());
+    let thread = || waits_for_a_token(&bucket, || bucket.acquire(1).wait().unwrap());
     in_child("a task, before the parent has waited", task);
     assert!(task());
     in_child("a task", task);
@@ -83,9 +83,9 @@ fn a_child_waits_after_its_parent_has_waited() {
     let mut parents = [clock.sleep_until(soon), clock.sleep_until(soon)];
     let woken = Arc::<Woken>::default();
     parents.iter_mut().for_each(|sleep| arm(sleep, &woken));
-    in_child("tasks that the parent has begun to wait with", || {
+    in_child("timers that the parent armed", || {
         let [dropped, polled] = parents;
-        // As many as the parent has ever had, so that one has the number of that which is dropped.
+        // As many timers as the parent ever had, so that one reuses the number of the dropped timer.
         let mut own: Vec<_> = (0..64).map(|_| clock.sleep_until(soon)).collect();
         let woken = Arc::<Woken>::default();
         own.iter_mut().for_each(|sleep| arm(sleep, &woken));
@@ -96,5 +96,5 @@ fn a_child_waits_after_its_parent_has_waited() {
         }
         clock.now() >= soon
     });
-    assert!(task(), "the parent waits still");
+    assert!(task(), "the parent can no longer wait");
 }

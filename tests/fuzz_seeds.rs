@@ -1,4 +1,4 @@
-//! Replays the seeds of the fuzzers, on any compiler: what a fuzzer has found once stays found.
+//! Replays the committed seeds of the fuzzers, on any compiler, so that a finding stays fixed.
 #![cfg(not(tollgate_loom))]
 #![expect(
     clippy::cast_possible_truncation,
@@ -29,7 +29,7 @@ mod queue_ops;
 use std::fs;
 use std::path::Path;
 
-/// Replays every seed of a target. None, or one that does nothing, is a failure.
+/// Replays every seed of a target. Fails if there is none, or if one decodes to no operation.
 fn replay(target: &str, check: fn(&[u8]) -> usize) {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("fuzz/seeds")
@@ -38,33 +38,33 @@ fn replay(target: &str, check: fn(&[u8]) -> usize) {
     for seed in fs::read_dir(&seeds).unwrap() {
         let seed = seed.unwrap().path();
         let ops = check(&fs::read(&seed).unwrap());
-        assert!(ops > 0, "{} does nothing", seed.display());
+        assert!(ops > 0, "{} decodes to no operation", seed.display());
         replayed += 1;
     }
     assert!(replayed > 0, "no seeds in {}", seeds.display());
 }
 
 #[test]
-fn group_ops() {
+fn the_seeds_of_group_ops_pass() {
     replay("group_ops", groups_ops::check);
 }
 
 #[test]
-fn key_ops() {
+fn the_seeds_of_key_ops_pass() {
     replay("key_ops", keys_ops::check);
 }
 
 #[test]
-fn keyed_ops() {
+fn the_seeds_of_keyed_ops_pass() {
     replay("keyed_ops", keyed_ops::check);
 }
 
 #[test]
-fn limiter_ops() {
+fn the_seeds_of_limiter_ops_pass() {
     replay("limiter_ops", limiter_ops::check);
 }
 
 #[test]
-fn queue_ops() {
+fn the_seeds_of_queue_ops_pass() {
     replay("queue_ops", queue_ops::check);
 }

@@ -1,5 +1,5 @@
-//! Taking from an `AtomicTokenBucket`, and being denied, takes no lock and allocates nothing, while
-//! its quota changes and its base moves.
+//! A take from an `AtomicTokenBucket` takes no lock and allocates nothing, admitted or denied, while the
+//! quota changes and the base moves. Waiters and reservations leave no memory behind.
 #![cfg(not(tollgate_loom))]
 
 use std::pin::Pin;
@@ -28,7 +28,7 @@ fn neither_a_take_nor_a_denial_allocates() {
             for n in 0..20_000 {
                 let next = quota.burst(n % 7 + 1).unwrap();
                 bucket.set_quota(next, CarryOver::Tokens).unwrap();
-                // Beyond every horizon now and then, so that the base moves.
+                // Every hundredth step exceeds every horizon, so that the base moves.
                 clock.advance(Duration::from_secs(if n % 100 == 0 { 1 << 20 } else { 0 }));
                 clock.advance(Duration::from_micros(100));
             }
@@ -46,7 +46,7 @@ fn neither_a_take_nor_a_denial_allocates() {
         assert_eq!(allocated.count_total, 0);
     });
     assert!(admitted > 0 && denied > 0, "{admitted} and {denied}");
-    // It would have been seen.
+    // The counter sees an allocation.
     assert_eq!(
         measure(|| drop(std::hint::black_box(Box::new(admitted)))).count_total,
         1
@@ -54,7 +54,7 @@ fn neither_a_take_nor_a_denial_allocates() {
 }
 
 #[test]
-fn reservations_that_were_used_take_no_memory() {
+fn committed_reservations_keep_no_memory() {
     let quota = Quota::per_second(1_000_000_000).unwrap();
     let atomic = AtomicTokenBucket::new(quota).unwrap();
     let locked = LockedTokenBucket::new(quota).unwrap();
@@ -68,8 +68,8 @@ fn reservations_that_were_used_take_no_memory() {
     }
 }
 
-/// Five hundred callers who come and go, a few at a time.
-fn comes_and_goes(limiter: &dyn RateLimiter) {
+/// Starts and drops five hundred waiters, a few at a time.
+fn waiters_come_and_go(limiter: &dyn RateLimiter) {
     let mut line = Vec::with_capacity(16);
     for n in 0..500_usize {
         let mut wait = limiter.acquire(1 + n as u64 % 2);
@@ -77,7 +77,7 @@ fn comes_and_goes(limiter: &dyn RateLimiter) {
         assert!(Pin::new(&mut wait).poll(context).is_pending());
         line.push(wait);
         if line.len() == 10 {
-            // The first, the last, and those between.
+            // Drops the first, the last, and some in between.
             for gone in [0, 8, 4, 3, 5] {
                 drop(line.remove(gone));
             }
@@ -86,7 +86,7 @@ fn comes_and_goes(limiter: &dyn RateLimiter) {
 }
 
 #[test]
-fn callers_who_wait_and_leave_in_any_order_leave_no_memory_behind() {
+fn waiters_dropped_in_any_order_leave_no_memory_behind() {
     let clock = ManualClock::new();
     let quota = Quota::per_hour(2).unwrap();
     let atomic = AtomicTokenBucket::with_clock(quota, clock.clone()).unwrap();
@@ -97,58 +97,58 @@ fn callers_who_wait_and_leave_in_any_order_leave_no_memory_behind() {
     let keyed: KeyedLimiter<u64, _, _> = builder.build().unwrap();
     let (key, all) = (keyed.key(&7), AllOf::new((&atomic, &locked)));
     for limiter in [&atomic as &dyn RateLimiter, &locked, &window, &key, &all] {
-        // `AllOf` is drained already: its members are.
+        // Drains the limiter; the members of `AllOf` are drained already.
         limiter.try_acquire_up_to(2);
-        comes_and_goes(limiter);
-        let once = measure(|| comes_and_goes(limiter));
-        let often = measure(|| (0..20).for_each(|_| comes_and_goes(limiter)));
+        waiters_come_and_go(limiter);
+        let once = measure(|| waiters_come_and_go(limiter));
+        let often = measure(|| (0..20).for_each(|_| waiters_come_and_go(limiter)));
         assert_eq!(often.bytes_max, once.bytes_max, "{limiter:?}");
         assert_eq!(often.bytes_current, 0, "{limiter:?}");
         assert_eq!(limiter.status(1).waiting, 0, "{limiter:?}");
     }
 }
 
-/// A clock that a thread can be made to stop at.
+/// A clock that stops its next reader, once armed.
 #[derive(Clone)]
-struct Stops {
+struct StallingClock {
     time: ManualClock,
     armed: Arc<AtomicBool>,
     stopped: Arc<Barrier>,
-    go_on: Arc<Barrier>,
+    resumed: Arc<Barrier>,
 }
 
-impl Clock for Stops {
+impl Clock for StallingClock {
     fn now(&self) -> Timestamp {
         if self.armed.swap(false, Ordering::SeqCst) {
             self.stopped.wait();
-            self.go_on.wait();
+            self.resumed.wait();
         }
         self.time.now()
     }
 }
 
 #[test]
-fn who_is_stopped_in_the_midst_of_a_change_stops_nobody() {
+fn a_stalled_writer_does_not_block_takers() {
     let barrier = || Arc::new(Barrier::new(2));
-    let clock = Stops {
+    let clock = StallingClock {
         time: ManualClock::new(),
         armed: Arc::default(),
         stopped: barrier(),
-        go_on: barrier(),
+        resumed: barrier(),
     };
     let quota = Quota::per_second(1).unwrap().burst(3).unwrap();
     let bucket = AtomicTokenBucket::with_clock(quota, clock.clone()).unwrap();
     let lease = bucket.lease(1).unwrap();
     thread::scope(|scope| {
         clock.armed.store(true, Ordering::SeqCst);
-        // The last thing that a lease does is to give its part of the burst back, under the lock of
-        // those who change the quota, and there it reads the clock.
+        // A dropped lease returns its share of the burst under the lock of quota changes, where it
+        // reads the clock.
         scope.spawn(|| drop(lease));
         clock.stopped.wait();
         assert!(bucket.try_acquire(1).is_ok());
         assert!(bucket.try_acquire(1).is_ok());
         assert!(bucket.try_acquire(1).is_err());
-        clock.go_on.wait();
+        clock.resumed.wait();
     });
     assert_eq!(bucket.available(), 1);
 }

@@ -1,10 +1,10 @@
-//! A denial that is kept, under the model checker: whoever is denied by it is denied as the bucket
-//! would have done at some instant of the call, wait included, and nobody is once it has changed.
+//! The cached denial under the model checker: it denies a take as the bucket would have at some instant of
+//! the call, with the same wait, and denies none once the bucket has changed.
 #![cfg(tollgate_loom)]
 
 #[path = "model/contend.rs"]
 mod contend;
-#[allow(dead_code, reason = "the operations are for other tests")]
+#[allow(dead_code, reason = "other tests use the operations")]
 #[path = "model/exact_bucket.rs"]
 mod exact;
 #[path = "model/explore.rs"]
@@ -21,20 +21,20 @@ use tollgate::{
     AtomicTokenBucket, CarryOver, Denied, ManualClock, Quota, RateLimiter, Reservation, Timestamp,
 };
 
-/// A hundred days for a token: models keep only denials for ten days or more.
+/// One token in a hundred days: under the model checker only denials of ten days or more are cached.
 const QUOTA: &str = "1/2400h burst 2";
 const DAY: u64 = 86_400_000_000_000;
 
-/// All of it now, at the clock's origin.
+/// An operation, at the clock's origin.
 #[derive(Clone, Copy, Debug)]
 enum Op {
     Take,
-    /// Two tokens: such a denial is not kept.
+    /// Takes two tokens: such a denial is not cached.
     Pair,
-    /// A token into debt, not to be given back.
+    /// Reserves a token and commits it, which adds debt.
     Owe,
     Refund,
-    /// To ten times the rate, with the same tokens.
+    /// Changes to ten times the rate, with the same tokens.
     Faster,
 }
 
@@ -85,8 +85,8 @@ impl Op {
     }
 }
 
-/// Runs `before`, then each list on a thread of its own; then the bucket is asked up to three times,
-/// when nobody else is about. The answers must have an explanation.
+/// Runs `before`, then each list on its own thread, then up to three takes without contention. Some
+/// interleaving on an exact bucket must explain the answers.
 fn contend(
     name: &str,
     preemptions: Option<usize>,
@@ -117,7 +117,7 @@ fn contend_once(before: &[Op], threads: Vec<&'static [Op]>) {
     let spawned: Vec<_> = threads.into_iter().map(spawn).collect();
     let join = |thread: thread::JoinHandle<_>| thread.join().unwrap();
     let answers: Vec<_> = spawned.into_iter().map(join).collect();
-    // Each denial leaves the bucket as it was.
+    // A denial leaves the bucket as it was, so several can follow each other.
     let mut last = Vec::new();
     for now in [0, DAY, 0] {
         let answer = bucket.at(Timestamp::from_nanos(now)).try_acquire(1);
@@ -147,43 +147,48 @@ fn contend_once(before: &[Op], threads: Vec<&'static [Op]>) {
 
 use Op::{Faster, Owe, Pair, Refund, Take};
 
-/// Out of tokens: the next denial will be kept.
+/// The bucket is empty: the next denial is cached.
 const SPENT: &[Op] = &[Take, Take];
-/// One is kept already.
+/// A denial is cached already.
 const DENIED: &[Op] = &[Take, Take, Take];
 
 #[test]
-fn a_token_that_came_back_is_there() {
+fn a_refund_ends_the_cached_denial() {
     let threads: &[&[Op]] = &[&[Take, Take], &[Refund, Take]];
-    contend("kept denial x refund", None, DENIED, threads);
+    contend("cached denial x refund", None, DENIED, threads);
     contend("denial x refund", None, SPENT, threads);
 }
 
 #[test]
-fn a_faster_quota_is_gone_by() {
+fn a_faster_quota_ends_the_cached_denial() {
     let threads: &[&[Op]] = &[&[Take, Pair, Take], &[Faster, Take]];
-    // Bounded: a change of the quota is many steps.
-    contend("kept denial x set_quota", Some(3), DENIED, threads);
+    // Bounded: a quota change is many steps.
+    contend("cached denial x set_quota", Some(3), DENIED, threads);
     contend("denial x set_quota", Some(3), SPENT, threads);
 }
 
 #[test]
-fn what_is_read_while_it_is_kept_belongs_together() {
+fn a_reader_never_mixes_two_cached_denials() {
     contend(
-        "kept denial x debt, kept",
+        "cached denial x debt, cached",
         None,
         DENIED,
         &[&[Pair, Take], &[Owe, Take]],
     );
-    // The word that was kept is in force again when it is read, and another in between. Bounded:
-    // without, it is 562,551 executions, which passed.
+    // ABA: the cached word is in force again when it is read, with another in between. Bounded: all
+    // 562,551 executions without the bound passed.
     let back: &[&[Op]] = &[&[Take], &[Owe, Take, Refund, Take]];
-    contend("kept denial x debt, kept, and back", Some(3), DENIED, back);
+    contend(
+        "cached denial x debt, cached, and back",
+        Some(3),
+        DENIED,
+        back,
+    );
 }
 
 #[test]
-fn two_who_keep_a_denial_keep_one() {
-    // Bounded: without, it is 192,430 executions, which passed.
+fn two_threads_that_cache_a_denial_cache_one() {
+    // Bounded: all 192,430 executions without the bound passed.
     let threads: &[&[Op]] = &[&[Owe], &[Take], &[Take]];
     contend("denial x denial x debt", Some(3), SPENT, threads);
 }

@@ -1,9 +1,9 @@
-//! Keys that come, go and are taken from at once, and combined limits that contend, under the model
-//! checker.
+//! Keys that are placed, evicted and taken from at once, their waiters, and combined limits that contend,
+//! under the model checker.
 #![cfg(tollgate_loom)]
 
 #[path = "model/explore.rs"]
-#[allow(dead_code, reason = "these models are polled by hand")]
+#[allow(dead_code, reason = "these models poll by hand")]
 mod explore;
 
 use std::hash::{BuildHasherDefault, DefaultHasher};
@@ -20,25 +20,24 @@ use tollgate::{
 
 const SECOND: u64 = 1_000_000_000;
 
-/// The same in every execution, as the model checker wants it.
+/// Hashes alike in every execution, as the model checker requires.
 type Hasher = BuildHasherDefault<DefaultHasher>;
 
 fn at(nanos: u64) -> Timestamp {
     Timestamp::from_nanos(nanos)
 }
 
-fn one_place() -> Arc<KeyedLimiter<u64, Hasher, ManualClock>> {
+fn limiter_of_one_place() -> Arc<KeyedLimiter<u64, Hasher, ManualClock>> {
     let builder = KeyedLimiter::builder("1/s burst 2".parse().unwrap(), 1).on_full(OnFull::Deny);
     let builder = builder.hasher(Hasher::default()).clock(ManualClock::new());
     Arc::new(builder.build().unwrap())
 }
 
 #[test]
-fn a_key_that_is_evicted_and_comes_back_gains_nothing() {
-    // One place: key 2 evicts key 1 at two seconds, while a thread that is still at one second
-    // takes from key 1.
+fn an_evicted_key_that_is_placed_again_gains_nothing() {
+    // Key 2 evicts key 1 at 2 s, while a thread that is still at 1 s takes from key 1.
     explore("insert x evict x acquire", None, || {
-        let limiter = one_place();
+        let limiter = limiter_of_one_place();
         limiter.key(&1).at(at(0)).try_acquire(2).unwrap();
         let evicting = {
             let limiter = Arc::clone(&limiter);
@@ -47,15 +46,15 @@ fn a_key_that_is_evicted_and_comes_back_gains_nothing() {
         let stale = [(); 2].map(|()| limiter.key(&1).at(at(SECOND)).try_acquire(1).is_ok());
         evicting.join().unwrap();
         let taken = stale.into_iter().filter(|admitted| *admitted).count();
-        assert!(taken <= 1, "one token had come by then");
+        assert!(taken <= 1, "one token had accrued by then");
         assert!(limiter.len() <= 1);
     });
 }
 
 #[test]
-fn takers_of_one_key_beside_each_other_share_what_there_is() {
+fn takers_of_one_key_share_exactly_its_tokens() {
     explore("acquire x acquire x acquire of one key", None, || {
-        let limiter = one_place();
+        let limiter = limiter_of_one_place();
         limiter.key(&1).at(at(0)).try_acquire(1).unwrap();
         let others = [(); 2].map(|()| {
             let limiter = Arc::clone(&limiter);
@@ -71,9 +70,9 @@ fn takers_of_one_key_beside_each_other_share_what_there_is() {
 }
 
 #[test]
-fn a_change_of_the_quota_beside_a_take_mints_nothing() {
+fn a_quota_change_beside_takes_mints_nothing() {
     explore("set_quota x acquire", None, || {
-        let limiter = one_place();
+        let limiter = limiter_of_one_place();
         let changing = {
             let limiter = Arc::clone(&limiter);
             thread::spawn(move || {
@@ -90,7 +89,7 @@ fn a_change_of_the_quota_beside_a_take_mints_nothing() {
 }
 
 #[test]
-fn combined_limits_in_opposite_orders_do_not_make_each_other_fail() {
+fn combined_limits_in_opposite_orders_do_not_both_fail() {
     explore("AllOf x AllOf", None, || {
         let bucket = || {
             let quota = "1/s burst 1".parse().unwrap();
@@ -103,7 +102,7 @@ fn combined_limits_in_opposite_orders_do_not_make_each_other_fail() {
         };
         let pair = AllOf::new((Arc::clone(&one), Arc::clone(&two)));
         let mine = pair.at(at(0)).try_acquire(1).is_ok();
-        // There is enough for one of them.
+        // There is one token in each member, so exactly one take is admitted.
         assert_ne!(mine, other.join().unwrap());
         assert_eq!(
             (one.at(at(0)).available(), two.at(at(0)).available()),
@@ -114,7 +113,7 @@ fn combined_limits_in_opposite_orders_do_not_make_each_other_fail() {
 
 type Keyed = KeyedLimiter<u64, Hasher, TestClock>;
 
-/// One place, on a clock that reads the latest time; key 1 has no token at zero.
+/// A limiter of one place on a clock that reads the latest time; key 1 is empty at the origin.
 fn spent(quota: &str) -> (Arc<Keyed>, TestClock) {
     let (quota, clock): (Quota, _) = (quota.parse().unwrap(), TestClock::default());
     let builder = KeyedLimiter::builder(quota, 1).on_full(OnFull::Deny);
@@ -125,7 +124,7 @@ fn spent(quota: &str) -> (Arc<Keyed>, TestClock) {
     (limiter, clock)
 }
 
-/// Runs on another thread.
+/// Runs `run` on another thread.
 fn beside<L: Send + Sync + 'static, T: 'static>(
     limiter: &Arc<L>,
     run: impl FnOnce(&L) -> T + 'static,
@@ -139,7 +138,7 @@ fn take(limiter: &Keyed, times: &[u64]) -> u64 {
     times.iter().filter(take).count() as u64
 }
 
-/// All of it on key 1.
+/// Waits for tokens of key 1.
 macro_rules! wait_for {
     ($limiter:expr, $n:expr) => {
         Waiter::new($limiter.key(&1).acquire($n))
@@ -147,8 +146,8 @@ macro_rules! wait_for {
 }
 
 #[test]
-fn a_faster_quota_of_all_keys_mints_nothing_by_an_older_time() {
-    // The clock is late: the change may have read it long before the take did.
+fn a_faster_quota_of_all_keys_by_a_stale_clock_mints_nothing() {
+    // The change may read the clock long before the take does.
     explore_in_turns("faster set_quota x acquire", None, |spawned| {
         let (limiter, clock) = spent("1/s burst 1");
         let taker = {
@@ -169,7 +168,7 @@ fn a_faster_quota_of_all_keys_mints_nothing_by_an_older_time() {
 }
 
 #[test]
-fn waiters_of_a_key_are_told_of_the_quota_of_all() {
+fn a_quota_change_of_all_keys_reaches_the_waiters_of_a_key() {
     explore_in_turns("wait for a key x set_quota", None, |spawned| {
         let (limiter, clock) = spent("1/h burst 1");
         let changer = beside(&limiter, |limiter| {
@@ -186,7 +185,7 @@ fn waiters_of_a_key_are_told_of_the_quota_of_all() {
 }
 
 #[test]
-fn a_key_that_is_waited_for_keeps_its_line() {
+fn a_key_with_waiters_keeps_its_line() {
     const S: u64 = SECOND;
     explore_in_turns("wait for a key x acquire", None, |spawned| {
         let (limiter, clock) = spent("1/s burst 2");
@@ -195,7 +194,7 @@ fn a_key_that_is_waited_for_keeps_its_line() {
         let mut waiting = wait_for!(limiter, 2);
         spawned();
         assert!(waiting.poll().is_pending());
-        assert_eq!(take(&limiter, &[S]), 0, "it passes the waiter");
+        assert_eq!(take(&limiter, &[S]), 0, "a newcomer passes the waiter");
         let taken = taker.join().unwrap();
         assert!(taken <= 1);
         assert_eq!(waiting.finish(&clock), ((2 + taken) * S, Ok(())));
@@ -233,8 +232,8 @@ fn a_key_that_is_waited_for_keeps_its_line() {
 }
 
 #[test]
-fn a_key_that_is_denied_leaves_its_place() {
-    // Key 1 is full again after two seconds, and goes for key 2.
+fn a_denied_new_key_frees_its_place() {
+    // Key 1 is full again at 2 s, and is evicted for key 2.
     explore_in_turns(
         "denial of a new key x reserve of another",
         None,
@@ -242,7 +241,7 @@ fn a_key_that_is_denied_leaves_its_place() {
             let (limiter, clock) = spent("1/s burst 2");
             clock.pass(2 * SECOND);
             let now = at(2 * SECOND);
-            // More than there is of a key that was never used, at a time from before key 1 was full.
+            // Beyond the burst of a new key; and at a time before key 1 was full.
             let denied = beside(&limiter, move |limiter| {
                 assert!(limiter.key(&2).at(now).try_acquire(3).is_err());
                 assert!(limiter.key(&2).at(at(SECOND)).try_acquire(2).is_err());
@@ -255,14 +254,14 @@ fn a_key_that_is_denied_leaves_its_place() {
             }
             denied.join().unwrap();
             let last = limiter.key(&4).at(at(5 * SECOND)).try_acquire(2);
-            assert_eq!(last, Ok(()), "all that had a place is full again");
+            assert_eq!(last, Ok(()), "every placed key is full again");
             assert_eq!(limiter.len(), 1);
         },
     );
 }
 
 #[test]
-fn a_waiter_on_several_limits_takes_of_all_or_of_none() {
+fn a_waiter_on_several_limits_takes_from_all_or_none() {
     const S: u64 = SECOND;
     let spent = || {
         let clock = TestClock::default();
@@ -277,7 +276,7 @@ fn a_waiter_on_several_limits_takes_of_all_or_of_none() {
     explore_in_turns("AllOf: join x acquire of a member", None, move |spawned| {
         let (one, two, clock) = spent();
         clock.pass(S);
-        // Of one it has the token; of the other there is none.
+        // The first member has a token, the second has none.
         two.at(at(S)).try_acquire(1).unwrap();
         let taker = beside(&one, |one| one.at(at(S)).try_acquire(1).is_ok());
         let pair = AllOf::new([Arc::clone(&one), Arc::clone(&two)]);
@@ -290,7 +289,7 @@ fn a_waiter_on_several_limits_takes_of_all_or_of_none() {
         let there = (one.at(at(2 * S)).available(), two.at(at(2 * S)).available());
         assert_eq!(there, (0, 0));
     });
-    // Bounded: the waiter goes to and fro between the lines.
+    // Bounded: the waiter moves between the two lines.
     explore_in_turns(
         "AllOf: turn x acquire of a member",
         Some(4),
@@ -313,7 +312,11 @@ fn a_waiter_on_several_limits_takes_of_all_or_of_none() {
                 assert_eq!(there, (0, 0));
                 S
             } else {
-                assert_eq!(there, (1 - first, 1 - second), "it holds a token of one");
+                assert_eq!(
+                    there,
+                    (1 - first, 1 - second),
+                    "the waiter holds a token of one member"
+                );
                 let (served, outcome) = waiting.finish(&clock);
                 assert_eq!((served, outcome), ((1 + first.max(second)) * S, Ok(())));
                 served

@@ -1,7 +1,6 @@
-//! Changes of the quota and leases beside takers, under the model checker: no token appears, and
-//! none is lost.
+//! Quota changes and leases beside takers, under the model checker: no token is minted or lost.
 //!
-//! Where a model would not end its preemptions are bounded, which is said there.
+//! A model that would not end otherwise bounds its preemptions, and a comment there says so.
 #![cfg(tollgate_loom)]
 
 #[path = "model/explore.rs"]
@@ -22,7 +21,7 @@ fn quota(text: &str) -> Quota {
     text.parse().unwrap()
 }
 
-/// Takes single tokens, at times that may be stale, and counts them.
+/// Takes single tokens at the given times, which may be stale; returns how many.
 fn take(bucket: &impl RateLimiter, times: &[u64]) -> u64 {
     let taken = times.iter().filter(|nanos| {
         bucket
@@ -34,7 +33,7 @@ fn take(bucket: &impl RateLimiter, times: &[u64]) -> u64 {
 }
 
 #[test]
-fn tokens_carry_over_whoever_takes_meanwhile() {
+fn tokens_carry_over_beside_takes() {
     explore("acquire x set_quota", None, || {
         let bucket = bucket("1/h burst 2");
         let taker = {
@@ -50,8 +49,8 @@ fn tokens_carry_over_whoever_takes_meanwhile() {
 }
 
 #[test]
-fn two_takers_and_a_change() {
-    // Bounded by three preemptions: three threads, of which one writes a configuration.
+fn tokens_carry_over_beside_two_takers() {
+    // Bounded: three threads, one of which writes a configuration.
     explore("acquire x acquire x set_quota", Some(3), || {
         let bucket = bucket("1/h burst 3");
         let takers = [[5, 0], [0, 5]].map(|times| {
@@ -67,18 +66,18 @@ fn two_takers_and_a_change() {
 }
 
 #[test]
-fn a_configuration_that_is_written_anew_misleads_nobody() {
-    // The one is the hot path, the other never is.
-    written_anew("acquire x set_quota x 4", |bucket| take(bucket, &[0]));
-    written_anew("acquire_up_to x set_quota x 4", |bucket| {
+fn a_reused_configuration_slot_does_not_mislead_a_taker() {
+    // `try_acquire` has a hot path, `try_acquire_up_to` has none.
+    check_reused_slot("acquire x set_quota x 4", |bucket| take(bucket, &[0]));
+    check_reused_slot("acquire_up_to x set_quota x 4", |bucket| {
         bucket.at(Timestamp::ZERO).try_acquire_up_to(1)
     });
 }
 
-/// The fourth change writes where the first configuration stood. By its burst and the word of the
-/// first there would be no token, but at each moment there is one. Bounded by three preemptions:
-/// many steps, in which the taker stalls once.
-fn written_anew(name: &'static str, take_one: fn(&AtomicTokenBucket<ManualClock>) -> u64) {
+/// The fourth change reuses the slot of the first configuration. Its burst with the word of the first
+/// generation would deny, but at every moment there is one token. Bounded by three preemptions: the
+/// changes are many steps, in which the taker stalls once.
+fn check_reused_slot(name: &'static str, take_one: fn(&AtomicTokenBucket<ManualClock>) -> u64) {
     explore(name, Some(3), move || {
         let bucket = bucket("1/h burst 2");
         assert_eq!(take(&bucket, &[0]), 1);
@@ -96,10 +95,10 @@ fn written_anew(name: &'static str, take_one: fn(&AtomicTokenBucket<ManualClock>
 }
 
 #[test]
-fn a_change_and_a_re_anchoring_are_both_done() {
-    // 999,983/s re-anchors after 18 seconds.
+fn a_quota_change_beside_a_move_of_the_base_loses_neither() {
+    // At 999,983/s the base moves after 18 seconds.
     const LATE: u64 = 20_000_000_000;
-    explore("re-anchor x set_quota", None, || {
+    explore("base move x set_quota", None, || {
         let bucket = bucket("999983/s burst 2");
         let taker = {
             let bucket = Arc::clone(&bucket);
@@ -117,8 +116,8 @@ fn a_change_and_a_re_anchoring_are_both_done() {
 }
 
 #[test]
-fn a_lease_and_a_taker_share_what_there_is() {
-    // Bounded by five preemptions: a lease that comes and goes is four steps of many words.
+fn a_lease_and_a_taker_share_exactly_the_tokens() {
+    // Bounded: to lease and to return is four steps of many words.
     explore("lease x acquire x drop", Some(5), || {
         let bucket = bucket("1/d burst 3");
         let taker = {
@@ -132,16 +131,16 @@ fn a_lease_and_a_taker_share_what_there_is() {
         }
         let taken = taker.join().unwrap();
         let there = bucket.available();
-        // A carved burst can hold less for a while, but nothing may appear.
+        // The remaining burst may hold less for a while, but no token may be minted.
         assert!(leased + taken + there <= 3, "{leased} + {taken} + {there}");
         assert!(leased + taken >= 1);
     });
 }
 
-/// Sets a faster quota at the time that it reads, while another thread takes at a later time than
-/// the clock shows at first. By an older time than that of a take the bucket would be deep in debt,
-/// which the faster quota pays in no time.
-fn faster_beside(
+/// Sets a faster quota by the clock, while another thread takes at a later time than the clock shows at
+/// first. Judged by a time before that take, the bucket would be in debt, which the faster quota would
+/// pay off at once.
+fn check_faster_quota(
     name: &'static str,
     preemptions: Option<usize>,
     start: u64,
@@ -175,19 +174,19 @@ fn faster_beside(
             .unwrap();
         assert_eq!(taker.join().unwrap(), 1);
         let there = bucket.at(Timestamp::from_nanos(start + LATER)).available();
-        assert_eq!(there, 0, "a token is there twice");
+        assert_eq!(there, 0, "a token is minted");
         let next = Timestamp::from_nanos(start + LATER + 1_001);
         assert_eq!(bucket.at(next).available(), 1, "a token is lost");
     });
 }
 
 #[test]
-fn a_faster_quota_mints_nothing_by_an_older_time() {
-    faster_beside("acquire x faster set_quota", None, 5_000, &[0, 4_000]);
-    // The take moves the base too: bounded, since two threads write a generation each.
+fn a_faster_quota_by_a_stale_clock_mints_nothing() {
+    check_faster_quota("acquire x faster set_quota", None, 5_000, &[0, 4_000]);
+    // The take moves the base too. Bounded: two threads write a generation each.
     const HORIZON: u64 = (1 << 54) / 999_983;
-    faster_beside(
-        "re-anchor x faster set_quota",
+    check_faster_quota(
+        "base move x faster set_quota",
         Some(4),
         HORIZON - 10_000,
         &[0],

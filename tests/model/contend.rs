@@ -1,7 +1,8 @@
-//! In which orders threads begin in a model, and whether what they saw has an explanation.
+//! The orders in which the threads of a loom model begin, and the search for an interleaving that
+//! explains their answers.
 
-/// Each thread in its turn as the first: loom remembers only the last access to a word, and may not
-/// try a read after a write if it has seen them in the other order.
+/// Puts each thread first once. Loom remembers only the last access to a word, and may not try a read
+/// after a write if it saw them in the other order.
 pub(crate) fn in_turns<T: Clone>(threads: &[T]) -> impl Iterator<Item = Vec<T>> {
     (0..threads.len()).map(|first| {
         let mut threads = threads.to_vec();
@@ -10,8 +11,8 @@ pub(crate) fn in_turns<T: Clone>(threads: &[T]) -> impl Iterator<Item = Vec<T>> 
     })
 }
 
-/// Whether some interleaving of what the threads did, each in its own order, leads from `state` to
-/// one that `ends`. What was done leads to any of the states that `after` returns.
+/// Whether some interleaving of the threads' operations leads from `state` to a state that `ends`
+/// accepts. `after` returns the states that an operation with its answer can lead to.
 pub(crate) fn explained<S, D>(
     state: &S,
     threads: &[&[D]],

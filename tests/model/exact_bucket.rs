@@ -1,24 +1,23 @@
-//! The token bucket as a textbook has it: a level in tokens that fills up, in exact fractions. It
-//! shares neither units nor formula with the library, which keeps the instant of fullness instead.
+//! The textbook token bucket: a level in tokens that fills up, in exact fractions. It shares neither units
+//! nor formula with the library, which keeps the instant at which the bucket is full.
 
 use std::time::Duration;
 
 use tollgate::{CarryOver, Denied, Quota};
 
-/// An exact bucket. Amounts are tokens times the period, so that a nanosecond brings the whole
-/// number `tokens`.
+/// An exact bucket. Levels are tokens times the period, so that a nanosecond adds the integer `tokens`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Exact {
     pub(crate) tokens: i128,
     pub(crate) period: i128,
     pub(crate) burst: u64,
-    /// What was in the bucket at `last`.
+    /// The level at `last`.
     level: i128,
     /// The latest instant of a take.
     last: u64,
-    /// Nothing that comes back is there before.
+    /// The end of the pause: no refund is available before.
     paused: u64,
-    /// Counts the changes; a cancellation goes back to the count of before.
+    /// Counts the changes; a cancellation restores the earlier count.
     pub(crate) version: u64,
 }
 
@@ -42,8 +41,8 @@ impl Exact {
         i128::from(self.burst) * self.period
     }
 
-    /// The level as seen at `now`: below zero, if `now` is so stale that what is there had not
-    /// accrued then.
+    /// The level as seen at `now`: negative, if `now` is so stale that the present tokens had not accrued
+    /// by then.
     pub(crate) fn level_at(&self, now: u64) -> i128 {
         let level = self.level + (i128::from(now) - i128::from(self.last)) * self.tokens;
         level.min(self.full())
@@ -53,7 +52,7 @@ impl Exact {
         self.level_at(now) >= i128::from(n) * self.period
     }
 
-    /// The first instant from `now` on at which `n` tokens are there, found by bisection.
+    /// The first instant from `now` on with `n` tokens, found by bisection.
     fn first_instant(&self, n: u64, now: u64) -> Option<u64> {
         let (mut early, mut late) = (now, u64::MAX);
         if !self.has(n, late) {
@@ -70,7 +69,7 @@ impl Exact {
         Some(late)
     }
 
-    /// What a bucket in this state would answer; nothing is taken.
+    /// The answer to a take, without taking.
     pub(crate) fn ask(&self, n: u64, now: u64) -> Result<(), Denied> {
         self.ask_above(n, 0, now)
     }
@@ -113,7 +112,7 @@ impl Exact {
         n
     }
 
-    /// When they can be used.
+    /// Returns the instant at which the tokens are ready.
     pub(crate) fn reserve(&mut self, n: u64, max_wait: Duration, now: u64) -> Result<u64, Denied> {
         let wait = match self.ask(n, now) {
             Ok(()) => Duration::ZERO,
@@ -127,7 +126,7 @@ impl Exact {
         Ok(now + wait.as_nanos() as u64)
     }
 
-    /// What is in a bucket that has its first token when the pause ends; or never, if nothing comes.
+    /// The level of a bucket whose first token accrues as the pause ends; empty at a rate of zero.
     fn held_back(&self, now: u64) -> i128 {
         match self.paused.checked_sub(now) {
             None | Some(0) => self.full(),
@@ -136,12 +135,12 @@ impl Exact {
         }
     }
 
-    /// What is there if there will be one token so many nanoseconds later.
+    /// The level of a bucket that has one token `nanos` later.
     pub(crate) fn one_after(&self, nanos: u64) -> i128 {
         self.period - i128::from(nanos) * self.tokens
     }
 
-    /// At no time that is stale, at most a burst, and nothing before a pause ends.
+    /// Returns at most a burst, and nothing before a pause ends. Not defined at a stale time.
     pub(crate) fn refund(&mut self, n: u64, now: u64) {
         let level = self.level_at(now);
         if level < self.full() {
@@ -152,7 +151,7 @@ impl Exact {
         self.version += 1;
     }
 
-    /// At no time that is stale.
+    /// Not defined at a stale time.
     pub(crate) fn sync_remaining(&mut self, n: u64, now: u64) {
         self.lower(i128::from(n) * self.period, now);
     }
@@ -165,7 +164,7 @@ impl Exact {
         self.version += 1;
     }
 
-    /// At no time that is stale.
+    /// Not defined at a stale time.
     pub(crate) fn pause_until(&mut self, until: u64, now: u64) -> Result<(), Denied> {
         if self.period > 0 && self.tokens == 0 && until > now {
             return Err(Denied::Exhausted);
@@ -175,14 +174,14 @@ impl Exact {
         Ok(())
     }
 
-    /// As one part in so many of a token has it, rounded down.
+    /// Converts a level of the bucket `of` into this bucket's units, rounded down.
     fn in_grains(&self, level: i128, of: &Self) -> i128 {
         let (tokens, rest) = (level.div_euclid(of.period), level.rem_euclid(of.period));
         let grain = i128::from(gcd(self.tokens as u64, self.period as u64));
         tokens * self.period + (rest * self.period).div_euclid(of.period * grain) * grain
     }
 
-    /// At no time that is stale. `None`: the numbers are too large for the model.
+    /// Returns `None` if the numbers are too large for the model. Not defined at a stale time.
     pub(crate) fn set_quota(&self, quota: Quota, rule: CarryOver, now: u64) -> Option<Self> {
         let (level, full) = (self.level_at(now), self.full());
         let mut new = Self {

@@ -1,4 +1,4 @@
-//! Runs a loom model to its end and says how much of it there was.
+//! Explores loom models to their end, and what such models share: an executor, a clock, a waiter.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -10,10 +10,10 @@ use loom::sync::{Condvar, Mutex};
 use tollgate::clock::Sleep;
 use tollgate::{Clock, ManualClock, Timestamp};
 
-/// Explores every execution of `model`, or every one with at most so many preemptions.
+/// Explores every execution of `model`, or every one with at most `preemptions`.
 ///
 /// # Panics
-/// If an execution panics or deadlocks, or if there is only one: then nothing contends.
+/// If an execution panics or deadlocks, or if there is only one, in which case nothing contends.
 pub(crate) fn explore(
     name: &str,
     preemptions: Option<usize>,
@@ -28,11 +28,11 @@ fn count(
     preemptions: Option<usize>,
     model: impl Fn() + Send + Sync + 'static,
 ) -> usize {
-    // std's, so that counting is no part of the model.
+    // An atomic of std, so that counting is not part of the model.
     let executions = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&executions);
     let mut builder = loom::model::Builder::new();
-    // Whatever the environment says: these two stop early and in silence.
+    // Overrides the environment: these two limits would end the model early without a failure.
     builder.max_duration = None;
     builder.max_permutations = None;
     builder.preemption_bound = preemptions;
@@ -45,9 +45,9 @@ fn count(
     executions
 }
 
-/// Explores a model twice: with the calling thread first, and with the threads that it spawns first.
-/// Loom remembers only the last access to a word, and may not try a read after a write if it has
-/// seen them in the other order. A model calls its argument once it has spawned.
+/// Explores a model twice: with the calling thread first, and with its spawned threads first. Loom
+/// remembers only the last access to a word, and may not try a read after a write if it saw them in the
+/// other order. A model calls its argument after it has spawned its threads.
 ///
 /// # Panics
 /// As [`explore`].
@@ -62,7 +62,7 @@ pub(crate) fn explore_in_turns(
     assert!(first.max(second) > 1, "{name}: nothing contends");
 }
 
-/// Whether the future has to be polled again.
+/// A flag that the future was woken, with its condition variable.
 struct Woken {
     flag: Mutex<bool>,
     changed: Condvar,
@@ -77,8 +77,8 @@ impl Wake for Woken {
 
 /// Drives a future on the calling thread.
 ///
-/// Not by parking it: loom 0.7 forgets the unparking of a thread that is blocked at a lock, and
-/// then finds deadlocks where there are none.
+/// It does not park the thread: loom 0.7 loses the unpark of a thread that is blocked at a lock, and then
+/// reports deadlocks that do not exist.
 #[allow(dead_code, reason = "not every model waits")]
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     let woken = Arc::new(Woken {
@@ -99,8 +99,8 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// A clock outside the model: a read returns the latest instant, as a processor's counter does. A
-/// modelled clock would return older instants too, also after a newer one was acted on.
+/// A clock outside the model: a read returns the latest instant, like a processor's counter. A modelled
+/// clock would also return older instants after a thread acted on a newer one.
 #[allow(dead_code, reason = "not every model reads a clock")]
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TestClock {
@@ -113,8 +113,8 @@ impl TestClock {
     /// Lets time pass up to `nanos`; fires no timer.
     pub(crate) fn pass(&self, nanos: u64) {
         self.now.fetch_max(nanos, Ordering::SeqCst);
-        // A thread that has read this time makes its accesses after it: a thread that publishes and
-        // then reads an older time has published before them.
+        // Orders the accesses after this instant: a thread that publishes and then reads an older time has
+        // published before the accesses of a thread that read this time.
         loom::sync::atomic::fence(loom::sync::atomic::Ordering::SeqCst);
     }
 
@@ -141,7 +141,7 @@ impl Clock for TestClock {
     }
 }
 
-/// A waker that only notes the wake-up, outside the model.
+/// A waker outside the model that records the wake-up.
 struct Flag(AtomicBool);
 
 impl Wake for Flag {
@@ -150,7 +150,7 @@ impl Wake for Flag {
     }
 }
 
-/// A future and whether it was woken since its last poll.
+/// A future, and whether it was woken since its last poll.
 #[allow(dead_code, reason = "not every model waits")]
 pub(crate) struct Waiter<F> {
     future: Pin<Box<F>>,
@@ -159,7 +159,7 @@ pub(crate) struct Waiter<F> {
 
 #[allow(dead_code, reason = "not every model waits")]
 impl<F: Future> Waiter<F> {
-    /// To be polled for the first time.
+    /// A future that has not been polled yet.
     pub(crate) fn new(future: F) -> Self {
         Self {
             future: Box::pin(future),
@@ -167,7 +167,7 @@ impl<F: Future> Waiter<F> {
         }
     }
 
-    /// A future that has to wait.
+    /// Polls the future for the first time, which must not complete it.
     pub(crate) fn pending(future: F) -> Self {
         let mut waiter = Self::new(future);
         assert!(waiter.poll().is_pending());
@@ -180,8 +180,8 @@ impl<F: Future> Waiter<F> {
         self.future.as_mut().poll(&mut Context::from_waker(&waker))
     }
 
-    /// Polls it only when it is woken, and lets time pass to the next timer when it is not: what it
-    /// ends with, and when. So a lost wake-up makes it late.
+    /// Polls the future only when it is woken, and otherwise lets time pass to the next timer. Returns the
+    /// instant of its completion and its output, so that a lost wake-up shows as a late instant.
     pub(crate) fn finish(mut self, clock: &TestClock) -> (u64, F::Output) {
         loop {
             if !self.woken.0.load(Ordering::SeqCst) {

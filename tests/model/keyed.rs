@@ -1,7 +1,5 @@
-//! A limit a key as a naive map has it: every key its own textbook bucket, kept for ever.
-//!
-//! Also the operations that the property test, the fuzzer and its seeds run against the map and a
-//! [`KeyedLimiter`].
+//! A naive keyed limiter: a map that keeps a textbook bucket for every key for ever. The property test,
+//! the fuzzer and its seeds run these operations on the map and on a [`KeyedLimiter`].
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -33,13 +31,13 @@ pub(crate) const CARRIES: [CarryOver; 4] = [
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Op {
-    /// Takes so many tokens, at a time so long before the latest.
+    /// Takes `n` tokens at a time `stale` nanoseconds before the latest.
     Take {
         key: u8,
         n: u64,
         stale: u64,
     },
-    /// Takes into debt, and gives it back at once or never.
+    /// Reserves tokens, and cancels or commits the reservation at once.
     Owe {
         key: u8,
         n: u64,
@@ -54,12 +52,12 @@ pub(crate) enum Op {
         key: u8,
         n: u64,
     },
-    /// Lets no more than so many be there.
+    /// Lowers the tokens to at most `keep`.
     Tighten {
         key: u8,
         keep: u64,
     },
-    /// Lets none be there for so long.
+    /// Pauses the key for `nanos`.
     Pause {
         key: u8,
         nanos: u64,
@@ -76,13 +74,13 @@ pub(crate) enum Op {
     Remove {
         key: u8,
     },
-    /// Time goes on.
+    /// Advances the clock.
     Wait {
         nanos: u64,
     },
 }
 
-/// Whether a word can be too short for a pause of so long.
+/// Whether a word can be too short for a pause of `nanos`.
 fn is_far(bucket: &Exact, nanos: u64) -> bool {
     let tokens = bucket.tokens as u64;
     let per_nano = tokens / gcd(tokens, bucket.period as u64);
@@ -103,8 +101,8 @@ fn change(bucket: &mut Exact, quota: Quota, carry: CarryOver, now: u64) {
 struct Known {
     bucket: Exact,
     own: bool,
-    /// Whether the limiter may have less than the map: it judged a stale time by a bucket that had
-    /// given up its place, or to which something had come back.
+    /// Whether the limiter may have fewer tokens than the map: it judged a stale time by a bucket that was
+    /// evicted or refunded since.
     doubtful: bool,
 }
 
@@ -120,7 +118,7 @@ impl Known {
 
 struct Map {
     keys: HashMap<u8, Known>,
-    /// What a key that was never seen has.
+    /// The bucket of a key that was never seen.
     fresh: Exact,
     shared: Known,
 }
@@ -135,7 +133,7 @@ impl Map {
         *self.keys.get(&key).unwrap_or(&fresh)
     }
 
-    /// Keys that must have a place: those that can be told from one that was never seen.
+    /// The number of keys that must have a place: those that differ from a key that was never seen.
     fn busy(&self, now: u64) -> usize {
         let fresh = self.fresh.level_at(now);
         let differs = |known: &&Known| !known.own && known.bucket.level_at(now) != fresh;
@@ -157,7 +155,7 @@ struct Run {
 /// # Panics
 /// At the first difference.
 pub(crate) fn run(capacity: usize, on_full: OnFull, first: usize, ops: &[Op]) {
-    // So few that one sweep looks at all places.
+    // So few places that one sweep looks at all of them.
     assert!((1..=14).contains(&capacity));
     let (clock, first) = (ManualClock::new(), quota(QUOTAS[first]));
     let builder = KeyedLimiter::builder(first, capacity).on_full(on_full);
@@ -226,7 +224,7 @@ impl Run {
                 let Some(known) = self.map.keys.get_mut(&key) else {
                     return;
                 };
-                // A key like any other may have given up its place, and nothing comes back to it.
+                // A key that equals an unseen one may have been evicted, and then a refund is lost.
                 let level = known.bucket.level_at(now);
                 known.doubtful |= !known.own && level == fresh && level < known.bucket.full();
                 known.bucket.refund(n, now);
@@ -290,7 +288,7 @@ impl Run {
         }
     }
 
-    /// Has less be there of a key, or of the shared bucket if the key found no place.
+    /// Lowers the tokens of a key, or of the shared bucket if the key found no place.
     fn lower(
         &mut self,
         op: Op,
@@ -302,7 +300,7 @@ impl Run {
         let got = ask(&self.limiter);
         let overflowed = self.limiter.stats().overflowed > overflowed;
         if overflowed && self.denies {
-            // What has no place has nothing to lower.
+            // A key without a place has no tokens to lower.
             return;
         }
         let mut known = self.map.known(key);
@@ -326,8 +324,7 @@ impl Run {
         }
     }
 
-    /// Compares what the limiter decides with what the map says. `ask` says whether what was taken
-    /// went back.
+    /// Compares the limiter's decision with the map's. `ask` returns whether the tokens were returned.
     fn decide(
         &mut self,
         op: Op,
@@ -354,7 +351,7 @@ impl Run {
         };
         match got {
             Err(Denied::TooManyKeys) => assert!(overflowed, "{op:?}"),
-            // It may have less, but not more.
+            // The limiter may have fewer tokens, but not more.
             Err(_) if stale || judged.doubtful => {}
             _ => assert_eq!(got.map(|_| ()), expected, "{op:?} of {judged:?}"),
         }

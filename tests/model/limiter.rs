@@ -1,5 +1,5 @@
-//! The operations that the property tests, the fuzzer and its seeds run against both buckets, and
-//! against an exact model of one.
+//! The operations that the property tests, the fuzzer and its seeds run on both buckets and on an exact
+//! model.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -13,7 +13,7 @@ mod exact_bucket;
 
 pub(crate) use exact_bucket::{Exact, gcd};
 
-/// As text: the slowest, the fastest, those that do not divide a second, and two without a rate.
+/// Quotas as text: the slowest, the fastest, some that do not divide a second, and two without a rate.
 pub(crate) const RATES: [&str; 14] = [
     "1/d",
     "1/90ms",
@@ -34,18 +34,18 @@ pub(crate) const RATES: [&str; 14] = [
 /// Nanoseconds in two hundred years.
 pub(crate) const AGE: u64 = 200 * 365 * 86_400 * 1_000_000_000;
 
-/// B + floor(T * N / P).
+/// The most tokens in a window: `burst + floor(window * tokens / period)`.
 pub(crate) fn bound(quota: Quota, window: u64) -> u128 {
     let gained = u128::from(window) * u128::from(quota.tokens());
     u128::from(quota.max_burst()) + gained.checked_div(quota.period().as_nanos()).unwrap_or(0)
 }
 
-/// Checks every window that begins and ends with an admitted event `(instant, tokens)`.
+/// Asserts the bound for every window that begins and ends with an admitted event `(instant, tokens)`.
 pub(crate) fn assert_never_over(quota: Quota, admitted: &[(u64, u64)]) {
     assert_never_over_within(0, quota, admitted);
 }
 
-/// As [`assert_never_over`], with windows that are so much longer.
+/// As [`assert_never_over`], with windows that are `longer` by so many nanoseconds.
 fn assert_never_over_within(longer: u64, quota: Quota, admitted: &[(u64, u64)]) {
     let mut events = admitted.to_vec();
     events.sort_unstable();
@@ -59,49 +59,49 @@ fn assert_never_over_within(longer: u64, quota: Quota, admitted: &[(u64, u64)]) 
     }
 }
 
-/// How far back a time may lie, and an `AtomicTokenBucket` still judges it by itself and not by its
-/// base: an eighth of its horizon of 2^54 units.
+/// The largest skew at which an `AtomicTokenBucket` judges a stale time as given rather than by the base:
+/// an eighth of its horizon of 2^54 units.
 pub(crate) fn exact_skew(quota: Quota) -> u64 {
     let period = u64::try_from(quota.period().as_nanos()).expect("64 bits of nanoseconds");
     let per_nano = quota.tokens() / gcd(quota.tokens(), period).max(1);
     ((1 << 54) / per_nano.max(1)) / 8
 }
 
-/// When an operation happens.
+/// The instant of an operation.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum When {
-    /// So long after the latest time so far.
+    /// Nanoseconds after the latest time so far.
     Forward(u64),
-    /// So long before it.
+    /// Nanoseconds before the latest time.
     Stale(u64),
-    /// When the last denial said to come back, plus or minus a little.
+    /// The instant that the last denial gave, plus or minus some nanoseconds.
     Retry(i8),
 }
 
-/// How many tokens.
+/// A number of tokens.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Amount {
     Tokens(u64),
-    /// So many fewer than the burst; negative: more.
+    /// The burst minus this number, which may be negative.
     OfBurst(i8),
-    /// So much of 256 of the burst.
+    /// This many 256ths of the burst.
     Part(u8),
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Op {
     TryAcquire(Amount, When),
-    /// So many tokens are to remain.
+    /// With a floor of so many tokens.
     TryAcquireAbove(Amount, u8, When),
     TryAcquireUpTo(Amount, When),
-    /// For later: to wait for it at most so long, which is cut to what any word can hold.
+    /// With a longest wait in nanoseconds, clamped to what every word can hold.
     Reserve(Amount, u64, When),
-    /// Gives the last reservation back if nothing has changed since; else it counts as used.
+    /// Cancels the last reservation if nothing has changed since; commits it otherwise.
     Cancel(When),
-    /// These are promises about the past, so never at a stale time.
+    /// A statement about the past, so never at a stale time, like the next three.
     Refund(Amount, When),
     SyncRemaining(Amount, When),
-    /// For so long, cut as the wait of a reservation.
+    /// For so many nanoseconds, clamped like the wait of a reservation.
     Pause(u64, When),
     /// To one of [`RATES`], with a burst.
     SetQuota(usize, u64, CarryOver, When),
@@ -118,13 +118,13 @@ impl Amount {
     }
 }
 
-/// Where virtual time stands in a run.
+/// The virtual time of a run.
 #[derive(Debug)]
 struct Times {
     latest: u64,
     retry: u64,
     skew: u64,
-    /// Nothing is older.
+    /// No operation is older.
     least: u64,
 }
 
@@ -148,8 +148,7 @@ impl Times {
     }
 }
 
-/// The buckets that take this quota: always the locked one; the atomic one unless it says that its
-/// word is too small.
+/// The buckets that accept this quota: the locked one, and the atomic one unless its word is too small.
 pub(crate) fn buckets(quota: Quota) -> Vec<Box<dyn QuotaLimiter>> {
     let locked = LockedTokenBucket::with_clock(quota, ManualClock::new()).expect("a burst");
     let mut buckets: Vec<Box<dyn QuotaLimiter>> = vec![Box::new(locked)];
@@ -172,7 +171,7 @@ pub(crate) fn buckets(quota: Quota) -> Vec<Box<dyn QuotaLimiter>> {
 }
 
 /// Runs the operations on the model and on both buckets from `start` on, and compares every answer.
-/// Returns all decisions.
+/// Returns the decisions.
 ///
 /// # Panics
 /// At the first difference.
@@ -196,7 +195,7 @@ pub(crate) fn run(quota: Quota, start: u64, ops: &[Op]) -> Vec<Result<(), Denied
         && !any(|op| matches!(op, Op::Refund(..) | Op::Cancel(_) | Op::SetQuota(..)))
     {
         if any(|op| matches!(op, Op::Reserve(..))) {
-            // Each instant at which one is ready is rounded up by itself.
+            // The instant of each reservation is rounded up by itself.
             assert_never_over_within(1, quota, &run.used);
         } else {
             assert_never_over(quota, &run.used);
@@ -209,7 +208,7 @@ struct Run<'a> {
     buckets: Vec<&'a dyn QuotaLimiter>,
     exact: Exact,
     times: Times,
-    /// When, and how many.
+    /// The instants and the tokens of the takes.
     used: Vec<(u64, u64)>,
     open: Vec<Reserved<'a>>,
 }
@@ -217,13 +216,13 @@ struct Run<'a> {
 /// A reservation in each bucket.
 struct Reserved<'a> {
     n: u64,
-    /// Of the model, before and after.
+    /// The versions of the model before and after.
     versions: (u64, u64),
     of: Vec<Reservation<'a>>,
 }
 
 impl<'a> Run<'a> {
-    /// Has each bucket answer, and compares it with what the model did.
+    /// Compares the answer of each bucket with that of the model.
     fn all<T: PartialEq + Debug>(
         &self,
         expected: &T,
@@ -236,7 +235,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// A decision, if it is one.
+    /// Runs one operation; returns its decision, if it makes one.
     fn run(&mut self, op: Op) -> Option<Result<(), Denied>> {
         let burst = self.exact.burst;
         let (n, at) = match op {
@@ -282,7 +281,7 @@ impl<'a> Run<'a> {
             Op::Cancel(_) => self.cancel(at),
             Op::Refund(..) => {
                 self.exact.refund(n, at);
-                // How full it looks at a time before depends on how it is kept.
+                // The fill at an earlier time depends on the representation from now on.
                 self.times.least = at;
                 self.all(&(), |bucket| At::new(bucket, now).refund(n), asked);
             }
@@ -344,7 +343,7 @@ impl<'a> Run<'a> {
         self.decided(n, expected.unwrap_or(at), expected.map(drop))
     }
 
-    /// The last reservation, if it is the last that has happened at all.
+    /// Cancels the last reservation if it was also the last change.
     fn cancel(&mut self, at: u64) {
         let Some(last) = self.open.pop() else { return };
         if last.versions.1 != self.exact.version {
@@ -366,7 +365,7 @@ impl<'a> Run<'a> {
         self.buckets.retain(|bucket| {
             match At::new(bucket, Timestamp::from_nanos(at)).set_quota(quota, rule) {
                 Ok(()) => return true,
-                // No more is asked of the one whose word is too small.
+                // A bucket whose word is too small leaves the run.
                 Err(QuotaError::BeyondWord { .. }) => assert_eq!(buckets(quota).len(), 1),
                 Err(error) => panic!("{quota}: {error}"),
             }

@@ -1,5 +1,5 @@
-//! Code of the caller in one place: every call of it is counted, and the n-th one panics or runs
-//! an action of the test. Each thread counts by itself.
+//! The caller's own code: every call of it is counted, and the `n`-th panics or runs an action of the
+//! test. Each thread has its own count.
 #![allow(unsafe_code, reason = "there is no safe waker whose clone can panic")]
 
 use std::borrow::Borrow;
@@ -19,7 +19,7 @@ use tollgate::clock::Sleep;
 use tollgate::limiter::ToKey;
 use tollgate::{Backoff, Clock, ManualClock, Observer, Timestamp};
 
-/// What of the caller's is called.
+/// A kind of call into the caller's code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Call {
     Hash,
@@ -36,7 +36,7 @@ pub(crate) enum Call {
     Backoff,
 }
 
-/// All that may panic.
+/// The calls that may panic.
 pub(crate) const ALL: &[Call] = &[
     Call::Hash,
     Call::Eq,
@@ -52,7 +52,7 @@ pub(crate) const ALL: &[Call] = &[
     Call::Backoff,
 ];
 
-/// All that may call the limiter or the queue.
+/// The calls made without a lock held, which may call the limiter or the queue.
 pub(crate) const OUTSIDE: &[Call] = &[
     Call::Clone,
     Call::ToKey,
@@ -71,7 +71,7 @@ thread_local! {
     static ACTION: RefCell<Option<Action>> = const { RefCell::new(None) };
 }
 
-/// A call of the caller's code.
+/// Counts a call of the caller's code, and springs the trap at the `n`-th.
 pub(crate) fn call(what: Call) {
     let left = LEFT.get();
     if left == 0 || !CALLS.get().contains(&what) {
@@ -88,7 +88,8 @@ pub(crate) fn call(what: Call) {
     }
 }
 
-/// Runs `op` with the n-th of these calls trapped: whether there were so many, and what panicked.
+/// Runs `op` with the `n`-th of these calls trapped. Returns whether there were so many calls, and which
+/// call panicked.
 pub(crate) fn trapped(
     n: usize,
     calls: &'static [Call],
@@ -108,14 +109,14 @@ pub(crate) fn trapped(
     (fired, panicked)
 }
 
-/// Runs a test on a thread of its own, to tell a deadlock from a failure.
+/// Runs a test on its own thread, so that a deadlock is reported as one.
 pub(crate) fn without_deadlock(test: impl FnOnce() + Send + 'static) {
     let (done, ended) = channel();
     let thread = thread::spawn(move || {
         test();
         let _ = done.send(());
     });
-    // Only a lock that is never released takes so long.
+    // Only a lock that is never released takes this long.
     let answer = ended.recv_timeout(Duration::from_secs(30));
     assert!(answer != Err(RecvTimeoutError::Timeout), "a deadlock");
     if let Err(panic) = thread.join() {
@@ -123,11 +124,11 @@ pub(crate) fn without_deadlock(test: impl FnOnce() + Send + 'static) {
     }
 }
 
-/// A key.
+/// A key whose every trait method counts as a call.
 #[derive(Debug)]
 pub(crate) struct Key(pub(crate) Name);
 
-/// A borrowed form of it.
+/// The borrowed form of [`Key`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Name(pub(crate) u64);
 
@@ -187,7 +188,7 @@ impl Drop for Key {
     }
 }
 
-/// The same in each run.
+/// Builds hashers that hash alike in each run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Hashers;
 
@@ -200,7 +201,7 @@ impl BuildHasher for Hashers {
     }
 }
 
-/// A clock that moves when told to.
+/// A manual clock whose methods count as calls.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Watch(pub(crate) ManualClock);
 
@@ -216,15 +217,15 @@ impl Clock for Watch {
     }
 }
 
-/// A waker that counts, beside whom nobody holds it.
+/// A waker that counts its wake-ups, with one reference for each clone.
 #[derive(Debug)]
-struct Bell(Arc<AtomicUsize>);
+struct CountingWaker(Arc<AtomicUsize>);
 
-impl Bell {
+impl CountingWaker {
     fn waker(woken: &Arc<AtomicUsize>) -> Waker {
-        let bell = Arc::new(Self(Arc::clone(woken)));
-        // SAFETY: the table's functions take what `Arc::into_raw` gives, as `Waker` asks for.
-        unsafe { Waker::from_raw(RawWaker::new(Arc::into_raw(bell).cast(), &BELL)) }
+        let waker = Arc::new(Self(Arc::clone(woken)));
+        // SAFETY: the functions of the table take a pointer of `Arc::into_raw`, as `Waker` requires.
+        unsafe { Waker::from_raw(RawWaker::new(Arc::into_raw(waker).cast(), &VTABLE)) }
     }
 
     fn wake(&self) {
@@ -233,40 +234,39 @@ impl Bell {
     }
 }
 
-/// As std makes it of a `Wake`, but that a clone is a call, too. Each function is called with a pointer
-/// that `Bell::waker` got from an `Arc`, and each waker owns one count of that.
-static BELL: RawWakerVTable = RawWakerVTable::new(
-    |bell| {
+/// As the table of std for a `Wake`, except that a clone counts as a call.
+static VTABLE: RawWakerVTable = RawWakerVTable::new(
+    |waker| {
         call(Call::CloneWaker);
         // SAFETY: the pointer is an `Arc`'s, of which the waker that is cloned owns a count.
-        unsafe { Arc::increment_strong_count(bell.cast::<Bell>()) };
-        RawWaker::new(bell, &BELL)
+        unsafe { Arc::increment_strong_count(waker.cast::<CountingWaker>()) };
+        RawWaker::new(waker, &VTABLE)
     },
     // SAFETY: the pointer is an `Arc`'s; the waker that is consumed owned the count.
-    |bell| unsafe { Arc::from_raw(bell.cast::<Bell>()) }.wake(),
+    |waker| unsafe { Arc::from_raw(waker.cast::<CountingWaker>()) }.wake(),
     // SAFETY: the pointer is an `Arc`'s, which the waker keeps.
-    |bell| unsafe { &*bell.cast::<Bell>() }.wake(),
+    |waker| unsafe { &*waker.cast::<CountingWaker>() }.wake(),
     // SAFETY: the pointer is an `Arc`'s; the waker that is dropped owned the count.
-    |bell| drop(unsafe { Arc::from_raw(bell.cast::<Bell>()) }),
+    |waker| drop(unsafe { Arc::from_raw(waker.cast::<CountingWaker>()) }),
 );
 
-impl Drop for Bell {
+impl Drop for CountingWaker {
     fn drop(&mut self) {
         call(Call::DropWaker);
     }
 }
 
-/// A future, polled with a waker of its own each time.
+/// A future that is polled with a new waker each time.
 pub(crate) struct Waiter<'a, T> {
     future: Option<Pin<Box<dyn Future<Output = T> + 'a>>>,
     woken: Arc<AtomicUsize>,
 }
 
 impl<'a, T> Waiter<'a, T> {
-    /// Polls it for the first time; it must have to wait.
+    /// Polls the future for the first time, which must not complete it.
     pub(crate) fn pending(future: impl Future<Output = T> + 'a) -> Self {
         let mut waiter = Self::new(future);
-        assert!(waiter.poll().is_none(), "it has to wait");
+        assert!(waiter.poll().is_none(), "the future does not wait");
         waiter
     }
 
@@ -277,12 +277,12 @@ impl<'a, T> Waiter<'a, T> {
         }
     }
 
-    /// Polls it; one that panics or ends is gone.
+    /// Polls the future, and drops it if it panics or completes.
     pub(crate) fn poll(&mut self) -> Option<T> {
         let mut future = self.future.take()?;
-        let waker = Bell::waker(&self.woken);
+        let waker = CountingWaker::waker(&self.woken);
         let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
-        // Before the output is returned: then it would not be dropped any more, should this panic.
+        // Dropped before the output is returned: the output would leak if this panicked later.
         drop(waker);
         if polled.is_pending() {
             self.future = Some(future);
@@ -295,7 +295,7 @@ impl<'a, T> Waiter<'a, T> {
         }
     }
 
-    /// Drops it, before it has ended.
+    /// Drops the future before it completes.
     pub(crate) fn leave(&mut self) {
         drop(self.future.take());
     }
@@ -309,7 +309,7 @@ impl<'a, T> Waiter<'a, T> {
     }
 }
 
-/// An observer and a backoff.
+/// An observer and a back-off whose methods count as calls.
 #[derive(Debug)]
 pub(crate) struct Ears;
 
