@@ -95,8 +95,9 @@ impl Backoff for ExponentialBackoff {
         // 127 doublings of any base but zero exceed every maximum.
         let doublings = failures.saturating_sub(1).min(127);
         let nanos = self.base.as_nanos().saturating_mul(1 << doublings);
-        let delay = Duration::from_nanos_u128(nanos.min(self.max.as_nanos()));
-        self.jitter.take_off(delay, random)
+        // Beyond 64 bits lie 584 years, and no maximum that matters.
+        let delay = u64::try_from(nanos).map_or(self.max, Duration::from_nanos);
+        self.jitter.take_off(delay.min(self.max), random)
     }
 }
 

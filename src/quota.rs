@@ -50,7 +50,7 @@ impl Quota {
     /// The largest number of tokens per period, and the largest burst: 10^18.
     pub const MAX_TOKENS: u64 = 1_000_000_000_000_000_000;
     /// The longest period: 100 years of 365 days.
-    pub const MAX_PERIOD: Duration = Duration::from_hours(100 * 365 * 24);
+    pub const MAX_PERIOD: Duration = Duration::from_secs(100 * 365 * 86_400);
     /// The fastest rate: 1000 tokens per nanosecond, 10^12 per second.
     pub const MAX_TOKENS_PER_NANO: u64 = 1_000;
 

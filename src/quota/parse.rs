@@ -242,7 +242,7 @@ impl Cursor<'_> {
         let word = rest.split_at(len).0;
         let mut of = 0;
         while of < names.len() {
-            if word.eq_ignore_ascii_case(names[of].as_bytes()) {
+            if eq_ignore_case(word, names[of].as_bytes()) {
                 self.at += len;
                 return true;
             }
@@ -294,4 +294,16 @@ impl Cursor<'_> {
         }
         QuotaError::Syntax(QuotaSyntaxError::new(self.text, start, end, expected))
     }
+}
+
+/// `<[u8]>::eq_ignore_ascii_case`, which is not const in the oldest compiler that this crate supports.
+const fn eq_ignore_case(one: &[u8], other: &[u8]) -> bool {
+    let mut at = 0;
+    while at < one.len() && at < other.len() {
+        if !one[at].eq_ignore_ascii_case(&other[at]) {
+            return false;
+        }
+        at += 1;
+    }
+    one.len() == other.len()
 }
