@@ -137,7 +137,7 @@ pub mod queue;
 mod quota;
 mod sync;
 mod unwind;
-pub mod wait;
+mod wait;
 mod wake;
 
 pub use backoff::{Backoff, CappedBackoff, ExponentialBackoff, FastSlowBackoff, FixedBackoff};
@@ -158,6 +158,8 @@ pub use queue::{
     WorkQueue,
 };
 pub use quota::{Quota, QuotaError, QuotaSyntaxError};
+#[doc(hidden)]
+pub use wait::{Progress, Step};
 pub use wait::{TimedOut, Wait};
 
 /// The README's example, as a test.

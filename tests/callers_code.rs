@@ -27,8 +27,8 @@ use trap::{ALL, Call, Hashers, Key, Name, OUTSIDE, Waiter, Watch, trapped, witho
 
 type Keyed = KeyedLimiter<Key, Hashers, Watch>;
 
-const HOUR: Duration = Duration::from_hours(1);
-const DAY: Duration = Duration::from_hours(24);
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 fn quota(text: &str) -> Quota {
     text.parse().unwrap()
@@ -286,12 +286,12 @@ const OPS: &[(&str, bool, Op)] = &[
         waiters[0].leave();
     }),
     ("grant to a waiter", true, |s, waiters| {
-        s.watch.0.advance(Duration::from_mins(30));
+        s.watch.0.advance(Duration::from_secs(30 * 60));
         waiters[0].poll();
         waiters[1].poll();
     }),
     ("grant to a waiter that is cancelled", true, |s, waiters| {
-        s.watch.0.advance(Duration::from_mins(30));
+        s.watch.0.advance(Duration::from_secs(30 * 60));
         s.limiter.refund(0);
         s.limiter.reserve(1, DAY).map(|one| one.cancel()).ok();
         waiters[0].leave();
@@ -299,7 +299,7 @@ const OPS: &[(&str, bool, Op)] = &[
     ("refund", true, |s, _| s.limiter.refund(2)),
     ("charge", false, |s, _| s.limiter.charge(2)),
     ("pause", false, |s, _| {
-        let until = s.watch.0.now().saturating_add(Duration::from_mins(10));
+        let until = s.watch.0.now().saturating_add(Duration::from_secs(10 * 60));
         let _ = s.limiter.pause_until(until);
     }),
     ("lease", false, |s, _| (s.lease)()),

@@ -91,7 +91,7 @@ fn waiters_dropped_in_any_order_leave_no_memory_behind() {
     let quota = Quota::per_hour(2).unwrap();
     let atomic = AtomicTokenBucket::with_clock(quota, clock.clone()).unwrap();
     let locked = LockedTokenBucket::with_clock(quota, clock.clone()).unwrap();
-    let hour = Duration::from_hours(1);
+    let hour = Duration::from_secs(3_600);
     let window = SlidingWindow::with_clock(2, hour, clock.clone()).unwrap();
     let builder = KeyedLimiter::builder(quota, 10).clock(clock);
     let keyed: KeyedLimiter<u64, _, _> = builder.build().unwrap();

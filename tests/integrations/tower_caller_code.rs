@@ -13,7 +13,7 @@ use tower::{Layer, Service};
 
 use crate::trap::{ALL, Call, Waiter, Watch, call, trapped, without_deadlock};
 
-const HOUR: Duration = Duration::from_hours(1);
+const HOUR: Duration = Duration::from_secs(3_600);
 
 type Bucket = Arc<AtomicTokenBucket<Watch>>;
 

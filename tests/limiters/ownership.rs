@@ -17,7 +17,7 @@ use tollgate::{
 use crate::support::{poll, quota};
 
 const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_hours(1);
+const HOUR: Duration = Duration::from_secs(3_600);
 
 fn atomic(text: &str, clock: &ManualClock) -> AtomicTokenBucket<ManualClock> {
     AtomicTokenBucket::with_clock(quota(text), clock.clone()).unwrap()

@@ -20,7 +20,7 @@ use crate::trap::{
 
 type Queue = WorkQueue<Key, Watch, Hashers>;
 
-const DAY: Duration = Duration::from_hours(24);
+const DAY: Duration = Duration::from_secs(24 * 3_600);
 const CAPACITY: usize = 4;
 const MS: Duration = Duration::from_millis(1);
 
@@ -336,7 +336,7 @@ fn a_leader_whose_waker_panicked_is_woken_at_the_next_add() {
 
 /// Waits for a token and for a key with the n-th call trapped; returns false if there were fewer calls.
 fn held_back(n: usize) -> bool {
-    const HOUR: Duration = Duration::from_hours(1);
+    const HOUR: Duration = Duration::from_secs(3_600);
     let watch = Watch::default();
     let limiter = AtomicTokenBucket::with_clock("1/h".parse().unwrap(), watch.clone());
     let limiter = Arc::new(limiter.unwrap());

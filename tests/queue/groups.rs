@@ -17,7 +17,7 @@ use crate::tasks::Polled;
 
 type Queue = WorkQueue<Key, ManualClock>;
 
-const HOUR: Duration = Duration::from_hours(1);
+const HOUR: Duration = Duration::from_secs(3_600);
 
 fn by_tenant() -> Groups<Key, u8> {
     Groups::by(|key: &Key| key.0)

@@ -116,7 +116,7 @@ fn the_consumer_back_at_the_head_of_the_line_is_woken_for_the_token() {
 
 type Bucket = LockedTokenBucket<ManualClock>;
 
-const HOUR: Duration = Duration::from_hours(1);
+const HOUR: Duration = Duration::from_secs(3_600);
 
 fn bucket(quota: &str, clock: &ManualClock) -> Arc<Bucket> {
     Arc::new(LockedTokenBucket::with_clock(quota.parse().unwrap(), clock.clone()).unwrap())

@@ -16,7 +16,7 @@ use crate::tasks::Polled;
 type Queue = WorkQueue<u32, ManualClock>;
 
 const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_hours(1);
+const HOUR: Duration = Duration::from_secs(3_600);
 
 fn queue(
     capacity: usize,

@@ -89,7 +89,7 @@ async fn an_idle_ready_service_holds_no_token() {
     let start = Instant::now();
     layer.layer(server.client()).oneshot(0).await.unwrap();
     assert_eq!(start.elapsed(), Duration::ZERO);
-    sleep(Duration::from_hours(48)).await;
+    sleep(Duration::from_secs(48 * 3_600)).await;
     // The services are still ready, and each takes its token when it is called.
     for (request, service) in (1..).zip(&mut idle) {
         assert_eq!(poll_ready(service), Poll::Ready(Ok(())));

@@ -21,7 +21,7 @@ use crate::trap::{
 type Keyed = KeyedLimiter<Key, Hashers, Watch>;
 type Waiting<'a> = Waiter<'a, Result<(), Denied>>;
 
-const DAY: Duration = Duration::from_hours(24);
+const DAY: Duration = Duration::from_secs(24 * 3_600);
 const CAPACITY: usize = 16;
 /// Keys with a waiter, with a quota of its own, and not yet placed.
 const WAITED_FOR: Name = Name(100);

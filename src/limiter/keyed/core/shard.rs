@@ -72,7 +72,7 @@ impl<K> Shard<K> {
         &self.config
     }
 
-    /// Carries `absent` and the lines over to the configuration in force. HotGeneration follow when they are
+    /// Carries `absent` and the lines over to the configuration in force. Words follow when they are
     /// read.
     pub(crate) fn catch_up(&mut self, history: &ConfigHistory) {
         let (before, current) = (self.config.generation, *history.current());
