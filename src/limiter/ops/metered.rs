@@ -72,7 +72,7 @@ impl Meter {
     /// The longest wait that an entry of the histogram counts: 1 µs for the first, ten times as much for
     /// each next one. The last entry has no bound.
     pub const fn bound(entry: usize) -> Duration {
-        if entry + 1 >= Self::BUCKETS {
+        if entry >= Self::BUCKETS - 1 {
             return Duration::MAX;
         }
         let mut nanos = 1_000;
@@ -230,5 +230,19 @@ impl<L: RateLimiter> Limiter for Metered<L> {
         };
         count.fetch_add_relaxed(1);
         self.limiter.leave_turn(turn);
+    }
+}
+
+#[cfg(all(test, not(tollgate_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_entry_and_all_after_it_have_no_bound() {
+        assert_eq!(Meter::bound(0), Duration::from_micros(1));
+        assert_eq!(Meter::bound(10), Duration::from_secs(10_000));
+        for entry in [Meter::BUCKETS - 1, Meter::BUCKETS, usize::MAX] {
+            assert_eq!(Meter::bound(entry), Duration::MAX);
+        }
     }
 }

@@ -125,7 +125,11 @@ impl<'a> Members<'a> {
         let (mut taken, mut step) = (0, most / 2);
         while step > 0 {
             match self.take(step, 0, now) {
-                Ok(()) => taken += step,
+                // Another caller may refund meanwhile: without the bound the takes would exceed `n`.
+                Ok(()) => {
+                    taken += step;
+                    step = step.min(most - taken);
+                }
                 Err(_) => step /= 2,
             }
         }
