@@ -1,4 +1,4 @@
-//! Backoffs: the delay before a retry.
+//! Backoffs: the delay before a retry, and the random numbers of its jitter.
 
 use std::time::Duration;
 

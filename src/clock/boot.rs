@@ -1,3 +1,5 @@
+//! A clock that advances while the machine is suspended.
+
 use std::time::Duration;
 
 #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]

@@ -1,3 +1,5 @@
+//! A clock that moves only when told to, for tests and simulations.
+
 use std::fmt;
 use std::sync::Arc;
 use std::task::Waker;

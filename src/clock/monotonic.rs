@@ -1,3 +1,5 @@
+//! The operating system's monotonic clock.
+
 use std::sync::OnceLock;
 #[allow(clippy::disallowed_types, reason = "`Instant` enters here")]
 use std::time::Instant;

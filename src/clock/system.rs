@@ -1,3 +1,5 @@
+//! The default clock: the time-stamp counter through a [`Timeline`], or a clock of `quanta`.
+
 use std::fmt;
 use std::sync::OnceLock;
 

@@ -28,7 +28,7 @@ use crate::limiter::core::tokens::dated::DatedTokens;
 use crate::limiter::core::window::History;
 use crate::quota::{Quota, QuotaError};
 
-/// The largest debt of charges, in tokens. A charge beyond it is dropped.
+/// The largest debt of charges, in tokens. What a charge adds beyond it is dropped.
 pub(crate) const MAX_DEBT: u64 = u64::MAX;
 
 /// How an [`Interval`] refills.

@@ -1,3 +1,5 @@
+//! The wait for tokens, as a [`Step`].
+
 use std::fmt;
 use std::task::Waker;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Several limits at once.
+//! Several limits as one: a take from all members, or from none.
 
 mod limits;
 mod members;
@@ -92,19 +92,19 @@ impl<L: Limits> Limiter for AllOf<L> {
 
     fn try_acquire_above_at(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
         let members = self.members();
-        let _gates = members.enter();
+        let _locks = members.lock_all();
         members.take(n, floor, now)
     }
 
     fn try_acquire_with_status_at(&self, n: u64, now: Timestamp) -> (Result<(), Denied>, Status) {
         let members = self.members();
-        let _gates = members.enter();
+        let _locks = members.lock_all();
         (members.take(n, 0, now), members.status(n, now))
     }
 
     fn try_acquire_up_to_at(&self, n: u64, now: Timestamp) -> u64 {
         let members = self.members();
-        let _gates = members.enter();
+        let _locks = members.lock_all();
         members.take_up_to(n, now)
     }
 
@@ -157,7 +157,7 @@ impl<L: Limits> Limiter for AllOf<L> {
 
     fn reserve_at(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Parts, Denied> {
         let members = self.members();
-        let _gates = members.enter();
+        let _locks = members.lock_all();
         members.reserve(n, max_wait, now)
     }
 

@@ -1,3 +1,5 @@
+//! The operations of a limiter at the caller's time.
+
 use std::time::Duration;
 
 use crate::clock::Timestamp;

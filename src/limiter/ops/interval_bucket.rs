@@ -1,3 +1,5 @@
+//! The token bucket that refills at intervals.
+
 use std::fmt;
 use std::task::Waker;
 use std::time::Duration;

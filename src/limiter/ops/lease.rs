@@ -1,3 +1,5 @@
+//! Leases: tokens that one thread takes in batches and spends without an atomic.
+
 use std::fmt;
 use std::sync::Arc;
 

@@ -1,3 +1,6 @@
+//! The sealed trait behind [`RateLimiter`](crate::RateLimiter): all operations, with the time as an
+//! argument.
+
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;

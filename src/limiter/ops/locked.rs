@@ -1,3 +1,5 @@
+//! The token bucket behind a lock.
+
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;

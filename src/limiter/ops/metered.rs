@@ -1,3 +1,5 @@
+//! A limiter that counts its decisions, for metrics.
+
 use std::task::Waker;
 use std::time::Duration;
 
@@ -210,7 +212,7 @@ impl<L: RateLimiter> Limiter for Metered<L> {
     ) -> Progress<Result<(), Denied>> {
         let progress = self.limiter.poll_turn(turn, now, waker);
         if let Progress::Done(decided) = &progress {
-            // A call takes nothing: its caller takes afterwards, and counts then.
+            // A wake-up takes nothing: the caller takes afterwards, and counts then.
             if turn.on_turn != OnTurn::Notify {
                 self.count(decided);
             }

@@ -1,3 +1,5 @@
+//! The trait of the limiters that have one quota.
+
 use std::sync::Arc;
 
 use crate::clock::Timestamp;

@@ -1,3 +1,5 @@
+//! The trait of all limiters, and their promises.
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;

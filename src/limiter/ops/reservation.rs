@@ -1,3 +1,5 @@
+//! Tokens that are taken ahead of time, and can be given back.
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! What the single limiters have in common: all but where a take is decided.
 
-/// Implements the traits of a limiter with one line. The limiter has `shell`, with a clock, a gate and
-/// bounds; `counter`, with the operations; and `take`.
+/// Implements the traits of a limiter with one line. The limiter has a field `shell`, with a clock, an
+/// ordered lock and bounds; a method `ops`, with the operations; and a method `take`, with the hot path.
 macro_rules! limiter {
     ($limiter:ident) => {
         impl<C: Clock> RateLimiter for $limiter<C> {}

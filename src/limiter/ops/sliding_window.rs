@@ -1,3 +1,5 @@
+//! The sliding window log.
+
 use std::fmt;
 use std::task::Waker;
 use std::time::Duration;

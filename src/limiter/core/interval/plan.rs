@@ -1,4 +1,5 @@
-//! When tokens can be had: boundaries, what accrues at them, and what the reservations ahead need.
+//! The first instant at which tokens can be had: boundaries, what accrues at them, and what the
+//! reservations ahead need.
 
 use crate::clock::Timestamp;
 use crate::limiter::core::interval::Interval;

@@ -22,7 +22,7 @@ pub(crate) struct Config {
     /// How far after the base words can be computed, in nanoseconds. Beyond it the base has to move.
     horizon: u64,
     /// What the hot path decides by.
-    pub(crate) words: HotGeneration,
+    pub(crate) hot: HotGeneration,
     /// How the generation before carries over, and since when; `None` if only the base has moved.
     pub(crate) carry: Option<(CarryOver, Timestamp)>,
     /// When the quota came into force, or the limiter was closed.
@@ -40,14 +40,14 @@ impl<F: Fn(u64, u64) -> Instant> ReadOld for F {}
 impl Config {
     /// The configuration that a limiter begins with.
     pub(crate) fn first(quota: Quota) -> Result<Self, QuotaError> {
-        let scale = WordQuota::new(quota.units()?)?;
-        let rate = Rate::new(scale.units);
+        let fitted = WordQuota::new(quota.units()?)?;
+        let rate = Rate::new(fitted.units);
         Ok(Self {
             generation: 0,
             rate,
             base: Base::new(&rate, 0),
-            horizon: scale.horizon,
-            words: HotGeneration::new(0, 0, scale.hot()),
+            horizon: fitted.horizon,
+            hot: HotGeneration::new(0, 0, fitted.hot()),
             carry: None,
             since: Timestamp::ZERO,
             is_closed: false,
@@ -55,10 +55,10 @@ impl Config {
         })
     }
 
-    fn with_base(self, scale: WordQuota, base: u64) -> Self {
+    fn with_base(self, fitted: WordQuota, base: u64) -> Self {
         Self {
             base: Base::new(&self.rate, base),
-            words: HotGeneration::new(self.generation, base, scale.hot()),
+            hot: HotGeneration::new(self.generation, base, fitted.hot()),
             ..self
         }
     }
@@ -70,27 +70,27 @@ impl Config {
         carry: CarryOver,
         since: Timestamp,
     ) -> Result<Self, QuotaError> {
-        let scale = WordQuota::new(quota.units()?)?;
+        let fitted = WordQuota::new(quota.units()?)?;
         // Never before the base in force: a word cannot say what happened before its base.
-        let base = scale.base_at(since.as_nanos()).max(self.base.as_nanos());
+        let base = fitted.base_at(since.as_nanos()).max(self.base.as_nanos());
         let next = Self {
             generation: self.generation + 1,
             carry: Some((carry, since)),
             since,
             ..Self::first(quota)?
         };
-        Ok(next.with_base(scale, base))
+        Ok(next.with_base(fitted, base))
     }
 
     /// The next generation, with the same quota and a base nearer to `now`.
     pub(crate) fn with_base_near(&self, now: Timestamp) -> Result<Self, QuotaError> {
-        let scale = WordQuota::new(self.rate.units)?;
+        let fitted = WordQuota::new(self.rate.units)?;
         let next = Self {
             generation: self.generation + 1,
             carry: None,
             ..*self
         };
-        Ok(next.with_base(scale, scale.base_at(now.as_nanos())))
+        Ok(next.with_base(fitted, fitted.base_at(now.as_nanos())))
     }
 
     /// The next generation, with the same quota and base, of a limiter that was closed at `since`.
@@ -106,8 +106,8 @@ impl Config {
 
     /// The same generation, of a closed limiter.
     pub(crate) fn closed(self) -> Self {
-        // With this pace the hot path decides nothing, so each take comes to `Shard::check_open`.
-        let pace = HotQuota {
+        // By this quota the hot path decides nothing, so each take comes to `Shard::check_open`.
+        let undecided = HotQuota {
             per_nano: 0,
             per_token: 1,
             depth: 0,
@@ -115,7 +115,7 @@ impl Config {
         };
         Self {
             is_closed: true,
-            words: HotGeneration::new(self.generation, self.base.as_nanos(), pace),
+            hot: HotGeneration::new(self.generation, self.base.as_nanos(), undecided),
             ..self
         }
     }

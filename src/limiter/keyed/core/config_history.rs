@@ -1,3 +1,5 @@
+//! The configurations that words of older generations are still read by.
+
 use std::collections::VecDeque;
 
 use crate::limiter::core::rate::Instant;

@@ -72,8 +72,8 @@ impl<K> Shard<K> {
         &self.config
     }
 
-    /// Carries `absent` and the lines over to the configuration in force. HotGeneration follow when they are
-    /// read.
+    /// Carries `absent` and the lines over to the configuration in force. A word
+    /// follows when it is read.
     pub(crate) fn catch_up(&mut self, history: &ConfigHistory) {
         let (before, current) = (self.config.generation, *history.current());
         self.absent = history.carry_over(before, current.generation, self.absent);
@@ -114,7 +114,7 @@ impl<K> Shard<K> {
         };
         loop {
             let word = bucket.get();
-            let taken = self.config.words.take(word, n, floor, now.as_nanos());
+            let taken = self.config.hot.take(word, n, floor, now.as_nanos());
             let taken = taken.ok_or(SlowPath::BeyondWord)?;
             // A denial stores nothing.
             if let Ok(Some(next)) = taken

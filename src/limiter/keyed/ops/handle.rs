@@ -1,4 +1,4 @@
-//! The bucket of one key.
+//! The bucket of one key, as a handle that borrows the limiter.
 
 mod access;
 mod limiter;

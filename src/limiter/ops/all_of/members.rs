@@ -19,7 +19,7 @@ use crate::sync::MutexGuard;
 /// The members of an [`AllOf`](crate::AllOf), in the order in which it names them.
 pub(crate) struct Members<'a>(SmallVec<[&'a dyn Limiter; 4]>);
 
-/// The guards of the members' locks: other callers that take from several of them wait.
+/// The guards of the members' locks. Other callers that take from several of the members wait for them.
 pub(crate) type HeldLocks<'a> = SmallVec<[MutexGuard<'a, ()>; 4]>;
 
 impl<'a> Members<'a> {
@@ -48,9 +48,9 @@ impl<'a> Members<'a> {
         statuses.reduce(Status::tighter).unwrap_or(Status::NO_LIMIT)
     }
 
-    /// Locks the lock of each member, once, in the one order that all callers keep: so no two callers
-    /// deadlock, however they name the members.
-    pub(crate) fn enter(&self) -> HeldLocks<'a> {
+    /// Locks each member once, by ascending rank. All callers keep this order, so no two of them deadlock,
+    /// however they name the members.
+    pub(crate) fn lock_all(&self) -> HeldLocks<'a> {
         let locks = self.0.iter().filter_map(|&member| member.ordered_lock());
         let mut locks: SmallVec<[&OrderedLock; 4]> = locks.collect();
         locks.sort_unstable_by_key(|lock| lock.rank());

@@ -1,3 +1,5 @@
+//! A take from several limiters that is not complete yet, and is undone when it is dropped.
+
 use std::time::Duration;
 
 use smallvec::SmallVec;
