@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
-use super::deadlines::{Alarm, Deadlines, Place};
+use super::deadlines::{Alarm, DeadlineId, Deadlines};
 use super::{Clock, SystemClock, Timestamp};
 use crate::sync::{Mutex, thread};
 use crate::wake::wake_caught;
@@ -45,7 +45,7 @@ impl Helper {
     fn start(generation: u64) -> Arc<Self> {
         let helper = Arc::new(Self {
             guard: forkguard::new(),
-            // Places are numbered apart, so that a place armed in the parent never removes one of
+            // Arrivals are numbered apart, so that an id of the parent never removes a waker of
             // the child.
             deadlines: Mutex::new(Deadlines::numbered_from(generation << 40)),
             thread: OnceLock::new(),
@@ -77,12 +77,12 @@ impl Helper {
 }
 
 impl Alarm for Helper {
-    fn arm(&self, deadline: Timestamp, waker: &Waker) -> Option<Place> {
+    fn arm(&self, deadline: Timestamp, waker: &Waker) -> Option<DeadlineId> {
         if SystemClock::new().now() >= deadline {
             return None;
         }
         let helper = self.current();
-        let (place, earliest) = {
+        let (id, earliest) = {
             let mut deadlines = helper.deadlines.lock();
             let earliest = deadlines.next().is_none_or(|next| deadline < next);
             (deadlines.insert(deadline, waker.clone()), earliest)
@@ -91,11 +91,11 @@ impl Alarm for Helper {
         if earliest && let Some(thread) = helper.thread.get() {
             thread.unpark();
         }
-        Some(place)
+        Some(id)
     }
 
-    fn disarm(&self, place: Place) {
-        let removed = self.current().deadlines.lock().remove(place);
+    fn disarm(&self, id: DeadlineId) {
+        let removed = self.current().deadlines.lock().remove(id);
         drop(removed);
     }
 }

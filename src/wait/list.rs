@@ -301,9 +301,9 @@ mod tests {
 
     #[test]
     fn a_waker_that_is_replaced_is_handed_out() {
-        let another = || Waker::from(std::sync::Arc::new(Nobody));
-        struct Nobody;
-        impl std::task::Wake for Nobody {
+        let another = || Waker::from(std::sync::Arc::new(Ignored));
+        struct Ignored;
+        impl std::task::Wake for Ignored {
             fn wake(self: std::sync::Arc<Self>) {}
         }
         let (mut line, one, two) = (WaitList::new(), another(), another());

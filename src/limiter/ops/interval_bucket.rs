@@ -7,10 +7,10 @@ use std::time::Duration;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::limiter::core::acquire_turn::AcquireTurn;
 use crate::limiter::core::denied::Denied;
-use crate::limiter::core::interval::{Interval, Refill};
+use crate::limiter::core::history::History;
+use crate::limiter::core::interval::{IntervalBucket, Refill};
 use crate::limiter::core::reserved_part::Parts;
 use crate::limiter::core::status::Status;
-use crate::limiter::core::window::History;
 use crate::limiter::ops::acquire::Acquire;
 use crate::limiter::ops::at::At;
 use crate::limiter::ops::limiter::Limiter;
@@ -65,7 +65,7 @@ use crate::wait::{Progress, Wait};
 /// # Ok::<(), tollgate::QuotaError>(())
 /// ```
 pub struct IntervalTokenBucket<C = SystemClock> {
-    shell: LockedLine<Interval, C>,
+    shell: LockedLine<IntervalBucket, C>,
 }
 
 impl IntervalTokenBucket {
@@ -99,7 +99,7 @@ impl<C> IntervalTokenBucket<C> {
         anchor: Timestamp,
         clock: C,
     ) -> Result<Self, QuotaError> {
-        let interval = Interval::new(Refill {
+        let interval = IntervalBucket::new(Refill {
             tokens,
             period,
             burst,
@@ -111,7 +111,7 @@ impl<C> IntervalTokenBucket<C> {
 }
 
 impl<C: Clock> IntervalTokenBucket<C> {
-    fn ops(&self) -> &LockedLine<Interval, C> {
+    fn ops(&self) -> &LockedLine<IntervalBucket, C> {
         &self.shell
     }
 

@@ -10,13 +10,13 @@ use crate::limiter::core::reserved_part::{Parts, ready_at};
 use crate::limiter::ops::limiter::Limiter;
 use crate::unwind::Panics;
 
-/// The limiter of a reservation.
-enum Source<'a> {
+/// The limiter of a reservation, borrowed or shared.
+enum LimiterRef<'a> {
     Borrowed(&'a dyn Limiter),
     Owned(Arc<dyn Limiter + 'a>),
 }
 
-impl Source<'_> {
+impl LimiterRef<'_> {
     fn get(&self) -> &dyn Limiter {
         match self {
             Self::Borrowed(limiter) => *limiter,
@@ -56,7 +56,7 @@ impl Source<'_> {
 /// ```
 #[must_use = "dropping it before its time gives its tokens back"]
 pub struct Reservation<'a> {
-    limiter: Source<'a>,
+    limiter: LimiterRef<'a>,
     ready_at: Timestamp,
     parts: Parts,
 }
@@ -70,7 +70,7 @@ impl<'a> Reservation<'a> {
     ) -> Result<Self, Denied> {
         let parts = limiter.reserve_at(n, max_wait, now)?;
         Ok(Self {
-            limiter: Source::Borrowed(limiter),
+            limiter: LimiterRef::Borrowed(limiter),
             ready_at: ready_at(&parts, now),
             parts,
         })
@@ -84,7 +84,7 @@ impl<'a> Reservation<'a> {
         let now = limiter.clock_now();
         let parts = limiter.reserve_at(n, max_wait, now)?;
         Ok(Self {
-            limiter: Source::Owned(limiter),
+            limiter: LimiterRef::Owned(limiter),
             ready_at: ready_at(&parts, now),
             parts,
         })

@@ -2,8 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::limiter::core::denied::Denied;
-use crate::limiter::core::interval::debited::MAX_AHEAD;
 use crate::limiter::core::tokens::dated::Composed;
+use crate::limiter::core::tokens::dated::MAX_AHEAD;
 
 fn at(nanos: u64) -> Timestamp {
     Timestamp::from_nanos(nanos)
@@ -18,8 +18,8 @@ fn refill(tokens: u64, period: u64, burst: u64, anchor: u64) -> Refill {
     }
 }
 
-fn interval(tokens: u64, period: u64, burst: u64, anchor: u64) -> Interval {
-    Interval::new(refill(tokens, period, burst, anchor)).unwrap()
+fn interval(tokens: u64, period: u64, burst: u64, anchor: u64) -> IntervalBucket {
+    IntervalBucket::new(refill(tokens, period, burst, anchor)).unwrap()
 }
 
 fn not_yet(nanos: u64) -> Result<(), Denied> {
@@ -50,13 +50,13 @@ fn boundaries_extend_before_the_anchor() {
     assert_eq!(interval.take(1, 0, at(1)), not_yet(2));
     assert_eq!(interval.take(1, 0, at(3)), Ok(()));
     assert_eq!(interval.take(1, 0, at(3)), not_yet(10));
-    let late = Interval::new(refill(1, 10, 1, u64::MAX)).unwrap();
+    let late = IntervalBucket::new(refill(1, 10, 1, u64::MAX)).unwrap();
     assert_eq!(late.available(Timestamp::MAX), 1);
 }
 
 #[test]
 fn a_refill_out_of_bounds_is_refused() {
-    let error = |refill| Interval::new(refill).unwrap_err();
+    let error = |refill| IntervalBucket::new(refill).unwrap_err();
     assert_eq!(error(refill(1, 0, 1, 0)), QuotaError::ZeroPeriod);
     assert_eq!(error(refill(1, 1, 0, 0)), QuotaError::ZeroBurst);
     let most = Quota::MAX_TOKENS;
@@ -64,7 +64,7 @@ fn a_refill_out_of_bounds_is_refused() {
     assert_eq!(error(refill(most + 1, 1, 1, 0)), QuotaError::TooManyTokens);
     assert_eq!(error(refill(1, u64::MAX, 1, 0)), QuotaError::PeriodTooLong);
     let longest = u64::try_from(Quota::MAX_PERIOD.as_nanos()).unwrap();
-    assert!(Interval::new(refill(most, longest, most, 0)).is_ok());
+    assert!(IntervalBucket::new(refill(most, longest, most, 0)).is_ok());
     let mut interval = interval(1, 1, 1, 0);
     let refused = interval.set_refill(refill(1, 1, 0, 0), History::Forgotten, at(0));
     assert_eq!(refused, Err(QuotaError::ZeroBurst));
@@ -205,7 +205,7 @@ fn debt_saturates_at_its_bound() {
     let mut interval = interval(1, 1, 1, 0);
     interval.charge(u64::MAX, at(0));
     interval.charge(u64::MAX, at(0));
-    assert_eq!(interval.level, -i128::from(MAX_DEBT));
+    assert_eq!(interval.level, -i128::from(MAX_DEBT_TOKENS));
     assert_eq!(interval.take(1, 0, at(0)), Err(Denied::Exhausted));
 }
 
@@ -477,7 +477,7 @@ fn ops() -> impl Strategy<Value = Vec<(Op, u64, u64)>> {
 
 /// A bucket, and its model.
 struct Both {
-    interval: Interval,
+    interval: IntervalBucket,
     model: Model,
     reserved: Vec<(Timestamp, u64)>,
 }
@@ -485,7 +485,7 @@ struct Both {
 impl Both {
     fn new(refill: Refill) -> Self {
         Self {
-            interval: Interval::new(refill).unwrap(),
+            interval: IntervalBucket::new(refill).unwrap(),
             model: Model::new(refill),
             reserved: Vec::new(),
         }
@@ -672,7 +672,7 @@ proptest! {
 
     #[test]
     fn no_window_admits_more_than_the_burst_and_its_boundaries(refill in any_refill(), ops in ops()) {
-        let mut interval = Interval::new(refill).unwrap();
+        let mut interval = IntervalBucket::new(refill).unwrap();
         let (mut time, mut all) = (0_u64, Vec::new());
         let mut reserved = Vec::new();
         for (op, step, stale) in ops {
@@ -728,7 +728,7 @@ proptest! {
         n in 1..7_u64,
         after in ops(),
     ) {
-        let mut interval = Interval::new(refill).unwrap();
+        let mut interval = IntervalBucket::new(refill).unwrap();
         let mut time = 0_u64;
         for (op, step, _) in before {
             time += step;
