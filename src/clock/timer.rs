@@ -1,12 +1,12 @@
 //! The thread that wakes the tasks that wait on a [`SystemClock`].
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
 use super::deadlines::{Alarm, DeadlineId, Deadlines};
 use super::{Clock, SystemClock, Timestamp};
 use crate::sync::{Mutex, thread};
-use crate::wake::wake_caught;
 
 /// The timer thread of a process, and the deadlines that it serves.
 ///
@@ -69,7 +69,9 @@ impl Helper {
                 (deadlines.due(SystemClock::new().now()), deadlines.next())
             };
             // Caught: a waker that panics must not end the thread that serves all tasks.
-            due.for_each(|waker| drop(wake_caught(waker)));
+            for waker in due {
+                drop(catch_unwind(AssertUnwindSafe(|| waker.wake())));
+            }
             // An unpark since the lock was released makes this return at once: no lost wake-up.
             SystemClock::new().park_until(next);
         }
