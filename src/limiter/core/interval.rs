@@ -82,7 +82,7 @@ pub(crate) struct IntervalBucket {
 }
 
 impl IntervalBucket {
-    /// A full bucket.
+    /// Creates a full bucket.
     ///
     /// # Errors
     /// [`QuotaError`], with the bound that was broken.

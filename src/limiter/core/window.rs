@@ -52,7 +52,7 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// An empty window.
+    /// Creates an empty window.
     ///
     /// # Errors
     /// [`WindowError`], with the bound that was broken.

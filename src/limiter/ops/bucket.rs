@@ -31,7 +31,7 @@ macro_rules! bucket {
                 TokenLease::new(self, batch)
             }
 
-            /// As [`lease`](Self::lease); the lease owns a share of the bucket.
+            /// Same as [`lease`](Self::lease); the lease owns a share of the bucket.
             ///
             /// # Errors
             /// As [`lease`](Self::lease).

@@ -88,7 +88,7 @@ impl IntervalTokenBucket {
 }
 
 impl<C> IntervalTokenBucket<C> {
-    /// As [`new`](IntervalTokenBucket::new), on the given clock.
+    /// Same as [`new`](IntervalTokenBucket::new), on the given clock.
     ///
     /// # Errors
     /// [`QuotaError`], with the bound that was broken.
@@ -169,7 +169,7 @@ impl<C: Clock> IntervalTokenBucket<C> {
 }
 
 impl<C: Clock> At<'_, IntervalTokenBucket<C>> {
-    /// As [`IntervalTokenBucket::sync_remaining`].
+    /// Same as [`IntervalTokenBucket::sync_remaining`].
     pub fn sync_remaining(self, remaining: u64) {
         self.limiter.shell.tighten(remaining, self.now);
     }

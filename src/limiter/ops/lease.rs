@@ -23,7 +23,7 @@ pub trait Leasable: QuotaLimiter {
         TokenLease::new(self, batch)
     }
 
-    /// The burst without what is carved out of it.
+    /// Returns the burst without what is carved out of it.
     #[doc(hidden)]
     fn burst_left(&self) -> u64;
 
@@ -176,7 +176,7 @@ impl<L: Leasable> TokenLease<L> {
         }
     }
 
-    /// The tokens that the lease holds.
+    /// Returns the tokens that the lease holds.
     pub const fn held(&self) -> u64 {
         self.held
     }

@@ -71,8 +71,8 @@ impl Meter {
     /// The number of entries of the histogram.
     pub const BUCKETS: usize = 12;
 
-    /// The longest wait that an entry of the histogram counts: 1 µs for the first, ten times as much for
-    /// each next one. The last entry has no bound.
+    /// Returns the longest wait that an entry of the histogram counts: 1 µs for the first, ten times as
+    /// much for each next one. The last entry has no bound.
     pub const fn bound(entry: usize) -> Duration {
         if entry >= Self::BUCKETS - 1 {
             return Duration::MAX;
@@ -86,7 +86,7 @@ impl Meter {
         Duration::from_nanos(nanos)
     }
 
-    /// The number of calls that were admitted after a wait.
+    /// Returns the number of calls that were admitted after a wait.
     pub fn waited(&self) -> u64 {
         self.waits.iter().sum()
     }
@@ -105,7 +105,7 @@ impl<L> Metered<L> {
         }
     }
 
-    /// The limiter that it wraps. What is taken from it directly is not counted.
+    /// Returns the limiter that it wraps. What is taken from it directly is not counted.
     pub const fn inner(&self) -> &L {
         &self.limiter
     }

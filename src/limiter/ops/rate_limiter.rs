@@ -82,13 +82,13 @@ use crate::wait::Wait;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait RateLimiter: Limiter + fmt::Debug {
-    /// The time on the limiter's clock.
+    /// Returns the time on the limiter's clock.
     #[inline]
     fn now(&self) -> Timestamp {
         self.clock_now()
     }
 
-    /// The operations of this limiter at the caller's time. For a plain `&dyn RateLimiter` it is
+    /// Returns the operations of this limiter at the caller's time. For a plain `&dyn RateLimiter` it is
     /// [`At::new`].
     #[inline]
     fn at(&self, now: Timestamp) -> At<'_, Self>
@@ -166,8 +166,8 @@ pub trait RateLimiter: Limiter + fmt::Debug {
         Acquire::of(self.as_dyn(), n)
     }
 
-    /// As [`acquire`](Self::acquire), within `timeout` from the first poll. If the tokens will not be there
-    /// by then, as the line stands, it fails at once.
+    /// Same as [`acquire`](Self::acquire), within `timeout` from the first poll. If the tokens will not be
+    /// there by then, as the line stands, it fails at once.
     ///
     /// # Errors
     /// As [`acquire`](Self::acquire), and [`Denied::TooLong`]; nothing was taken.
@@ -178,8 +178,8 @@ pub trait RateLimiter: Limiter + fmt::Debug {
         Acquire::of_timeout(self.as_dyn(), n, timeout)
     }
 
-    /// As [`acquire`](Self::acquire), once at least `floor` tokens remain beside them. Waiters with a lower
-    /// floor go first.
+    /// Same as [`acquire`](Self::acquire), once at least `floor` tokens remain beside them. Waiters with a
+    /// lower floor go first.
     ///
     /// # Errors
     /// As [`acquire`](Self::acquire) and [`try_acquire_above`](Self::try_acquire_above).
@@ -190,7 +190,7 @@ pub trait RateLimiter: Limiter + fmt::Debug {
         Acquire::of_above(self.as_dyn(), n, floor)
     }
 
-    /// As [`acquire`](Self::acquire), also of more than the burst: at the head of the line it takes in
+    /// Same as [`acquire`](Self::acquire), also of more than the burst: at the head of the line it takes in
     /// parts. If it leaves, it gives all parts back, as far as the burst holds them.
     ///
     /// # Errors
@@ -204,7 +204,7 @@ pub trait RateLimiter: Limiter + fmt::Debug {
         Acquire::of_many(self.as_dyn(), n)
     }
 
-    /// As [`acquire`](Self::acquire); the future owns a share of the limiter.
+    /// Same as [`acquire`](Self::acquire); the future owns a share of the limiter.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -233,7 +233,7 @@ pub trait RateLimiter: Limiter + fmt::Debug {
         Reservation::of(self.as_dyn(), n, max_wait, self.now())
     }
 
-    /// As [`reserve`](Self::reserve); the reservation owns a share of the limiter.
+    /// Same as [`reserve`](Self::reserve); the reservation owns a share of the limiter.
     ///
     /// # Errors
     /// As [`reserve`](Self::reserve).
@@ -298,7 +298,7 @@ pub trait RateLimiter: Limiter + fmt::Debug {
         self.pause_until_at(until, self.now())
     }
 
-    /// As [`pause_until`](Self::pause_until), for a time from now on.
+    /// Same as [`pause_until`](Self::pause_until), for a time from now on.
     ///
     /// # Errors
     /// As [`pause_until`](Self::pause_until).
@@ -307,7 +307,8 @@ pub trait RateLimiter: Limiter + fmt::Debug {
         self.pause_until_at(now.saturating_add(pause), now)
     }
 
-    /// The number of whole tokens now, whether callers wait for them or not; [`u64::MAX`] if unlimited.
+    /// Returns the number of whole tokens now, whether callers wait for them or not; [`u64::MAX`] if
+    /// unlimited.
     fn available(&self) -> u64 {
         self.available_at(self.now())
     }

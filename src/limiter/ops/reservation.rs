@@ -90,12 +90,12 @@ impl<'a> Reservation<'a> {
         })
     }
 
-    /// When the tokens can be used.
+    /// Returns when the tokens can be used.
     pub const fn ready_at(&self) -> Timestamp {
         self.ready_at
     }
 
-    /// How long after `now` the tokens can be used.
+    /// Returns how long after `now` the tokens can be used.
     pub const fn wait_from(&self, now: Timestamp) -> Duration {
         self.ready_at.saturating_since(now)
     }
@@ -131,8 +131,8 @@ impl<'a> Reservation<'a> {
         self.give_back(None);
     }
 
-    /// As [`cancel`](Self::cancel), at the caller's time, which must be no earlier than the times of the
-    /// takers before: what has accrued again by now must not be given back as well.
+    /// Same as [`cancel`](Self::cancel), at the caller's time, which must be no earlier than the times of
+    /// the takers before: what has accrued again by now must not be given back as well.
     ///
     /// A [`LockedTokenBucket`](crate::LockedTokenBucket) remembers the latest of these times and goes by it.
     /// An [`AtomicTokenBucket`](crate::AtomicTokenBucket) does not: an earlier time there gives back tokens

@@ -83,7 +83,7 @@ impl<C> SlidingWindow<C> {
     /// The largest limit.
     pub const MAX_LIMIT: u64 = MAX_LIMIT;
 
-    /// As [`new`](SlidingWindow::new), on the given clock.
+    /// Same as [`new`](SlidingWindow::new), on the given clock.
     ///
     /// # Errors
     /// [`WindowError`], with the bound that was broken.
@@ -154,7 +154,7 @@ impl<C: Clock> SlidingWindow<C> {
 }
 
 impl<C: Clock> At<'_, SlidingWindow<C>> {
-    /// As [`SlidingWindow::set_limit`].
+    /// Same as [`SlidingWindow::set_limit`].
     ///
     /// # Errors
     /// [`WindowError`]; nothing was changed.
@@ -168,7 +168,7 @@ impl<C: Clock> At<'_, SlidingWindow<C>> {
             .change_limit(limit, period, history, Some(self.now))
     }
 
-    /// As [`SlidingWindow::sync_remaining`].
+    /// Same as [`SlidingWindow::sync_remaining`].
     pub fn sync_remaining(self, remaining: u64) {
         self.limiter.shell.tighten(remaining, self.now);
     }

@@ -38,7 +38,7 @@ pub(crate) trait ReadOld: Fn(u64, u64) -> Instant {}
 impl<F: Fn(u64, u64) -> Instant> ReadOld for F {}
 
 impl Config {
-    /// The configuration that a limiter begins with.
+    /// Returns the configuration that a limiter begins with.
     pub(crate) fn first(quota: Quota) -> Result<Self, QuotaError> {
         let fitted = WordQuota::new(quota.units()?)?;
         let rate = Rate::new(fitted.units);
@@ -63,7 +63,7 @@ impl Config {
         }
     }
 
-    /// The next generation, with another quota, in force since `since`.
+    /// Returns the next generation, with another quota, in force since `since`.
     pub(crate) fn with_quota(
         &self,
         quota: Quota,
@@ -82,7 +82,7 @@ impl Config {
         Ok(next.with_base(fitted, base))
     }
 
-    /// The next generation, with the same quota and a base nearer to `now`.
+    /// Returns the next generation, with the same quota and a base nearer to `now`.
     pub(crate) fn with_base_near(&self, now: Timestamp) -> Result<Self, QuotaError> {
         let fitted = WordQuota::new(self.rate.units)?;
         let next = Self {
@@ -93,7 +93,8 @@ impl Config {
         Ok(next.with_base(fitted, fitted.base_at(now.as_nanos())))
     }
 
-    /// The next generation, with the same quota and base, of a limiter that was closed at `since`.
+    /// Returns the next generation, with the same quota and base, of a limiter that was closed at
+    /// `since`.
     pub(crate) fn next_closed(&self, since: Timestamp) -> Self {
         let next = Self {
             generation: self.generation + 1,
@@ -104,7 +105,7 @@ impl Config {
         next.closed()
     }
 
-    /// The same generation, of a closed limiter.
+    /// Returns the same generation, of a closed limiter.
     pub(crate) fn closed(self) -> Self {
         // By this quota the hot path decides nothing, so each take comes to `Shard::check_open`.
         let undecided = HotQuota {
@@ -120,13 +121,13 @@ impl Config {
         }
     }
 
-    /// Whether words can be computed at `now`.
+    /// Returns whether words can be computed at `now`.
     #[inline]
     pub(crate) fn covers(&self, now: Timestamp) -> bool {
         now.as_nanos().saturating_sub(self.base.as_nanos()) <= self.horizon
     }
 
-    /// The latest instant that a word can hold.
+    /// Returns the latest instant that a word can hold.
     #[inline]
     pub(crate) fn max_full_at(&self) -> Instant {
         self.view(0).max_full_at
@@ -142,13 +143,13 @@ impl Config {
         .pack()
     }
 
-    /// When the bucket of a word of this generation is full.
+    /// Returns when the bucket of a word of this generation is full.
     #[inline]
     pub(crate) fn full_at(&self, word: Word) -> Instant {
         self.base.view(self.rate, word.time).full_at
     }
 
-    /// When the bucket of a word is full, of this generation or an older one.
+    /// Returns when the bucket of a word is full, of this generation or an older one.
     #[inline]
     pub(crate) fn read(&self, word: u64, read_old: impl ReadOld) -> Instant {
         let unpacked = Word::unpack(word);
@@ -159,13 +160,13 @@ impl Config {
         }
     }
 
-    /// A bucket under this quota, as a decision sees it.
+    /// Returns a bucket under this quota, as a decision sees it.
     #[inline]
     pub(crate) fn view(&self, full_at: Instant) -> View {
         self.base.view_of(self.rate, full_at)
     }
 
-    /// A bucket under this quota, as a line holds it.
+    /// Returns a bucket under this quota, as a line holds it.
     pub(crate) fn held(&self, full_at: Instant) -> LockedFill {
         LockedFill {
             rate: self.rate,
@@ -181,7 +182,7 @@ impl Config {
         }
     }
 
-    /// When a bucket of the generation `before` this one is full, in units of this one.
+    /// Returns when a bucket of the generation `before` this one is full, in units of this one.
     pub(crate) fn carry_over(&self, before: &Self, full_at: Instant) -> Instant {
         let Some((carry, since)) = self.carry else {
             return full_at;

@@ -55,12 +55,12 @@ impl<K, S, C: Clock> KeyedLimiter<K, S, C> {
         }
     }
 
-    /// Whether the limiter is closed.
+    /// Returns whether the limiter is closed.
     pub fn is_closed(&self) -> bool {
         self.history.lock().current().is_closed
     }
 
-    /// The operations on all keys at the caller's time; those on one key are in
+    /// Returns the operations on all keys at the caller's time; those on one key are in
     /// [`RateLimiter::at`](crate::RateLimiter::at) of its handle.
     pub const fn at(&self, now: Timestamp) -> At<'_, Self> {
         At::new(self, now)
@@ -68,7 +68,7 @@ impl<K, S, C: Clock> KeyedLimiter<K, S, C> {
 }
 
 impl<K, S, C: Clock> At<'_, KeyedLimiter<K, S, C>> {
-    /// As [`KeyedLimiter::set_quota`], with the new quota in force since this instant.
+    /// Same as [`KeyedLimiter::set_quota`], with the new quota in force since this instant.
     ///
     /// # Errors
     /// [`QuotaError`] if the quota does not fit the eight bytes of a key; the keys keep theirs.

@@ -87,8 +87,8 @@ where
 {
     quota_methods!();
 
-    /// As [`RateLimiter::acquire`](crate::RateLimiter::acquire); the future holds the handle by value, so
-    /// it lives as long as the limiter and the key are borrowed.
+    /// Same as [`RateLimiter::acquire`](crate::RateLimiter::acquire); the future holds the handle by
+    /// value, so it lives as long as the limiter and the key are borrowed.
     ///
     /// # Errors
     /// As there, and [`Denied::TooManyKeys`](crate::Denied::TooManyKeys).
@@ -99,8 +99,8 @@ where
         Acquire::of(self, n)
     }
 
-    /// As [`RateLimiter::acquire_timeout`](crate::RateLimiter::acquire_timeout); the future holds the
-    /// handle by value.
+    /// Same as [`RateLimiter::acquire_timeout`](crate::RateLimiter::acquire_timeout); the future holds
+    /// the handle by value.
     ///
     /// # Errors
     /// As there, and [`Denied::TooManyKeys`](crate::Denied::TooManyKeys).

@@ -161,14 +161,14 @@ impl<K, S, C> KeyedLimiter<K, S, C> {
         })
     }
 
-    /// What `read` makes of each shard, under its read lock.
+    /// Returns what `read` makes of each shard, under its read lock.
     pub(crate) fn read_shards<T>(&self, read: impl Fn(&Shard<K>) -> T) -> impl Iterator<Item = T> {
         self.shards
             .iter()
             .map(move |locked| read(&locked.shard.read()))
     }
 
-    /// The shard of a hash: by its middle bits, since the table of the shard goes by the others.
+    /// Returns the shard of a hash: by its middle bits, since the table of the shard goes by the others.
     #[inline]
     #[expect(
         clippy::cast_possible_truncation,

@@ -33,7 +33,7 @@ impl<'a> Members<'a> {
         self.0.first().copied()
     }
 
-    /// The time on the clock of the first member.
+    /// Returns the time on the clock of the first member.
     pub(crate) fn now(&self) -> Timestamp {
         self.first().map_or(Timestamp::ZERO, Limiter::clock_now)
     }
@@ -58,8 +58,8 @@ impl<'a> Members<'a> {
         locks.into_iter().map(OrderedLock::lock).collect()
     }
 
-    /// The denial that lasts longest, and the index of its member; `None` if all members would admit.
-    /// Of equal denials, that of the first member.
+    /// Returns the denial that lasts longest, and the index of its member; `None` if all members would
+    /// admit. Of equal denials, that of the first member.
     fn longest_denial(&self, n: u64, floor: u64, now: Timestamp) -> Option<(usize, Denied)> {
         let denials = self.0.iter().enumerate().filter_map(|(index, member)| {
             let denied = member.ask(n, floor, now).err()?;
@@ -74,7 +74,7 @@ impl<'a> Members<'a> {
         })
     }
 
-    /// The answer of a take, without taking.
+    /// Returns the answer of a take, without taking.
     pub(crate) fn ask(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
         match self.longest_denial(n, floor, now) {
             Some((_, denied)) => Err(denied),
@@ -99,7 +99,7 @@ impl<'a> Members<'a> {
         partial.settle(decided.map_err(as_not_yet))
     }
 
-    /// As [`take`](Self::take), when the member at the index `claimed` has set its tokens aside.
+    /// Same as [`take`](Self::take), when the member at the index `claimed` has set its tokens aside.
     fn take_with_claim(
         &self,
         (claimed, taken): (usize, ReservedPart),
@@ -168,7 +168,8 @@ impl<'a> Members<'a> {
     }
 }
 
-/// The denial of a member that was asked not to wait: another caller has taken its tokens meanwhile.
+/// Returns the denial of a member that was asked not to wait: another caller has taken its tokens
+/// meanwhile.
 fn as_not_yet(denied: Denied) -> Denied {
     match denied {
         Denied::TooLong { retry_after } => Denied::NotYet { retry_after },
