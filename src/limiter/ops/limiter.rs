@@ -15,8 +15,8 @@ use crate::wait::Progress;
 
 /// The operations of a limiter, with the caller's time as an argument.
 ///
-/// It seals [`RateLimiter`](crate::RateLimiter), its public face: a reservation or a lease relies on more
-/// than a foreign type could promise.
+/// The trait seals [`RateLimiter`](crate::RateLimiter), its public face: a reservation or a lease relies on
+/// more than a foreign type could promise.
 pub trait Limiter: Send + Sync {
     /// Returns the limiter as a trait object.
     fn as_dyn(&self) -> &dyn Limiter;
@@ -91,7 +91,7 @@ pub trait Limiter: Send + Sync {
     fn leave_turn(&self, turn: &mut AcquireTurn);
 }
 
-/// The methods of [`Limiter`] that return no reference, by those of another limiter.
+/// Implements the methods of [`Limiter`] that return no reference by those of another limiter.
 macro_rules! forward_limiter {
     (|$this:ident| $inner:expr) => {
         forward_uncounted!(|$this| $inner);

@@ -20,12 +20,12 @@ use crate::wait::Progress;
 /// one more contended cache line for many cores.
 ///
 /// # Waiting
-/// As of the limiter that it wraps. A wait counts once, when it ends: as admitted, with its length; as
+/// As in the wrapped limiter. A wait counts once, when it ends: as admitted, with its length; as
 /// denied, if it ends with an error; as abandoned, if its future is dropped. A wait that has ended counts
 /// when its waiter is polled.
 ///
-/// # As a member of several
-/// In an [`AllOf`](crate::AllOf) it counts what that takes from it, also tokens that go back because
+/// # As a member of an `AllOf`
+/// In an [`AllOf`](crate::AllOf) it counts what the `AllOf` takes from it, also tokens that go back because
 /// another member denies. A metered `AllOf` in another `AllOf` counts nothing, since the outer one takes
 /// from the members directly: meter the outer one.
 ///
@@ -105,7 +105,7 @@ impl<L> Metered<L> {
         }
     }
 
-    /// Returns the limiter that it wraps. What is taken from it directly is not counted.
+    /// Returns the wrapped limiter. What a caller takes from that limiter directly is not counted.
     pub const fn inner(&self) -> &L {
         &self.limiter
     }

@@ -88,7 +88,7 @@ pub trait RateLimiter: Limiter + fmt::Debug {
         self.clock_now()
     }
 
-    /// Returns the operations of this limiter at the caller's time. For a plain `&dyn RateLimiter` it is
+    /// Returns the operations of this limiter at the caller's time. For a plain `&dyn RateLimiter` use
     /// [`At::new`].
     #[inline]
     fn at(&self, now: Timestamp) -> At<'_, Self>

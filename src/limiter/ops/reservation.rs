@@ -122,10 +122,10 @@ impl<'a> Reservation<'a> {
     /// Gives unused tokens back, also after [`ready_at`](Self::ready_at).
     ///
     /// What no later taker has built on comes back at once and exactly; the rest when those takers give
-    /// theirs back. After a change of the quota nothing comes back. It does not
-    /// shorten a [pause](crate::RateLimiter::pause_until).
+    /// theirs back. After a change of the quota nothing comes back. A cancellation does not shorten a
+    /// [pause](crate::RateLimiter::pause_until).
     ///
-    /// It goes by the limiter's clock. If the takers go by times of their own, use
+    /// The limiter's clock gives the time. If the takers go by times of their own, use
     /// [`cancel_at`](Self::cancel_at) with one of these.
     pub fn cancel(mut self) {
         self.give_back(None);
@@ -160,7 +160,7 @@ impl Drop for Reservation<'_> {
         if self.parts.is_empty() {
             return;
         }
-        // If the caller's clock panics, they count as used.
+        // If the caller's clock panics, the tokens count as used.
         let mut panics = Panics::default();
         let now = panics.catch(|| self.limiter.get().clock_now());
         if now.is_some_and(|now| now < self.ready_at) {

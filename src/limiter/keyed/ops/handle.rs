@@ -91,10 +91,11 @@ where
     /// value, so it lives as long as the limiter and the key are borrowed.
     ///
     /// # Errors
-    /// As there, and [`Denied::TooManyKeys`](crate::Denied::TooManyKeys).
+    /// As [`RateLimiter::acquire`](crate::RateLimiter::acquire), and
+    /// [`Denied::TooManyKeys`](crate::Denied::TooManyKeys).
     ///
     /// # Cancel safety
-    /// As there.
+    /// As [`RateLimiter::acquire`](crate::RateLimiter::acquire).
     pub fn acquire(self, n: u64) -> Wait<Acquire<Self>> {
         Acquire::of(self, n)
     }
@@ -103,10 +104,11 @@ where
     /// the handle by value.
     ///
     /// # Errors
-    /// As there, and [`Denied::TooManyKeys`](crate::Denied::TooManyKeys).
+    /// As [`RateLimiter::acquire_timeout`](crate::RateLimiter::acquire_timeout), and
+    /// [`Denied::TooManyKeys`](crate::Denied::TooManyKeys).
     ///
     /// # Cancel safety
-    /// As there.
+    /// As [`RateLimiter::acquire`](crate::RateLimiter::acquire).
     pub fn acquire_timeout(self, n: u64, timeout: Duration) -> Wait<Acquire<Self>> {
         Acquire::of_timeout(self, n, timeout)
     }

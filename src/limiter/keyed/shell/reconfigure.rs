@@ -70,8 +70,8 @@ impl<K, S, C> KeyedLimiter<K, S, C> {
             return Ok(before);
         };
         if ConfigHistory::must_refresh(config.generation) {
-            let some = (self.shards.len() as u64).div_ceil(REFRESH_ROUND);
-            for _ in 0..some {
+            let batch = (self.shards.len() as u64).div_ceil(REFRESH_ROUND);
+            for _ in 0..batch {
                 *next_refresh = (*next_refresh + 1) % self.shards.len();
                 let mut shard = self.lock(*next_refresh);
                 shard.refresh(before, self.read_old(), &mut removed.counted);
