@@ -59,7 +59,7 @@ impl<T: Copy> WaitList<T> {
     }
 
     /// Joins at the tail of rank 0. A waiter that is in line stays, and one that was woken goes
-    /// back to its place.
+    /// back to its place; both keep what they wanted at first.
     #[must_use = "drop the waker once the lock is released"]
     pub(crate) fn wait(
         &mut self,

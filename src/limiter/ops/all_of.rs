@@ -24,14 +24,14 @@ use crate::wait::{Progress, Wait};
 
 /// Several limits at once, all or nothing: per second and per hour, per tenant and for all.
 ///
-/// It is a [`RateLimiter`] itself. A take costs a lock for each member, and a reservation for each but the
+/// An `AllOf` is a [`RateLimiter`] itself. A take costs a lock for each member, and a reservation for each but the
 /// first; a single limiter costs less.
 ///
 /// Callers that take from the same members through an `AllOf` do not make each other fail: they lock the
 /// members in one order. If another caller takes from a member directly meanwhile, the tokens of the
 /// other members are given back exactly, and the answer is a denial.
 ///
-/// Its clock is that of the first member. A quota belongs to a member: change it there. A member that is
+/// The clock is that of the first member. A quota belongs to a member: change it there. A member that is
 /// closed ends all waits.
 ///
 /// # Waiting

@@ -30,7 +30,7 @@ use crate::wait::{Progress, Wait};
 
 /// An exact token bucket behind one lock, for every [`Quota`].
 ///
-/// It makes the same decisions as an [`AtomicTokenBucket`](crate::AtomicTokenBucket), which is faster.
+/// The bucket makes the same decisions as an [`AtomicTokenBucket`](crate::AtomicTokenBucket), which is faster.
 /// Choose the locked bucket for a quota that does not fit the word of the atomic one.
 ///
 /// # Waiting

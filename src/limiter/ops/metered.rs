@@ -16,7 +16,7 @@ use crate::wait::Progress;
 
 /// A limiter that counts what it admits and denies, and how long callers wait.
 ///
-/// It wraps any [`RateLimiter`] and is one itself. Each decision adds to a counter that all callers share:
+/// A `Metered` wraps any [`RateLimiter`] and is one itself. Each decision adds to a counter that all callers share:
 /// one more contended cache line for many cores.
 ///
 /// # Waiting

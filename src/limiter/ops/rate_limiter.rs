@@ -249,14 +249,14 @@ pub trait RateLimiter: Limiter + fmt::Debug {
     }
 
     /// Returns `n` tokens that were taken and not used, at most a burst of them, and never above the
-    /// burst. It does not undo a take exactly, since tokens have accrued meanwhile: for that,
+    /// burst. A refund does not undo a take exactly, since tokens have accrued meanwhile: for that,
     /// [`reserve`](Self::reserve) and [cancel](Reservation::cancel).
     fn refund(&self, n: u64) {
         self.refund_at(n, self.now());
     }
 
-    /// Debits `n` tokens, whether they are there or not: for a cost that is known only afterwards. It goes
-    /// beyond the burst and ahead of waiters, and later callers wait until the debt is paid. Debt saturates
+    /// Debits `n` tokens, whether they are there or not: for a cost that is known only afterwards. A
+    /// charge goes beyond the burst and ahead of waiters, and later callers wait until the debt is paid. Debt saturates
     /// at 2^126 units, more than any quota pays in the age of a clock.
     ///
     /// ```
@@ -276,10 +276,10 @@ pub trait RateLimiter: Limiter + fmt::Debug {
 
     /// Blocks all admissions until `until`: the server said `Retry-After`.
     ///
-    /// It only tightens, and an unlimited limiter stays unlimited. Tokens of reservations and leases can
-    /// still be used. Refunds do not shorten it; of the ways to change the quota only
-    /// [`CarryOver::Full`](crate::CarryOver::Full) does. (A key of a [`KeyedLimiter`](crate::KeyedLimiter)
-    /// keeps it as debt, which refunds pay off.)
+    /// A pause only tightens, and an unlimited limiter stays unlimited. Tokens of reservations and leases can
+    /// still be used. Refunds do not shorten a pause; of the ways to change the quota only
+    /// [`CarryOver::Full`](crate::CarryOver::Full) ends it. (A key of a [`KeyedLimiter`](crate::KeyedLimiter)
+    /// keeps a pause as debt, which refunds pay off.)
     ///
     /// # Errors
     /// [`Denied::Exhausted`] if the rate is zero, so that no token would ever come back; nothing was

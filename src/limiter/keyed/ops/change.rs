@@ -12,7 +12,7 @@ impl<K, S, C: Clock> KeyedLimiter<K, S, C> {
     /// of each carries over. A key that was never used carries over as a full bucket: by
     /// [`CarryOver::Tokens`], a larger burst leaves it with the tokens of the smaller one.
     ///
-    /// It takes the same time however many keys are kept: see
+    /// The change takes the same time however many keys are kept: see
     /// [Changing the quota](#changing-the-quota).
     ///
     /// # Errors

@@ -21,7 +21,7 @@ use crate::wait::Wait;
 
 /// The bucket of one key, as a [`RateLimiter`](crate::RateLimiter): from [`KeyedLimiter::key`].
 ///
-/// It borrows the limiter and the key, and looks the key up at each call. To store a bucket or send it
+/// The handle borrows the limiter and the key, and looks the key up at each call. To store a bucket or send it
 /// to a task, use [`KeyedLimiter::owned_key`].
 ///
 /// A quota of its own, by [`set_quota`](Self::set_quota), holds until [`KeyedLimiter::remove`] forgets

@@ -22,7 +22,7 @@ use crate::wait::Progress;
 /// The bucket of one key, as a [`RateLimiter`] that owns a share of the limiter: from
 /// [`KeyedLimiter::owned_key`].
 ///
-/// It can be stored, sent to a task, and waited for without a borrow. It waits as a
+/// An `OwnedKey` can be stored, sent to a task, and waited for without a borrow. It waits as a
 /// [`KeyHandle`](KeyHandle#waiting) does. Where a borrow is enough, [`KeyedLimiter::key`] needs no `Arc`
 /// and no owned key.
 ///
