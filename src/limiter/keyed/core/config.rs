@@ -55,12 +55,14 @@ impl Config {
         })
     }
 
+    /// Returns the same generation with another base; a closed limiter stays closed.
     fn with_base(self, fitted: WordQuota, base: u64) -> Self {
-        Self {
+        let next = Self {
             base: Base::new(&self.rate, base),
             hot: HotGeneration::new(self.generation, base, fitted.hot()),
             ..self
-        }
+        };
+        if next.is_closed { next.closed() } else { next }
     }
 
     /// Returns the next generation, with another quota, in force since `since`.
@@ -77,6 +79,7 @@ impl Config {
             generation: self.generation + 1,
             carry: Some((carry, since)),
             since,
+            is_closed: self.is_closed,
             ..Self::first(quota)?
         };
         Ok(next.with_base(fitted, base))
@@ -106,7 +109,7 @@ impl Config {
     }
 
     /// Returns the same generation, of a closed limiter.
-    pub(crate) fn closed(self) -> Self {
+    fn closed(self) -> Self {
         // By this quota the hot path decides nothing, so each take comes to `Shard::check_open`.
         let undecided = HotQuota {
             per_nano: 0,

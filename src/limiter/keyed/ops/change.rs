@@ -27,11 +27,7 @@ impl<K, S, C: Clock> KeyedLimiter<K, S, C> {
         carry: CarryOver,
         now: Option<Timestamp>,
     ) -> Result<(), QuotaError> {
-        let next = |current: &Config, now| {
-            let next = current.with_quota(quota, carry, now)?;
-            let is_closed = current.is_closed;
-            Ok(Some(if is_closed { next.closed() } else { next }))
-        };
+        let next = |current: &Config, now| current.with_quota(quota, carry, now).map(Some);
         // Dropped once the waiters have been served: a key whose drop panics must not keep them waiting.
         let mut removed = self.removed_keys();
         let now = self.begin(now, next, &mut removed)?;

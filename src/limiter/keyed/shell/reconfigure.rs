@@ -100,7 +100,9 @@ impl<K, S, C> KeyedLimiter<K, S, C> {
         C: Clock,
     {
         let next = |current: &Config, now| {
-            let is_beyond = !current.covers(now) && !current.is_closed;
+            // Of a closed limiter too: a charge beyond what a word can hold comes here again until the
+            // base covers its time.
+            let is_beyond = !current.covers(now);
             is_beyond.then(|| current.with_base_near(now)).transpose()
         };
         let moved = self.begin(Some(now), next, &mut self.removed_keys());
