@@ -1,4 +1,4 @@
-//! Backoffs: the delay before a retry.
+//! Backoffs: the delay before a retry, and the random numbers of its jitter.
 
 use std::time::Duration;
 
@@ -95,7 +95,7 @@ impl Backoff for ExponentialBackoff {
         // 127 doublings of any base but zero exceed every maximum.
         let doublings = failures.saturating_sub(1).min(127);
         let nanos = self.base.as_nanos().saturating_mul(1 << doublings);
-        // Beyond 64 bits lie 584 years, and no maximum that matters.
+        // More than 64 bits of nanoseconds, 584 years, count as the maximum.
         let delay = u64::try_from(nanos).map_or(self.max, Duration::from_nanos);
         self.jitter.take_off(delay.min(self.max), random)
     }
@@ -191,10 +191,12 @@ impl Backoff for FastSlowBackoff {
 ///
 /// ```
 /// use std::time::Duration;
-/// use tollgate::{Backoff, FixedBackoff};
+/// use tollgate::Backoff;
 ///
-/// let backoff = FixedBackoff::new(Duration::MAX).capped(Duration::from_secs(1));
-/// assert_eq!(backoff.delay(1, 0), Duration::from_secs(1));
+/// let linear = |failures: u32, _random: u64| Duration::from_secs(failures.into());
+/// let backoff = linear.capped(Duration::from_secs(30));
+/// assert_eq!(backoff.delay(7, 0), Duration::from_secs(7));
+/// assert_eq!(backoff.delay(99, 0), Duration::from_secs(30));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CappedBackoff<B> {

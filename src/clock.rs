@@ -3,7 +3,7 @@
 //! | clock | when to use it |
 //! |---|---|
 //! | [`SystemClock`] | by default: the cheapest to read |
-//! | [`MonotonicClock`] | a server counts the same limit, and both must agree to a few parts in a million from the start |
+//! | [`MonotonicClock`] | a server counts the same limit, and its clock and ours must agree to a few parts in a million from the start |
 //! | `BootClock` (feature `boot-clock`) | the machine suspends, and a limit refills meanwhile |
 //! | `TokioClock` (feature `tokio`) | tests with tokio's paused time |
 //! | [`ManualClock`] | other tests and simulations: it moves only when told to, so an hour takes a microsecond |

@@ -21,9 +21,10 @@ pub(crate) mod shell;
 pub(crate) use self::core::acquire_turn::{AcquireTurn, OnTurn};
 pub use self::core::carry::CarryOver;
 pub use self::core::denied::Denied;
+pub use self::core::history::History;
 pub use self::core::saved::{Saved, SavedError};
 pub use self::core::status::Status;
-pub use self::core::window::{History, WindowError};
+pub use self::core::window::WindowError;
 pub use self::keyed::{
     ClientAddr, KeyHandle, KeyedBuilder, KeyedError, KeyedLimiter, KeyedStats, OnFull, OwnedKey,
     PrefixTooLong, ToKey,

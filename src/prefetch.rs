@@ -16,18 +16,18 @@ use crate::sync::{UnmodelledU64, prefetch};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TableLocation(u64);
 
-/// Bytes of a cache line.
-const LINE: usize = 64;
+/// The bytes of a cache line.
+const CACHE_LINE: usize = 64;
 
 impl TableLocation {
     pub(crate) const UNKNOWN: Self = Self(0);
 
-    /// Locates a table of `places` buckets by the bucket `slot` at `index`. In `hashbrown` the control
-    /// bytes follow the buckets, which are numbered downwards from there.
+    /// Locates a table of `buckets` buckets by the one at `index`. In `hashbrown` the control bytes follow
+    /// the buckets, which are numbered downwards from there.
     #[inline]
-    fn of<T>(slot: *const T, index: usize, places: usize) -> Self {
-        let tags = slot.wrapping_add(index + 1).addr() as u64;
-        Self(tags << 8 | u64::from(places.ilog2()))
+    fn of<T>(bucket: *const T, index: usize, buckets: usize) -> Self {
+        let control = bucket.wrapping_add(index + 1).addr() as u64;
+        Self(control << 8 | u64::from(buckets.ilog2()))
     }
 
     /// Prefetches what a lookup of `hash` reads first: the control bytes at its home position, and
@@ -37,11 +37,11 @@ impl TableLocation {
     pub(crate) fn prefetch<T>(self, hash: u64, lines: usize) {
         // `wrapping_shl` takes the count modulo the word size, which drops the bits of the address.
         let home = hash as usize & (1_usize.wrapping_shl(self.0 as u32) - 1);
-        let tags = std::ptr::without_provenance::<u8>((self.0 >> 8) as usize);
-        prefetch(tags.wrapping_add(home));
-        let place = tags.cast::<T>().wrapping_sub(home + 1).cast::<u8>();
+        let control = std::ptr::without_provenance::<u8>((self.0 >> 8) as usize);
+        prefetch(control.wrapping_add(home));
+        let bucket = control.cast::<T>().wrapping_sub(home + 1).cast::<u8>();
         for line in 0..lines {
-            prefetch(place.wrapping_sub(line * LINE));
+            prefetch(bucket.wrapping_sub(line * CACHE_LINE));
         }
     }
 }
@@ -56,8 +56,8 @@ pub(crate) fn insert_unique<T>(
     hasher: impl Fn(&T) -> u64,
 ) -> TableLocation {
     let entry = table.insert_unique(hash, value, hasher);
-    let (slot, index) = (std::ptr::from_ref(entry.get()), entry.bucket_index());
-    TableLocation::of(slot, index, table.num_buckets())
+    let (bucket, index) = (std::ptr::from_ref(entry.get()), entry.bucket_index());
+    TableLocation::of(bucket, index, table.num_buckets())
 }
 
 /// Where the table under a lock is, to be read without the lock. Relaxed: a wrong hint costs only
@@ -96,16 +96,16 @@ mod tests {
         for key in 0..5_000 {
             last = insert_unique(&mut table, hash(&key), key, hash);
         }
-        let places = table.num_buckets();
-        let slots = (0..places).filter_map(|place| Some((place, table.get_bucket(place)?)));
+        let buckets = table.num_buckets();
+        let slots = (0..buckets).filter_map(|index| Some((index, table.get_bucket(index)?)));
         let slots: Vec<_> = slots.collect();
         let (first, _) = slots[0];
         // The control bytes begin where bucket 0 ends.
-        let tags = std::ptr::from_ref(slots[0].1).addr() + (first + 1) * size_of::<u64>();
-        let at = TableLocation((tags as u64) << 8 | 13);
-        assert_eq!((slots.len(), places), (5_000, 1 << 13));
-        for (place, slot) in slots {
-            assert_eq!(TableLocation::of(slot, place, places), at);
+        let control = std::ptr::from_ref(slots[0].1).addr() + (first + 1) * size_of::<u64>();
+        let at = TableLocation((control as u64) << 8 | 13);
+        assert_eq!((slots.len(), buckets), (5_000, 1 << 13));
+        for (index, bucket) in slots {
+            assert_eq!(TableLocation::of(bucket, index, buckets), at);
         }
         assert_eq!(last, at);
         let hint = PrefetchHint::new();

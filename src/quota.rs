@@ -89,22 +89,34 @@ impl Quota {
         })
     }
 
-    /// Creates a quota of `tokens` per second; the errors are those of [`new`](Self::new).
+    /// Creates a quota of `tokens` per second.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
     pub const fn per_second(tokens: u64) -> Result<Self, QuotaError> {
         Self::from_nanos(tokens, SECOND)
     }
 
-    /// Creates a quota of `tokens` per minute; the errors are those of [`new`](Self::new).
+    /// Creates a quota of `tokens` per minute.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
     pub const fn per_minute(tokens: u64) -> Result<Self, QuotaError> {
         Self::from_nanos(tokens, 60 * SECOND)
     }
 
-    /// Creates a quota of `tokens` per hour; the errors are those of [`new`](Self::new).
+    /// Creates a quota of `tokens` per hour.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
     pub const fn per_hour(tokens: u64) -> Result<Self, QuotaError> {
         Self::from_nanos(tokens, 3_600 * SECOND)
     }
 
-    /// Creates a quota of `tokens` per day of 24 hours; the errors are those of [`new`](Self::new).
+    /// Creates a quota of `tokens` per day of 24 hours.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
     pub const fn per_day(tokens: u64) -> Result<Self, QuotaError> {
         Self::from_nanos(tokens, 86_400 * SECOND)
     }

@@ -63,7 +63,7 @@ mod locks {
     /// The number of times that a thread looks at a held lock, and the cap on the pauses between
     /// two looks, which double from one (exponential back-off).
     const LOOKS: u32 = 20;
-    const MOST_PAUSES: u32 = 256;
+    const MAX_PAUSES: u32 = 256;
 
     impl<T> Mutex<T> {
         pub(crate) const fn new(value: T) -> Self {
@@ -91,7 +91,7 @@ mod locks {
             let mut pauses = 1;
             for _ in 0..LOOKS {
                 super::pause(pauses);
-                pauses = (2 * pauses).min(MOST_PAUSES);
+                pauses = (2 * pauses).min(MAX_PAUSES);
                 // A load first: a failed `try_lock` would take the cache line from the owner's
                 // core.
                 if !self.0.is_locked()

@@ -1,12 +1,11 @@
 //! Wakers: one that unparks a thread, and a collection that is woken once a lock is released.
 
-use std::any::Any;
 use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 
 use crate::sync::thread;
+use crate::unwind::Panics;
 
 struct Unpark(thread::Thread);
 
@@ -126,27 +125,15 @@ impl Drop for Wakers {
 /// Wakes all, although a waker may panic: the others have left their lines, so a lost wake-up would
 /// never be repeated. Resumes the first panic at the end.
 pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
-    let mut panicked = None;
+    let mut panics = Panics::default();
     for waker in wakers {
-        if let Err(panic) = wake_caught(waker) {
-            panicked.get_or_insert(panic);
-        }
+        panics.catch(|| waker.wake());
     }
-    // A panic during unwinding would abort the process.
-    if let Some(panic) = panicked
-        && !std::thread::panicking()
-    {
-        resume_unwind(panic);
-    }
-}
-
-// `AssertUnwindSafe`: the waker is consumed, so no broken state of it is observed.
-pub(crate) fn wake_caught(waker: Waker) -> Result<(), Box<dyn Any + Send>> {
-    catch_unwind(AssertUnwindSafe(|| waker.wake()))
 }
 
 #[cfg(all(test, not(tollgate_loom)))]
 mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
@@ -159,9 +146,9 @@ mod tests {
         }
     }
 
-    struct Panics;
+    struct Bomb;
 
-    impl Wake for Panics {
+    impl Wake for Bomb {
         fn wake(self: Arc<Self>) {
             panic!("its executor is full");
         }
@@ -170,7 +157,7 @@ mod tests {
     fn wakers(woken: &Arc<Counts>) -> Wakers {
         let counts = || Waker::from(Arc::clone(woken));
         let mut wakers = Wakers::default();
-        wakers.extend([counts(), Arc::new(Panics).into(), counts(), counts()]);
+        wakers.extend([counts(), Arc::new(Bomb).into(), counts(), counts()]);
         wakers
     }
 

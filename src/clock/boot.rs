@@ -1,3 +1,5 @@
+//! A clock that advances while the machine is suspended.
+
 use std::time::Duration;
 
 #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
@@ -37,7 +39,7 @@ use crate::sync::thread;
 pub struct BootClock(());
 
 /// The longest single sleep: a waiter reads the clock again at least this often.
-const LOOK: Duration = Duration::from_secs(1);
+const MAX_SLEEP: Duration = Duration::from_secs(1);
 
 impl BootClock {
     /// Returns the clock of this machine.
@@ -46,7 +48,7 @@ impl BootClock {
     }
 
     fn left(self, deadline: Timestamp) -> Duration {
-        deadline.saturating_since(self.now()).min(LOOK)
+        deadline.saturating_since(self.now()).min(MAX_SLEEP)
     }
 }
 

@@ -10,17 +10,17 @@ use std::task::{Context, Poll, Waker};
 
 use super::Timestamp;
 
-/// The key of a registered waker: its deadline, with ties broken by arrival.
-pub(super) type Place = (Timestamp, u64);
+/// Identifies a registered waker: by its deadline, and by its arrival among those of that deadline.
+pub(super) type DeadlineId = (Timestamp, u64);
 
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
-    wakers: BTreeMap<Place, Waker>,
+    wakers: BTreeMap<DeadlineId, Waker>,
     arrivals: u64,
 }
 
 impl Deadlines {
-    /// Creates an empty set whose first place gets the number `arrivals`.
+    /// Creates an empty set that numbers arrivals from `arrivals` on.
     pub(super) fn numbered_from(arrivals: u64) -> Self {
         Self {
             wakers: BTreeMap::new(),
@@ -28,19 +28,19 @@ impl Deadlines {
         }
     }
 
-    pub(super) fn insert(&mut self, deadline: Timestamp, waker: Waker) -> Place {
-        let place = (deadline, self.arrivals);
+    pub(super) fn insert(&mut self, deadline: Timestamp, waker: Waker) -> DeadlineId {
+        let id = (deadline, self.arrivals);
         self.arrivals += 1;
-        self.wakers.insert(place, waker);
-        place
+        self.wakers.insert(id, waker);
+        id
     }
 
-    pub(super) fn remove(&mut self, place: Place) -> Option<Waker> {
-        self.wakers.remove(&place)
+    pub(super) fn remove(&mut self, id: DeadlineId) -> Option<Waker> {
+        self.wakers.remove(&id)
     }
 
     pub(super) fn next(&self) -> Option<Timestamp> {
-        self.wakers.first_key_value().map(|(place, _)| place.0)
+        self.wakers.first_key_value().map(|(id, _)| id.0)
     }
 
     /// Removes and returns every waker whose deadline is at most `now`, in order.
@@ -56,8 +56,8 @@ impl Deadlines {
 /// A timer that a [`Sleep`] registers with.
 pub(super) trait Alarm: Send + Sync {
     /// Registers `waker` for `deadline`; returns `None` if the deadline has passed.
-    fn arm(&self, deadline: Timestamp, waker: &Waker) -> Option<Place>;
-    fn disarm(&self, place: Place);
+    fn arm(&self, deadline: Timestamp, waker: &Waker) -> Option<DeadlineId>;
+    fn disarm(&self, id: DeadlineId);
 }
 
 /// The future of [`Clock::sleep_until`](super::Clock::sleep_until): completes at its deadline.
@@ -90,7 +90,7 @@ enum Kind {
     Alarm {
         alarm: Arc<dyn Alarm>,
         deadline: Timestamp,
-        armed: Option<Place>,
+        armed: Option<DeadlineId>,
     },
     Foreign(Pin<Box<dyn Future<Output = ()> + Send + Sync>>),
 }
@@ -130,8 +130,8 @@ impl Future for Sleep {
             } => {
                 // Registers anew at each poll: the alarm decides whether the deadline has passed,
                 // and the waker may differ from the last poll's.
-                if let Some(place) = armed.take() {
-                    alarm.disarm(place);
+                if let Some(id) = armed.take() {
+                    alarm.disarm(id);
                 }
                 *armed = alarm.arm(*deadline, cx.waker());
                 if armed.is_some() {
@@ -147,9 +147,9 @@ impl Future for Sleep {
 impl Drop for Sleep {
     fn drop(&mut self) {
         if let Kind::Alarm { alarm, armed, .. } = &mut self.0
-            && let Some(place) = armed.take()
+            && let Some(id) = armed.take()
         {
-            alarm.disarm(place);
+            alarm.disarm(id);
         }
     }
 }

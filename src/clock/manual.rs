@@ -1,9 +1,11 @@
+//! A clock that moves only when told to, for tests and simulations.
+
 use std::fmt;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use super::deadlines::{Alarm, Deadlines, Place, Sleep};
+use super::deadlines::{Alarm, DeadlineId, Deadlines, Sleep};
 use super::{Clock, Timestamp};
 use crate::sync::{AtomicU64, Mutex, Ordering, thread};
 use crate::wake::{thread_waker, wake_all};
@@ -28,9 +30,9 @@ use crate::wake::{thread_waker, wake_all};
 /// # Ok::<(), tollgate::QuotaError>(())
 /// ```
 #[derive(Clone)]
-pub struct ManualClock(Arc<Shared>);
+pub struct ManualClock(Arc<ManualTime>);
 
-struct Shared {
+struct ManualTime {
     now: AtomicU64,
     deadlines: Mutex<Deadlines>,
 }
@@ -38,7 +40,7 @@ struct Shared {
 impl ManualClock {
     /// Creates a clock that reads [`Timestamp::ZERO`].
     pub fn new() -> Self {
-        Self(Arc::new(Shared {
+        Self(Arc::new(ManualTime {
             now: AtomicU64::new(0),
             deadlines: Mutex::new(Deadlines::default()),
         }))
@@ -95,15 +97,15 @@ impl Clock for ManualClock {
         let Some(deadline) = deadline else {
             return thread::park();
         };
-        if let Some(place) = self.0.arm(deadline, &thread_waker()) {
+        if let Some(id) = self.0.arm(deadline, &thread_waker()) {
             thread::park();
-            self.0.disarm(place);
+            self.0.disarm(id);
         }
     }
 }
 
-impl Alarm for Shared {
-    fn arm(&self, deadline: Timestamp, waker: &Waker) -> Option<Place> {
+impl Alarm for ManualTime {
+    fn arm(&self, deadline: Timestamp, waker: &Waker) -> Option<DeadlineId> {
         let mut deadlines = self.deadlines.lock();
         // Read under the lock: `change` stores the time under it, so the time cannot pass the
         // deadline between this check and the insert.
@@ -111,10 +113,10 @@ impl Alarm for Shared {
         (now < deadline.as_nanos()).then(|| deadlines.insert(deadline, waker.clone()))
     }
 
-    fn disarm(&self, place: Place) {
+    fn disarm(&self, id: DeadlineId) {
         // The waker is dropped after the lock is released: dropping a waker may run a task's
         // destructor.
-        let removed = self.deadlines.lock().remove(place);
+        let removed = self.deadlines.lock().remove(id);
         drop(removed);
     }
 }

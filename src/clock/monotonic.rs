@@ -1,3 +1,5 @@
+//! The operating system's monotonic clock.
+
 use std::sync::OnceLock;
 #[allow(clippy::disallowed_types, reason = "`Instant` enters here")]
 use std::time::Instant;
@@ -6,10 +8,10 @@ use super::{Clock, Timestamp};
 
 /// The operating system's monotonic clock, as [`std::time::Instant`] reads it.
 ///
-/// Use it where a server counts the same limit and both must agree to a few parts in a million from
-/// the first second on: both operating systems discipline this clock to one rate. A reading costs a
-/// few times one of [`SystemClock`](crate::SystemClock), which needs up to ten seconds to get as
-/// near.
+/// Use it where a server counts the same limit, and the server's clock and this one must agree to a few
+/// parts in a million from the first second on: both operating systems discipline their clocks to one
+/// rate. A reading costs a few times one of [`SystemClock`](crate::SystemClock), which needs up to ten
+/// seconds to get as near.
 ///
 /// The handle holds no data. All monotonic clocks of a process share one origin, the first reading.
 /// On Linux, Android and macOS this clock stands still while the machine is suspended. Waiters

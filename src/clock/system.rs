@@ -1,3 +1,5 @@
+//! The default clock: on x86-64 the time-stamp counter, elsewhere a clock of `quanta`.
+
 use std::fmt;
 use std::sync::OnceLock;
 
@@ -5,7 +7,7 @@ use std::sync::OnceLock;
 use super::counter;
 use super::deadlines::Sleep;
 #[cfg(all(target_arch = "x86_64", not(tollgate_loom)))]
-use super::timeline::{Source as _, Timeline};
+use super::timeline::{Source, Timeline};
 use super::timer::Helper;
 use super::{Clock, Timestamp};
 #[cfg(all(target_arch = "x86_64", not(tollgate_loom)))]
@@ -76,7 +78,7 @@ impl Clock for SystemClock {
         if let Some(nanos) = TIMELINE.read(read_time_stamp_counter) {
             return Timestamp::from_nanos(nanos);
         }
-        Timestamp::from_nanos(by_source())
+        Timestamp::from_nanos(by_backend())
     }
 
     fn sleep_until(&self, deadline: Timestamp) -> Sleep {
@@ -95,9 +97,9 @@ impl fmt::Debug for SystemClock {
 #[cfg(all(target_arch = "x86_64", not(tollgate_loom)))]
 static TIMELINE: Timeline = Timeline::new();
 
-static SOURCE: OnceLock<Source> = OnceLock::new();
+static BACKEND: OnceLock<Backend> = OnceLock::new();
 
-enum Source {
+enum Backend {
     #[cfg(all(target_arch = "x86_64", not(tollgate_loom)))]
     Timeline,
     Quanta {
@@ -109,24 +111,24 @@ enum Source {
 /// Serves the first reading, every reading where the counter is not usable, and the readings at the
 /// end of a piece, which correct the counter.
 #[cfg_attr(all(target_arch = "x86_64", not(tollgate_loom)), cold)]
-fn by_source() -> u64 {
-    match SOURCE.get_or_init(calibrated) {
+fn by_backend() -> u64 {
+    match BACKEND.get_or_init(calibrated) {
         #[cfg(all(target_arch = "x86_64", not(tollgate_loom)))]
-        Source::Timeline => TIMELINE.settle(&counter::Tsc),
-        Source::Quanta { clock, origin } => clock.delta_as_nanos(*origin, clock.raw()),
+        Backend::Timeline => TIMELINE.settle(&counter::Tsc),
+        Backend::Quanta { clock, origin } => clock.delta_as_nanos(*origin, clock.raw()),
     }
 }
 
-fn calibrated() -> Source {
+fn calibrated() -> Backend {
     let clock = quanta::Clock::new();
     #[cfg(all(target_arch = "x86_64", not(tollgate_loom)))]
     if let Some(tick) = counter::tick_of(&clock) {
         // Runs once, inside `get_or_init`: `Timeline::start` must not be called twice.
         TIMELINE.start(counter::Tsc.sample(), tick);
-        return Source::Timeline;
+        return Backend::Timeline;
     }
     let origin = clock.raw();
-    Source::Quanta { clock, origin }
+    Backend::Quanta { clock, origin }
 }
 
 #[cfg(all(test, not(tollgate_loom)))]

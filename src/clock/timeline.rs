@@ -45,8 +45,8 @@ pub(super) struct Sample {
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(super) struct Timeline {
-    /// The tick at which the current piece ends, rounded to 2^[`GENERATION`]; the lowest
-    /// [`GENERATION`] bits count the pieces, so the word changes with every piece. 0 before the
+    /// The tick at which the current piece ends, rounded to 2^[`GENERATION_BITS`]; the lowest
+    /// [`GENERATION_BITS`] bits count the pieces, so the word changes with every piece. 0 before the
     /// start.
     state: AtomicU64,
     // The current piece and the one before it, indexed by the parity of the generation.
@@ -63,15 +63,16 @@ pub(super) struct Timeline {
     first_tick: AtomicU64,
 }
 
-const GENERATION: u64 = 24;
-const GENERATIONS: u64 = (1 << GENERATION) - 1;
+/// The bits of [`Timeline::state`] that count the pieces.
+const GENERATION_BITS: u64 = 24;
+const GENERATION_MASK: u64 = (1 << GENERATION_BITS) - 1;
 /// The lengths of the first and of the longest piece, in ticks, as powers of two: a tenth of a
 /// second and three seconds at 3 GHz.
-const FIRST_LENGTH: u64 = 28;
-const MOST_LENGTH: u64 = 33;
-/// How often a thread finds a writer at work before it extends the piece: some microseconds. 0 in a
-/// model, to keep it small.
-const LOOKS: u32 = if cfg!(tollgate_loom) { 0 } else { 64 };
+const FIRST_LENGTH_LOG2: u64 = 28;
+const MAX_LENGTH_LOG2: u64 = 33;
+/// After so many looks that find a writer at work, a thread takes the writer for stalled, and extends the
+/// piece: some microseconds. 0 in a model, to keep it small.
+const STALLED_AFTER: u32 = if cfg!(tollgate_loom) { 0 } else { 64 };
 
 #[derive(Clone, Copy)]
 struct Piece {
@@ -122,9 +123,9 @@ impl Timeline {
         self.set_base(base);
         self.first_tick.store(tick, Ordering::Relaxed);
         self.set_piece(0, Piece::starting(base.ticks, 0, tick));
-        let end = base.ticks.saturating_add(1 << FIRST_LENGTH);
+        let end = base.ticks.saturating_add(1 << FIRST_LENGTH_LOG2);
         // Release pairs with the Acquire in `read`: a reader that sees the state sees the piece.
-        self.state.store(end & !GENERATIONS, Ordering::Release);
+        self.state.store(end & !GENERATION_MASK, Ordering::Release);
     }
 
     /// Returns the time; `None` before the start and beyond the end of the piece, where the caller
@@ -161,7 +162,7 @@ impl Timeline {
             };
             // The second case: the end has reached the last tick of the counter and no piece can
             // follow.
-            if ticks < state || state >= !GENERATIONS {
+            if ticks < state || state >= !GENERATION_MASK {
                 return nanos;
             }
             // `true` also if another thread has changed the state: read again.
@@ -171,8 +172,8 @@ impl Timeline {
             }
             // The writer is stalled: help by moving the end, so that this thread need not wait for
             // it.
-            if looks > LOOKS {
-                self.extend(state, ticks, GENERATION + 1);
+            if looks > STALLED_AFTER {
+                self.extend(state, ticks, GENERATION_BITS + 1);
             }
         }
     }
@@ -190,8 +191,8 @@ impl Timeline {
 
     /// Moves the end of the current piece to 2^`by` ticks after `ticks`, at the same rate.
     fn extend(&self, state: u64, ticks: u64, by: u64) {
-        let end = ticks.saturating_add(1 << by) & !GENERATIONS;
-        let longer = end | (state & GENERATIONS);
+        let end = ticks.saturating_add(1 << by) & !GENERATION_MASK;
+        let longer = end | (state & GENERATION_MASK);
         // The words of the piece stay, so there is nothing to release but the end. On failure
         // another thread has extended or published, and the caller reads again.
         let _ = self
@@ -214,20 +215,22 @@ impl Timeline {
         {
             return false;
         }
-        let length = (FIRST_LENGTH + 1 + (state & GENERATIONS)).min(MOST_LENGTH);
+        let length_log2 = (FIRST_LENGTH_LOG2 + 1 + (state & GENERATION_MASK)).min(MAX_LENGTH_LOG2);
         // Only a writer publishes, so `state` can change below only by `extend`, and the words of
         // the piece before this one are out of use: this writer may overwrite them.
         if self.state.load(Ordering::Relaxed) == state {
             // The slow part: other threads extend the piece if it takes too long.
             let sample = source.sample();
             match self.tick_since_base(sample) {
-                Ok(tick) => self.publish(state, ticks.saturating_add(1 << length), tick, sample),
+                Ok(tick) => {
+                    self.publish(state, ticks.saturating_add(1 << length_log2), tick, sample)
+                }
                 Err(refused) => {
                     // The old base tells nothing across a jump. Measure from the new sample.
                     if let Refused::Jump = refused {
                         self.set_base(sample);
                     }
-                    self.extend(state, ticks, FIRST_LENGTH);
+                    self.extend(state, ticks, FIRST_LENGTH_LOG2);
                 }
             }
         }
@@ -240,13 +243,13 @@ impl Timeline {
         let Some(nanos) = self.piece(state).at(state) else {
             unreachable!("a piece ends after its start")
         };
-        let generation = (state + 1) & GENERATIONS;
+        let generation = (state + 1) & GENERATION_MASK;
         // Pairs with the Acquire fence in `read`: `settle` has read the counter beyond the end of
         // this piece before these stores. Without this fence a reader could see the stores and an
         // older counter.
         fence(Ordering::Release);
         self.set_piece(generation, Piece::starting(state, nanos, tick));
-        let published = (end & !GENERATIONS) | generation;
+        let published = (end & !GENERATION_MASK) | generation;
         // Release pairs with the Acquire in `read`: publishes the words. The exchange fails if
         // another thread has extended the piece meanwhile: the successor would start before
         // readings beyond it.

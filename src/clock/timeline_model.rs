@@ -94,7 +94,7 @@ fn a_reader_discards_a_piece_that_is_overwritten_meanwhile() {
             latest.store(now, Ordering::Release);
         }
         reader.join().unwrap();
-        let generation = timeline.state.load(Ordering::Relaxed) & GENERATIONS;
+        let generation = timeline.state.load(Ordering::Relaxed) & GENERATION_MASK;
         most.fetch_max(generation, Ordering::Relaxed);
     });
     assert_eq!(written.load(Ordering::Relaxed), 2, "pieces published");

@@ -263,7 +263,7 @@ fn threads_agree(stall: u64) {
                 });
             }
         });
-        let generation = timeline.state.load(Ordering::Relaxed) & GENERATIONS;
+        let generation = timeline.state.load(Ordering::Relaxed) & GENERATION_MASK;
         assert!(generation > 20, "corrected {generation} times");
     }
 }
@@ -286,10 +286,10 @@ fn a_writer_lost_in_a_fork_does_not_block_corrections() {
     timeline.writer.store(7, Ordering::Relaxed);
     fake.advance(SECOND);
     read(&timeline, &fake);
-    assert_eq!(timeline.state.load(Ordering::Relaxed) & GENERATIONS, 1);
+    assert_eq!(timeline.state.load(Ordering::Relaxed) & GENERATION_MASK, 1);
     // A thread of this process is the writer.
     timeline.writer.store(1, Ordering::Relaxed);
     fake.advance(100 * SECOND);
     read(&timeline, &fake);
-    assert_eq!(timeline.state.load(Ordering::Relaxed) & GENERATIONS, 1);
+    assert_eq!(timeline.state.load(Ordering::Relaxed) & GENERATION_MASK, 1);
 }

@@ -1,12 +1,12 @@
 //! The thread that wakes the tasks that wait on a [`SystemClock`].
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
-use super::deadlines::{Alarm, Deadlines, Place};
+use super::deadlines::{Alarm, DeadlineId, Deadlines};
 use super::{Clock, SystemClock, Timestamp};
 use crate::sync::{Mutex, thread};
-use crate::wake::wake_caught;
 
 /// The timer thread of a process, and the deadlines that it serves.
 ///
@@ -45,7 +45,7 @@ impl Helper {
     fn start(generation: u64) -> Arc<Self> {
         let helper = Arc::new(Self {
             guard: forkguard::new(),
-            // Places are numbered apart, so that a place armed in the parent never removes one of
+            // Arrivals are numbered apart, so that an id of the parent never removes a waker of
             // the child.
             deadlines: Mutex::new(Deadlines::numbered_from(generation << 40)),
             thread: OnceLock::new(),
@@ -69,7 +69,9 @@ impl Helper {
                 (deadlines.due(SystemClock::new().now()), deadlines.next())
             };
             // Caught: a waker that panics must not end the thread that serves all tasks.
-            due.for_each(|waker| drop(wake_caught(waker)));
+            for waker in due {
+                drop(catch_unwind(AssertUnwindSafe(|| waker.wake())));
+            }
             // An unpark since the lock was released makes this return at once: no lost wake-up.
             SystemClock::new().park_until(next);
         }
@@ -77,12 +79,12 @@ impl Helper {
 }
 
 impl Alarm for Helper {
-    fn arm(&self, deadline: Timestamp, waker: &Waker) -> Option<Place> {
+    fn arm(&self, deadline: Timestamp, waker: &Waker) -> Option<DeadlineId> {
         if SystemClock::new().now() >= deadline {
             return None;
         }
         let helper = self.current();
-        let (place, earliest) = {
+        let (id, earliest) = {
             let mut deadlines = helper.deadlines.lock();
             let earliest = deadlines.next().is_none_or(|next| deadline < next);
             (deadlines.insert(deadline, waker.clone()), earliest)
@@ -91,11 +93,11 @@ impl Alarm for Helper {
         if earliest && let Some(thread) = helper.thread.get() {
             thread.unpark();
         }
-        Some(place)
+        Some(id)
     }
 
-    fn disarm(&self, place: Place) {
-        let removed = self.current().deadlines.lock().remove(place);
+    fn disarm(&self, id: DeadlineId) {
+        let removed = self.current().deadlines.lock().remove(id);
         drop(removed);
     }
 }

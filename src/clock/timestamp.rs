@@ -1,3 +1,5 @@
+//! An instant on a clock, with saturating arithmetic.
+
 use std::fmt;
 use std::ops::{Add, AddAssign, Sub, SubAssign};
 use std::time::Duration;

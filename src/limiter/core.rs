@@ -8,6 +8,7 @@ pub(crate) mod bounds;
 pub(crate) mod carry;
 pub(crate) mod denied;
 pub(crate) mod fill;
+pub(crate) mod history;
 pub(crate) mod interval;
 pub(crate) mod ledger;
 pub(crate) mod line;

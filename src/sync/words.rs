@@ -1,3 +1,5 @@
+//! Atomic words of 64 bits: one that loom models, and one that it does not.
+
 #![allow(clippy::disallowed_types, reason = "atomics enter the crate here")]
 
 // The processor's atomic, or one that takes a lock on targets without 64-bit atomics.

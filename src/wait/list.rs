@@ -59,7 +59,7 @@ impl<T: Copy> WaitList<T> {
     }
 
     /// Joins at the tail of rank 0. A waiter that is in line stays, and one that was woken goes
-    /// back to its place.
+    /// back to its place; both keep what they wanted at first.
     #[must_use = "drop the waker once the lock is released"]
     pub(crate) fn wait(
         &mut self,
@@ -301,9 +301,9 @@ mod tests {
 
     #[test]
     fn a_waker_that_is_replaced_is_handed_out() {
-        let another = || Waker::from(std::sync::Arc::new(Nobody));
-        struct Nobody;
-        impl std::task::Wake for Nobody {
+        let another = || Waker::from(std::sync::Arc::new(Ignored));
+        struct Ignored;
+        impl std::task::Wake for Ignored {
             fn wake(self: std::sync::Arc<Self>) {}
         }
         let (mut line, one, two) = (WaitList::new(), another(), another());

@@ -42,6 +42,29 @@ fn a_denial_takes_nothing_and_its_wait_is_exact_for_all_members() {
     assert_eq!(all.try_acquire(2), Err(Denied::ExceedsBurst { burst: 1 }));
 }
 
+/// A clock that refunds tokens of `bucket` at each reading: another caller, at a known moment.
+struct Refunds<'a> {
+    bucket: &'a AtomicTokenBucket<ManualClock>,
+}
+
+impl Clock for Refunds<'_> {
+    fn now(&self) -> Timestamp {
+        self.bucket.refund(1_024);
+        Timestamp::ZERO
+    }
+}
+
+#[test]
+fn a_take_up_to_n_takes_no_more_if_tokens_come_back_meanwhile() {
+    let thrice = bucket("1024/h", &ManualClock::new());
+    let clock = Refunds { bucket: &thrice };
+    let other = AtomicTokenBucket::with_clock(quota("1000000/h"), clock).unwrap();
+    // A denial by the member that is named thrice gives tokens of the other back, which reads its clock.
+    let all = AllOf::new((&thrice, &other, [&thrice, &thrice]));
+    let taken = all.at(Timestamp::ZERO).try_acquire_up_to(1_024);
+    assert!(taken > 0 && taken <= 1_024, "{taken}");
+}
+
 #[test]
 fn members_of_every_type_and_a_repeated_one_are_charged_together() {
     let clock = ManualClock::new();

@@ -33,11 +33,11 @@ pub struct AcquireTurn {
     /// The number of its arrival among all waiters of the process.
     arrival: Option<u64>,
     pub(crate) place: Option<WaitId>,
-    /// What it was given for [`OnTurn::Claim`].
+    /// The tokens that were set aside for it, on [`OnTurn::Claim`].
     pub(crate) claimed: Option<ReservedPart>,
-    /// The member of an [`AllOf`](crate::AllOf) in whose line it stands.
+    /// The index of the member of an [`AllOf`](crate::AllOf) in whose line it stands.
     pub(crate) member: usize,
-    /// Whether that is the line of the keys that share a bucket.
+    /// Whether it stands in the line of the keys that share a bucket.
     pub(crate) is_shared: bool,
     /// Whether it leaves the line because it is refused, and not because its caller has gone.
     pub(crate) is_refused: bool,

@@ -79,7 +79,7 @@ pub(crate) struct QuotaChange {
 }
 
 impl QuotaChange {
-    /// A change without leases and without a pause.
+    /// Creates a change without leases and without a pause.
     pub(crate) const fn new(carry: CarryOver) -> Self {
         Self {
             carry,

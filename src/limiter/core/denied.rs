@@ -48,7 +48,7 @@ pub enum Denied {
 }
 
 impl Denied {
-    /// A denial whose tokens are there after `wait`; `None`: never.
+    /// Returns a denial whose tokens are there after `wait`; `None`: never.
     #[inline]
     pub(crate) fn after(wait: Option<Duration>) -> Self {
         wait.map_or(Self::Exhausted, |retry_after| Self::NotYet { retry_after })

@@ -16,7 +16,7 @@ pub(crate) struct LockedFill {
 }
 
 impl LockedFill {
-    /// A full bucket.
+    /// Creates a full bucket.
     pub(crate) const fn new(units: Units) -> Self {
         Self {
             rate: Rate::new(units),

@@ -13,7 +13,7 @@
 //!
 //! # Cost
 //! Constant while nothing is reserved ahead, and linear in the reservations ahead otherwise, of which
-//! there are at most [`MAX_AHEAD`](debited::MAX_AHEAD).
+//! there are at most [`MAX_AHEAD`](crate::limiter::core::tokens::dated::MAX_AHEAD).
 
 mod debited;
 mod plan;
@@ -23,15 +23,15 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::clock::{Timestamp, saturating_nanos};
+use crate::limiter::core::history::History;
 use crate::limiter::core::interval::debited::{Debited, Reserved};
 use crate::limiter::core::tokens::dated::DatedTokens;
-use crate::limiter::core::window::History;
 use crate::quota::{Quota, QuotaError};
 
-/// The largest debt of charges, in tokens. A charge beyond it is dropped.
-pub(crate) const MAX_DEBT: u64 = u64::MAX;
+/// The largest debt of charges, in tokens. What a charge adds beyond it is dropped.
+pub(crate) const MAX_DEBT_TOKENS: u64 = u64::MAX;
 
-/// How an [`Interval`] refills.
+/// How an [`IntervalBucket`] refills.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refill {
     /// N, gained at each boundary. Zero means the burst, and nothing after it.
@@ -64,7 +64,7 @@ impl Refill {
 ///
 /// A `now` before the latest operation that changed the tokens counts as that.
 #[derive(Clone, Debug)]
-pub(crate) struct Interval {
+pub(crate) struct IntervalBucket {
     /// N, below 2^60 as is the burst: so the gain between any two instants is below 2^125.
     tokens: i128,
     /// In nanoseconds.
@@ -81,8 +81,8 @@ pub(crate) struct Interval {
     debited: Debited,
 }
 
-impl Interval {
-    /// A full bucket.
+impl IntervalBucket {
+    /// Creates a full bucket.
     ///
     /// # Errors
     /// [`QuotaError`], with the bound that was broken.

@@ -79,8 +79,8 @@ pub(crate) struct RefundCap {
 }
 
 impl RefundCap {
-    /// The cap of a bucket that is full at `full_at`, and that a pause has full at `paused_full_at` at
-    /// the earliest; zero if there is no pause.
+    /// Creates the cap of a bucket that is full at `full_at`, and that a pause has full at
+    /// `paused_full_at` at the earliest; zero if there is no pause.
     pub(crate) const fn new(depth: u128, full_at: u128, paused_full_at: u128) -> Self {
         let back = match paused_full_at {
             0 => u128::MAX,
@@ -106,7 +106,7 @@ impl Ledger {
         }
     }
 
-    /// An empty ledger that finds no debt of any other ledger of the same bucket.
+    /// Creates an empty ledger that finds no debt of any other ledger of the same bucket.
     pub(crate) fn of_another_epoch() -> Self {
         static EPOCHS: UnmodelledU64 = UnmodelledU64::new(1);
         Self {

@@ -55,7 +55,7 @@ impl<T> AsMut<Self> for Line<T> {
 }
 
 impl Line {
-    /// The line of a full bucket.
+    /// Creates the line of a full bucket.
     pub(crate) const fn new(units: Units) -> Self {
         Self::with_tokens(BucketTokens::new(units))
     }

@@ -24,7 +24,7 @@ pub struct ReservedPart {
     pub(crate) debit: Option<Debit>,
     /// The place in line, if they were not.
     pub(crate) place: Option<WaitId>,
-    /// Whether that is the line of the keys that share a bucket.
+    /// Whether the place is in the line of the keys that share a bucket.
     pub(crate) is_shared: bool,
 }
 

@@ -78,7 +78,7 @@ pub(crate) struct BucketTokens {
 }
 
 impl BucketTokens {
-    /// A full bucket.
+    /// Creates a full bucket.
     pub(crate) const fn new(units: Units) -> Self {
         Self {
             fill: LockedFill::new(units),

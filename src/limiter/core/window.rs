@@ -12,7 +12,8 @@
 //! # Cost
 //! An entry is 24 bytes. The log holds at most N entries up to the latest take, where N is the largest
 //! limit since the history was last forgotten, and at most [`MAX_AHEAD`] after it. Its buffer grows by
-//! doubling, so it takes up to twice as many bytes.
+//! doubling, so it takes up to twice as many bytes. So the largest debt is at least [`MAX_AHEAD`] tokens, and
+//! at most N times as many.
 //!
 //! While nothing lies ahead, an operation is a few binary searches. Otherwise it is one for each entry
 //! ahead that it passes, and an insertion moves the entries ahead of it.
@@ -23,27 +24,13 @@ mod tokens;
 mod window_set;
 
 use crate::clock::Timestamp;
-use crate::limiter::core::tokens::dated::DatedTokens;
+use crate::limiter::core::history::History;
+use crate::limiter::core::tokens::dated::{DatedTokens, MAX_AHEAD};
 pub(crate) use crate::limiter::core::window::error::MAX_LIMIT;
 pub use crate::limiter::core::window::error::WindowError;
 use crate::limiter::core::window::error::check_limit;
 use crate::limiter::core::window::log::Log;
 use crate::limiter::core::window::window_set::WindowSet;
-
-/// The most entries ahead, for reservations and charges together: 1.5 MiB. So the largest debt is at
-/// least this many tokens, and at most N times as many.
-pub(crate) const MAX_AHEAD: usize = 1 << 16;
-
-/// What becomes of past admissions when a [`SlidingWindow`](crate::SlidingWindow) or an
-/// [`IntervalTokenBucket`](crate::IntervalTokenBucket) changes its limit. Reservations still to come
-/// stay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum History {
-    /// Past admissions count under the new limit, charges still to come included.
-    Kept,
-    /// Past admissions, charges and a pause are forgotten: a grant.
-    Forgotten,
-}
 
 /// At most `limit` tokens in any window of `period` nanoseconds.
 ///
@@ -65,7 +52,7 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// An empty window.
+    /// Creates an empty window.
     ///
     /// # Errors
     /// [`WindowError`], with the bound that was broken.

@@ -1,3 +1,5 @@
+//! The wait for tokens, as a [`Step`].
+
 use std::fmt;
 use std::task::Waker;
 use std::time::Duration;
@@ -41,18 +43,18 @@ impl<L: Limiter> Acquire<L> {
         Wait::new(Self { limiter, turn })
     }
 
-    /// As [`RateLimiter::acquire`](crate::RateLimiter::acquire), with the limiter by value: a reference, an
-    /// `Arc`, or a handle.
+    /// Same as [`RateLimiter::acquire`](crate::RateLimiter::acquire), with the limiter by value: a
+    /// reference, an `Arc`, or a handle.
     pub fn of(limiter: L, n: u64) -> Wait<Self> {
         Self::new(limiter, AcquireTurn::new(n, 0, OnTurn::Take, Duration::MAX))
     }
 
-    /// As [`RateLimiter::acquire_timeout`](crate::RateLimiter::acquire_timeout).
+    /// Same as [`RateLimiter::acquire_timeout`](crate::RateLimiter::acquire_timeout).
     pub fn of_timeout(limiter: L, n: u64, timeout: Duration) -> Wait<Self> {
         Self::new(limiter, AcquireTurn::new(n, 0, OnTurn::Take, timeout))
     }
 
-    /// As [`RateLimiter::acquire_above`](crate::RateLimiter::acquire_above).
+    /// Same as [`RateLimiter::acquire_above`](crate::RateLimiter::acquire_above).
     pub fn of_above(limiter: L, n: u64, floor: u64) -> Wait<Self> {
         Self::new(
             limiter,
@@ -60,7 +62,7 @@ impl<L: Limiter> Acquire<L> {
         )
     }
 
-    /// As [`RateLimiter::acquire_many`](crate::RateLimiter::acquire_many).
+    /// Same as [`RateLimiter::acquire_many`](crate::RateLimiter::acquire_many).
     pub fn of_many(limiter: L, n: u64) -> Wait<Self> {
         Self::new(
             limiter,

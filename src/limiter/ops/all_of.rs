@@ -1,4 +1,4 @@
-//! Several limits at once.
+//! Several limits as one: a take from all members, or from none.
 
 mod limits;
 mod members;
@@ -24,14 +24,14 @@ use crate::wait::{Progress, Wait};
 
 /// Several limits at once, all or nothing: per second and per hour, per tenant and for all.
 ///
-/// It is a [`RateLimiter`] itself. A take costs a lock for each member, and a reservation for each but the
+/// An `AllOf` is a [`RateLimiter`] itself. A take costs a lock for each member, and a reservation for each but the
 /// first; a single limiter costs less.
 ///
 /// Callers that take from the same members through an `AllOf` do not make each other fail: they lock the
 /// members in one order. If another caller takes from a member directly meanwhile, the tokens of the
 /// other members are given back exactly, and the answer is a denial.
 ///
-/// Its clock is that of the first member. A quota belongs to a member: change it there. A member that is
+/// The clock is that of the first member. A quota belongs to a member: change it there. A member that is
 /// closed ends all waits.
 ///
 /// # Waiting
@@ -92,19 +92,19 @@ impl<L: Limits> Limiter for AllOf<L> {
 
     fn try_acquire_above_at(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
         let members = self.members();
-        let _gates = members.enter();
+        let _locks = members.lock_all();
         members.take(n, floor, now)
     }
 
     fn try_acquire_with_status_at(&self, n: u64, now: Timestamp) -> (Result<(), Denied>, Status) {
         let members = self.members();
-        let _gates = members.enter();
+        let _locks = members.lock_all();
         (members.take(n, 0, now), members.status(n, now))
     }
 
     fn try_acquire_up_to_at(&self, n: u64, now: Timestamp) -> u64 {
         let members = self.members();
-        let _gates = members.enter();
+        let _locks = members.lock_all();
         members.take_up_to(n, now)
     }
 
@@ -157,7 +157,7 @@ impl<L: Limits> Limiter for AllOf<L> {
 
     fn reserve_at(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Parts, Denied> {
         let members = self.members();
-        let _gates = members.enter();
+        let _locks = members.lock_all();
         members.reserve(n, max_wait, now)
     }
 

@@ -1,3 +1,5 @@
+//! The operations of a limiter at the caller's time.
+
 use std::time::Duration;
 
 use crate::clock::Timestamp;
@@ -51,7 +53,7 @@ impl<'a, L: ?Sized> At<'a, L> {
 }
 
 impl<'a, L: Limiter + ?Sized> At<'a, L> {
-    /// As [`RateLimiter::try_acquire`](crate::RateLimiter::try_acquire).
+    /// Same as [`RateLimiter::try_acquire`](crate::RateLimiter::try_acquire).
     ///
     /// # Errors
     /// [`Denied`]; nothing was taken.
@@ -60,7 +62,7 @@ impl<'a, L: Limiter + ?Sized> At<'a, L> {
         self.limiter.try_acquire_above_at(n, 0, self.now)
     }
 
-    /// As [`RateLimiter::try_acquire_above`](crate::RateLimiter::try_acquire_above).
+    /// Same as [`RateLimiter::try_acquire_above`](crate::RateLimiter::try_acquire_above).
     ///
     /// # Errors
     /// [`Denied`]; nothing was taken.
@@ -69,17 +71,17 @@ impl<'a, L: Limiter + ?Sized> At<'a, L> {
         self.limiter.try_acquire_above_at(n, floor, self.now)
     }
 
-    /// As [`RateLimiter::try_acquire_with_status`](crate::RateLimiter::try_acquire_with_status).
+    /// Same as [`RateLimiter::try_acquire_with_status`](crate::RateLimiter::try_acquire_with_status).
     pub fn try_acquire_with_status(self, n: u64) -> (Result<(), Denied>, Status) {
         self.limiter.try_acquire_with_status_at(n, self.now)
     }
 
-    /// As [`RateLimiter::try_acquire_up_to`](crate::RateLimiter::try_acquire_up_to).
+    /// Same as [`RateLimiter::try_acquire_up_to`](crate::RateLimiter::try_acquire_up_to).
     pub fn try_acquire_up_to(self, n: u64) -> u64 {
         self.limiter.try_acquire_up_to_at(n, self.now)
     }
 
-    /// As [`RateLimiter::reserve`](crate::RateLimiter::reserve).
+    /// Same as [`RateLimiter::reserve`](crate::RateLimiter::reserve).
     ///
     /// # Errors
     /// [`Denied`]; nothing was taken.
@@ -87,17 +89,17 @@ impl<'a, L: Limiter + ?Sized> At<'a, L> {
         Reservation::of(self.limiter.as_dyn(), n, max_wait, self.now)
     }
 
-    /// As [`RateLimiter::refund`](crate::RateLimiter::refund).
+    /// Same as [`RateLimiter::refund`](crate::RateLimiter::refund).
     pub fn refund(self, n: u64) {
         self.limiter.refund_at(n, self.now);
     }
 
-    /// As [`RateLimiter::charge`](crate::RateLimiter::charge).
+    /// Same as [`RateLimiter::charge`](crate::RateLimiter::charge).
     pub fn charge(self, n: u64) {
         self.limiter.charge_at(n, self.now);
     }
 
-    /// As [`RateLimiter::pause_until`](crate::RateLimiter::pause_until).
+    /// Same as [`RateLimiter::pause_until`](crate::RateLimiter::pause_until).
     ///
     /// # Errors
     /// [`Denied::Exhausted`] if the rate is zero; nothing was changed.
@@ -105,12 +107,12 @@ impl<'a, L: Limiter + ?Sized> At<'a, L> {
         self.limiter.pause_until_at(until, self.now)
     }
 
-    /// As [`RateLimiter::available`](crate::RateLimiter::available).
+    /// Same as [`RateLimiter::available`](crate::RateLimiter::available).
     pub fn available(self) -> u64 {
         self.limiter.available_at(self.now)
     }
 
-    /// As [`RateLimiter::status`](crate::RateLimiter::status).
+    /// Same as [`RateLimiter::status`](crate::RateLimiter::status).
     pub fn status(self, n: u64) -> Status {
         self.limiter.status_at(n, self.now)
     }

@@ -1,3 +1,5 @@
+//! The token bucket in one atomic word.
+
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
@@ -107,11 +109,11 @@ impl AtomicTokenBucket {
         let Ok(units) = quota.units() else {
             panic!("the burst of a quota must be at least 1")
         };
-        let Ok(scale) = WordQuota::new(units) else {
+        let Ok(fitted) = WordQuota::new(units) else {
             panic!("the quota does not fit the word of an AtomicTokenBucket")
         };
         Self {
-            cell: WordCell::new(&scale),
+            cell: WordCell::new(&fitted),
             shell: BucketShell::new((quota, units), SystemClock::new(), true),
         }
     }

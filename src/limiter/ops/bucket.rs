@@ -1,7 +1,7 @@
 //! What the two token buckets have in common, beside what every single limiter has.
 
 /// Implements [`limiter`](crate::limiter::ops::single), leases, quotas and saving for a bucket with `shell`,
-/// `counter` and `take`. A macro, since a blanket implementation of [`Limiter`](crate::limiter::ops::limiter::Limiter)
+/// `ops` and `take`. A macro, since a blanket implementation of [`Limiter`](crate::limiter::ops::limiter::Limiter)
 /// would overlap with those for `&L` and `Box<L>`.
 macro_rules! bucket {
     ($bucket:ident) => {
@@ -31,7 +31,7 @@ macro_rules! bucket {
                 TokenLease::new(self, batch)
             }
 
-            /// As [`lease`](Self::lease); the lease owns a share of the bucket.
+            /// Same as [`lease`](Self::lease); the lease owns a share of the bucket.
             ///
             /// # Errors
             /// As [`lease`](Self::lease).

@@ -1,3 +1,5 @@
+//! The token bucket that refills at intervals.
+
 use std::fmt;
 use std::task::Waker;
 use std::time::Duration;
@@ -5,10 +7,10 @@ use std::time::Duration;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::limiter::core::acquire_turn::AcquireTurn;
 use crate::limiter::core::denied::Denied;
-use crate::limiter::core::interval::{Interval, Refill};
+use crate::limiter::core::history::History;
+use crate::limiter::core::interval::{IntervalBucket, Refill};
 use crate::limiter::core::reserved_part::Parts;
 use crate::limiter::core::status::Status;
-use crate::limiter::core::window::History;
 use crate::limiter::ops::acquire::Acquire;
 use crate::limiter::ops::at::At;
 use crate::limiter::ops::limiter::Limiter;
@@ -63,7 +65,7 @@ use crate::wait::{Progress, Wait};
 /// # Ok::<(), tollgate::QuotaError>(())
 /// ```
 pub struct IntervalTokenBucket<C = SystemClock> {
-    shell: LockedLine<Interval, C>,
+    shell: LockedLine<IntervalBucket, C>,
 }
 
 impl IntervalTokenBucket {
@@ -86,7 +88,7 @@ impl IntervalTokenBucket {
 }
 
 impl<C> IntervalTokenBucket<C> {
-    /// As [`new`](IntervalTokenBucket::new), on the given clock.
+    /// Same as [`new`](IntervalTokenBucket::new), on the given clock.
     ///
     /// # Errors
     /// [`QuotaError`], with the bound that was broken.
@@ -97,7 +99,7 @@ impl<C> IntervalTokenBucket<C> {
         anchor: Timestamp,
         clock: C,
     ) -> Result<Self, QuotaError> {
-        let interval = Interval::new(Refill {
+        let interval = IntervalBucket::new(Refill {
             tokens,
             period,
             burst,
@@ -109,7 +111,7 @@ impl<C> IntervalTokenBucket<C> {
 }
 
 impl<C: Clock> IntervalTokenBucket<C> {
-    fn ops(&self) -> &LockedLine<Interval, C> {
+    fn ops(&self) -> &LockedLine<IntervalBucket, C> {
         &self.shell
     }
 
@@ -167,7 +169,7 @@ impl<C: Clock> IntervalTokenBucket<C> {
 }
 
 impl<C: Clock> At<'_, IntervalTokenBucket<C>> {
-    /// As [`IntervalTokenBucket::sync_remaining`].
+    /// Same as [`IntervalTokenBucket::sync_remaining`].
     pub fn sync_remaining(self, remaining: u64) {
         self.limiter.shell.tighten(remaining, self.now);
     }

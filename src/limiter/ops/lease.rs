@@ -1,3 +1,5 @@
+//! Leases: tokens that one thread takes in batches and spends without an atomic.
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -21,7 +23,7 @@ pub trait Leasable: QuotaLimiter {
         TokenLease::new(self, batch)
     }
 
-    /// The burst without what is carved out of it.
+    /// Returns the burst without what is carved out of it.
     #[doc(hidden)]
     fn burst_left(&self) -> u64;
 
@@ -97,10 +99,10 @@ pub struct TokenLease<L: Leasable> {
     held: u64,
 }
 
-/// Tokens that go back when this is dropped, also by a panic of the caller's clock.
-struct Refund<'a, L: Leasable>(&'a L, u64);
+/// Tokens that go back when the guard is dropped, also by a panic of the caller's clock.
+struct RefundOnDrop<'a, L: Leasable>(&'a L, u64);
 
-impl<L: Leasable> Drop for Refund<'_, L> {
+impl<L: Leasable> Drop for RefundOnDrop<'_, L> {
     fn drop(&mut self) {
         // The thread may be unwinding already: a second panic of the clock would abort.
         Panics::default().catch(|| self.0.refund(self.1));
@@ -123,7 +125,7 @@ impl<L: Leasable> TokenLease<L> {
                 .saturating_sub(burst.saturating_sub(batch))
                 .min(batch),
         );
-        let taken = Refund(&limiter, held);
+        let taken = RefundOnDrop(&limiter, held);
         limiter.carve(batch)?;
         std::mem::forget(taken);
         Ok(Self {
@@ -174,7 +176,7 @@ impl<L: Leasable> TokenLease<L> {
         }
     }
 
-    /// The tokens that the lease holds.
+    /// Returns the tokens that the lease holds.
     pub const fn held(&self) -> u64 {
         self.held
     }

@@ -1,3 +1,6 @@
+//! The sealed trait behind [`RateLimiter`](crate::RateLimiter): all operations, with the time as an
+//! argument.
+
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
@@ -12,16 +15,16 @@ use crate::wait::Progress;
 
 /// The operations of a limiter, with the caller's time as an argument.
 ///
-/// It seals [`RateLimiter`](crate::RateLimiter), its public face: a reservation or a lease relies on more
-/// than a foreign type could promise.
+/// The trait seals [`RateLimiter`](crate::RateLimiter), its public face: a reservation or a lease relies on
+/// more than a foreign type could promise.
 pub trait Limiter: Send + Sync {
-    /// The limiter as a trait object.
+    /// Returns the limiter as a trait object.
     fn as_dyn(&self) -> &dyn Limiter;
 
-    /// The clock of the limiter.
+    /// Returns the clock of the limiter.
     fn clock(&self) -> &dyn Clock;
 
-    /// The time on that clock, without a virtual call.
+    /// Returns the time on that clock, without a virtual call.
     fn clock_now(&self) -> Timestamp;
 
     /// Visits each single limiter that this one combines: itself, unless it is an `AllOf`.
@@ -29,20 +32,20 @@ pub trait Limiter: Send + Sync {
         visit(self.as_dyn());
     }
 
-    /// The lock that a caller holds while it takes from several limiters; `None` for an `AllOf`.
+    /// Returns the lock that a caller holds while it takes from several limiters; `None` for an `AllOf`.
     fn ordered_lock(&self) -> Option<&OrderedLock>;
 
     /// Takes `n` tokens if at least `floor` remain.
     fn try_acquire_above_at(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied>;
 
-    /// As [`try_acquire_above_at`](Self::try_acquire_above_at), for a caller that waits if it is denied;
-    /// returns whether it took.
+    /// Same as [`try_acquire_above_at`](Self::try_acquire_above_at), for a caller that waits if it is
+    /// denied; returns whether it took.
     #[inline]
     fn take_at_once(&self, n: u64, floor: u64, now: Timestamp) -> bool {
         self.try_acquire_above_at(n, floor, now).is_ok()
     }
 
-    /// The answer of [`try_acquire_above_at`](Self::try_acquire_above_at), without taking.
+    /// Returns the answer of [`try_acquire_above_at`](Self::try_acquire_above_at), without taking.
     fn ask(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied>;
 
     /// Takes `n` tokens, or none, and reads the status as of that decision.
@@ -60,10 +63,10 @@ pub trait Limiter: Send + Sync {
     /// Blocks all admissions until `until`.
     fn pause_until_at(&self, until: Timestamp, now: Timestamp) -> Result<(), Denied>;
 
-    /// The number of whole tokens.
+    /// Returns the number of whole tokens.
     fn available_at(&self, now: Timestamp) -> u64;
 
-    /// How full the limiter is, and how long a caller waits for `n` tokens.
+    /// Returns how full the limiter is, and how long a caller waits for `n` tokens.
     fn status_at(&self, n: u64, now: Timestamp) -> Status;
 
     /// Takes `n` tokens ahead of time, if they are there within `max_wait`.
@@ -88,7 +91,7 @@ pub trait Limiter: Send + Sync {
     fn leave_turn(&self, turn: &mut AcquireTurn);
 }
 
-/// The methods of [`Limiter`] that return no reference, by those of another limiter.
+/// Implements the methods of [`Limiter`] that return no reference by those of another limiter.
 macro_rules! forward_limiter {
     (|$this:ident| $inner:expr) => {
         forward_uncounted!(|$this| $inner);

@@ -1,3 +1,5 @@
+//! The token bucket behind a lock.
+
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
@@ -28,8 +30,8 @@ use crate::wait::{Progress, Wait};
 
 /// An exact token bucket behind one lock, for every [`Quota`].
 ///
-/// It makes the same decisions as an [`AtomicTokenBucket`](crate::AtomicTokenBucket), which is faster.
-/// Choose this one for a quota that does not fit the word of that one.
+/// The bucket makes the same decisions as an [`AtomicTokenBucket`](crate::AtomicTokenBucket), which is faster.
+/// Choose the locked bucket for a quota that does not fit the word of the atomic one.
 ///
 /// # Waiting
 /// Waiters are served by floor, then by arrival, as [every limiter](RateLimiter#waiting) serves them. A
@@ -41,13 +43,13 @@ use crate::wait::{Progress, Wait};
 ///
 /// # Examples
 /// ```
-/// use tollgate::{LockedTokenBucket, Quota, RateLimiter};
+/// use tollgate::{AtomicTokenBucket, LockedTokenBucket, Quota, RateLimiter};
 ///
-/// // A million million tokens at once, and one a century after that: beyond any word of 64 bits.
-/// let quota = Quota::new(1, Quota::MAX_PERIOD)?.burst(1_000_000_000_000)?;
-/// let bucket = LockedTokenBucket::new(quota)?;
-/// assert!(bucket.try_acquire(1_000_000_000_000).is_ok());
-/// assert!(bucket.try_acquire(1).is_err());
+/// // A token is a byte. At this rate the word holds no burst of 64 MiB.
+/// let bandwidth = Quota::per_second(1_234_567)?.burst(64 << 20)?;
+/// assert!(AtomicTokenBucket::new(bandwidth).is_err());
+/// let bucket = LockedTokenBucket::new(bandwidth)?;
+/// assert!(bucket.try_acquire(4_096).is_ok());
 /// # Ok::<(), tollgate::QuotaError>(())
 /// ```
 pub struct LockedTokenBucket<C = SystemClock> {

@@ -1,3 +1,5 @@
+//! A limiter that counts its decisions, for metrics.
+
 use std::task::Waker;
 use std::time::Duration;
 
@@ -14,16 +16,16 @@ use crate::wait::Progress;
 
 /// A limiter that counts what it admits and denies, and how long callers wait.
 ///
-/// It wraps any [`RateLimiter`] and is one itself. Each decision adds to a counter that all callers share:
+/// A `Metered` wraps any [`RateLimiter`] and is one itself. Each decision adds to a counter that all callers share:
 /// one more contended cache line for many cores.
 ///
 /// # Waiting
-/// As of the limiter that it wraps. A wait counts once, when it ends: as admitted, with its length; as
+/// As in the wrapped limiter. A wait counts once, when it ends: as admitted, with its length; as
 /// denied, if it ends with an error; as abandoned, if its future is dropped. A wait that has ended counts
 /// when its waiter is polled.
 ///
-/// # As a member of several
-/// In an [`AllOf`](crate::AllOf) it counts what that takes from it, also tokens that go back because
+/// # As a member of an `AllOf`
+/// In an [`AllOf`](crate::AllOf) it counts what the `AllOf` takes from it, also tokens that go back because
 /// another member denies. A metered `AllOf` in another `AllOf` counts nothing, since the outer one takes
 /// from the members directly: meter the outer one.
 ///
@@ -69,10 +71,10 @@ impl Meter {
     /// The number of entries of the histogram.
     pub const BUCKETS: usize = 12;
 
-    /// The longest wait that an entry of the histogram counts: 1 µs for the first, ten times as much for
-    /// each next one. The last entry has no bound.
+    /// Returns the longest wait that an entry of the histogram counts: 1 µs for the first, ten times as
+    /// much for each next one. The last entry has no bound.
     pub const fn bound(entry: usize) -> Duration {
-        if entry + 1 >= Self::BUCKETS {
+        if entry >= Self::BUCKETS - 1 {
             return Duration::MAX;
         }
         let mut nanos = 1_000;
@@ -84,7 +86,7 @@ impl Meter {
         Duration::from_nanos(nanos)
     }
 
-    /// The number of calls that were admitted after a wait.
+    /// Returns the number of calls that were admitted after a wait.
     pub fn waited(&self) -> u64 {
         self.waits.iter().sum()
     }
@@ -103,7 +105,7 @@ impl<L> Metered<L> {
         }
     }
 
-    /// The limiter that it wraps. What is taken from it directly is not counted.
+    /// Returns the wrapped limiter. What a caller takes from that limiter directly is not counted.
     pub const fn inner(&self) -> &L {
         &self.limiter
     }
@@ -210,7 +212,7 @@ impl<L: RateLimiter> Limiter for Metered<L> {
     ) -> Progress<Result<(), Denied>> {
         let progress = self.limiter.poll_turn(turn, now, waker);
         if let Progress::Done(decided) = &progress {
-            // A call takes nothing: its caller takes afterwards, and counts then.
+            // A wake-up takes nothing: the caller takes afterwards, and counts then.
             if turn.on_turn != OnTurn::Notify {
                 self.count(decided);
             }
@@ -230,5 +232,19 @@ impl<L: RateLimiter> Limiter for Metered<L> {
         };
         count.fetch_add_relaxed(1);
         self.limiter.leave_turn(turn);
+    }
+}
+
+#[cfg(all(test, not(tollgate_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_entry_and_all_after_it_have_no_bound() {
+        assert_eq!(Meter::bound(0), Duration::from_micros(1));
+        assert_eq!(Meter::bound(10), Duration::from_secs(10_000));
+        for entry in [Meter::BUCKETS - 1, Meter::BUCKETS, usize::MAX] {
+            assert_eq!(Meter::bound(entry), Duration::MAX);
+        }
     }
 }

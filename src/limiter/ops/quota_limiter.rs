@@ -1,3 +1,5 @@
+//! The trait of the limiters that have one quota.
+
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
@@ -27,7 +29,7 @@ use crate::quota::{Quota, QuotaError};
 /// # Ok::<(), tollgate::QuotaError>(())
 /// ```
 pub trait QuotaLimiter: RateLimiter {
-    /// The quota in force.
+    /// Returns the quota in force.
     fn quota(&self) -> Quota;
 
     /// Changes the quota from now on; `carry` says how the fill carries over. Reservations keep their
@@ -68,7 +70,7 @@ pub trait QuotaLimiter: RateLimiter {
 }
 
 impl<L: QuotaLimiter + ?Sized> At<'_, L> {
-    /// As [`QuotaLimiter::set_quota`], with the new quota in force since this instant: tokens accrue at
+    /// Same as [`QuotaLimiter::set_quota`], with the new quota in force since this instant: tokens accrue at
     /// its rate from then on.
     ///
     /// The instant must be no earlier than those of the takers before. A
@@ -83,12 +85,12 @@ impl<L: QuotaLimiter + ?Sized> At<'_, L> {
         self.limiter.set_quota_from(quota, carry, Some(self.now))
     }
 
-    /// As [`QuotaLimiter::drain`].
+    /// Same as [`QuotaLimiter::drain`].
     pub fn drain(self) {
         self.limiter.tighten_at(0, self.now);
     }
 
-    /// As [`QuotaLimiter::sync_remaining`].
+    /// Same as [`QuotaLimiter::sync_remaining`].
     pub fn sync_remaining(self, remaining: u64) {
         self.limiter.tighten_at(remaining, self.now);
     }

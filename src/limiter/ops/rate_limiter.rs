@@ -1,3 +1,5 @@
+//! The trait of all limiters, and their promises.
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,13 +82,13 @@ use crate::wait::Wait;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait RateLimiter: Limiter + fmt::Debug {
-    /// The time on the limiter's clock.
+    /// Returns the time on the limiter's clock.
     #[inline]
     fn now(&self) -> Timestamp {
         self.clock_now()
     }
 
-    /// The operations of this limiter at the caller's time. For a plain `&dyn RateLimiter` it is
+    /// Returns the operations of this limiter at the caller's time. For a plain `&dyn RateLimiter` use
     /// [`At::new`].
     #[inline]
     fn at(&self, now: Timestamp) -> At<'_, Self>
@@ -164,8 +166,8 @@ pub trait RateLimiter: Limiter + fmt::Debug {
         Acquire::of(self.as_dyn(), n)
     }
 
-    /// As [`acquire`](Self::acquire), within `timeout` from the first poll. If the tokens will not be there
-    /// by then, as the line stands, it fails at once.
+    /// Same as [`acquire`](Self::acquire), within `timeout` from the first poll. If the tokens will not be
+    /// there by then, as the line stands, it fails at once.
     ///
     /// # Errors
     /// As [`acquire`](Self::acquire), and [`Denied::TooLong`]; nothing was taken.
@@ -176,8 +178,8 @@ pub trait RateLimiter: Limiter + fmt::Debug {
         Acquire::of_timeout(self.as_dyn(), n, timeout)
     }
 
-    /// As [`acquire`](Self::acquire), once at least `floor` tokens remain beside them. Waiters with a lower
-    /// floor go first.
+    /// Same as [`acquire`](Self::acquire), once at least `floor` tokens remain beside them. Waiters with a
+    /// lower floor go first.
     ///
     /// # Errors
     /// As [`acquire`](Self::acquire) and [`try_acquire_above`](Self::try_acquire_above).
@@ -188,7 +190,7 @@ pub trait RateLimiter: Limiter + fmt::Debug {
         Acquire::of_above(self.as_dyn(), n, floor)
     }
 
-    /// As [`acquire`](Self::acquire), also of more than the burst: at the head of the line it takes in
+    /// Same as [`acquire`](Self::acquire), also of more than the burst: at the head of the line it takes in
     /// parts. If it leaves, it gives all parts back, as far as the burst holds them.
     ///
     /// # Errors
@@ -202,7 +204,7 @@ pub trait RateLimiter: Limiter + fmt::Debug {
         Acquire::of_many(self.as_dyn(), n)
     }
 
-    /// As [`acquire`](Self::acquire); the future owns a share of the limiter.
+    /// Same as [`acquire`](Self::acquire); the future owns a share of the limiter.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -231,7 +233,7 @@ pub trait RateLimiter: Limiter + fmt::Debug {
         Reservation::of(self.as_dyn(), n, max_wait, self.now())
     }
 
-    /// As [`reserve`](Self::reserve); the reservation owns a share of the limiter.
+    /// Same as [`reserve`](Self::reserve); the reservation owns a share of the limiter.
     ///
     /// # Errors
     /// As [`reserve`](Self::reserve).
@@ -247,14 +249,14 @@ pub trait RateLimiter: Limiter + fmt::Debug {
     }
 
     /// Returns `n` tokens that were taken and not used, at most a burst of them, and never above the
-    /// burst. It does not undo a take exactly, since tokens have accrued meanwhile: for that,
+    /// burst. A refund does not undo a take exactly, since tokens have accrued meanwhile: for that,
     /// [`reserve`](Self::reserve) and [cancel](Reservation::cancel).
     fn refund(&self, n: u64) {
         self.refund_at(n, self.now());
     }
 
-    /// Debits `n` tokens, whether they are there or not: for a cost that is known only afterwards. It goes
-    /// beyond the burst and ahead of waiters, and later callers wait until the debt is paid. Debt saturates
+    /// Debits `n` tokens, whether they are there or not: for a cost that is known only afterwards. A
+    /// charge goes beyond the burst and ahead of waiters, and later callers wait until the debt is paid. Debt saturates
     /// at 2^126 units, more than any quota pays in the age of a clock.
     ///
     /// ```
@@ -274,10 +276,10 @@ pub trait RateLimiter: Limiter + fmt::Debug {
 
     /// Blocks all admissions until `until`: the server said `Retry-After`.
     ///
-    /// It only tightens, and an unlimited limiter stays unlimited. Tokens of reservations and leases can
-    /// still be used. Refunds do not shorten it; of the ways to change the quota only
-    /// [`CarryOver::Full`](crate::CarryOver::Full) does. (A key of a [`KeyedLimiter`](crate::KeyedLimiter)
-    /// keeps it as debt, which refunds pay off.)
+    /// A pause only tightens, and an unlimited limiter stays unlimited. Tokens of reservations and leases can
+    /// still be used. Refunds do not shorten a pause; of the ways to change the quota only
+    /// [`CarryOver::Full`](crate::CarryOver::Full) ends it. (A key of a [`KeyedLimiter`](crate::KeyedLimiter)
+    /// keeps a pause as debt, which refunds pay off.)
     ///
     /// # Errors
     /// [`Denied::Exhausted`] if the rate is zero, so that no token would ever come back; nothing was
@@ -296,7 +298,7 @@ pub trait RateLimiter: Limiter + fmt::Debug {
         self.pause_until_at(until, self.now())
     }
 
-    /// As [`pause_until`](Self::pause_until), for a time from now on.
+    /// Same as [`pause_until`](Self::pause_until), for a time from now on.
     ///
     /// # Errors
     /// As [`pause_until`](Self::pause_until).
@@ -305,7 +307,8 @@ pub trait RateLimiter: Limiter + fmt::Debug {
         self.pause_until_at(now.saturating_add(pause), now)
     }
 
-    /// The number of whole tokens now, whether callers wait for them or not; [`u64::MAX`] if unlimited.
+    /// Returns the number of whole tokens now, whether callers wait for them or not; [`u64::MAX`] if
+    /// unlimited.
     fn available(&self) -> u64 {
         self.available_at(self.now())
     }

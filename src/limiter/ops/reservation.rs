@@ -1,3 +1,5 @@
+//! Tokens that are taken ahead of time, and can be given back.
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +10,13 @@ use crate::limiter::core::reserved_part::{Parts, ready_at};
 use crate::limiter::ops::limiter::Limiter;
 use crate::unwind::Panics;
 
-/// The limiter of a reservation.
-enum Source<'a> {
+/// The limiter of a reservation, borrowed or shared.
+enum LimiterRef<'a> {
     Borrowed(&'a dyn Limiter),
     Owned(Arc<dyn Limiter + 'a>),
 }
 
-impl Source<'_> {
+impl LimiterRef<'_> {
     fn get(&self) -> &dyn Limiter {
         match self {
             Self::Borrowed(limiter) => *limiter,
@@ -54,7 +56,7 @@ impl Source<'_> {
 /// ```
 #[must_use = "dropping it before its time gives its tokens back"]
 pub struct Reservation<'a> {
-    limiter: Source<'a>,
+    limiter: LimiterRef<'a>,
     ready_at: Timestamp,
     parts: Parts,
 }
@@ -68,7 +70,7 @@ impl<'a> Reservation<'a> {
     ) -> Result<Self, Denied> {
         let parts = limiter.reserve_at(n, max_wait, now)?;
         Ok(Self {
-            limiter: Source::Borrowed(limiter),
+            limiter: LimiterRef::Borrowed(limiter),
             ready_at: ready_at(&parts, now),
             parts,
         })
@@ -82,18 +84,18 @@ impl<'a> Reservation<'a> {
         let now = limiter.clock_now();
         let parts = limiter.reserve_at(n, max_wait, now)?;
         Ok(Self {
-            limiter: Source::Owned(limiter),
+            limiter: LimiterRef::Owned(limiter),
             ready_at: ready_at(&parts, now),
             parts,
         })
     }
 
-    /// When the tokens can be used.
+    /// Returns when the tokens can be used.
     pub const fn ready_at(&self) -> Timestamp {
         self.ready_at
     }
 
-    /// How long after `now` the tokens can be used.
+    /// Returns how long after `now` the tokens can be used.
     pub const fn wait_from(&self, now: Timestamp) -> Duration {
         self.ready_at.saturating_since(now)
     }
@@ -120,17 +122,17 @@ impl<'a> Reservation<'a> {
     /// Gives unused tokens back, also after [`ready_at`](Self::ready_at).
     ///
     /// What no later taker has built on comes back at once and exactly; the rest when those takers give
-    /// theirs back. After a change of the quota nothing comes back. It does not
-    /// shorten a [pause](crate::RateLimiter::pause_until).
+    /// theirs back. After a change of the quota nothing comes back. A cancellation does not shorten a
+    /// [pause](crate::RateLimiter::pause_until).
     ///
-    /// It goes by the limiter's clock. If the takers go by times of their own, use
+    /// The limiter's clock gives the time. If the takers go by times of their own, use
     /// [`cancel_at`](Self::cancel_at) with one of these.
     pub fn cancel(mut self) {
         self.give_back(None);
     }
 
-    /// As [`cancel`](Self::cancel), at the caller's time, which must be no earlier than the times of the
-    /// takers before: what has accrued again by now must not be given back as well.
+    /// Same as [`cancel`](Self::cancel), at the caller's time, which must be no earlier than the times of
+    /// the takers before: what has accrued again by now must not be given back as well.
     ///
     /// A [`LockedTokenBucket`](crate::LockedTokenBucket) remembers the latest of these times and goes by it.
     /// An [`AtomicTokenBucket`](crate::AtomicTokenBucket) does not: an earlier time there gives back tokens
@@ -158,7 +160,7 @@ impl Drop for Reservation<'_> {
         if self.parts.is_empty() {
             return;
         }
-        // If the caller's clock panics, they count as used.
+        // If the caller's clock panics, the tokens count as used.
         let mut panics = Panics::default();
         let now = panics.catch(|| self.limiter.get().clock_now());
         if now.is_some_and(|now| now < self.ready_at) {

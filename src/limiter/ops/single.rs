@@ -1,7 +1,7 @@
 //! What the single limiters have in common: all but where a take is decided.
 
-/// Implements the traits of a limiter with one line. The limiter has `shell`, with a clock, a gate and
-/// bounds; `counter`, with the operations; and `take`.
+/// Implements the traits of a limiter with one line. The limiter has a field `shell`, with a clock, an
+/// ordered lock and bounds; a method `ops`, with the operations; and a method `take`, with the hot path.
 macro_rules! limiter {
     ($limiter:ident) => {
         impl<C: Clock> RateLimiter for $limiter<C> {}
@@ -118,7 +118,7 @@ macro_rules! limiter {
                 self.ops().close();
             }
 
-            /// Whether the limiter is closed.
+            /// Returns whether the limiter is closed.
             pub fn is_closed(&self) -> bool {
                 self.ops().is_closed()
             }
@@ -126,7 +126,7 @@ macro_rules! limiter {
 
         /// Bounds on waiting.
         impl<C> $limiter<C> {
-            /// The most callers that may wait at once; no bound unless set. The next is refused with
+            /// Sets the most callers that may wait at once; no bound unless set. The next is refused with
             /// [`Denied::TooManyWaiters`]. A reservation that stands in line counts as one.
             #[must_use]
             pub fn max_waiters(mut self, most: usize) -> Self {
@@ -134,8 +134,8 @@ macro_rules! limiter {
                 self
             }
 
-            /// The longest that a caller may wait; no bound unless set. A caller that would wait longer, as
-            /// the line stands, is refused at once with [`Denied::TooLong`].
+            /// Sets the longest that a caller may wait; no bound unless set. A caller that would wait
+            /// longer, as the line stands, is refused at once with [`Denied::TooLong`].
             ///
             /// ```
             /// use std::time::Duration;

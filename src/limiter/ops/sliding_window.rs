@@ -1,3 +1,5 @@
+//! The sliding window log.
+
 use std::fmt;
 use std::task::Waker;
 use std::time::Duration;
@@ -5,9 +7,10 @@ use std::time::Duration;
 use crate::clock::{Clock, SystemClock, Timestamp, saturating_nanos};
 use crate::limiter::core::acquire_turn::AcquireTurn;
 use crate::limiter::core::denied::Denied;
+use crate::limiter::core::history::History;
 use crate::limiter::core::reserved_part::Parts;
 use crate::limiter::core::status::Status;
-use crate::limiter::core::window::{History, MAX_LIMIT, Window, WindowError};
+use crate::limiter::core::window::{MAX_LIMIT, Window, WindowError};
 use crate::limiter::ops::acquire::Acquire;
 use crate::limiter::ops::at::At;
 use crate::limiter::ops::limiter::Limiter;
@@ -80,7 +83,7 @@ impl<C> SlidingWindow<C> {
     /// The largest limit.
     pub const MAX_LIMIT: u64 = MAX_LIMIT;
 
-    /// As [`new`](SlidingWindow::new), on the given clock.
+    /// Same as [`new`](SlidingWindow::new), on the given clock.
     ///
     /// # Errors
     /// [`WindowError`], with the bound that was broken.
@@ -151,7 +154,7 @@ impl<C: Clock> SlidingWindow<C> {
 }
 
 impl<C: Clock> At<'_, SlidingWindow<C>> {
-    /// As [`SlidingWindow::set_limit`].
+    /// Same as [`SlidingWindow::set_limit`].
     ///
     /// # Errors
     /// [`WindowError`]; nothing was changed.
@@ -165,7 +168,7 @@ impl<C: Clock> At<'_, SlidingWindow<C>> {
             .change_limit(limit, period, history, Some(self.now))
     }
 
-    /// As [`SlidingWindow::sync_remaining`].
+    /// Same as [`SlidingWindow::sync_remaining`].
     pub fn sync_remaining(self, remaining: u64) {
         self.limiter.shell.tighten(remaining, self.now);
     }

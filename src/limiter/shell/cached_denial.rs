@@ -4,7 +4,7 @@
 //! cache is keyed by the word: a thread that changes the word need not invalidate it. A writer that
 //! begins a generation must, since the same bits mean another fill 128 generations later.
 //!
-//! It is a seqlock over (`until`, `word`), with `until` as its sequence number: a writer invalidates
+//! The cache is a seqlock over (`until`, `word`), with `until` as its sequence number: a writer invalidates
 //! `until` first, and a reader checks it again last.
 
 use crate::sync::{AtomicU64, Ordering, const_unless_modelled, fence};

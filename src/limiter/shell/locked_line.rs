@@ -1,4 +1,4 @@
-//! A [`Line`] behind a lock: the shell of a limiter whose every operation takes the lock.
+//! A [`Line`] behind a lock: the shell of the sliding window and of the bucket that refills at intervals.
 
 use std::time::Duration;
 

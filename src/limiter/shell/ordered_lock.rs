@@ -5,8 +5,8 @@ use crate::sync::{Mutex, MutexGuard, UnmodelledU64, const_unless_modelled};
 
 /// A lock that only [`AllOf`](crate::AllOf) takes, with its rank in the lock order.
 ///
-/// It keeps two `AllOf` takes from failing because of each other. It protects no data: single takes
-/// do not know of it.
+/// The lock keeps two `AllOf` takes from failing because of each other. It protects no data: single
+/// takes do not know of it.
 #[derive(Debug)]
 pub struct OrderedLock {
     /// Zero until the first call of [`rank`](Self::rank).

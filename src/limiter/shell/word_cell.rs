@@ -56,7 +56,7 @@ pub(crate) struct WordCell {
 
 impl WordCell {
     const_unless_modelled! {
-        /// A full bucket.
+        /// Creates a full bucket.
         pub(crate) fn new(quota: &WordQuota) -> Self {
             Self {
                 word: CachePadded::new(AtomicU64::new(0)),

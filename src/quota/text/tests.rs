@@ -1,3 +1,5 @@
+//! Accepted and refused texts of quotas.
+
 use super::*;
 use proptest::prelude::*;
 use std::time::Duration;

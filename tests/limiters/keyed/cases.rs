@@ -340,3 +340,32 @@ fn debt_of_an_own_quota_does_not_overflow() {
         .unwrap();
     assert!(keyed.key(&1).try_acquire(1).is_err());
 }
+
+#[test]
+fn a_closed_limiter_is_charged_long_after_its_base() {
+    let clock = ManualClock::new();
+    // At this rate the base moves every few seconds.
+    let limiter = keyed(quota("999983/s"), &clock);
+    limiter.key("ada").try_acquire(1).unwrap();
+    limiter.close();
+    clock.advance(Duration::from_secs(3_600));
+    for key in ["ada", "bob"] {
+        let key = limiter.key(key);
+        key.charge(10);
+        assert_eq!(key.available(), 999_973);
+        key.sync_remaining(5);
+        assert_eq!(key.available(), 5);
+        assert_eq!(key.try_acquire(1), Err(Denied::Closed));
+        assert_eq!(key.try_acquire_with_status(1).0, Err(Denied::Closed));
+    }
+    limiter.set_quota(quota("5/s"), CarryOver::Full).unwrap();
+    assert_eq!(limiter.key("ada").try_acquire(1), Err(Denied::Closed));
+}
+
+#[test]
+fn zero_tokens_of_a_closed_limiter_pass() {
+    let limiter = keyed(quota("1/s"), &ManualClock::new());
+    limiter.close();
+    let (taken, status) = limiter.key("ada").try_acquire_with_status(0);
+    assert_eq!((taken, status.remaining), (Ok(()), 1));
+}

@@ -1,3 +1,5 @@
+//! Examples of each rule by which the fill carries over, and random changes back and forth.
+
 use super::*;
 use proptest::prelude::*;
 

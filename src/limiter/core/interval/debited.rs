@@ -4,10 +4,7 @@
 use std::collections::VecDeque;
 
 use crate::clock::Timestamp;
-
-/// The most instants for which tokens are reserved ahead, and the most that are remembered since, so
-/// that a cancellation gives back: 24 bytes each.
-pub(crate) const MAX_AHEAD: usize = 1 << 16;
+use crate::limiter::core::tokens::dated::MAX_AHEAD;
 
 /// Tokens reserved for one instant.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +21,7 @@ pub(crate) struct Reserved {
 /// instant since. What the bucket could not have kept does not come back.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Debited {
-    /// In the order of their instants, which differ. Each has an open part.
+    /// In the order of their instants, which differ. Each has an open part. At most [`MAX_AHEAD`].
     pub(crate) reserved: VecDeque<Reserved>,
     /// The sum of the open parts.
     open: i128,

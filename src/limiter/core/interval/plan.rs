@@ -1,7 +1,8 @@
-//! When tokens can be had: boundaries, what accrues at them, and what the reservations ahead need.
+//! The first instant at which tokens can be had: boundaries, what accrues at them, and what the
+//! reservations ahead need.
 
 use crate::clock::Timestamp;
-use crate::limiter::core::interval::Interval;
+use crate::limiter::core::interval::IntervalBucket;
 use crate::limiter::core::interval::debited::Debited;
 
 /// The needs of the reservations ahead, in their order: the level at the instant of each that covers it
@@ -10,7 +11,7 @@ use crate::limiter::core::interval::debited::Debited;
 /// A need is at most the burst: a bucket that is full at an instant is so whatever was taken before.
 struct Needs(Vec<i128>);
 
-impl Interval {
+impl IntervalBucket {
     /// Returns the number of the last boundary at or before `at`; the anchor is number zero.
     pub(crate) fn boundary(&self, at: Timestamp) -> i128 {
         let (at, anchor) = (at.as_nanos(), self.anchor.as_nanos());

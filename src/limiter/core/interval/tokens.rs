@@ -2,11 +2,11 @@
 
 use crate::clock::Timestamp;
 use crate::limiter::core::denied::Denied;
-use crate::limiter::core::interval::debited::{MAX_AHEAD, Reserved, find};
-use crate::limiter::core::interval::{Interval, MAX_DEBT};
-use crate::limiter::core::tokens::dated::DatedTokens;
+use crate::limiter::core::interval::debited::{Reserved, find};
+use crate::limiter::core::interval::{IntervalBucket, MAX_DEBT_TOKENS};
+use crate::limiter::core::tokens::dated::{DatedTokens, MAX_AHEAD};
 
-impl DatedTokens for Interval {
+impl DatedTokens for IntervalBucket {
     fn burst(&self) -> u64 {
         u64::try_from(self.burst).unwrap_or(u64::MAX)
     }
@@ -120,14 +120,14 @@ impl DatedTokens for Interval {
         self.debited.limit_to(self.burst - self.level);
     }
 
-    /// The debt saturates at [`MAX_DEBT`].
+    /// The debt saturates at [`MAX_DEBT_TOKENS`].
     fn charge(&mut self, n: u64, now: Timestamp) {
         if n == 0 {
             return;
         }
         self.settle(self.effective_now(now));
         // A debt that is deeper already, by reservations, stays.
-        let deepest = self.level.min(-i128::from(MAX_DEBT));
+        let deepest = self.level.min(-i128::from(MAX_DEBT_TOKENS));
         self.level = deepest.max(self.level - i128::from(n));
     }
 

@@ -1,3 +1,5 @@
+//! Examples of what comes back of a debt, and of what does not.
+
 use super::*;
 
 /// The burst. All plans are made at time 0, so nothing accrues.

@@ -9,6 +9,9 @@ use crate::limiter::core::reserved_part::Debit;
 use crate::limiter::core::status::Status;
 use crate::limiter::core::tokens::Tokens;
 
+/// The most instants ahead for which a limiter keeps reservations and charges, at 24 bytes each.
+pub(crate) const MAX_AHEAD: usize = 1 << 16;
+
 /// Tokens whose reservations have instants. A `now` before the latest change counts as that.
 pub(crate) trait DatedTokens {
     /// Returns the most tokens that can be had at once.

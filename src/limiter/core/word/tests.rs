@@ -1,3 +1,5 @@
+//! The layout of the word, and its bounds.
+
 use super::*;
 use crate::quota::Quota;
 

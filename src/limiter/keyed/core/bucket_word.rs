@@ -1,3 +1,5 @@
+//! The bucket of a key as one atomic word.
+
 use crate::sync::{AtomicU64, Ordering};
 
 /// A bucket in eight bytes, packed by a [`Config`](crate::limiter::keyed::core::config::Config).

@@ -61,7 +61,7 @@ impl Capacity {
         false
     }
 
-    /// As [`take`](Self::take), for a key that is about to be placed.
+    /// Same as [`take`](Self::take), for a key that is about to be placed.
     pub(crate) fn reserve(&self) -> Option<CapacityGuard<'_>> {
         self.take().then(|| CapacityGuard(self))
     }

@@ -22,7 +22,7 @@ pub(crate) struct Config {
     /// How far after the base words can be computed, in nanoseconds. Beyond it the base has to move.
     horizon: u64,
     /// What the hot path decides by.
-    pub(crate) words: HotGeneration,
+    pub(crate) hot: HotGeneration,
     /// How the generation before carries over, and since when; `None` if only the base has moved.
     pub(crate) carry: Option<(CarryOver, Timestamp)>,
     /// When the quota came into force, or the limiter was closed.
@@ -38,16 +38,16 @@ pub(crate) trait ReadOld: Fn(u64, u64) -> Instant {}
 impl<F: Fn(u64, u64) -> Instant> ReadOld for F {}
 
 impl Config {
-    /// The configuration that a limiter begins with.
+    /// Returns the configuration that a limiter begins with.
     pub(crate) fn first(quota: Quota) -> Result<Self, QuotaError> {
-        let scale = WordQuota::new(quota.units()?)?;
-        let rate = Rate::new(scale.units);
+        let fitted = WordQuota::new(quota.units()?)?;
+        let rate = Rate::new(fitted.units);
         Ok(Self {
             generation: 0,
             rate,
             base: Base::new(&rate, 0),
-            horizon: scale.horizon,
-            words: HotGeneration::new(0, 0, scale.hot()),
+            horizon: fitted.horizon,
+            hot: HotGeneration::new(0, 0, fitted.hot()),
             carry: None,
             since: Timestamp::ZERO,
             is_closed: false,
@@ -55,45 +55,49 @@ impl Config {
         })
     }
 
-    fn with_base(self, scale: WordQuota, base: u64) -> Self {
-        Self {
+    /// Returns the same generation with another base; a closed limiter stays closed.
+    fn with_base(self, fitted: WordQuota, base: u64) -> Self {
+        let next = Self {
             base: Base::new(&self.rate, base),
-            words: HotGeneration::new(self.generation, base, scale.hot()),
+            hot: HotGeneration::new(self.generation, base, fitted.hot()),
             ..self
-        }
+        };
+        if next.is_closed { next.closed() } else { next }
     }
 
-    /// The next generation, with another quota, in force since `since`.
+    /// Returns the next generation, with another quota, in force since `since`.
     pub(crate) fn with_quota(
         &self,
         quota: Quota,
         carry: CarryOver,
         since: Timestamp,
     ) -> Result<Self, QuotaError> {
-        let scale = WordQuota::new(quota.units()?)?;
+        let fitted = WordQuota::new(quota.units()?)?;
         // Never before the base in force: a word cannot say what happened before its base.
-        let base = scale.base_at(since.as_nanos()).max(self.base.as_nanos());
+        let base = fitted.base_at(since.as_nanos()).max(self.base.as_nanos());
         let next = Self {
             generation: self.generation + 1,
             carry: Some((carry, since)),
             since,
+            is_closed: self.is_closed,
             ..Self::first(quota)?
         };
-        Ok(next.with_base(scale, base))
+        Ok(next.with_base(fitted, base))
     }
 
-    /// The next generation, with the same quota and a base nearer to `now`.
+    /// Returns the next generation, with the same quota and a base nearer to `now`.
     pub(crate) fn with_base_near(&self, now: Timestamp) -> Result<Self, QuotaError> {
-        let scale = WordQuota::new(self.rate.units)?;
+        let fitted = WordQuota::new(self.rate.units)?;
         let next = Self {
             generation: self.generation + 1,
             carry: None,
             ..*self
         };
-        Ok(next.with_base(scale, scale.base_at(now.as_nanos())))
+        Ok(next.with_base(fitted, fitted.base_at(now.as_nanos())))
     }
 
-    /// The next generation, with the same quota and base, of a limiter that was closed at `since`.
+    /// Returns the next generation, with the same quota and base, of a limiter that was closed at
+    /// `since`.
     pub(crate) fn next_closed(&self, since: Timestamp) -> Self {
         let next = Self {
             generation: self.generation + 1,
@@ -104,10 +108,10 @@ impl Config {
         next.closed()
     }
 
-    /// The same generation, of a closed limiter.
-    pub(crate) fn closed(self) -> Self {
-        // With this pace the hot path decides nothing, so each take comes to `Shard::check_open`.
-        let pace = HotQuota {
+    /// Returns the same generation, of a closed limiter.
+    fn closed(self) -> Self {
+        // By this quota the hot path decides nothing, so each take comes to `Shard::check_open`.
+        let undecided = HotQuota {
             per_nano: 0,
             per_token: 1,
             depth: 0,
@@ -115,18 +119,18 @@ impl Config {
         };
         Self {
             is_closed: true,
-            words: HotGeneration::new(self.generation, self.base.as_nanos(), pace),
+            hot: HotGeneration::new(self.generation, self.base.as_nanos(), undecided),
             ..self
         }
     }
 
-    /// Whether words can be computed at `now`.
+    /// Returns whether words can be computed at `now`.
     #[inline]
     pub(crate) fn covers(&self, now: Timestamp) -> bool {
         now.as_nanos().saturating_sub(self.base.as_nanos()) <= self.horizon
     }
 
-    /// The latest instant that a word can hold.
+    /// Returns the latest instant that a word can hold.
     #[inline]
     pub(crate) fn max_full_at(&self) -> Instant {
         self.view(0).max_full_at
@@ -142,13 +146,13 @@ impl Config {
         .pack()
     }
 
-    /// When the bucket of a word of this generation is full.
+    /// Returns when the bucket of a word of this generation is full.
     #[inline]
     pub(crate) fn full_at(&self, word: Word) -> Instant {
         self.base.view(self.rate, word.time).full_at
     }
 
-    /// When the bucket of a word is full, of this generation or an older one.
+    /// Returns when the bucket of a word is full, of this generation or an older one.
     #[inline]
     pub(crate) fn read(&self, word: u64, read_old: impl ReadOld) -> Instant {
         let unpacked = Word::unpack(word);
@@ -159,13 +163,13 @@ impl Config {
         }
     }
 
-    /// A bucket under this quota, as a decision sees it.
+    /// Returns a bucket under this quota, as a decision sees it.
     #[inline]
     pub(crate) fn view(&self, full_at: Instant) -> View {
         self.base.view_of(self.rate, full_at)
     }
 
-    /// A bucket under this quota, as a line holds it.
+    /// Returns a bucket under this quota, as a line holds it.
     pub(crate) fn held(&self, full_at: Instant) -> LockedFill {
         LockedFill {
             rate: self.rate,
@@ -181,7 +185,7 @@ impl Config {
         }
     }
 
-    /// When a bucket of the generation `before` this one is full, in units of this one.
+    /// Returns when a bucket of the generation `before` this one is full, in units of this one.
     pub(crate) fn carry_over(&self, before: &Self, full_at: Instant) -> Instant {
         let Some((carry, since)) = self.carry else {
             return full_at;

@@ -1,3 +1,5 @@
+//! The configurations that words of older generations are still read by.
+
 use std::collections::VecDeque;
 
 use crate::limiter::core::rate::Instant;
@@ -19,7 +21,7 @@ impl ConfigHistory {
         Self(VecDeque::from([first]))
     }
 
-    /// The configuration in force.
+    /// Returns the configuration in force.
     pub(crate) fn current(&self) -> &Config {
         self.0.back().expect("one is always in force")
     }
@@ -32,12 +34,13 @@ impl ConfigHistory {
         self.0.push_back(next);
     }
 
-    /// Whether shards must be brought up to date before the generation of this number begins.
+    /// Returns whether shards must be brought up to date before the generation of this number
+    /// begins.
     pub(crate) const fn must_refresh(generation: u64) -> bool {
         generation >= REFRESH_FROM
     }
 
-    /// When a bucket of the generation `from` is full, in units of the generation `to`.
+    /// Returns when a bucket of the generation `from` is full, in units of the generation `to`.
     pub(crate) fn carry_over(&self, from: u64, to: u64, full_at: Instant) -> Instant {
         let (from, to) = (self.index(from), self.index(to));
         (from..to).fold(full_at, |full_at, before| {
@@ -45,7 +48,7 @@ impl ConfigHistory {
         })
     }
 
-    /// When the bucket of a word is full, in units of the generation `to`.
+    /// Returns when the bucket of a word is full, in units of the generation `to`.
     pub(crate) fn read(&self, word: u64, to: u64) -> Instant {
         let word = Word::unpack(word);
         // Unambiguous, since no word is `DISTINCT` generations old.
@@ -54,7 +57,7 @@ impl ConfigHistory {
         self.carry_over(from.generation, to, from.full_at(word))
     }
 
-    /// The configurations after that of a generation.
+    /// Returns the configurations after that of a generation.
     pub(crate) fn after(&self, generation: u64) -> impl Iterator<Item = &Config> {
         self.0.range(self.index(generation) + 1..)
     }

@@ -1,3 +1,5 @@
+//! A borrowed key with its hash, so that each call hashes the key once.
+
 use std::borrow::Borrow;
 
 /// A borrowed key with its hash.

@@ -47,7 +47,7 @@ pub(crate) struct LineIndex(usize);
 const PRESENT: &str = "an index is used before the table changes";
 
 impl<K> LineEntry<K> {
-    /// A key under the quota of all keys, whose bucket is full at `full_at`.
+    /// Creates a key under the quota of all keys, whose bucket is full at `full_at`.
     pub(crate) fn new(
         key: K,
         hash: u64,
@@ -73,8 +73,8 @@ impl<K> LineEntry<K> {
         }
     }
 
-    /// Whether a word would do: no caller waits, no token can be given back, and the quota is that of
-    /// all keys.
+    /// Returns whether a word would do: no caller waits, no token can be given back, and the quota is
+    /// that of all keys.
     pub(crate) fn is_idle(&self) -> bool {
         self.own_quota.is_none()
             && self.line.is_unused()

@@ -1,3 +1,5 @@
+//! The choice for a new key that finds no place.
+
 /// What a [`KeyedLimiter`](crate::KeyedLimiter) does with a new key when it is full of keys that are in
 /// use.
 ///

@@ -1,3 +1,5 @@
+//! Removed keys, on their way out of a lock.
+
 use crate::limiter::keyed::core::capacity::Capacity;
 use crate::limiter::keyed::core::line_table::LineEntry;
 

@@ -72,8 +72,8 @@ impl<K> Shard<K> {
         &self.config
     }
 
-    /// Carries `absent` and the lines over to the configuration in force. Words follow when they are
-    /// read.
+    /// Carries `absent` and the lines over to the configuration in force. A word
+    /// follows when it is read.
     pub(crate) fn catch_up(&mut self, history: &ConfigHistory) {
         let (before, current) = (self.config.generation, *history.current());
         self.absent = history.carry_over(before, current.generation, self.absent);
@@ -114,7 +114,7 @@ impl<K> Shard<K> {
         };
         loop {
             let word = bucket.get();
-            let taken = self.config.words.take(word, n, floor, now.as_nanos());
+            let taken = self.config.hot.take(word, n, floor, now.as_nanos());
             let taken = taken.ok_or(SlowPath::BeyondWord)?;
             // A denial stores nothing.
             if let Ok(Some(next)) = taken
@@ -156,7 +156,7 @@ impl<K> Shard<K> {
         })
     }
 
-    /// As [`update`](Self::update), of a key that is known to be absent.
+    /// Same as [`update`](Self::update), of a key that is known to be absent.
     pub(crate) fn update_absent<T>(
         &self,
         decide: impl FnOnce(&View) -> Decided<T>,
@@ -175,7 +175,7 @@ impl<K> Shard<K> {
         })
     }
 
-    /// The bucket of a key without a line.
+    /// Returns the bucket of a key without a line.
     pub(crate) fn view<Q>(&self, key: HashedKey<'_, Q>, read_old: impl ReadOld) -> View
     where
         K: Borrow<Q>,
@@ -187,7 +187,7 @@ impl<K> Shard<K> {
         config.view(full_at)
     }
 
-    /// Whether a key is kept, as a word or with a line.
+    /// Returns whether a key is kept, as a word or with a line.
     pub(crate) fn has<Q>(&self, key: HashedKey<'_, Q>) -> bool
     where
         K: Borrow<Q>,
@@ -196,12 +196,12 @@ impl<K> Shard<K> {
         self.lines.find(key).is_some() || self.words.find(key.hash, |k| key.is(k)).is_some()
     }
 
-    /// Whether this shard has its most keys, whatever the other shards have.
+    /// Returns whether this shard has its most keys, whatever the other shards have.
     pub(crate) fn is_full(&self) -> bool {
         self.words.is_full()
     }
 
-    /// Whether one more word fits without a call of the caller's `Hash`.
+    /// Returns whether one more word fits without a call of the caller's `Hash`.
     pub(crate) fn has_room(&self) -> bool {
         !self.words.is_full() && self.words.has_room()
     }

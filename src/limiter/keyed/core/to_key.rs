@@ -1,3 +1,5 @@
+//! The conversion of a borrowed key to an owned one.
+
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};

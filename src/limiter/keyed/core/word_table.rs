@@ -61,7 +61,7 @@ impl<K> WordTable<K> {
             .map(|(_, word)| word)
     }
 
-    /// Whether one more key fits without a new allocation.
+    /// Returns whether one more key fits without a new allocation.
     pub(crate) fn has_room(&self) -> bool {
         self.entries.capacity() > self.len()
     }

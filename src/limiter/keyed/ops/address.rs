@@ -90,12 +90,12 @@ impl ClientAddr {
         }
     }
 
-    /// The first address of the network.
+    /// Returns the first address of the network.
     pub const fn network(&self) -> IpAddr {
         self.network
     }
 
-    /// The prefix length in bits: 32 for an IPv4 address.
+    /// Returns the prefix length in bits: 32 for an IPv4 address.
     pub const fn prefix(&self) -> u8 {
         self.prefix
     }

@@ -64,28 +64,28 @@ impl<K> KeyedBuilder<K> {
 }
 
 impl<K, S, C> KeyedBuilder<K, S, C> {
-    /// What happens to new keys when the limiter is full; [`OnFull::Deny`] unless set.
+    /// Sets what happens to new keys when the limiter is full; [`OnFull::Deny`] unless set.
     pub fn on_full(mut self, on_full: OnFull) -> Self {
         self.settings.on_full = on_full;
         self
     }
 
-    /// The most callers that may wait for one key at once; no bound unless set. The next is refused with
-    /// [`Denied::TooManyWaiters`](crate::Denied::TooManyWaiters).
+    /// Sets the most callers that may wait for one key at once; no bound unless set. The next is refused
+    /// with [`Denied::TooManyWaiters`](crate::Denied::TooManyWaiters).
     pub fn max_waiters(mut self, most: usize) -> Self {
         self.settings.bounds.max_waiters = most;
         self
     }
 
-    /// The longest that a caller may wait for a key; no bound unless set. A caller that would wait longer,
-    /// as the line stands, is refused at once with [`Denied::TooLong`](crate::Denied::TooLong).
+    /// Sets the longest that a caller may wait for a key; no bound unless set. A caller that would wait
+    /// longer, as the line stands, is refused at once with [`Denied::TooLong`](crate::Denied::TooLong).
     pub fn max_wait(mut self, longest: Duration) -> Self {
         self.settings.bounds.max_wait = longest;
         self
     }
 
-    /// How keys are hashed; [`RandomState`] unless set. Keys that come from outside need a hasher with a
-    /// random seed, or an attacker can send keys that collide. All 64 bits of the hash are used.
+    /// Sets how keys are hashed; [`RandomState`] unless set. Keys that come from outside need a hasher with
+    /// a random seed, or an attacker can send keys that collide. All 64 bits of the hash are used.
     pub fn hasher<T>(self, hasher: T) -> KeyedBuilder<K, T, C> {
         KeyedBuilder {
             settings: self.settings,
@@ -95,7 +95,7 @@ impl<K, S, C> KeyedBuilder<K, S, C> {
         }
     }
 
-    /// The clock of the limiter; [`SystemClock`] unless set.
+    /// Sets the clock of the limiter; [`SystemClock`] unless set.
     pub fn clock<D>(self, clock: D) -> KeyedBuilder<K, S, D> {
         KeyedBuilder {
             settings: self.settings,

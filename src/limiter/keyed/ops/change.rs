@@ -12,7 +12,7 @@ impl<K, S, C: Clock> KeyedLimiter<K, S, C> {
     /// of each carries over. A key that was never used carries over as a full bucket: by
     /// [`CarryOver::Tokens`], a larger burst leaves it with the tokens of the smaller one.
     ///
-    /// It takes the same time however many keys are kept: see
+    /// The change takes the same time however many keys are kept: see
     /// [Changing the quota](#changing-the-quota).
     ///
     /// # Errors
@@ -27,11 +27,7 @@ impl<K, S, C: Clock> KeyedLimiter<K, S, C> {
         carry: CarryOver,
         now: Option<Timestamp>,
     ) -> Result<(), QuotaError> {
-        let next = |current: &Config, now| {
-            let next = current.with_quota(quota, carry, now)?;
-            let is_closed = current.is_closed;
-            Ok(Some(if is_closed { next.closed() } else { next }))
-        };
+        let next = |current: &Config, now| current.with_quota(quota, carry, now).map(Some);
         // Dropped once the waiters have been served: a key whose drop panics must not keep them waiting.
         let mut removed = self.removed_keys();
         let now = self.begin(now, next, &mut removed)?;
@@ -55,12 +51,12 @@ impl<K, S, C: Clock> KeyedLimiter<K, S, C> {
         }
     }
 
-    /// Whether the limiter is closed.
+    /// Returns whether the limiter is closed.
     pub fn is_closed(&self) -> bool {
         self.history.lock().current().is_closed
     }
 
-    /// The operations on all keys at the caller's time; those on one key are in
+    /// Returns the operations on all keys at the caller's time; those on one key are in
     /// [`RateLimiter::at`](crate::RateLimiter::at) of its handle.
     pub const fn at(&self, now: Timestamp) -> At<'_, Self> {
         At::new(self, now)
@@ -68,7 +64,7 @@ impl<K, S, C: Clock> KeyedLimiter<K, S, C> {
 }
 
 impl<K, S, C: Clock> At<'_, KeyedLimiter<K, S, C>> {
-    /// As [`KeyedLimiter::set_quota`], with the new quota in force since this instant.
+    /// Same as [`KeyedLimiter::set_quota`], with the new quota in force since this instant.
     ///
     /// # Errors
     /// [`QuotaError`] if the quota does not fit the eight bytes of a key; the keys keep theirs.

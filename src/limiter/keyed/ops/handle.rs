@@ -1,4 +1,4 @@
-//! The bucket of one key.
+//! The bucket of one key, as a handle that borrows the limiter.
 
 mod access;
 mod limiter;
@@ -21,7 +21,7 @@ use crate::wait::Wait;
 
 /// The bucket of one key, as a [`RateLimiter`](crate::RateLimiter): from [`KeyedLimiter::key`].
 ///
-/// It borrows the limiter and the key, and looks the key up at each call. To store a bucket or send it
+/// The handle borrows the limiter and the key, and looks the key up at each call. To store a bucket or send it
 /// to a task, use [`KeyedLimiter::owned_key`].
 ///
 /// A quota of its own, by [`set_quota`](Self::set_quota), holds until [`KeyedLimiter::remove`] forgets
@@ -87,26 +87,28 @@ where
 {
     quota_methods!();
 
-    /// As [`RateLimiter::acquire`](crate::RateLimiter::acquire); the future holds the handle by value, so
-    /// it lives as long as the limiter and the key are borrowed.
+    /// Same as [`RateLimiter::acquire`](crate::RateLimiter::acquire); the future holds the handle by
+    /// value, so it lives as long as the limiter and the key are borrowed.
     ///
     /// # Errors
-    /// As there, and [`Denied::TooManyKeys`](crate::Denied::TooManyKeys).
+    /// As [`RateLimiter::acquire`](crate::RateLimiter::acquire), and
+    /// [`Denied::TooManyKeys`](crate::Denied::TooManyKeys).
     ///
     /// # Cancel safety
-    /// As there.
+    /// As [`RateLimiter::acquire`](crate::RateLimiter::acquire).
     pub fn acquire(self, n: u64) -> Wait<Acquire<Self>> {
         Acquire::of(self, n)
     }
 
-    /// As [`RateLimiter::acquire_timeout`](crate::RateLimiter::acquire_timeout); the future holds the
-    /// handle by value.
+    /// Same as [`RateLimiter::acquire_timeout`](crate::RateLimiter::acquire_timeout); the future holds
+    /// the handle by value.
     ///
     /// # Errors
-    /// As there, and [`Denied::TooManyKeys`](crate::Denied::TooManyKeys).
+    /// As [`RateLimiter::acquire_timeout`](crate::RateLimiter::acquire_timeout), and
+    /// [`Denied::TooManyKeys`](crate::Denied::TooManyKeys).
     ///
     /// # Cancel safety
-    /// As there.
+    /// As [`RateLimiter::acquire`](crate::RateLimiter::acquire).
     pub fn acquire_timeout(self, n: u64, timeout: Duration) -> Wait<Acquire<Self>> {
         Acquire::of_timeout(self, n, timeout)
     }

@@ -35,22 +35,22 @@ pub struct KeyedStats {
 }
 
 impl<K, S, C> KeyedLimiter<K, S, C> {
-    /// The number of keys that are kept, those with a quota of their own included.
+    /// Returns the number of keys that are kept, those with a quota of their own included.
     pub fn len(&self) -> usize {
         self.read_shards(Shard::len).sum()
     }
 
-    /// Whether no key is kept.
+    /// Returns whether no key is kept.
     pub fn is_empty(&self) -> bool {
         self.read_shards(Shard::len).all(|keys| keys == 0)
     }
 
-    /// The most keys that are kept, not counting those with a quota of their own.
+    /// Returns the most keys that are kept, not counting those with a quota of their own.
     pub fn capacity(&self) -> usize {
         usize::try_from(self.capacity.limit).unwrap_or(usize::MAX)
     }
 
-    /// The heap memory of the tables of keys, in bytes, without what the keys own themselves.
+    /// Returns the heap memory of the tables of keys, in bytes, without what the keys own themselves.
     pub fn allocated(&self) -> usize {
         self.read_shards(Shard::allocated).sum()
     }
@@ -64,7 +64,7 @@ impl<K, S, C> KeyedLimiter<K, S, C> {
         }
     }
 
-    /// The quota of the keys that have none of their own.
+    /// Returns the quota of the keys that have none of their own.
     pub fn quota(&self) -> Quota {
         self.history.lock().current().quota
     }
@@ -118,8 +118,8 @@ impl<K, S, C: Clock> KeyedLimiter<K, S, C> {
 }
 
 impl<K: Hash, S: BuildHasher, C> KeyedLimiter<K, S, C> {
-    /// The bucket of a key, as a [`RateLimiter`](crate::RateLimiter). The key need not be known, and this
-    /// call keeps nothing.
+    /// Returns the bucket of a key, as a [`RateLimiter`](crate::RateLimiter). The key need not be known,
+    /// and this call keeps nothing.
     ///
     /// The key may be given in a borrowed form, such as a `str` for a `String`: see
     /// [`ToKey`](crate::limiter::ToKey). [`owned_key`](Self::owned_key) gives a bucket that can be stored.

@@ -22,7 +22,7 @@ use crate::wait::Progress;
 /// The bucket of one key, as a [`RateLimiter`] that owns a share of the limiter: from
 /// [`KeyedLimiter::owned_key`].
 ///
-/// It can be stored, sent to a task, and waited for without a borrow. It waits as a
+/// An `OwnedKey` can be stored, sent to a task, and waited for without a borrow. It waits as a
 /// [`KeyHandle`](KeyHandle#waiting) does. Where a borrow is enough, [`KeyedLimiter::key`] needs no `Arc`
 /// and no owned key.
 ///
@@ -45,8 +45,8 @@ pub struct OwnedKey<K, S = RandomState, C = SystemClock> {
 }
 
 impl<K: Hash, S: BuildHasher, C> KeyedLimiter<K, S, C> {
-    /// The bucket of a key, as a [`RateLimiter`] that owns a share of this limiter. For what stores its
-    /// limiter, such as a [`WorkQueue`](crate::WorkQueue) or a task.
+    /// Returns the bucket of a key, as a [`RateLimiter`] that owns a share of this limiter. For what
+    /// stores its limiter, such as a [`WorkQueue`](crate::WorkQueue) or a task.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -73,7 +73,7 @@ impl<K: Hash, S: BuildHasher, C> KeyedLimiter<K, S, C> {
 }
 
 impl<K, S, C> OwnedKey<K, S, C> {
-    /// The same bucket, borrowed.
+    /// Returns the same bucket, borrowed.
     pub fn handle(&self) -> KeyHandle<'_, K, K, S, C> {
         let (hash, key) = (self.hash, &self.key);
         KeyHandle::new(&self.limiter, HashedKey { hash, key })

@@ -28,8 +28,8 @@ pub(crate) struct Decision<W, L> {
     pub(crate) by_line: L,
 }
 
-/// Makes a decision of an operation on a line. For a word it runs on a line without waiters, made for
-/// the occasion; a take, which is hot, has a `by_word` of its own instead.
+/// Makes a decision of an operation on a line. For a key that is kept as a word, the operation runs on a
+/// temporary line without waiters. A take, which is hot, has a `by_word` of its own instead.
 pub(crate) fn line_decision<T, L>(
     now: Timestamp,
     takes: bool,

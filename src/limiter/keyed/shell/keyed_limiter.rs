@@ -62,7 +62,7 @@ use crate::sync::{AtomicU64, Mutex, RwLock, RwLockWriteGuard};
 /// - [`iter`](Self::iter) and [`len`](Self::len) count it.
 ///
 /// # Panics
-/// Never by itself. What the caller's code does:
+/// The limiter does not panic by itself, but it runs code of the caller's:
 ///
 /// | code | is called | may call the limiter |
 /// |---|---|---|
@@ -119,7 +119,7 @@ pub(crate) struct LockedShard<K> {
     /// Where the words of the shard are.
     pub(crate) table_hint: PrefetchHint,
     pub(crate) shard: RwLock<Shard<K>>,
-    /// Entered by callers that take from several limiters.
+    /// Locked by callers that take from several limiters.
     pub(crate) ordered_lock: OrderedLock,
 }
 
@@ -161,14 +161,14 @@ impl<K, S, C> KeyedLimiter<K, S, C> {
         })
     }
 
-    /// What `read` makes of each shard, under its read lock.
+    /// Returns what `read` makes of each shard, under its read lock.
     pub(crate) fn read_shards<T>(&self, read: impl Fn(&Shard<K>) -> T) -> impl Iterator<Item = T> {
         self.shards
             .iter()
             .map(move |locked| read(&locked.shard.read()))
     }
 
-    /// The shard of a hash: by its middle bits, since the table of the shard goes by the others.
+    /// Returns the shard of a hash: by its middle bits, since the table of the shard goes by the others.
     #[inline]
     #[expect(
         clippy::cast_possible_truncation,

@@ -70,8 +70,8 @@ impl<K, S, C> KeyedLimiter<K, S, C> {
             return Ok(before);
         };
         if ConfigHistory::must_refresh(config.generation) {
-            let some = (self.shards.len() as u64).div_ceil(REFRESH_ROUND);
-            for _ in 0..some {
+            let batch = (self.shards.len() as u64).div_ceil(REFRESH_ROUND);
+            for _ in 0..batch {
                 *next_refresh = (*next_refresh + 1) % self.shards.len();
                 let mut shard = self.lock(*next_refresh);
                 shard.refresh(before, self.read_old(), &mut removed.counted);
@@ -100,7 +100,9 @@ impl<K, S, C> KeyedLimiter<K, S, C> {
         C: Clock,
     {
         let next = |current: &Config, now| {
-            let is_beyond = !current.covers(now) && !current.is_closed;
+            // Of a closed limiter too: a charge beyond what a word can hold comes here again until the
+            // base covers its time.
+            let is_beyond = !current.covers(now);
             is_beyond.then(|| current.with_base_near(now)).transpose()
         };
         let moved = self.begin(Some(now), next, &mut self.removed_keys());

@@ -116,7 +116,8 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
 }
 
 impl<K, S, C> KeyedLimiter<K, S, C> {
-    /// As [`with_line`](Self::with_line), on the line of the bucket that all keys without a place share.
+    /// Same as [`with_line`](Self::with_line), on the line of the bucket that all keys without a place
+    /// share.
     pub(crate) fn with_shared_line<T>(
         &self,
         now: Timestamp,

@@ -1,3 +1,5 @@
+//! The collections of limiters that an [`AllOf`](crate::AllOf) combines.
+
 use std::fmt::Debug;
 
 use crate::limiter::ops::limiter::Limiter;

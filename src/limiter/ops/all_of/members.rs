@@ -19,7 +19,7 @@ use crate::sync::MutexGuard;
 /// The members of an [`AllOf`](crate::AllOf), in the order in which it names them.
 pub(crate) struct Members<'a>(SmallVec<[&'a dyn Limiter; 4]>);
 
-/// The guards of the members' locks: other callers that take from several of them wait.
+/// The guards of the members' locks. Other callers that take from several of the members wait for them.
 pub(crate) type HeldLocks<'a> = SmallVec<[MutexGuard<'a, ()>; 4]>;
 
 impl<'a> Members<'a> {
@@ -33,7 +33,7 @@ impl<'a> Members<'a> {
         self.0.first().copied()
     }
 
-    /// The time on the clock of the first member.
+    /// Returns the time on the clock of the first member.
     pub(crate) fn now(&self) -> Timestamp {
         self.first().map_or(Timestamp::ZERO, Limiter::clock_now)
     }
@@ -48,9 +48,9 @@ impl<'a> Members<'a> {
         statuses.reduce(Status::tighter).unwrap_or(Status::NO_LIMIT)
     }
 
-    /// Locks the lock of each member, once, in the one order that all callers keep: so no two callers
-    /// deadlock, however they name the members.
-    pub(crate) fn enter(&self) -> HeldLocks<'a> {
+    /// Locks each member once, by ascending rank. All callers keep this order, so no two of them deadlock,
+    /// however they name the members.
+    pub(crate) fn lock_all(&self) -> HeldLocks<'a> {
         let locks = self.0.iter().filter_map(|&member| member.ordered_lock());
         let mut locks: SmallVec<[&OrderedLock; 4]> = locks.collect();
         locks.sort_unstable_by_key(|lock| lock.rank());
@@ -58,8 +58,8 @@ impl<'a> Members<'a> {
         locks.into_iter().map(OrderedLock::lock).collect()
     }
 
-    /// The denial that lasts longest, and the index of its member; `None` if all members would admit.
-    /// Of equal denials, that of the first member.
+    /// Returns the denial that lasts longest, and the index of its member; `None` if all members would
+    /// admit. Of equal denials, that of the first member.
     fn longest_denial(&self, n: u64, floor: u64, now: Timestamp) -> Option<(usize, Denied)> {
         let denials = self.0.iter().enumerate().filter_map(|(index, member)| {
             let denied = member.ask(n, floor, now).err()?;
@@ -74,7 +74,7 @@ impl<'a> Members<'a> {
         })
     }
 
-    /// The answer of a take, without taking.
+    /// Returns the answer of a take, without taking.
     pub(crate) fn ask(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
         match self.longest_denial(n, floor, now) {
             Some((_, denied)) => Err(denied),
@@ -99,7 +99,7 @@ impl<'a> Members<'a> {
         partial.settle(decided.map_err(as_not_yet))
     }
 
-    /// As [`take`](Self::take), when the member at the index `claimed` has set its tokens aside.
+    /// Same as [`take`](Self::take), when the member at the index `claimed` has set its tokens aside.
     fn take_with_claim(
         &self,
         (claimed, taken): (usize, ReservedPart),
@@ -125,7 +125,11 @@ impl<'a> Members<'a> {
         let (mut taken, mut step) = (0, most / 2);
         while step > 0 {
             match self.take(step, 0, now) {
-                Ok(()) => taken += step,
+                // Another caller may refund meanwhile: without the bound the takes would exceed `n`.
+                Ok(()) => {
+                    taken += step;
+                    step = step.min(most - taken);
+                }
                 Err(_) => step /= 2,
             }
         }
@@ -164,7 +168,8 @@ impl<'a> Members<'a> {
     }
 }
 
-/// The denial of a member that was asked not to wait: another caller has taken its tokens meanwhile.
+/// Returns the denial of a member that was asked not to wait: another caller has taken its tokens
+/// meanwhile.
 fn as_not_yet(denied: Denied) -> Denied {
     match denied {
         Denied::TooLong { retry_after } => Denied::NotYet { retry_after },

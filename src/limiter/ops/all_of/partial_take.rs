@@ -1,3 +1,5 @@
+//! A take from several limiters that is not complete yet, and is undone when it is dropped.
+
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -55,7 +57,7 @@ impl<'a> PartialTake<'a> {
         decided
     }
 
-    /// What was taken from each member, to be given back by the caller.
+    /// Returns what was taken from each member, to be given back by the caller.
     pub(super) fn into_parts(mut self) -> Parts {
         std::mem::take(&mut self.taken)
     }

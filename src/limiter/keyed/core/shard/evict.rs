@@ -33,8 +33,8 @@ impl<K> Shard<K> {
         self.evicted += (evicted.len() - before) as u64;
     }
 
-    /// As [`sweep`](Self::sweep), of the keys with a line. An idle line is still there if the word table
-    /// had no room for its key.
+    /// Same as [`sweep`](Self::sweep), of the keys with a line. An idle line is still there if the word
+    /// table had no room for its key.
     fn sweep_lines(&mut self, now: Timestamp) -> Option<K> {
         let (at, absent) = (self.config.rate.at(now), self.absent);
         let entry = self.lines.sweep(|entry| {
@@ -59,14 +59,15 @@ impl<K> Shard<K> {
         self.evicted += (evicted.len() - before) as u64;
     }
 
-    /// Whether a bucket answers as an absent one does from `now` on. If so, `absent` takes over its
-    /// instant, and the caller removes the key.
+    /// Returns whether a bucket answers as an absent one does from `now` on. If so, `absent` takes over
+    /// its instant, and the caller removes the key.
     pub(crate) fn becomes_absent(&mut self, full_at: Instant, now: Timestamp) -> bool {
         becomes_absent(&mut self.absent, full_at, self.config.rate.at(now))
     }
 }
 
-/// Both buckets are full at `at`, or become full at the same instant: no later decision differs.
+/// Returns whether both buckets are full at `at`, or become full at the same instant: no later decision
+/// differs.
 fn becomes_absent(absent: &mut Instant, full_at: Instant, at: Instant) -> bool {
     let is_same = full_at.max(at) == (*absent).max(at);
     if is_same {

@@ -12,7 +12,7 @@ use crate::quota::Quota;
 use crate::wake::Wakers;
 
 impl<K> Shard<K> {
-    /// The number of keys that are kept.
+    /// Returns the number of keys that are kept.
     pub(crate) fn len(&self) -> usize {
         self.words.len() + self.lines.len()
     }
@@ -22,7 +22,7 @@ impl<K> Shard<K> {
         self.words.allocated() + self.lines.allocated()
     }
 
-    /// The quota of a key.
+    /// Returns the quota of a key.
     pub(crate) fn quota<Q>(&self, key: HashedKey<'_, Q>) -> Quota
     where
         K: Borrow<Q>,
@@ -81,8 +81,8 @@ impl<K> Shard<K> {
         );
     }
 
-    /// As [`retain_words`](Self::retain_words), of the keys with a line. A key with waiters stays, as in
-    /// [`remove`](Self::remove).
+    /// Same as [`retain_words`](Self::retain_words), of the keys with a line. A key with waiters stays,
+    /// as in [`remove`](Self::remove).
     pub(crate) fn retain_lines(
         &mut self,
         now: Timestamp,

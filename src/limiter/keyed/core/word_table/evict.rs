@@ -74,8 +74,8 @@ impl<K> WordTable<K> {
         }
     }
 
-    /// How far the clock hand moves at a time: the golden section of the table, made odd. An odd stride
-    /// visits every bucket of a power of two before it visits one again.
+    /// Returns how far the clock hand moves at a time: the golden section of the table, made odd. An
+    /// odd stride visits every bucket of a power of two before it visits one again.
     ///
     /// A stride of 1 would empty the part of the table behind the hand and leave the part before it
     /// twice as full, where lookups are long.

@@ -1,3 +1,5 @@
+//! Room, growth and eviction of the word table.
+
 use super::*;
 use crate::limiter::keyed::core::word_table::evict::{PROBE_BATCH, PROBES};
 

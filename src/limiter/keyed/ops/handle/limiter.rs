@@ -80,6 +80,10 @@ where
     }
 
     fn try_acquire_with_status_at(&self, n: u64, now: Timestamp) -> (Result<(), Denied>, Status) {
+        // Zero tokens always pass, of a closed limiter too.
+        if n == 0 {
+            return (Ok(()), self.status_at(n, now));
+        }
         let take = |line: &mut Line| Ok((line.take(n, 0, now), line.status(n, now)));
         let decided = self
             .limiter

@@ -9,8 +9,8 @@ use crate::limiter::core::denied::Denied;
 use crate::limiter::ops::all_of::members::Members;
 use crate::wait::Progress;
 
-/// Makes a turn one whose tokens can be given back, while it is polled at one member: another member may
-/// still deny.
+/// Turns a take into a claim, whose tokens can be given back, while the turn is polled at one member:
+/// another member may still deny.
 struct AsClaim<'a> {
     turn: &'a mut AcquireTurn,
     kind: OnTurn,
@@ -76,7 +76,7 @@ impl Members<'_> {
         if turn.on_turn == OnTurn::Notify {
             return self.ask(n, floor, now);
         }
-        let _gates = self.enter();
+        let _locks = self.lock_all();
         match turn.claimed.take() {
             Some(claimed) => self.take_with_claim((turn.member, claimed), n, floor, now),
             None => self.take(n, floor, now),
@@ -84,7 +84,7 @@ impl Members<'_> {
     }
 
     /// Polls a turn in the line of its member. When its turn has come, the member's tokens are set aside
-    /// for it in `claimed`; a call gets no tokens.
+    /// for it in `claimed`, unless it only asks for a wake-up.
     fn poll_line(
         &self,
         turn: &mut AcquireTurn,
