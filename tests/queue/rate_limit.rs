@@ -312,6 +312,27 @@ impl Observer for ClosedCount {
 }
 
 #[test]
+fn any_kind_of_get_tells_the_observer_of_a_closed_limiter() {
+    for kind in 0..3 {
+        let clock = ManualClock::new();
+        let (limiter, closed_count) = (bucket("1/h", &clock), Arc::new(ClosedCount::default()));
+        let builder = WorkQueue::builder(8)
+            .clock(clock.clone())
+            .observer(closed_count.clone());
+        let queue = builder.rate_limit(limiter.clone()).build().unwrap();
+        add(&queue, 0..3);
+        let held = queue.try_get().unwrap();
+        limiter.close();
+        match kind {
+            0 => assert!(queue.try_get().is_none()),
+            1 => assert!(queue.try_get_batch(2).is_none()),
+            _ => assert!(held.done_and_get().is_none()),
+        }
+        assert_eq!(closed_count.0.load(Ordering::SeqCst), 1, "{kind}");
+    }
+}
+
+#[test]
 fn close_and_drain_return_the_keys_behind_a_closed_limiter() {
     for drains in [false, true] {
         let clock = ManualClock::new();

@@ -62,9 +62,11 @@ impl<K, C: Clock, S> Work<K, C, S> {
             return next;
         }
         let next = started.map(|started| Self::new(Arc::clone(&shared), started));
+        let limiter_closed = guard.state().take_limiter_closed();
         guard.unlock();
         drop(forgotten);
         shared.observe_finish(self.run.started, now, |_| {});
+        shared.observe_closed_limiter(limiter_closed);
         next.inspect(Self::observe_start)
     }
 
