@@ -1,3 +1,5 @@
+//! What a reconcile returns: an [`Action`] or a [`ReconcileError`].
+
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;

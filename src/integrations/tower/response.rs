@@ -1,3 +1,5 @@
+//! The future of a request: the wait for a token, then the response of the inner service.
+
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

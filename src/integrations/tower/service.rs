@@ -1,3 +1,5 @@
+//! [`RateLimit`]: the service that takes a token for each request.
+
 use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
