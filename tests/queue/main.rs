@@ -10,6 +10,7 @@ mod queue_model;
 mod trap;
 
 mod adders;
+mod batches;
 mod caller_code;
 mod edges;
 mod failures;
