@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use explore::{block_on, explore};
 use loom::thread;
-use tollgate::{AddError, ManualClock, Work, WorkQueue};
+use tollgate::{ManualClock, Work, WorkQueue};
 
 type Queue = WorkQueue<u8, ManualClock>;
 
