@@ -15,10 +15,11 @@ use tollgate::queue::{Groups, Revive};
 use tollgate::{AddError, AddOptions, AtomicTokenBucket, Priority, RateLimiter, Work, WorkQueue};
 
 use crate::trap::{
-    self, ALL, Call, Ears, Hashers, Key, Name, OUTSIDE, Waiter, Watch, trapped, without_deadlock,
+    self, ALL, Call, Key, Name, OUTSIDE, TrapCallbacks, TrapClock, TrapHasher, Waiter, trapped,
+    without_deadlock,
 };
 
-type Queue = WorkQueue<Key, Watch, Hashers>;
+type Queue = WorkQueue<Key, TrapClock, TrapHasher>;
 
 const DAY: Duration = Duration::from_hours(24);
 const CAPACITY: usize = 4;
@@ -27,13 +28,13 @@ const MS: Duration = Duration::from_millis(1);
 /// The queue of an operation: key 1 is in flight, 2 and 4 are ready, 3 is delayed.
 struct Subject<'a> {
     queue: &'a Queue,
-    work: RefCell<Option<Work<Key, Watch, Hashers>>>,
+    work: RefCell<Option<Work<Key, TrapClock, TrapHasher>>>,
     /// The keys that were processed or returned.
     out: RefCell<Vec<u64>>,
 }
 
 impl Subject<'_> {
-    fn work(&self) -> Work<Key, Watch, Hashers> {
+    fn work(&self) -> Work<Key, TrapClock, TrapHasher> {
         self.work.borrow_mut().take().unwrap()
     }
 
@@ -180,8 +181,8 @@ fn run_trapped(
     op: usize,
 ) -> bool {
     let (name, ends, op) = OPS[op];
-    let watch = Watch::default();
-    let queue = trapped_queue(capacity, is_grouped, &watch);
+    let clock = TrapClock::default();
+    let queue = trapped_queue(capacity, is_grouped, &clock);
     let mut getter = Waiter::pending(queue.get());
     assert!((1..3).all(|name| queue.try_add(key(name)).is_ok()));
     let held = getter.poll().unwrap().unwrap();
@@ -224,7 +225,7 @@ fn run_trapped(
     drop(getters);
     let mut ended = 0;
     for _ in 0..40 {
-        watch.0.advance(DAY);
+        clock.0.advance(DAY);
         while let Some(work) = queue.try_get() {
             assert!(work.0.0 != 300, "{context}: a removed key was handed out");
             out.push(work.0.0);
@@ -248,15 +249,15 @@ fn run_trapped(
 }
 
 /// A queue all of whose callers' code may be trapped.
-fn trapped_queue(capacity: usize, is_grouped: bool, watch: &Watch) -> Queue {
+fn trapped_queue(capacity: usize, is_grouped: bool, clock: &TrapClock) -> Queue {
     let builder = WorkQueue::builder(capacity)
-        .clock(watch.clone())
-        .hasher(Hashers)
-        .backoff(Ears)
-        .observer(Arc::new(Ears));
+        .clock(clock.clone())
+        .hasher(TrapHasher)
+        .backoff(TrapCallbacks)
+        .observer(Arc::new(TrapCallbacks));
     let builder = if is_grouped {
         let builder = builder.remember_given_up(Revive::Once, DAY / 2);
-        builder.groups(groups(watch))
+        builder.groups(groups(clock))
     } else {
         builder
     };
@@ -277,13 +278,13 @@ fn assert_no_room_is_lost(queue: &Queue, capacity: usize, context: &str) {
 }
 
 /// Two groups, each with a limiter that never denies here.
-fn groups(watch: &Watch) -> Groups<Key, Key> {
-    let watch = watch.clone();
+fn groups(clock: &TrapClock) -> Groups<Key, Key> {
+    let clock = clock.clone();
     let limit = move |_: &Key| -> Option<Arc<dyn RateLimiter>> {
         trap::call(Call::Closure);
         let quota = "1000/s".parse().unwrap();
         Some(Arc::new(
-            AtomicTokenBucket::with_clock(quota, watch.clone()).unwrap(),
+            AtomicTokenBucket::with_clock(quota, clock.clone()).unwrap(),
         ))
     };
     let groups = Groups::by(|key: &Key| {
@@ -322,9 +323,9 @@ fn keys_wakers_and_observers_may_call_the_queue() {
 
 #[test]
 fn a_leader_whose_waker_panicked_is_woken_at_the_next_add() {
-    let watch = Watch::default();
-    let builder = WorkQueue::builder(CAPACITY).clock(watch.clone());
-    let queue: Queue = builder.hasher(Hashers).build().unwrap();
+    let clock = TrapClock::default();
+    let builder = WorkQueue::builder(CAPACITY).clock(clock.clone());
+    let queue: Queue = builder.hasher(TrapHasher).build().unwrap();
     let mut leader = Waiter::pending(queue.get());
     let (_, panicked) = trapped(1, &[Call::CloneWaker], None, || {
         queue.try_add_after(key(1), MS).unwrap();
@@ -336,19 +337,19 @@ fn a_leader_whose_waker_panicked_is_woken_at_the_next_add() {
         1,
         "the leader has no timer for the earlier key"
     );
-    watch.0.advance(MS);
+    clock.0.advance(MS);
     assert!(leader.poll().is_some());
 }
 
 /// Waits for a token and for a key with the n-th call trapped; returns false if there were fewer calls.
 fn held_back(n: usize) -> bool {
     const HOUR: Duration = Duration::from_hours(1);
-    let watch = Watch::default();
-    let limiter = AtomicTokenBucket::with_clock("1/h".parse().unwrap(), watch.clone());
+    let clock = TrapClock::default();
+    let limiter = AtomicTokenBucket::with_clock("1/h".parse().unwrap(), clock.clone());
     let limiter = Arc::new(limiter.unwrap());
     limiter.try_acquire(1).unwrap();
-    let builder = WorkQueue::builder(CAPACITY).hasher(Hashers);
-    let builder = builder.clock(watch.clone()).rate_limit(limiter.clone());
+    let builder = WorkQueue::builder(CAPACITY).hasher(TrapHasher);
+    let builder = builder.clock(clock.clone()).rate_limit(limiter.clone());
     let queue: Queue = builder.build().unwrap();
     (1..3).for_each(|name| queue.try_add(key(name)).unwrap());
     let (fired, panicked) = trapped(n, ALL, None, || {
@@ -356,7 +357,7 @@ fn held_back(n: usize) -> bool {
         waiters.iter_mut().for_each(|waiter| drop(waiter.poll()));
         limiter.refund(1);
         waiters.iter_mut().for_each(|waiter| drop(waiter.poll()));
-        watch.0.advance(HOUR);
+        clock.0.advance(HOUR);
         waiters.iter_mut().for_each(|waiter| drop(waiter.poll()));
     });
     let context = format!("call {n}: {panicked:?}");
@@ -368,7 +369,7 @@ fn held_back(n: usize) -> bool {
     );
     let mut done = 0;
     for _ in 0..4 {
-        watch.0.advance(DAY);
+        clock.0.advance(DAY);
         if let Some(work) = queue.try_get() {
             work.done();
             done += 1;
