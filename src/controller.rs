@@ -71,7 +71,10 @@ pub trait Reconciler<K>: Send + Sync {
     ) -> impl Future<Output = Result<Action, ReconcileError>> + Send;
 }
 
-/// Runs a [`Reconciler`] over a [`WorkQueue`] with n workers.
+/// Runs a [`Reconciler`] over a [`WorkQueue`] with a pool of workers.
+///
+/// Not a fit: workers with a loop of their own, such as one that takes batches or selects between
+/// queues. They take keys by [`WorkQueue::get`] or [`WorkQueue::get_batch`].
 ///
 /// | the reconcile | the key |
 /// |---|---|

@@ -260,7 +260,7 @@ impl<K, C: Clock, S> Workers<K, C, S> {
         self.pool.state.lock().target
     }
 
-    /// Returns the number of workers that there are.
+    /// Returns the number of workers that there are, with those that are about to retire.
     pub fn running(&self) -> usize {
         self.pool.state.lock().running
     }
@@ -293,7 +293,7 @@ impl<K, C: Clock, S> Workers<K, C, S> {
     }
 }
 
-/// The operation of [`Workers::stopped`].
+/// The operation of [`Workers::stopped`], named so that a caller can store or return it.
 pub struct Stopped<'a> {
     clock: &'a dyn Clock,
     pool: &'a Pool,

@@ -72,6 +72,9 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
     /// Waits until a resync is due: [`try_add_or_resync`](Self::try_add_or_resync) has refused a
     /// key, and there is room again. Returns how many keys it has refused since the last resync.
     ///
+    /// Call it in a loop that lists all keys and adds them by `try_add_or_resync`. Room may be
+    /// taken before the list is added: then the refused keys request the next resync.
+    ///
     /// `None`: the queue is closed, and no resync was due. Blocked adders are served before. If
     /// several callers wait, one of them gets the resync.
     ///
