@@ -247,6 +247,26 @@ impl Pair {
             | Op::WaitAdd(..)
             | Op::WaitDrain(_)
             | Op::WaitResync => self.wait(op),
+            Op::Pause | Op::Resume | Op::Close | Op::Drain | Op::ShutdownNow => self.end(op),
+            Op::Get => drop(self.get()),
+            Op::Finish(pick, outcome) => self.finish(pick, outcome),
+            Op::Remove(key) => {
+                assert_eq!(self.queue.remove(&key), self.model.remove(key));
+                self.owed.remove(&key);
+            }
+            Op::Advance(nanos) => self.clock.advance(Duration::from_nanos(nanos)),
+            Op::ReadClockLate(nanos) => self.behind = nanos,
+            Op::PollAgain => {
+                self.waiters.poll_again();
+                self.note_ended();
+            }
+            Op::Cancel(_) | Op::LeaveUnpolled(_) => unreachable!("handled above"),
+        }
+    }
+
+    /// Pauses, resumes or ends the queue.
+    fn end(&mut self, op: Op) {
+        match op {
             Op::Pause => {
                 self.queue.pause();
                 self.model.paused = true;
@@ -255,12 +275,6 @@ impl Pair {
                 self.queue.resume();
                 self.model.pass_time(self.now());
                 self.model.paused = false;
-            }
-            Op::Get => drop(self.get()),
-            Op::Finish(pick, outcome) => self.finish(pick, outcome),
-            Op::Remove(key) => {
-                assert_eq!(self.queue.remove(&key), self.model.remove(key));
-                self.owed.remove(&key);
             }
             Op::Close => {
                 let drained = self.queue.close();
@@ -277,13 +291,7 @@ impl Pair {
                 self.model.shutdown_now();
                 self.drained(drained);
             }
-            Op::Advance(nanos) => self.clock.advance(Duration::from_nanos(nanos)),
-            Op::ReadClockLate(nanos) => self.behind = nanos,
-            Op::PollAgain => {
-                self.waiters.poll_again();
-                self.note_ended();
-            }
-            Op::Cancel(_) | Op::LeaveUnpolled(_) => unreachable!("handled above"),
+            _ => unreachable!("{op:?} neither pauses nor ends the queue"),
         }
     }
 

@@ -223,20 +223,7 @@ fn run_trapped(
         drop(getter.poll());
     }
     drop(getters);
-    let mut ended = 0;
-    for _ in 0..40 {
-        clock.0.advance(DAY);
-        while let Some(work) = queue.try_get() {
-            assert!(work.0.0 != 300, "{context}: a removed key was handed out");
-            out.push(work.0.0);
-            work.done();
-        }
-        let over = adder.poll();
-        ended += usize::from(over.is_some());
-        if let Some(Err(AddError::Closed(key) | AddError::Full(key))) = over {
-            out.push(key.0.0);
-        }
-    }
+    let ended = run_all(&queue, &clock, &mut adder, &mut out, &context);
     assert!(!adder.is_alive(), "{context}: the adder is lost");
     assert!(added.is_some() || ended == 1, "{context}");
     drop(adder);
@@ -262,6 +249,31 @@ fn trapped_queue(capacity: usize, is_grouped: bool, clock: &TrapClock) -> Queue 
         builder
     };
     builder.build().unwrap()
+}
+
+/// Runs all keys, and polls the adder beside them. Returns how often the adder ended.
+fn run_all(
+    queue: &Queue,
+    clock: &TrapClock,
+    adder: &mut Waiter<'_, Result<(), AddError<Key>>>,
+    out: &mut Vec<u64>,
+    context: &str,
+) -> usize {
+    let mut ended = 0;
+    for _ in 0..40 {
+        clock.0.advance(DAY);
+        while let Some(work) = queue.try_get() {
+            assert!(work.0.0 != 300, "{context}: a removed key was handed out");
+            out.push(work.0.0);
+            work.done();
+        }
+        let over = adder.poll();
+        ended += usize::from(over.is_some());
+        if let Some(Err(AddError::Closed(key) | AddError::Full(key))) = over {
+            out.push(key.0.0);
+        }
+    }
+    ended
 }
 
 /// The queue is empty; fills it, unless it is closed.

@@ -74,30 +74,6 @@ fn merge_selects_the_delay_that_holds() {
 }
 
 #[test]
-fn a_missed_key_causes_a_resync_once_there_is_room() {
-    let (queue, _) = queue(1);
-    let mut resync = Polled::pending(queue.resync());
-    queue.try_add(1).unwrap();
-    for key in [2, 3] {
-        let missed = queue.try_add_or_resync(key, AddOptions::new());
-        assert_eq!(missed, Err(AddError::Full(key)));
-    }
-    assert_eq!(resync.woken(), 0);
-    // A blocked adder is served first.
-    let adder = Polled::pending(queue.add(4));
-    queue.try_get().unwrap().done();
-    assert_eq!(adder.ready(), Ok(()));
-    assert!(resync.poll().is_pending());
-    queue.try_get().unwrap().done();
-    assert_eq!(resync.woken(), 1);
-    // The waiter leaves, and no other waits: the resync is kept for the next call.
-    drop(resync);
-    assert_eq!(Polled::pending(queue.get()).woken(), 0);
-    assert_eq!(queue.resync().wait(), Some(2));
-    assert_eq!(queue.try_resync(), None);
-}
-
-#[test]
 fn only_workers_may_use_the_reserve() {
     let (builder, _) = builder(3);
     let queue = builder.reserve(1).build().unwrap();

@@ -123,22 +123,6 @@ fn max_live_keeps_a_tenant_from_filling_the_queue() {
 }
 
 #[test]
-fn a_full_group_causes_no_resync_before_room_comes_free_in_a_group() {
-    let (queue, _) = queue(10, by_tenant().max_live(1));
-    add(&queue, b'a', 0..1);
-    let miss = || queue.try_add_or_resync((b'a', 1), AddOptions::new());
-    for _ in 0..2 {
-        assert_eq!(miss(), Err(AddError::Full((b'a', 1))));
-        let resync = Polled::pending(queue.resync());
-        assert_eq!((resync.woken(), queue.try_resync()), (0, None));
-        queue.try_get().unwrap().done();
-        assert_eq!(resync.woken(), 1);
-        assert_eq!(resync.ready(), Some(1));
-        add(&queue, b'a', 0..1);
-    }
-}
-
-#[test]
 fn blocked_adders_take_turns_by_group() {
     let (queue, _) = queue(2, by_tenant());
     add(&queue, b'x', 0..2);
