@@ -72,8 +72,8 @@ impl<K> Shard<K> {
         &self.config
     }
 
-    /// Carries `absent` and the lines over to the configuration in force. HotGeneration follow when they are
-    /// read.
+    /// Carries `absent` and the lines over to the configuration in force. A word is carried over when
+    /// it is next read.
     pub(crate) fn catch_up(&mut self, history: &ConfigHistory) {
         let (before, current) = (self.config.generation, *history.current());
         self.absent = history.carry_over(before, current.generation, self.absent);
