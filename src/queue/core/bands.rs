@@ -13,9 +13,10 @@ pub(crate) const DEFAULT_AGING: u32 = 16;
 /// A head's age is its number among all heads, so a clock that stands still or jumps changes
 /// nothing. Let a key become the head of its band while `b` bands are occupied. Later heads are
 /// younger, and a band that is served gets a new head; so at most `b - 1` bands are served by age up
-/// to and including this one. One in `aging` of the hand-outs that pass over a band goes by age;
-/// with an `aging` of 1 all do, and the highest band is served by age too. Therefore the key is handed out after at most `aging * (b - 1)` hand-outs, however many keys of
-/// higher priorities are added meanwhile.
+/// to and including this one. One in `aging` of the hand-outs that pass over a band goes by age.
+/// Therefore the key is handed out after at most `aging * (b - 1)` hand-outs, however many keys of
+/// higher priorities are added meanwhile. With an `aging` of 1 every hand-out goes by age; then the
+/// highest band is served by its age too, and the bound holds for each band.
 #[derive(Debug)]
 pub(crate) struct Bands {
     /// Bit `b`: band `b` is not empty.
