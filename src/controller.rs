@@ -71,7 +71,10 @@ pub trait Reconciler<K>: Send + Sync {
     ) -> impl Future<Output = Result<Action, ReconcileError>> + Send;
 }
 
-/// Runs a [`Reconciler`] over a [`WorkQueue`] with n workers.
+/// Runs a [`Reconciler`] over a [`WorkQueue`] with a pool of workers.
+///
+/// Not a fit: workers with a loop of their own, such as one that takes batches or selects between
+/// queues. They take keys by [`WorkQueue::get`] or [`WorkQueue::get_batch`].
 ///
 /// | the reconcile | the key |
 /// |---|---|
@@ -81,7 +84,8 @@ pub trait Reconciler<K>: Send + Sync {
 /// | asks to be [requeued](Action::requeue_after) | runs again after the delay or when it is added; its failure count is cleared |
 /// | is [done](Action::done) | is released; its failure count is cleared |
 ///
-/// In every case a key that was added meanwhile runs again at once. A worker survives the panics of
+/// In every case a key that was added during its run runs again: at once, unless an option of the
+/// queue delays or drops that run, as [`Work`](crate::Work) says. A worker survives the panics of
 /// a reconcile, of the destructors of what it leaves, and of an observer.
 ///
 /// With the feature `tracing` each end is an event: `debug` if the reconcile returned an action,
@@ -115,11 +119,11 @@ pub struct Controller<K, R, C: Clock = SystemClock, S = FastHash> {
     name: String,
     timeout: Option<Duration>,
     observer: Arc<dyn Observer>,
-    on_failure: Option<OnFailure<K>>,
+    on_failure: Option<FailureHook<K>>,
     dead_letters: Option<DeadLetters<K>>,
 }
 
-type OnFailure<K> = Box<dyn Fn(&Failure<'_, K>) + Send + Sync>;
+type FailureHook<K> = Box<dyn Fn(&Failure<'_, K>) + Send + Sync>;
 type DeadLetters<K> = Box<dyn Fn(K) + Send + Sync>;
 
 impl<K, R, C: Clock, S> Controller<K, R, C, S> {
@@ -162,8 +166,8 @@ impl<K, R, C: Clock, S> Controller<K, R, C, S> {
     ///
     /// It runs on the worker, before the key is released. If it panics, the key is retried. See
     /// [`Failure`] for an example.
-    pub fn on_failure(mut self, told: impl Fn(&Failure<'_, K>) + Send + Sync + 'static) -> Self {
-        self.on_failure = Some(Box::new(told));
+    pub fn on_failure(mut self, hook: impl Fn(&Failure<'_, K>) + Send + Sync + 'static) -> Self {
+        self.on_failure = Some(Box::new(hook));
         self
     }
 

@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 /// Receives the events of a [`WorkQueue`](crate::WorkQueue) and its
-/// [`Controller`](crate::Controller).
+/// [`Controller`](crate::Controller): see
+/// [`QueueBuilder::observer`](crate::queue::QueueBuilder::observer) and
+/// [`Controller::observer`](crate::Controller::observer).
 ///
-/// The methods are called outside any lock, and do nothing by default. There are no gauges: read
-/// [`WorkQueue::stats`](crate::WorkQueue::stats) when they are scraped, so that they are never
-/// stale.
+/// The methods do nothing by default. They are called outside any lock, on the thread of the caller
+/// or the worker, which waits for them: count, and return. A panic reaches that caller.
+///
+/// There are no gauges: read [`WorkQueue::stats`](crate::WorkQueue::stats) when they are scraped, so
+/// that they are never stale.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -31,10 +35,10 @@ use std::time::Duration;
 /// # Ok::<(), tollgate::QueueError>(())
 /// ```
 pub trait Observer: Send + Sync {
-    /// A key was added that was not waiting.
+    /// An add took effect: its key runs because of it, or runs sooner.
     fn added(&self) {}
 
-    /// A key was added that was waiting already: the adds coalesce into one run.
+    /// An add changed nothing: its key was to run already, and one run serves both adds.
     fn coalesced(&self) {}
 
     /// A key was refused: the queue was full or closed.

@@ -4,7 +4,7 @@
 //! | type | task |
 //! |---|---|
 //! | [`WorkQueue`] | adding, taking and ending keys |
-//! | [`QueueBuilder`] | the options of a queue |
+//! | [`QueueBuilder`], [`Revive`], [`FastHash`] | the options of a queue |
 //! | [`AddOptions`], [`Priority`], [`Merge`] | the options of one add |
 //! | [`Groups`] | turns, bounds and rate limits for tenants |
 //! | [`Work`], [`Batch`] | the guards of keys in process |

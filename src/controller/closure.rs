@@ -1,3 +1,5 @@
+//! Functions as reconcilers.
+
 use std::future::Future;
 
 use super::{Action, ReconcileError, Reconciler, Request};

@@ -1,3 +1,5 @@
+//! [`Failure`]: what the failure hook of a controller learns of a failed reconcile.
+
 use std::fmt;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! What a reconcile returns: an [`Action`] or a [`ReconcileError`].
+
 use std::error::Error;
 use std::fmt;
 use std::time::Duration;
@@ -18,11 +20,11 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub struct Action(pub(super) Next);
+pub struct Action(pub(super) NextRun);
 
 /// When a reconciled key runs again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum NextRun {
     Never,
     After(Duration),
     /// The reconcile could not be done now.
@@ -32,18 +34,18 @@ pub(super) enum Next {
 impl Action {
     /// Asks for nothing until the key is added again. Clears the key's failure count.
     pub const fn done() -> Self {
-        Self(Next::Never)
+        Self(NextRun::Never)
     }
 
     /// Asks for another run at the tail of the ready keys. Clears the key's failure count.
     pub const fn requeue() -> Self {
-        Self(Next::After(Duration::ZERO))
+        Self(NextRun::After(Duration::ZERO))
     }
 
     /// Asks for another run after `delay`, or earlier when the key is added. Clears the key's
     /// failure count.
     pub const fn requeue_after(delay: Duration) -> Self {
-        Self(Next::After(delay))
+        Self(NextRun::After(delay))
     }
 
     /// Asks for another run after `delay`, or earlier when the key is added, and leaves the failure
@@ -52,7 +54,7 @@ impl Action {
     /// Use it when the reconcile could not be tried: an object that the key depends on is missing,
     /// or the key's tenant has no token.
     pub const fn defer(delay: Duration) -> Self {
-        Self(Next::Deferred(delay))
+        Self(NextRun::Deferred(delay))
     }
 }
 

@@ -82,13 +82,13 @@ impl Drop for Member {
 }
 
 /// The wait of a worker: for a key, or for a surplus of workers.
-struct Next<'a, K, C, S> {
+struct NextWork<'a, K, C, S> {
     get: Get<'a, K, C, S>,
     member: &'a mut Member,
     place: Option<WaitId>,
 }
 
-impl<K, C: Clock, S> Step for Next<'_, K, C, S> {
+impl<K, C: Clock, S> Step for NextWork<'_, K, C, S> {
     /// `None` ends the worker.
     type Output = Option<Work<K, C, S>>;
 
@@ -116,7 +116,7 @@ impl<K, C: Clock, S> Step for Next<'_, K, C, S> {
     }
 }
 
-impl<K, C, S> Drop for Next<'_, K, C, S> {
+impl<K, C, S> Drop for NextWork<'_, K, C, S> {
     fn drop(&mut self) {
         if let Some(place) = self.place.take() {
             drop(self.member.pool.with_state(|state| state.idle.leave(place)));
@@ -221,8 +221,8 @@ where
 fn next<'a, K, C: Clock, S>(
     queue: &'a WorkQueue<K, C, S>,
     member: &'a mut Member,
-) -> Wait<Next<'a, K, C, S>> {
-    Wait::new(Next {
+) -> Wait<NextWork<'a, K, C, S>> {
+    Wait::new(NextWork {
         get: queue.get_step(),
         member,
         place: None,
@@ -260,7 +260,7 @@ impl<K, C: Clock, S> Workers<K, C, S> {
         self.pool.state.lock().target
     }
 
-    /// Returns the number of workers that there are.
+    /// Returns the number of workers that there are, with those that are about to retire.
     pub fn running(&self) -> usize {
         self.pool.state.lock().running
     }
@@ -293,7 +293,7 @@ impl<K, C: Clock, S> Workers<K, C, S> {
     }
 }
 
-/// The operation of [`Workers::stopped`].
+/// The operation of [`Workers::stopped`], named so that a caller can store or return it.
 pub struct Stopped<'a> {
     clock: &'a dyn Clock,
     pool: &'a Pool,

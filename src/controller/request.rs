@@ -1,3 +1,5 @@
+//! [`Request`]: the key that a reconciler gets, with what is known of its run.
+
 use std::fmt;
 use std::future::Future;
 use std::ops::Deref;
@@ -53,7 +55,7 @@ impl<'a, K> Request<'a, K> {
         self.work.priority()
     }
 
-    /// Returns true if the key was added during this run:
+    /// Returns true if the key was added without a delay during this run:
     /// [`Work::is_dirty`](crate::Work::is_dirty).
     ///
     /// A long run may stop then: its input is out of date, and the key runs once more.

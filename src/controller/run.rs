@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::thread;
 
 use super::failure::{Cause, Failure};
-use super::outcome::{Next, Then};
+use super::outcome::{NextRun, Then};
 use super::{Action, Controller, ReconcileError, Reconciler, Request};
 use crate::clock::{Clock, Timestamp};
 use crate::observe::ReconcileResult;
@@ -85,11 +85,11 @@ where
     /// clears the failure count.
     fn conclude(&self, work: Work<K, C, S>, id: u64, ended: Ended) -> ReconcileResult {
         match ended {
-            Ended::Returned(Ok(Action(Next::Never))) => {
+            Ended::Returned(Ok(Action(NextRun::Never))) => {
                 work.done();
                 ReconcileResult::Success
             }
-            Ended::Returned(Ok(Action(Next::After(delay)))) => {
+            Ended::Returned(Ok(Action(NextRun::After(delay)))) => {
                 work.requeue_after(delay);
                 if delay.is_zero() {
                     ReconcileResult::Requeue
@@ -97,7 +97,7 @@ where
                     ReconcileResult::RequeueAfter
                 }
             }
-            Ended::Returned(Ok(Action(Next::Deferred(delay)))) => {
+            Ended::Returned(Ok(Action(NextRun::Deferred(delay)))) => {
                 work.defer(delay);
                 ReconcileResult::Deferred
             }

@@ -1,7 +1,33 @@
 //! Series of the `metrics` facade, under the names that dashboards of Kubernetes controllers read.
 //!
-//! Those are the names of client-go's work queue and of controller-runtime; [`MetricsObserver`]
-//! follows events, and [`Gauges`] reads the state.
+//! [`MetricsObserver`] follows events; [`Gauges`] reads the state. The names are those of client-go's
+//! work queue and of controller-runtime, but for the series marked with a star, which neither has.
+//!
+//! | series | kind | what it records |
+//! |---|---|---|
+//! | `workqueue_adds_total` | counter | adds that took effect |
+//! | `workqueue_coalesced_total` * | counter | adds of keys that were to run already |
+//! | `workqueue_rejected_total` * | counter | adds that a full or closed queue refused |
+//! | `workqueue_retries_total` | counter | runs that ended with a requeue or a retry |
+//! | `workqueue_deferred_total` * | counter | runs that were deferred |
+//! | `workqueue_given_up_total` * | counter | keys that failed their last attempt |
+//! | `workqueue_failed_total` * | counter | keys that ended with a terminal failure |
+//! | `workqueue_queue_duration_seconds` | histogram | how long a key was ready before its run |
+//! | `workqueue_work_duration_seconds` | histogram | how long a run took |
+//! | `workqueue_depth` | gauge | ready keys |
+//! | `workqueue_delayed_items` * | gauge | delayed keys |
+//! | `workqueue_capacity` * | gauge | the largest number of live keys |
+//! | `workqueue_unfinished_work_seconds` | gauge | the ages of all runs in process, added up |
+//! | `workqueue_longest_running_processor_seconds` | gauge | the age of the oldest run |
+//! | `controller_runtime_reconcile_total` | counter | reconciles, by `result` |
+//! | `controller_runtime_reconcile_errors_total` | counter | reconciles that failed, panicked or timed out |
+//! | `controller_runtime_terminal_reconcile_errors_total` | counter | those with a terminal error |
+//! | `controller_runtime_reconcile_panics_total` | counter | those that panicked |
+//! | `controller_runtime_reconcile_time_seconds` | histogram | how long a reconcile took |
+//! | `controller_runtime_max_concurrent_reconciles` | gauge | the target number of workers |
+//! | `controller_runtime_active_workers` | gauge | keys in process |
+//!
+//! All have the label `controller`; those of the queue also have `name`, with the same value.
 
 use std::fmt;
 use std::time::Duration;

@@ -68,48 +68,11 @@ impl Reconciler<&'static str> for Scripted {
     }
 }
 
-#[test]
-fn every_series_is_registered_under_its_name_and_counts() {
-    let recorder = SeriesRecorder::default();
-    let (observer, gauges) = metrics::with_local_recorder(&recorder, || {
-        (Arc::new(MetricsObserver::new("d")), Gauges::new("d"))
-    });
-    let values = || {
-        let series = recorder.0.lock().unwrap();
-        let values = series
-            .iter()
-            .map(|(name, number)| (name.clone(), number.load(Ordering::SeqCst)));
-        values.collect::<BTreeMap<_, _>>()
-    };
-    assert!(
-        values().values().all(|value| *value == 0),
-        "every series begins at zero"
-    );
-
-    let backoff = |_: u32, _: u64| Duration::ZERO;
-    let queue = WorkQueue::builder(8)
-        .backoff(backoff)
-        .observer(observer.clone())
-        .build()
-        .unwrap();
-    for key in ["done", "done", "error", "terminal", "panic", "later"] {
-        queue.try_add(key).unwrap();
-    }
-    let workers = Controller::new(queue.clone(), Scripted)
-        .observer(observer)
-        .spawn_threads(1);
-    let drained = workers.drain(Duration::from_secs(10)).wait();
-    workers.stopped().wait();
-    assert_eq!(
-        (drained.complete(), drained.returned),
-        (true, vec!["later"])
-    );
-    assert!(queue.try_add("late").is_err());
-    gauges.record(&queue, &workers);
-
+/// The value of each series after the run of `Scripted`; that of a gauge as its bits.
+fn expected() -> BTreeMap<String, u64> {
     let (queue, of) = ("controller=d,name=d", "controller=d");
     let whole = |number: f64| number.to_bits();
-    let expected = [
+    [
         (format!("workqueue_adds_total {queue}"), 5),
         (format!("workqueue_coalesced_total {queue}"), 1),
         (format!("workqueue_rejected_total {queue}"), 1),
@@ -161,6 +124,48 @@ fn every_series_is_registered_under_its_name_and_counts() {
             format!("controller_runtime_active_workers {of}"),
             whole(0.0),
         ),
-    ];
-    assert_eq!(values(), BTreeMap::from(expected));
+    ]
+    .into()
+}
+
+#[test]
+fn every_series_is_registered_under_its_name_and_counts() {
+    let recorder = SeriesRecorder::default();
+    let (observer, gauges) = metrics::with_local_recorder(&recorder, || {
+        (Arc::new(MetricsObserver::new("d")), Gauges::new("d"))
+    });
+    let values = || {
+        let series = recorder.0.lock().unwrap();
+        let values = series
+            .iter()
+            .map(|(name, number)| (name.clone(), number.load(Ordering::SeqCst)));
+        values.collect::<BTreeMap<_, _>>()
+    };
+    assert!(
+        values().values().all(|value| *value == 0),
+        "every series begins at zero"
+    );
+
+    let backoff = |_: u32, _: u64| Duration::ZERO;
+    let queue = WorkQueue::builder(8)
+        .backoff(backoff)
+        .observer(observer.clone())
+        .build()
+        .unwrap();
+    for key in ["done", "done", "error", "terminal", "panic", "later"] {
+        queue.try_add(key).unwrap();
+    }
+    let workers = Controller::new(queue.clone(), Scripted)
+        .observer(observer)
+        .spawn_threads(1);
+    let drained = workers.drain(Duration::from_secs(10)).wait();
+    workers.stopped().wait();
+    assert_eq!(
+        (drained.complete(), drained.returned),
+        (true, vec!["later"])
+    );
+    assert!(queue.try_add("late").is_err());
+    gauges.record(&queue, &workers);
+
+    assert_eq!(values(), expected());
 }

@@ -11,11 +11,11 @@ use tollgate::integrations::tower::{FailFast, RateLimit, RateLimitLayer, Rejoin}
 use tollgate::{AtomicTokenBucket, RateLimiter};
 use tower::{Layer, Service};
 
-use crate::trap::{ALL, Call, Waiter, Watch, call, trapped, without_deadlock};
+use crate::trap::{ALL, Call, TrapClock, Waiter, call, trapped, without_deadlock};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
-type Bucket = Arc<AtomicTokenBucket<Watch>>;
+type Bucket = Arc<AtomicTokenBucket<TrapClock>>;
 
 /// An inner service that can panic at each of its calls.
 struct Inner;
@@ -61,13 +61,13 @@ async fn is_ready<S: Service<u32>>(service: &mut S) -> bool {
 /// Polls again after an hour, in which two tokens accrue.
 fn an_hour_later<T>(bucket: &Bucket, waiter: &mut Waiter<'_, T>) -> Option<T> {
     waiter.poll();
-    WATCH.with(|watch| watch.0.advance(HOUR));
+    CLOCK.with(|clock| clock.0.advance(HOUR));
     bucket.refund(0);
     waiter.poll()
 }
 
 thread_local! {
-    static WATCH: Watch = Watch::default();
+    static CLOCK: TrapClock = TrapClock::default();
 }
 
 macro_rules! ops {
@@ -122,8 +122,8 @@ fn traps<M>(
     op: Op<M>,
     n: usize,
 ) -> bool {
-    let watch = WATCH.with(Clone::clone);
-    let bucket = AtomicTokenBucket::with_clock("2/h burst 2".parse().unwrap(), watch.clone());
+    let clock = CLOCK.with(Clone::clone);
+    let bucket = AtomicTokenBucket::with_clock("2/h burst 2".parse().unwrap(), clock.clone());
     let bucket = Arc::new(bucket.unwrap());
     bucket.try_acquire(2).unwrap();
     let service = make(Arc::clone(&bucket));
@@ -135,7 +135,7 @@ fn traps<M>(
         0,
         "{context}: a dropped waiter is still in line"
     );
-    watch.0.advance(HOUR);
+    clock.0.advance(HOUR);
     assert_eq!(bucket.available(), 2, "{context}: tokens are lost");
     assert_eq!(bucket.try_acquire(2), Ok(()), "{context}");
     let more = bucket.try_acquire(1);

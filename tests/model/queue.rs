@@ -6,20 +6,21 @@ use std::time::Duration;
 
 use tollgate::queue::{Batch, KeySnapshot};
 use tollgate::{
-    AddError, AddOptions, Clock, Drained, ExponentialBackoff, LockedTokenBucket, Merge, Priority,
-    Quota, Wait, Work, WorkQueue,
+    AddOptions, Clock, Drained, ExponentialBackoff, LockedTokenBucket, Merge, Priority, Quota,
+    Wait, Work, WorkQueue,
 };
 
 #[allow(dead_code, reason = "shared with other tests")]
 pub(crate) mod late_clock;
 mod naive_queue;
+mod queue_adds;
 mod queue_ops;
 #[allow(dead_code, reason = "shared with other tests")]
 pub(crate) mod tasks;
 mod waiters;
 
 use late_clock::LateClock;
-use naive_queue::{Model, Room, Shown, Start, State};
+use naive_queue::{Model, Shown, Start, State};
 pub(crate) use queue_ops::{Config, Op, Outcome};
 use waiters::Waiters;
 
@@ -53,15 +54,6 @@ fn shown(key: &KeySnapshot<u8>) -> Shown {
     let (due_in, age) = (key.due_in.map(nanos), key.age.map(nanos));
     let priority = key.priority.value();
     (key.key, key.state, priority, due_in, age, key.failures)
-}
-
-/// How a key is added.
-#[derive(Clone, Copy, Debug)]
-enum How {
-    Try,
-    Resync,
-    /// By the worker of the key at this index of `held`.
-    Related(usize),
 }
 
 /// A queue and its model.
@@ -115,40 +107,6 @@ impl Pair {
 
     fn now(&self) -> u64 {
         self.clock.now().as_nanos()
-    }
-
-    fn add(&mut self, key: u8, (priority, delay, merge): (i8, u64, Merge), how: How) {
-        let with = options(priority, delay, merge);
-        let got = match how {
-            How::Try => self.queue.try_add_with(key, with),
-            How::Resync => self.queue.try_add_or_resync(key, with),
-            How::Related(worker) => self.held[worker].add_related_with(key, with),
-        };
-        let room = match how {
-            How::Try | How::Resync => Room::Free,
-            How::Related(_) => Room::Reserve,
-        };
-        self.added(key, (priority, delay, merge), None, room, got);
-        if matches!((how, got), (How::Resync, Err(AddError::Full(_)))) {
-            self.model.missed += 1;
-        }
-    }
-
-    /// Compares the result of an add.
-    fn added(
-        &mut self,
-        key: u8,
-        (priority, delay, merge): (i8, u64, Merge),
-        holds: Option<bool>,
-        room: Room,
-        got: Result<(), AddError<u8>>,
-    ) {
-        let options = (i32::from(priority), delay, merge);
-        let expected = self.model.add(key, options, holds, room, self.now());
-        assert_eq!(got, expected);
-        if got.is_ok() {
-            self.owed.insert(key);
-        }
     }
 
     fn get(&mut self) -> bool {
@@ -211,24 +169,6 @@ impl Pair {
         self.returned(drained.returned);
     }
 
-    fn add_batch(&mut self, keys: Vec<u8>, priority: i8, delay: u64) {
-        let with = options(priority, delay, Merge::Earlier);
-        let refused = self.queue.try_add_batch(keys.iter().copied(), with);
-        let mut refused = refused.into_iter().peekable();
-        for key in keys {
-            let refused = refused.next_if(|refused| refused.into_key() == key);
-            let got = refused.map_or(Ok(()), Err);
-            self.added(
-                key,
-                (priority, delay, Merge::Earlier),
-                None,
-                Room::Free,
-                got,
-            );
-        }
-        assert_eq!(refused.next(), None);
-    }
-
     /// Compares a batch of up to `max` keys.
     fn got_batch(&mut self, batch: Option<Batch<u8, LateClock>>, max: usize) {
         let mut works = batch.into_iter().flatten();
@@ -281,34 +221,14 @@ impl Pair {
 
     fn start(&mut self, op: Op) {
         match op {
-            Op::Add(key) => self.add(key, (0, 0, Merge::Earlier), How::Try),
-            Op::AddAfter(key, delay) => self.add(key, (0, delay, Merge::Earlier), How::Try),
-            Op::AddWith(key, priority, delay, merge) => {
-                self.add(key, (priority, delay, merge), How::Try);
-            }
-            Op::AddHolding(key, delay, holds) => {
-                let with = options(0, delay, Merge::Earlier);
-                let with = if holds {
-                    with.hold_backoff()
-                } else {
-                    with.cut_backoff()
-                };
-                let got = self.queue.try_add_with(key, with);
-                let options = (0, delay, Merge::Earlier);
-                self.added(key, options, Some(holds), Room::Free, got);
-            }
-            Op::AddBatch(key, more, priority, delay) => {
-                let keys = (0..=more % 4).map(|next| key ^ next).collect();
-                self.add_batch(keys, priority, delay);
-            }
-            Op::AddOrResync(key, priority, delay) => {
-                self.add(key, (priority, delay, Merge::Earlier), How::Resync);
-            }
-            Op::AddRelated(..) | Op::DoneAndGet(_) if self.held.is_empty() => {}
-            Op::AddRelated(pick, key, priority) => {
-                let worker = usize::from(pick) % self.held.len();
-                self.add(key, (priority, 0, Merge::Earlier), How::Related(worker));
-            }
+            Op::Add(_)
+            | Op::AddAfter(..)
+            | Op::AddWith(..)
+            | Op::AddHolding(..)
+            | Op::AddBatch(..)
+            | Op::AddOrResync(..)
+            | Op::AddRelated(..) => self.start_add(op),
+            Op::DoneAndGet(_) if self.held.is_empty() => {}
             Op::Resync => assert_eq!(self.queue.try_resync(), self.model.resync()),
             Op::DoneAndGet(pick) => {
                 let work = self.held.remove(usize::from(pick) % self.held.len());
@@ -327,6 +247,26 @@ impl Pair {
             | Op::WaitAdd(..)
             | Op::WaitDrain(_)
             | Op::WaitResync => self.wait(op),
+            Op::Pause | Op::Resume | Op::Close | Op::Drain | Op::ShutdownNow => self.end(op),
+            Op::Get => drop(self.get()),
+            Op::Finish(pick, outcome) => self.finish(pick, outcome),
+            Op::Remove(key) => {
+                assert_eq!(self.queue.remove(&key), self.model.remove(key));
+                self.owed.remove(&key);
+            }
+            Op::Advance(nanos) => self.clock.advance(Duration::from_nanos(nanos)),
+            Op::ReadClockLate(nanos) => self.behind = nanos,
+            Op::PollAgain => {
+                self.waiters.poll_again();
+                self.note_ended();
+            }
+            Op::Cancel(_) | Op::LeaveUnpolled(_) => unreachable!("handled above"),
+        }
+    }
+
+    /// Pauses, resumes or ends the queue.
+    fn end(&mut self, op: Op) {
+        match op {
             Op::Pause => {
                 self.queue.pause();
                 self.model.paused = true;
@@ -335,12 +275,6 @@ impl Pair {
                 self.queue.resume();
                 self.model.pass_time(self.now());
                 self.model.paused = false;
-            }
-            Op::Get => drop(self.get()),
-            Op::Finish(pick, outcome) => self.finish(pick, outcome),
-            Op::Remove(key) => {
-                assert_eq!(self.queue.remove(&key), self.model.remove(key));
-                self.owed.remove(&key);
             }
             Op::Close => {
                 let drained = self.queue.close();
@@ -357,13 +291,7 @@ impl Pair {
                 self.model.shutdown_now();
                 self.drained(drained);
             }
-            Op::Advance(nanos) => self.clock.advance(Duration::from_nanos(nanos)),
-            Op::ReadClockLate(nanos) => self.behind = nanos,
-            Op::PollAgain => {
-                self.waiters.poll_again();
-                self.note_ended();
-            }
-            Op::Cancel(_) | Op::LeaveUnpolled(_) => unreachable!("handled above"),
+            _ => unreachable!("{op:?} neither pauses nor ends the queue"),
         }
     }
 

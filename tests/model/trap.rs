@@ -188,11 +188,11 @@ impl Drop for Key {
     }
 }
 
-/// Builds hashers that hash alike in each run.
+/// A `BuildHasher` whose hashers hash alike in each run.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Hashers;
+pub(crate) struct TrapHasher;
 
-impl BuildHasher for Hashers {
+impl BuildHasher for TrapHasher {
     type Hasher = DefaultHasher;
 
     fn build_hasher(&self) -> DefaultHasher {
@@ -203,9 +203,9 @@ impl BuildHasher for Hashers {
 
 /// A manual clock whose methods count as calls.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Watch(pub(crate) ManualClock);
+pub(crate) struct TrapClock(pub(crate) ManualClock);
 
-impl Clock for Watch {
+impl Clock for TrapClock {
     fn now(&self) -> Timestamp {
         call(Call::Clock);
         self.0.now()
@@ -311,9 +311,9 @@ impl<'a, T> Waiter<'a, T> {
 
 /// An observer and a back-off whose methods count as calls.
 #[derive(Debug)]
-pub(crate) struct Ears;
+pub(crate) struct TrapCallbacks;
 
-impl Observer for Ears {
+impl Observer for TrapCallbacks {
     fn added(&self) {
         call(Call::Observer);
     }
@@ -349,9 +349,13 @@ impl Observer for Ears {
     fn gave_up(&self) {
         call(Call::Observer);
     }
+
+    fn limiter_closed(&self) {
+        call(Call::Observer);
+    }
 }
 
-impl Backoff for Ears {
+impl Backoff for TrapCallbacks {
     fn delay(&self, _: u32, _: u64) -> Duration {
         call(Call::Backoff);
         Duration::from_millis(5)

@@ -15,10 +15,11 @@ use tollgate::queue::{Groups, Revive};
 use tollgate::{AddError, AddOptions, AtomicTokenBucket, Priority, RateLimiter, Work, WorkQueue};
 
 use crate::trap::{
-    self, ALL, Call, Ears, Hashers, Key, Name, OUTSIDE, Waiter, Watch, trapped, without_deadlock,
+    self, ALL, Call, Key, Name, OUTSIDE, TrapCallbacks, TrapClock, TrapHasher, Waiter, trapped,
+    without_deadlock,
 };
 
-type Queue = WorkQueue<Key, Watch, Hashers>;
+type Queue = WorkQueue<Key, TrapClock, TrapHasher>;
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 const CAPACITY: usize = 4;
@@ -27,13 +28,13 @@ const MS: Duration = Duration::from_millis(1);
 /// The queue of an operation: key 1 is in flight, 2 and 4 are ready, 3 is delayed.
 struct Subject<'a> {
     queue: &'a Queue,
-    work: RefCell<Option<Work<Key, Watch, Hashers>>>,
+    work: RefCell<Option<Work<Key, TrapClock, TrapHasher>>>,
     /// The keys that were processed or returned.
     out: RefCell<Vec<u64>>,
 }
 
 impl Subject<'_> {
-    fn work(&self) -> Work<Key, Watch, Hashers> {
+    fn work(&self) -> Work<Key, TrapClock, TrapHasher> {
         self.work.borrow_mut().take().unwrap()
     }
 
@@ -180,19 +181,8 @@ fn run_trapped(
     op: usize,
 ) -> bool {
     let (name, ends, op) = OPS[op];
-    let watch = Watch::default();
-    let builder = WorkQueue::builder(capacity).clock(watch.clone());
-    let builder = builder
-        .hasher(Hashers)
-        .backoff(Ears)
-        .observer(Arc::new(Ears));
-    let builder = if is_grouped {
-        let builder = builder.remember_given_up(Revive::Once, DAY / 2);
-        builder.groups(groups(&watch))
-    } else {
-        builder
-    };
-    let queue: Queue = builder.build().unwrap();
+    let clock = TrapClock::default();
+    let queue = trapped_queue(capacity, is_grouped, &clock);
     let mut getter = Waiter::pending(queue.get());
     assert!((1..3).all(|name| queue.try_add(key(name)).is_ok()));
     let held = getter.poll().unwrap().unwrap();
@@ -233,9 +223,45 @@ fn run_trapped(
         drop(getter.poll());
     }
     drop(getters);
+    let ended = run_all(&queue, &clock, &mut adder, &mut out, &context);
+    assert!(!adder.is_alive(), "{context}: the adder is lost");
+    assert!(added.is_some() || ended == 1, "{context}");
+    drop(adder);
+    assert_no_room_is_lost(&queue, capacity, &context);
+    out.extend(queue.shutdown_now().returned.iter().map(|key| key.0.0));
+    for name in 1..6 {
+        assert!(out.contains(&name), "{context}: {name} is lost");
+    }
+    fired
+}
+
+/// A queue all of whose callers' code may be trapped.
+fn trapped_queue(capacity: usize, is_grouped: bool, clock: &TrapClock) -> Queue {
+    let builder = WorkQueue::builder(capacity)
+        .clock(clock.clone())
+        .hasher(TrapHasher)
+        .backoff(TrapCallbacks)
+        .observer(Arc::new(TrapCallbacks));
+    let builder = if is_grouped {
+        let builder = builder.remember_given_up(Revive::Once, DAY / 2);
+        builder.groups(groups(clock))
+    } else {
+        builder
+    };
+    builder.build().unwrap()
+}
+
+/// Runs all keys, and polls the adder beside them. Returns how often the adder ended.
+fn run_all(
+    queue: &Queue,
+    clock: &TrapClock,
+    adder: &mut Waiter<'_, Result<(), AddError<Key>>>,
+    out: &mut Vec<u64>,
+    context: &str,
+) -> usize {
     let mut ended = 0;
     for _ in 0..40 {
-        watch.0.advance(DAY);
+        clock.0.advance(DAY);
         while let Some(work) = queue.try_get() {
             assert!(work.0.0 != 300, "{context}: a removed key was handed out");
             out.push(work.0.0);
@@ -247,37 +273,30 @@ fn run_trapped(
             out.push(key.0.0);
         }
     }
-    assert!(!adder.is_alive(), "{context}: the adder is lost");
-    assert!(added.is_some() || ended == 1, "{context}");
-    drop(adder);
-    let (stats, is_closed) = (queue.stats(), queue.is_closed());
-    assert_eq!(
-        (stats.ready, stats.delayed, stats.processing),
-        (0, 0, 0),
-        "{context}"
-    );
-    if !is_closed {
-        for name in 0..capacity as u64 {
-            let room = queue.try_add(key(1_000 + name));
-            assert_eq!(room, Ok(()), "{context}: room is lost");
-        }
-        assert!(queue.try_add(key(2_000)).is_err(), "{context}");
+    ended
+}
+
+/// The queue is empty; fills it, unless it is closed.
+fn assert_no_room_is_lost(queue: &Queue, capacity: usize, context: &str) {
+    assert!(queue.is_empty(), "{context}: a key is left");
+    if queue.is_closed() {
+        return;
     }
-    out.extend(queue.shutdown_now().returned.iter().map(|key| key.0.0));
-    for name in 1..6 {
-        assert!(out.contains(&name), "{context}: {name} is lost");
+    for name in 0..capacity as u64 {
+        let room = queue.try_add(key(1_000 + name));
+        assert_eq!(room, Ok(()), "{context}: room is lost");
     }
-    fired
+    assert!(queue.try_add(key(2_000)).is_err(), "{context}");
 }
 
 /// Two groups, each with a limiter that never denies here.
-fn groups(watch: &Watch) -> Groups<Key, Key> {
-    let watch = watch.clone();
+fn groups(clock: &TrapClock) -> Groups<Key, Key> {
+    let clock = clock.clone();
     let limit = move |_: &Key| -> Option<Arc<dyn RateLimiter>> {
         trap::call(Call::Closure);
         let quota = "1000/s".parse().unwrap();
         Some(Arc::new(
-            AtomicTokenBucket::with_clock(quota, watch.clone()).unwrap(),
+            AtomicTokenBucket::with_clock(quota, clock.clone()).unwrap(),
         ))
     };
     let groups = Groups::by(|key: &Key| {
@@ -316,9 +335,9 @@ fn keys_wakers_and_observers_may_call_the_queue() {
 
 #[test]
 fn a_leader_whose_waker_panicked_is_woken_at_the_next_add() {
-    let watch = Watch::default();
-    let builder = WorkQueue::builder(CAPACITY).clock(watch.clone());
-    let queue: Queue = builder.hasher(Hashers).build().unwrap();
+    let clock = TrapClock::default();
+    let builder = WorkQueue::builder(CAPACITY).clock(clock.clone());
+    let queue: Queue = builder.hasher(TrapHasher).build().unwrap();
     let mut leader = Waiter::pending(queue.get());
     let (_, panicked) = trapped(1, &[Call::CloneWaker], None, || {
         queue.try_add_after(key(1), MS).unwrap();
@@ -330,19 +349,19 @@ fn a_leader_whose_waker_panicked_is_woken_at_the_next_add() {
         1,
         "the leader has no timer for the earlier key"
     );
-    watch.0.advance(MS);
+    clock.0.advance(MS);
     assert!(leader.poll().is_some());
 }
 
 /// Waits for a token and for a key with the n-th call trapped; returns false if there were fewer calls.
 fn held_back(n: usize) -> bool {
     const HOUR: Duration = Duration::from_secs(3_600);
-    let watch = Watch::default();
-    let limiter = AtomicTokenBucket::with_clock("1/h".parse().unwrap(), watch.clone());
+    let clock = TrapClock::default();
+    let limiter = AtomicTokenBucket::with_clock("1/h".parse().unwrap(), clock.clone());
     let limiter = Arc::new(limiter.unwrap());
     limiter.try_acquire(1).unwrap();
-    let builder = WorkQueue::builder(CAPACITY).hasher(Hashers);
-    let builder = builder.clock(watch.clone()).rate_limit(limiter.clone());
+    let builder = WorkQueue::builder(CAPACITY).hasher(TrapHasher);
+    let builder = builder.clock(clock.clone()).rate_limit(limiter.clone());
     let queue: Queue = builder.build().unwrap();
     (1..3).for_each(|name| queue.try_add(key(name)).unwrap());
     let (fired, panicked) = trapped(n, ALL, None, || {
@@ -350,7 +369,7 @@ fn held_back(n: usize) -> bool {
         waiters.iter_mut().for_each(|waiter| drop(waiter.poll()));
         limiter.refund(1);
         waiters.iter_mut().for_each(|waiter| drop(waiter.poll()));
-        watch.0.advance(HOUR);
+        clock.0.advance(HOUR);
         waiters.iter_mut().for_each(|waiter| drop(waiter.poll()));
     });
     let context = format!("call {n}: {panicked:?}");
@@ -362,7 +381,7 @@ fn held_back(n: usize) -> bool {
     );
     let mut done = 0;
     for _ in 0..4 {
-        watch.0.advance(DAY);
+        clock.0.advance(DAY);
         if let Some(work) = queue.try_get() {
             work.done();
             done += 1;

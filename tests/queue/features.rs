@@ -1,4 +1,4 @@
-//! The options of a queue and of an add: delays, overflow, the reserve, batches, debounce, attempts, pause.
+//! The options of a queue and of an add: delays, overflow, the reserve, debounce, attempts, pause.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -71,30 +71,6 @@ fn merge_selects_the_delay_that_holds() {
         work.done();
         assert_eq!(queue.snapshot()[0].due_in, due, "processing, {merge:?}");
     }
-}
-
-#[test]
-fn a_missed_key_causes_a_resync_once_there_is_room() {
-    let (queue, _) = queue(1);
-    let mut resync = Polled::pending(queue.resync());
-    queue.try_add(1).unwrap();
-    for key in [2, 3] {
-        let missed = queue.try_add_or_resync(key, AddOptions::new());
-        assert_eq!(missed, Err(AddError::Full(key)));
-    }
-    assert_eq!(resync.woken(), 0);
-    // A blocked adder is served first.
-    let adder = Polled::pending(queue.add(4));
-    queue.try_get().unwrap().done();
-    assert_eq!(adder.ready(), Ok(()));
-    assert!(resync.poll().is_pending());
-    queue.try_get().unwrap().done();
-    assert_eq!(resync.woken(), 1);
-    // The waiter leaves, and no other waits: the resync is kept for the next call.
-    drop(resync);
-    assert_eq!(Polled::pending(queue.get()).woken(), 0);
-    assert_eq!(queue.resync().wait(), Some(2));
-    assert_eq!(queue.try_resync(), None);
 }
 
 #[test]
@@ -179,51 +155,6 @@ fn equal_seeds_give_equal_jitter() {
     };
     assert_eq!(due_in(7), due_in(7));
     assert_ne!(due_in(7), due_in(8));
-}
-
-#[test]
-fn a_batch_is_finished_whole_or_key_by_key() {
-    let (queue, clock) = queue(100);
-    assert!(queue.try_add_batch(0..10, AddOptions::new()).is_empty());
-    assert!(queue.try_get_batch(0).is_none());
-    let batch = queue.try_get_batch(4).unwrap();
-    assert!(batch.keys().eq(&[0, 1, 2, 3]));
-    queue.try_add(2).unwrap();
-    batch.done();
-    let mut works = queue.get_batch(4).wait().unwrap().into_iter();
-    works.next().unwrap().done();
-    assert_eq!(*works.next().unwrap(), 5);
-    drop(works);
-    let stats = queue.stats();
-    assert_eq!(
-        (stats.ready, stats.delayed, stats.processing),
-        (3, 3, 0),
-        "dropped keys are retried"
-    );
-    clock.advance(millis(5));
-    assert_eq!(take_all(&queue), [8, 9, 2, 5, 6, 7]);
-
-    let waiting = Polled::pending(queue.get_batch(4));
-    assert!(queue.try_add_batch([1, 2], AddOptions::new()).is_empty());
-    assert_eq!(waiting.woken(), 1);
-    assert_eq!(waiting.ready().unwrap().len(), 2);
-    drop(queue.close());
-    drop(queue.shutdown_now());
-    assert!(queue.get_batch(4).wait().is_none());
-}
-
-#[test]
-fn done_and_get_finishes_one_key_and_takes_the_next() {
-    let (queue, _) = queue(8);
-    assert!(queue.try_add_batch([1, 2], AddOptions::new()).is_empty());
-    let work = queue.try_get().unwrap();
-    queue.try_add(1).unwrap();
-    let work = work.done_and_get().unwrap();
-    assert_eq!(*work, 2);
-    let work = work.done_and_get().unwrap();
-    assert_eq!(*work, 1, "it became dirty during its run");
-    assert!(work.done_and_get().is_none());
-    assert_eq!(queue.stats().processing, 0);
 }
 
 #[test]
@@ -392,19 +323,4 @@ fn an_observer_hears_which_adds_a_debounce_coalesces() {
     assert_eq!(seen(), [2, 0]);
     queue.try_add(1).unwrap();
     assert_eq!(seen(), [2, 1]);
-}
-
-#[test]
-fn a_dropped_batch_is_retried_in_its_order() {
-    let (queue, clock) = queue(100);
-    assert!(queue.try_add_batch(0..4, AddOptions::new()).is_empty());
-    drop(queue.try_get_batch(4));
-    assert_eq!(queue.stats().delayed, 4);
-    clock.advance(millis(5));
-    assert_eq!(take_all(&queue), [0, 1, 2, 3]);
-    let batch = {
-        assert!(queue.try_add_batch(0..3, AddOptions::new()).is_empty());
-        queue.try_get_batch(4).unwrap().into_iter()
-    };
-    assert_eq!(batch.len(), 3);
 }

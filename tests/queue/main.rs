@@ -10,7 +10,9 @@ mod queue_model;
 mod trap;
 
 mod adders;
+mod batches;
 mod caller_code;
+mod closed_limiter;
 mod edges;
 mod failures;
 mod features;
@@ -24,6 +26,7 @@ mod payload;
 mod priorities;
 mod rate_limit;
 mod rest;
+mod resync;
 mod stress;
 mod tenants;
 mod under_lock;

@@ -42,6 +42,17 @@ fn aging_serves_one_key_in_n_and_zero_is_strict_priority() {
     assert_eq!(position_of_low_key(0), 40);
 }
 
+#[test]
+fn aging_by_one_lets_priorities_take_turns() {
+    let (builder, _) = builder(100);
+    let queue = builder.aging(1).build().unwrap();
+    queue.try_add_with(0, Priority::HIGH).unwrap();
+    assert!(queue.try_add_batch(10..20, Priority::LOW).is_empty());
+    queue.try_add_with(1, Priority::HIGH).unwrap();
+    let order = take_all(&queue);
+    assert_eq!(order[..4], [0, 10, 1, 11]);
+}
+
 /// Adds and takes `DEFAULT` keys until aging serves a key of another band, which is returned.
 fn next_by_age(queue: &Queue) -> u64 {
     for key in 1_000..1_100 {

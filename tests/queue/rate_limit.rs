@@ -1,13 +1,11 @@
 //! A rate-limited queue: its place in the limiter's line, and the consumers that a token wakes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use tollgate::{
-    AllOf, CarryOver, Clock, LockedTokenBucket, ManualClock, Observer, Quota, RateLimiter,
-    WorkQueue,
+    AllOf, CarryOver, Clock, LockedTokenBucket, ManualClock, Quota, RateLimiter, WorkQueue,
 };
 
 use crate::Queue;
@@ -25,7 +23,7 @@ fn limited(burst: u64) -> (Queue, ManualClock) {
     )
 }
 
-fn add(queue: &Queue, keys: std::ops::Range<u64>) {
+pub(crate) fn add(queue: &Queue, keys: std::ops::Range<u64>) {
     for key in keys {
         queue.try_add(key).unwrap();
     }
@@ -116,9 +114,9 @@ fn the_consumer_back_at_the_head_of_the_line_is_woken_for_the_token() {
 
 type Bucket = LockedTokenBucket<ManualClock>;
 
-const HOUR: Duration = Duration::from_secs(3_600);
+pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
 
-fn bucket(quota: &str, clock: &ManualClock) -> Arc<Bucket> {
+pub(crate) fn bucket(quota: &str, clock: &ManualClock) -> Arc<Bucket> {
     Arc::new(LockedTokenBucket::with_clock(quota.parse().unwrap(), clock.clone()).unwrap())
 }
 
@@ -300,49 +298,6 @@ fn several_limits_hold_a_queue_exactly_until_all_admit() {
     clock.advance(Duration::from_nanos(1));
     consumer.ready().unwrap().done();
     assert_eq!(hour.available(), 0);
-}
-
-#[derive(Default)]
-struct ClosedCount(AtomicUsize);
-
-impl Observer for ClosedCount {
-    fn limiter_closed(&self) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-#[test]
-fn close_and_drain_return_the_keys_behind_a_closed_limiter() {
-    for drains in [false, true] {
-        let clock = ManualClock::new();
-        let (limiter, closed_count) = (bucket("1/h", &clock), Arc::new(ClosedCount::default()));
-        let builder = WorkQueue::builder(8)
-            .clock(clock.clone())
-            .observer(closed_count.clone());
-        let queue = builder.rate_limit(limiter.clone()).build().unwrap();
-        add(&queue, 0..3);
-        let held = queue.try_get().unwrap();
-        let mut consumer = Polled::pending(queue.get());
-        limiter.close();
-        assert!(consumer.poll().is_pending(), "the keys stay");
-        assert!(queue.try_get().is_none());
-        assert_eq!(closed_count.0.load(Ordering::SeqCst), 1);
-        let drained = if drains {
-            let mut drain = Polled::pending(queue.drain(HOUR));
-            held.requeue();
-            let drained = drain.poll();
-            let Poll::Ready(drained) = drained else {
-                panic!("the drain waits for keys that cannot start")
-            };
-            drained
-        } else {
-            held.requeue();
-            queue.close()
-        };
-        assert!(drained.complete());
-        assert_eq!(drained.returned.len(), 3);
-        assert!(consumer.ready().is_none());
-    }
 }
 
 #[test]

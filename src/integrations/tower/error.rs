@@ -1,3 +1,5 @@
+//! [`RateLimitError`]: why a rate-limited service returned no response.
+
 use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;

@@ -1,3 +1,5 @@
+//! The future of a request: the wait for a token, then the response of the inner service.
+
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -7,7 +9,7 @@ use futures_util::TryFutureExt;
 use futures_util::future::{MapErr, TryFlatten};
 
 use super::RateLimitError;
-use super::turns::Taking;
+use super::turns::TokenWait;
 use crate::limiter::RateLimiter;
 use crate::wait::Wait;
 
@@ -26,13 +28,13 @@ type Inner<S, R> = MapErr<
 >;
 
 /// The first half of a [`ResponseFuture`]: ends when the inner service has been called.
-pub struct Admission<S: Service<R>, R, L: RateLimiter>(State<S, R, L>);
+pub struct Admission<S: Service<R>, R, L: RateLimiter>(AdmissionState<S, R, L>);
 
-enum State<S: Service<R>, R, L: RateLimiter> {
+enum AdmissionState<S: Service<R>, R, L: RateLimiter> {
     Called(S::Future),
     Refused(RateLimitError<S::Error>),
     Waiting {
-        turn: Wait<Taking<L>>,
+        turn: Wait<TokenWait<L>>,
         service: S,
         request: R,
     },
@@ -41,17 +43,17 @@ enum State<S: Service<R>, R, L: RateLimiter> {
 
 impl<S: Service<R>, R, L: RateLimiter> Admission<S, R, L> {
     pub(super) fn called(future: S::Future) -> ResponseFuture<S, R, L> {
-        Self(State::Called(future)).try_flatten()
+        Self(AdmissionState::Called(future)).try_flatten()
     }
 
     pub(super) fn refused(error: RateLimitError<S::Error>) -> ResponseFuture<S, R, L> {
-        Self(State::Refused(error)).try_flatten()
+        Self(AdmissionState::Refused(error)).try_flatten()
     }
 
     /// Calls `service`, which is ready, once a token is taken.
-    pub(super) fn waiting(turn: Taking<L>, service: S, request: R) -> ResponseFuture<S, R, L> {
+    pub(super) fn waiting(turn: TokenWait<L>, service: S, request: R) -> ResponseFuture<S, R, L> {
         let turn = Wait::new(turn);
-        Self(State::Waiting {
+        Self(AdmissionState::Waiting {
             turn,
             service,
             request,
@@ -68,13 +70,13 @@ impl<S: Service<R>, R, L: RateLimiter> Future for Admission<S, R, L> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let taken = match &mut self.0 {
-            State::Waiting { turn, .. } => ready!(Pin::new(turn).poll(cx)),
+            AdmissionState::Waiting { turn, .. } => ready!(Pin::new(turn).poll(cx)),
             _ => Ok(()),
         };
-        let called = match std::mem::replace(&mut self.0, State::Ended) {
-            State::Called(future) => Ok(future),
-            State::Refused(error) => Err(error),
-            State::Waiting {
+        let called = match std::mem::replace(&mut self.0, AdmissionState::Ended) {
+            AdmissionState::Called(future) => Ok(future),
+            AdmissionState::Refused(error) => Err(error),
+            AdmissionState::Waiting {
                 mut service,
                 request,
                 ..
@@ -82,7 +84,7 @@ impl<S: Service<R>, R, L: RateLimiter> Future for Admission<S, R, L> {
                 Ok(()) => Ok(service.call(request)),
                 Err(denied) => Err(RateLimitError::of(denied)),
             },
-            State::Ended => panic!("polled after it has ended"),
+            AdmissionState::Ended => panic!("polled after it has ended"),
         };
         Poll::Ready(called.map(|future| future.map_err(RateLimitError::Inner as fn(_) -> _)))
     }
@@ -92,10 +94,10 @@ impl<S: Service<R>, R, L: RateLimiter> fmt::Debug for Admission<S, R, L> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Admission")
             .field(&match self.0 {
-                State::Called(_) => "called",
-                State::Refused(_) => "refused",
-                State::Waiting { .. } => "waiting",
-                State::Ended => "ended",
+                AdmissionState::Called(_) => "called",
+                AdmissionState::Refused(_) => "refused",
+                AdmissionState::Waiting { .. } => "waiting",
+                AdmissionState::Ended => "ended",
             })
             .finish()
     }

@@ -1,3 +1,5 @@
+//! [`RateLimit`]: the service that takes a token for each request.
+
 use std::fmt;
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -7,7 +9,7 @@ use std::time::Duration;
 use ::tower_service::Service;
 
 use super::response::{Admission, ResponseFuture};
-use super::turns::{Begun, Calling, Ready, Taking};
+use super::turns::{Begun, Ready, TokenWait, TurnWait};
 use super::{FailFast, RateLimitError, Rejoin};
 use crate::limiter::{Denied, RateLimiter};
 use crate::wait::Wait;
@@ -62,7 +64,7 @@ pub struct RateLimit<S, L: RateLimiter, M = Rejoin> {
 
 enum Readiness<L: RateLimiter> {
     None,
-    Awaited(Wait<Calling<L>>),
+    Awaited(Wait<TurnWait<L>>),
     Ready(Ready),
 }
 
@@ -86,14 +88,14 @@ impl<S, L: RateLimiter + Clone, M> RateLimit<S, L, M> {
             self.readiness = if is_there {
                 Readiness::Ready(Ready::at_once(self.longest))
             } else {
-                let calling = Calling::new(self.limiter.clone(), self.longest);
-                Readiness::Awaited(Wait::new(calling))
+                let wait = TurnWait::new(self.limiter.clone(), self.longest);
+                Readiness::Awaited(Wait::new(wait))
             };
         }
         if let Readiness::Awaited(turn) = &mut self.readiness {
-            let called = ready!(Pin::new(turn).poll(cx));
+            let ready = ready!(Pin::new(turn).poll(cx));
             self.readiness = Readiness::None;
-            self.readiness = Readiness::Ready(called?);
+            self.readiness = Readiness::Ready(ready?);
         }
         Poll::Ready(Ok(()))
     }
@@ -109,19 +111,19 @@ impl<S, L: RateLimiter + Clone, M> RateLimit<S, L, M> {
 
     /// Takes a token, or a place in line for one; `None` if the service is not ready.
     fn begin(&mut self) -> Option<Begun<L>> {
-        let Readiness::Ready(_) = self.readiness else {
-            return None;
-        };
-        let Readiness::Ready(ready) = std::mem::replace(&mut self.readiness, Readiness::None)
-        else {
-            unreachable!("matched above")
+        let ready = match std::mem::replace(&mut self.readiness, Readiness::None) {
+            Readiness::Ready(ready) => ready,
+            other => {
+                self.readiness = other;
+                return None;
+            }
         };
         let now = self.limiter.now();
         Some(if self.limiter.take_at_once(1, 0, now) {
             Begun::Taken
         } else {
             // The denial may be one that a wait resolves.
-            Taking::begin(self.limiter.clone(), ready, now)
+            TokenWait::begin(self.limiter.clone(), ready, now)
         })
     }
 }

@@ -1,4 +1,5 @@
-//! The waits of a service: for its turn, and then, if another caller took the token, for a token.
+//! The waits of a service: a [`TurnWait`] for readiness, and a [`TokenWait`] of a request whose token
+//! another caller took.
 
 use std::task::Waker;
 use std::time::Duration;
@@ -31,14 +32,14 @@ impl Ready {
 }
 
 /// Stands in line until its turn comes, and takes nothing. Fails only if no turn will ever come.
-pub(super) struct Calling<L: RateLimiter> {
+pub(super) struct TurnWait<L: RateLimiter> {
     limiter: L,
     turn: AcquireTurn,
     longest: Duration,
     since: Option<Timestamp>,
 }
 
-impl<L: RateLimiter> Calling<L> {
+impl<L: RateLimiter> TurnWait<L> {
     pub(super) fn new(limiter: L, longest: Duration) -> Self {
         Self {
             limiter,
@@ -49,7 +50,7 @@ impl<L: RateLimiter> Calling<L> {
     }
 }
 
-impl<L: RateLimiter> Step for Calling<L> {
+impl<L: RateLimiter> Step for TurnWait<L> {
     type Output = Result<Ready, Denied>;
 
     fn clock(&self) -> &dyn Clock {
@@ -61,14 +62,14 @@ impl<L: RateLimiter> Step for Calling<L> {
     }
 
     fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output> {
-        let called = match self.limiter.poll_turn(&mut self.turn, now, waker) {
+        let result = match self.limiter.poll_turn(&mut self.turn, now, waker) {
             Progress::Waiting(until) => {
                 self.since.get_or_insert(now);
                 return Progress::Waiting(until);
             }
-            Progress::Done(called) => called,
+            Progress::Done(result) => result,
         };
-        let left = match (called, self.since) {
+        let left = match (result, self.since) {
             (Err(Denied::Closed), _) => return Progress::Done(Err(Denied::Closed)),
             (Ok(()), Some(since)) => self.longest.saturating_sub(now.saturating_since(since)),
             // The time limit is used up.
@@ -82,7 +83,7 @@ impl<L: RateLimiter> Step for Calling<L> {
     }
 }
 
-impl<L: RateLimiter> Drop for Calling<L> {
+impl<L: RateLimiter> Drop for TurnWait<L> {
     fn drop(&mut self) {
         if self.turn.is_in_line() {
             self.limiter.leave_turn(&mut self.turn);
@@ -91,7 +92,7 @@ impl<L: RateLimiter> Drop for Calling<L> {
 }
 
 /// Waits in line for a token, at the place of a readiness.
-pub(super) struct Taking<L: RateLimiter> {
+pub(super) struct TokenWait<L: RateLimiter> {
     limiter: L,
     turn: AcquireTurn,
     deadline: Timestamp,
@@ -103,10 +104,10 @@ pub(super) enum Begun<L: RateLimiter> {
     Taken,
     Refused(Denied),
     /// The request stands in line; its turn comes at about this instant.
-    Waiting(Taking<L>, Option<Timestamp>),
+    Waiting(TokenWait<L>, Option<Timestamp>),
 }
 
-impl<L: RateLimiter> Taking<L> {
+impl<L: RateLimiter> TokenWait<L> {
     pub(super) fn begin(limiter: L, ready: Ready, now: Timestamp) -> Begun<L> {
         let fresh = || turn(OnTurn::Take, Duration::MAX);
         let mut taking = Self {
@@ -129,7 +130,7 @@ impl<L: RateLimiter> Taking<L> {
     }
 }
 
-impl<L: RateLimiter> Step for Taking<L> {
+impl<L: RateLimiter> Step for TokenWait<L> {
     type Output = Result<(), Denied>;
 
     fn clock(&self) -> &dyn Clock {
@@ -158,7 +159,7 @@ impl<L: RateLimiter> Step for Taking<L> {
     }
 }
 
-impl<L: RateLimiter> Drop for Taking<L> {
+impl<L: RateLimiter> Drop for TokenWait<L> {
     fn drop(&mut self) {
         if self.turn.is_in_line() {
             self.limiter.leave_turn(&mut self.turn);

@@ -7,13 +7,16 @@ use crate::queue::core::priority::Priority;
 /// The default of [`QueueConfig::aging`](crate::queue::core::machine::QueueConfig::aging).
 pub(crate) const DEFAULT_AGING: u32 = 16;
 
+/// The ready keys of a queue without groups, or the flows of one with groups.
+///
 /// # No starvation
 /// A head's age is its number among all heads, so a clock that stands still or jumps changes
 /// nothing. Let a key become the head of its band while `b` bands are occupied. Later heads are
 /// younger, and a band that is served gets a new head; so at most `b - 1` bands are served by age up
 /// to and including this one. One in `aging` of the hand-outs that pass over a band goes by age.
 /// Therefore the key is handed out after at most `aging * (b - 1)` hand-outs, however many keys of
-/// higher priorities are added meanwhile.
+/// higher priorities are added meanwhile. With an `aging` of 1 every hand-out goes by age; then the
+/// highest band is served by its age too, and the bound holds for each band.
 #[derive(Debug)]
 pub(crate) struct Bands {
     /// Bit `b`: band `b` is not empty.
@@ -141,9 +144,15 @@ impl Bands {
         self.head_number[band] = self.heads;
     }
 
-    /// Returns the band with the oldest head.
+    /// Returns the band to serve by age, while `others` are passed over.
     #[cold]
-    fn oldest(&self, bands: u64) -> usize {
+    fn oldest(&self, others: u64) -> usize {
+        // If every hand-out goes by age, the highest band is served by its age, or never.
+        let bands = if self.aging == 1 {
+            self.occupied
+        } else {
+            others
+        };
         let bands = (0..Priority::COUNT).filter(|band| bands & 1 << band != 0);
         bands
             .min_by_key(|&band| self.head_number[band])

@@ -44,6 +44,7 @@ pub(crate) struct QueueConfig {
     pub(crate) given_up: Option<GivenUp>,
 }
 
+/// The keys of a queue, and the order in which they are handed out.
 #[derive(Debug)]
 pub(crate) struct Machine<K> {
     pub(crate) entries: Arena<KeyEntry>,

@@ -115,11 +115,11 @@ impl Wheel {
         Some((level, slot, above | (slot as u64) << shift))
     }
 
+    /// Returns the level and the slot of a tick.
     #[expect(
         clippy::cast_possible_truncation,
         reason = "only the low bits of the tick select a slot"
     )]
-    /// Returns the level and the slot of a tick.
     fn position(&self, tick: u64) -> (usize, usize) {
         debug_assert!(tick > self.now);
         let level = (tick ^ self.now).ilog2() as usize / BITS;

@@ -174,7 +174,8 @@ impl<K, C, S> QueueBuilder<K, C, S> {
     /// Sets how often a lower priority is served: of the hand-outs that pass over a lower priority,
     /// one in `one_in` goes to the priority that was passed over longest. Default: 16.
     ///
-    /// 0 disables aging: priorities are strict, and a lower one may starve.
+    /// 0 disables aging: priorities are strict, and a lower one may starve. 1 makes priorities take
+    /// turns.
     pub fn aging(mut self, one_in: u32) -> Self {
         self.options.limits.aging = one_in;
         self

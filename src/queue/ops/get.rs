@@ -34,8 +34,11 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
     pub fn try_get_batch(&self, max: usize) -> Option<Batch<K, C, S>> {
         let now = self.0.clock.now();
         let mut batch = Batch::new(&self.0);
-        self.0
-            .with_state(|state| batch.fill(state, now, max, false));
+        let limiter_closed = self.0.with_state(|state| {
+            batch.fill(state, now, max, false);
+            state.take_limiter_closed()
+        });
+        self.0.observe_closed_limiter(limiter_closed);
         batch.observe_starts()
     }
 }
@@ -52,9 +55,7 @@ fn try_get<K, C: Clock, S>(shared: &Arc<Shared<K, C, S>>, now: Timestamp) -> Opt
     let Some(started) = guard.state().start(now, false) else {
         let limiter_closed = guard.state().take_limiter_closed();
         guard.unlock();
-        if limiter_closed {
-            shared.observe(|observer| observer.limiter_closed());
-        }
+        shared.observe_closed_limiter(limiter_closed);
         return None;
     };
     if guard.state().is_quiet() && !shared.is_observed() {
@@ -64,7 +65,10 @@ fn try_get<K, C: Clock, S>(shared: &Arc<Shared<K, C, S>>, now: Timestamp) -> Opt
     // The guard of the key exists before any waker or observer runs: should one panic, dropping
     // `work` releases the key.
     let work = Work::new(Arc::clone(shared), started);
+    // The key of one group can start although the limiter of another was found closed.
+    let limiter_closed = guard.state().take_limiter_closed();
     guard.unlock();
+    shared.observe_closed_limiter(limiter_closed);
     work.observe_start();
     Some(work)
 }
@@ -181,9 +185,7 @@ impl<'a, K, C, S> Consumer<'a, K, C, S> {
         // After the lock is released, since a waker's destructor may run any code; and while
         // `progress` still owns the key: should the destructor panic, the key is released.
         drop(stale);
-        if limiter_closed {
-            shared.observe(|observer| observer.limiter_closed());
-        }
+        shared.observe_closed_limiter(limiter_closed);
         progress
     }
 

@@ -1,3 +1,5 @@
+//! The errors of building a queue.
+
 use std::fmt;
 
 /// Why a queue could not be built.

@@ -20,7 +20,8 @@ impl<K: Hash + Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
     /// Adds `key`, or hands it back and requests a resync if it is new and the queue is full.
     ///
     /// Otherwise the same as [`try_add_with`](Self::try_add_with). [`resync`](Self::resync) fires
-    /// once there is room. For a producer that can list all keys again, such as a watch in a
+    /// once there is room; for a key whose [group](crate::queue::Groups::max_live) was full, once a
+    /// key has left a group. For a producer that can list all keys again, such as a watch in a
     /// level-triggered system: it may drop the key and need not wait.
     ///
     /// # Errors
@@ -51,7 +52,7 @@ impl<K: Hash + Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
         let added = self.0.with_adder_of(&mut key, |state, key, group| {
             let added = state.add_general(&request, key, group);
             if matches!(added, Err(AddRefusal::Full)) {
-                state.missed = state.missed.saturating_add(1);
+                state.miss_key();
             }
             added
         });
@@ -63,13 +64,16 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
     /// Returns how many keys [`try_add_or_resync`](Self::try_add_or_resync) has refused since the
     /// last resync, or `None` if none or if there is no room yet.
     pub fn try_resync(&self) -> Option<u64> {
-        self.0.with_state(take_missed)
+        self.0.with_state(QueueState::take_missed)
     }
 }
 
 impl<K, C: Clock, S> WorkQueue<K, C, S> {
     /// Waits until a resync is due: [`try_add_or_resync`](Self::try_add_or_resync) has refused a
     /// key, and there is room again. Returns how many keys it has refused since the last resync.
+    ///
+    /// Call it in a loop that lists all keys and adds them by `try_add_or_resync`. Room may be
+    /// taken before the list is added: then the refused keys request the next resync.
     ///
     /// `None`: the queue is closed, and no resync was due. Blocked adders are served before. If
     /// several callers wait, one of them gets the resync.
@@ -80,13 +84,6 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
         let (shared, place) = (&self.0, None);
         Wait::new(Resync { shared, place })
     }
-}
-
-/// Takes the number of refused keys if a resync is due.
-fn take_missed<K>(state: &mut QueueState<K>) -> Option<u64> {
-    state
-        .resync_due()
-        .then(|| std::mem::take(&mut state.missed))
 }
 
 /// The operation of [`WorkQueue::resync`], named so that a caller can store or return it.
@@ -106,7 +103,7 @@ impl<K, C: Clock, S> Step for Resync<'_, K, C, S> {
         // Dropped once the lock is released: a waker's destructor may run any code.
         let mut stale = None;
         self.shared.with_state(|state| {
-            let missed = take_missed(state);
+            let missed = state.take_missed();
             if missed.is_some() || state.machine.is_closed() {
                 return Progress::Done(missed);
             }

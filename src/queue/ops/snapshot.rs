@@ -43,13 +43,14 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
         })
     }
 
-    /// Returns every live key and its state, for a debug page.
+    /// Returns every live or resting key and its state, for a debug page.
     ///
     /// Keys in process come first, in the order of their starts; then the ready keys, from the
     /// highest priority to the lowest and in line; then the delayed and the resting keys, in no
     /// order.
     ///
-    /// Clones all keys under the lock, which costs O(n) and blocks all other callers meanwhile.
+    /// Clones all keys under the lock, which costs O(n) and blocks all other callers meanwhile. For
+    /// metrics, read [`stats`](Self::stats).
     pub fn snapshot(&self) -> Vec<KeySnapshot<K>>
     where
         K: Clone,
@@ -157,7 +158,7 @@ pub struct GroupSnapshot<G> {
     pub held_for: Option<Duration>,
 }
 
-/// A live key and its state; from [`WorkQueue::snapshot`].
+/// A key and its state; from [`WorkQueue::snapshot`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -190,7 +191,7 @@ pub struct KeySnapshot<K> {
     pub failures: u32,
 }
 
-/// The state of a live key: see [`WorkQueue`].
+/// The state of a key: see [`WorkQueue`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KeyState {
@@ -202,8 +203,8 @@ pub enum KeyState {
     Processing,
     /// A worker holds it, and it was added again meanwhile, without a delay: it runs once more.
     Dirty,
-    /// At rest: no work is pending. It is remembered for a while because it started or was given
-    /// up.
+    /// No work is pending, so the key is not live. The queue remembers that it started a short time
+    /// ago, or that it was given up.
     Resting,
 }
 

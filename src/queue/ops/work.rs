@@ -52,8 +52,9 @@ use crate::wait::Wait;
 ///
 /// # Guarantees
 /// Ending a run never fails and never waits for room, whatever the queue's state. It does not
-/// allocate, except to keep keys of a closed queue, to wake several waiters at once, and for the
-/// bookkeeping of groups, resting keys and limiters.
+/// allocate, except to keep keys of a closed queue, to keep the
+/// [newest](crate::queue::QueueBuilder::keep_newest) of equal keys, to wake several waiters at once,
+/// and for the bookkeeping of groups, resting keys and limiters.
 ///
 /// ```
 /// use std::time::Duration;

@@ -1,3 +1,5 @@
+//! [`WorkQueue`]: the handle of a queue, and what a queue promises.
+
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
@@ -64,8 +66,8 @@ use crate::queue::shell::shared::Shared;
 ///
 /// # Bound
 /// At most `capacity` keys are live; resting keys do not count. Only the add of a new key can meet
-/// the bound. In an open queue, adding a live key never fails, blocks or allocates, and ending a run
-/// does not either, but for the allocations that [`Work`] names.
+/// the bound. In an open queue, neither adding a live key nor ending a run fails or waits. Neither
+/// allocates, but for the purposes that [`Work`] names.
 ///
 /// | method | a new key, and no room |
 /// |---|---|

@@ -119,6 +119,14 @@ impl<K, C, S> Shared<K, C, S> {
         }
     }
 
+    /// Tells the observer that a limiter was found closed, if one was.
+    #[inline]
+    pub(crate) fn observe_closed_limiter(&self, was_found: bool) {
+        if was_found {
+            self.observe(|observer| observer.limiter_closed());
+        }
+    }
+
     /// Tells the observer of an attempt to add, and drops what the attempt left in place of the
     /// key. Called without the lock, since both run the caller's code.
     #[inline]

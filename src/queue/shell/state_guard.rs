@@ -9,7 +9,7 @@ use crate::wake::Wakers;
 /// The locked state during a change.
 ///
 /// However the change ends, also by a panic of the caller's `Eq`, the state is
-/// [settled](State::settle) under the lock, and waiters are woken after it is released. Without that
+/// [settled](QueueState::settle) under the lock, and waiters are woken after it is released. Without that
 /// a panic would lose wake-ups.
 pub(crate) struct StateGuard<K, G: DerefMut<Target = QueueState<K>>>(
     /// `None` once it is unlocked.

@@ -15,10 +15,10 @@ use tollgate::{CarryOver, Denied, KeyedLimiter, RateLimiter};
 use crate::support::quota;
 use crate::trap;
 use crate::trap::{
-    ALL, Call, Hashers, Key, Name, OUTSIDE, Waiter, Watch, trapped, without_deadlock,
+    ALL, Call, Key, Name, OUTSIDE, TrapClock, TrapHasher, Waiter, trapped, without_deadlock,
 };
 
-type Keyed = KeyedLimiter<Key, Hashers, Watch>;
+type Keyed = KeyedLimiter<Key, TrapHasher, TrapClock>;
 type Waiting<'a> = Waiter<'a, Result<(), Denied>>;
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
@@ -28,11 +28,11 @@ const WAITED_FOR: Name = Name(100);
 const OWN: Name = Name(101);
 const NEW: Name = Name(102);
 
-fn limiter(watch: &Watch, capacity: usize) -> Keyed {
+fn limiter(clock: &TrapClock, capacity: usize) -> Keyed {
     let builder = KeyedLimiter::builder(quota("2/h"), capacity);
     builder
-        .hasher(Hashers)
-        .clock(watch.clone())
+        .hasher(TrapHasher)
+        .clock(clock.clone())
         .build()
         .unwrap()
 }
@@ -117,14 +117,14 @@ const OPS: &[(&str, bool, Op)] = &[
 /// Runs an operation with its `n`-th call trapped; `false` if it makes fewer calls.
 fn traps(n: usize, calls: &'static [Call], reenters: bool, placed: u64, op: usize) -> bool {
     let (name, brings, op) = OPS[op];
-    let watch = Watch::default();
-    let limiter = Arc::new(limiter(&watch, CAPACITY));
+    let clock = TrapClock::default();
+    let limiter = Arc::new(limiter(&clock, CAPACITY));
     let own = limiter.key(&OWN).set_quota(quota("5/h"), CarryOver::Full);
     assert_eq!(own, Ok(()));
     if placed > CAPACITY as u64 {
         // Every bucket is full again, so every place can be reused.
         assert!((1..CAPACITY as u64).all(|name| drain(&limiter, 200 + name)));
-        watch.0.advance(DAY);
+        clock.0.advance(DAY);
     }
     assert!(limiter.key(&WAITED_FOR).try_acquire(2).is_ok());
     let key = limiter.key(&WAITED_FOR);
@@ -155,7 +155,7 @@ fn traps(n: usize, calls: &'static [Call], reenters: bool, placed: u64, op: usiz
     assert!(brings || taken.is_err(), "{context}: a debt is lost");
     let woken = waiter.woken();
     assert!(waiter.poll().is_none() || woken > 0, "{context}: not woken");
-    watch.0.advance(DAY);
+    clock.0.advance(DAY);
     waiter.poll();
     assert!(!waiter.is_alive(), "{context}: a waiter is lost");
     drop(waiter);
@@ -168,7 +168,7 @@ fn traps(n: usize, calls: &'static [Call], reenters: bool, placed: u64, op: usiz
         }
     }
     if !limiter.is_closed() {
-        watch.0.advance(10 * DAY);
+        clock.0.advance(10 * DAY);
         let full = fill(&limiter);
         assert_eq!(full, CAPACITY, "{context}: places are lost");
     }
@@ -210,12 +210,12 @@ fn keys_and_wakers_may_call_the_limiter() {
 /// Changes the quota, or closes, over many shards with waiters, with the `n`-th call trapped. Each
 /// change of the quota also evicts a part of the keys.
 fn traps_change(n: usize, calls: &'static [Call], closes: bool) -> bool {
-    let watch = Watch::default();
-    let limiter = limiter(&watch, 400);
+    let clock = TrapClock::default();
+    let limiter = limiter(&clock, 400);
     let change = |text| limiter.set_quota(quota(text), CarryOver::Tokens).unwrap();
     (0..40).for_each(|_| ["2/day", "2/h"].into_iter().for_each(change));
     assert!((0..300).all(|name| drain(&limiter, name)));
-    watch.0.advance(DAY);
+    clock.0.advance(DAY);
     let names: [Name; 20] = std::array::from_fn(|name| Name(500 + name as u64));
     assert!(names.iter().all(|name| drain(&limiter, name.0)));
     let wait = |name| Waiter::pending(limiter.key(name).acquire(1));

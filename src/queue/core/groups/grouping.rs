@@ -102,7 +102,7 @@ impl<K, G: Hash + Eq + Send + 'static> Groups<K, G> {
     }
 
     /// Bounds how many keys of a group are live: for a new key of a group at its bound the queue is
-    /// full. Blocked adders take turns by group.
+    /// full. Blocked adders take turns by group, and an adder of a full group holds up no other.
     pub fn max_live(mut self, keys: u32) -> Self {
         self.bounds.live = keys;
         self

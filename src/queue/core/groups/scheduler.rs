@@ -48,6 +48,9 @@ pub(crate) struct GroupScheduler {
     idle: Vec<Index>,
     /// Groups in which room has come free that blocked adders wait for.
     groups_with_room: Vec<Index>,
+    /// Whether a full group has refused a key for which a resync is requested, and no room has come
+    /// free in any group since.
+    missed_in_full_group: bool,
     make_waker: MakeGroupWaker,
 }
 
@@ -72,6 +75,7 @@ impl GroupScheduler {
             parked: BTreeSet::new(),
             idle: Vec::new(),
             groups_with_room: Vec::new(),
+            missed_in_full_group: false,
             make_waker,
         }
     }

@@ -14,7 +14,7 @@ use crate::queue::core::options::AddOptions;
 use crate::queue::core::priority::Priority;
 
 /// An add, but for its key. The fast path takes the fields one by one, in registers: passed as one
-/// value they would go through memory, at a tenth more instructions for a duplicate add.
+/// value they would go through memory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AddRequest {
     pub(crate) hash: KeyHash,

@@ -1,8 +1,8 @@
 //! Resting keys: no work is pending, and the queue only remembers the last start (until the shortest
 //! interval is over), or that the key was given up.
 //!
-//! Resting keys count toward the capacity until a new key needs the slot: then the one whose rest
-//! ends first is evicted. A resting key belongs to no group.
+//! A resting key keeps its slot until a new key needs the room: then the key whose rest ends first
+//! is evicted. A resting key does not count toward the capacity, and belongs to no group.
 
 use crate::clock::Timestamp;
 use crate::list::Index;

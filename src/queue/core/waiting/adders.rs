@@ -111,8 +111,9 @@ impl Adders {
             is_group_blocked: false,
         };
         let id = self.line.join_ranked(adder.round, waker, adder);
-        let rehash = |(hash, _): &(KeyHash, WaitId)| spread(*hash);
-        self.by_hash.insert_unique(spread(hash), (hash, id), rehash);
+        let rehash = |(hash, _): &(KeyHash, WaitId)| hash.spread();
+        self.by_hash
+            .insert_unique(hash.spread(), (hash, id), rehash);
         *place = Some(id);
         None
     }
@@ -129,7 +130,7 @@ impl Adders {
     pub(crate) fn leave(&mut self, place: WaitId) -> LeftAdder {
         let Left { wanted, waker } = self.line.leave(place);
         let this = |entry: &(KeyHash, WaitId)| *entry == (wanted.hash, place);
-        if let Ok(found) = self.by_hash.find_entry(spread(wanted.hash), this) {
+        if let Ok(found) = self.by_hash.find_entry(wanted.hash.spread(), this) {
             found.remove();
         }
         let group = wanted.group;
@@ -204,22 +205,17 @@ impl Adders {
     /// room. Adders of another key with the same hash wait again.
     #[cold]
     pub(crate) fn key_added(&mut self, hash: KeyHash) {
-        let same = self.by_hash.iter_hash(spread(hash));
+        let same = self.by_hash.iter_hash(hash.spread());
         let same = same.filter(|(other, _)| *other == hash);
         let line = &mut self.line;
         self.to_wake
             .extend(same.filter_map(|(_, place)| line.wake(*place)));
     }
 
-    /// Drains the wakers of these adders.
+    /// Drains the wakers of adders whose key another caller has added.
     pub(crate) fn drain_to_wake(&mut self) -> impl Iterator<Item = Waker> {
         self.to_wake.drain(..)
     }
-}
-
-/// Spreads 32 bits over the 64 that `hashbrown` takes bucket and tag from.
-fn spread(hash: KeyHash) -> u64 {
-    u64::from(hash.bits()).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 #[cfg(all(test, not(tollgate_loom)))]

@@ -42,7 +42,7 @@ pub(crate) struct QueueState<K> {
     wakers: Wakers,
     pub(crate) adders: Adders,
     /// Keys that were refused since the last resync.
-    pub(crate) missed: u64,
+    missed: u64,
     /// Callers that wait until a resync is due.
     pub(crate) resyncers: WaitList<()>,
     /// Callers that wait until a key in process becomes dirty.
@@ -256,9 +256,28 @@ impl<K> QueueState<K> {
         (self.machine.ready_len(), self.machine.processing_len())
     }
 
+    /// Requests a resync for a key that was refused for want of room.
+    pub(crate) fn miss_key(&mut self) {
+        self.missed = self.missed.saturating_add(1);
+        // The queue has room: it was the key's group that refused the key. Without this note the
+        // resync would be due at once, and again after each resync.
+        if self.machine.has_room()
+            && let Some(groups) = self.machine.ready.groups_mut()
+        {
+            groups.miss_key();
+        }
+    }
+
+    /// Takes the number of keys that were missed since the last resync, if one is due.
+    pub(crate) fn take_missed(&mut self) -> Option<u64> {
+        self.resync_due().then(|| mem::take(&mut self.missed))
+    }
+
     /// Returns true if keys were missed and there is room for them again.
-    pub(crate) fn resync_due(&self) -> bool {
-        self.missed > 0 && self.machine.has_room()
+    fn resync_due(&self) -> bool {
+        let groups = self.machine.ready.groups();
+        let is_in_vain = groups.is_some_and(GroupScheduler::awaits_room_for_missed_key);
+        self.missed > 0 && self.machine.has_room() && !is_in_vain
     }
 
     /// Returns when the leader must poll: a key is due, or a limiter is to be asked again.

@@ -62,9 +62,11 @@ impl<K, C: Clock, S> Work<K, C, S> {
             return next;
         }
         let next = started.map(|started| Self::new(Arc::clone(&shared), started));
+        let limiter_closed = guard.state().take_limiter_closed();
         guard.unlock();
         drop(forgotten);
         shared.observe_finish(self.run.started, now, |_| {});
+        shared.observe_closed_limiter(limiter_closed);
         next.inspect(Self::observe_start)
     }
 
@@ -73,8 +75,9 @@ impl<K, C: Clock, S> Work<K, C, S> {
         self.finish(|_, _, _| Outcome::Requeue);
     }
 
-    /// Requeues the key after `delay`, or earlier when it is added, and clears its failures. Use it
-    /// for a periodic resync.
+    /// Requeues the key after `delay`, or earlier when it is added, and clears its failures.
+    ///
+    /// Use it for a periodic resync.
     pub fn requeue_after(mut self, delay: Duration) {
         self.finish(|_, _, now| Outcome::after(delay, now));
     }
@@ -194,8 +197,8 @@ impl<K, C: Clock, S> Work<K, C, S> {
         };
         let mut retried = catch_unwind(AssertUnwindSafe(|| self.finish(retry)));
         if self.held.is_some() {
-            // The clock or the backoff has panicked: retry without either, so that the key is
-            // released. `Asked` selects the default backoff.
+            // The clock or the backoff has panicked: retry with the time of the start and the
+            // default backoff, so that the key is released.
             let now = self.run.started;
             self.run.on_failure = OnFailure::UseDefault;
             let again = catch_unwind(AssertUnwindSafe(|| self.finish_at(now, retry)));

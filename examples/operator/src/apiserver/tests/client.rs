@@ -1,3 +1,5 @@
+//! The server through the real Kubernetes client: objects, apply, owners, lists and discovery.
+
 use std::time::Duration;
 
 use futures::TryStreamExt;

@@ -1,3 +1,5 @@
+//! The sequential core, verb by verb.
+
 use std::sync::Arc;
 
 use jiff::Timestamp;

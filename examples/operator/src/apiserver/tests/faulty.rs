@@ -1,3 +1,5 @@
+//! Injected faults, invalid requests, and a watcher that converges in spite of them.
+
 use futures::TryStreamExt;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::runtime::{WatchStreamExt, watcher};

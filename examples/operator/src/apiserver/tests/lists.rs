@@ -1,3 +1,5 @@
+//! Lists page by page, and the tokens that continue them.
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 

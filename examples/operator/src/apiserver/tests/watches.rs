@@ -1,3 +1,5 @@
+//! Watches over HTTP: their events, bookmarks, and what a watcher does when they break.
+
 use futures::{StreamExt, TryStreamExt};
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use kube::runtime::watcher;

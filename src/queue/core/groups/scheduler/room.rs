@@ -32,6 +32,7 @@ impl GroupScheduler {
     #[inline(never)]
     pub(crate) fn leave(&mut self, entry: Index) {
         let at = self.group_of[entry as usize];
+        self.missed_in_full_group = false;
         let group = &mut self.groups[at];
         group.live -= 1;
         if group.blocked_adders > 0 {
@@ -60,12 +61,24 @@ impl GroupScheduler {
 
     /// Releases the room that was promised.
     pub(crate) fn release_room(&mut self, id: GroupId) {
+        self.missed_in_full_group = false;
         if let Some(group) = self.groups.get_mut(id) {
             group.promised -= 1;
             if group.blocked_adders > 0 {
                 self.groups_with_room.push(id.at);
             }
         }
+    }
+
+    /// A full group has refused a key for which a resync is requested: until room comes free in a
+    /// group a resync would be in vain.
+    pub(crate) const fn miss_key(&mut self) {
+        self.missed_in_full_group = true;
+    }
+
+    /// Returns true if a resync would be in vain, since no room has come free in any group.
+    pub(crate) const fn awaits_room_for_missed_key(&self) -> bool {
+        self.missed_in_full_group
     }
 
     /// An adder waits for room: `joins` the line, or goes back to its place.

@@ -20,7 +20,8 @@ impl Consumers {
         now: Timestamp,
         wakers: &mut Wakers,
     ) {
-        // A key that was due has been kept from others since then, not since this was noticed.
+        // A key that was due has been kept from other consumers since it was due, not since this
+        // change.
         let due = std::mem::replace(&mut self.expected_due, next_poll);
         let due = due.map_or(now, |due| due.min(now));
         let inherited_since = self.inherited_since.take();
@@ -138,7 +139,7 @@ impl Consumers {
         other: Option<WaitId>,
         last: Option<WaitId>,
     ) -> Option<(WaitId, Timestamp)> {
-        // Mostly nothing is to be watched, and the line is not walked.
+        // Usually there is nothing to watch; then the line is not walked.
         earliest(self.woken_late_at(), self.leader_late_at())?;
         let (mut before, mut picked) = (None, None);
         for (id, _) in self.line.in_line() {

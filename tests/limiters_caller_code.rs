@@ -1,11 +1,8 @@
 //! The caller's code in limiters. Each call of it panics once, after which the limiter works as before; the calls
 //! that run without a lock may also call the limiter again.
 #![cfg(not(tollgate_loom))]
-#![allow(
-    dropping_copy_types,
-    clippy::unnecessary_operation,
-    reason = "each row is one expression without an output"
-)]
+#![allow(dropping_copy_types, reason = "each row is one expression")]
+#![allow(clippy::unnecessary_operation, reason = "as above")]
 
 #[allow(dead_code, reason = "shared with other tests")]
 #[path = "model/trap.rs"]
@@ -23,9 +20,11 @@ use tollgate::{
     Timestamp,
 };
 
-use trap::{ALL, Call, Hashers, Key, Name, OUTSIDE, Waiter, Watch, trapped, without_deadlock};
+use trap::{
+    ALL, Call, Key, Name, OUTSIDE, TrapClock, TrapHasher, Waiter, trapped, without_deadlock,
+};
 
-type Keyed = KeyedLimiter<Key, Hashers, Watch>;
+type Keyed = KeyedLimiter<Key, TrapHasher, TrapClock>;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(24 * 3_600);
@@ -44,7 +43,7 @@ struct Subject<'a> {
     lease: &'a dyn Fn(),
     /// Saves the fill and restores it, if the limiter can.
     save: &'a dyn Fn(),
-    watch: &'a Watch,
+    clock: &'a TrapClock,
     /// Calls the limiter again, from within the caller's code.
     reenter: Rc<dyn Fn()>,
 }
@@ -53,7 +52,7 @@ impl<'a> Subject<'a> {
     /// A limiter without a quota to change, leases, or a fill to save.
     fn new(
         limiter: &'a dyn RateLimiter,
-        watch: &'a Watch,
+        clock: &'a TrapClock,
         close: &'a dyn Fn(),
         reenter: impl Fn() + 'static,
     ) -> Self {
@@ -63,7 +62,7 @@ impl<'a> Subject<'a> {
             close,
             lease: &|| (),
             save: &|| (),
-            watch,
+            clock,
             reenter: Rc::new(reenter),
         }
     }
@@ -81,12 +80,12 @@ const LIMITERS: &[(&str, Setup)] = &[
     ("SlidingWindow", |scenario| {
         alone(
             scenario,
-            |watch| SlidingWindow::with_clock(2, HOUR, watch),
+            |clock| SlidingWindow::with_clock(2, HOUR, clock),
             SlidingWindow::close,
         );
     }),
     ("IntervalTokenBucket", |scenario| {
-        let make = |watch| IntervalTokenBucket::with_clock(2, HOUR, 2, Timestamp::ZERO, watch);
+        let make = |clock| IntervalTokenBucket::with_clock(2, HOUR, 2, Timestamp::ZERO, clock);
         alone(scenario, make, IntervalTokenBucket::close);
     }),
     ("a borrowed key", borrowed_key),
@@ -110,14 +109,14 @@ fn lease(limiter: &impl Leasable) {
 
 fn alone<L: RateLimiter + 'static, E: Debug>(
     scenario: Scenario<'_>,
-    make: impl FnOnce(Watch) -> Result<L, E>,
+    make: impl FnOnce(TrapClock) -> Result<L, E>,
     close: impl Fn(&L),
 ) {
-    let watch = Watch::default();
-    let limiter = Arc::new(make(watch.clone()).unwrap());
+    let clock = TrapClock::default();
+    let limiter = Arc::new(make(clock.clone()).unwrap());
     let again = Arc::clone(&limiter);
     let close = || close(&limiter);
-    scenario(&Subject::new(&*limiter, &watch, &close, move || {
+    scenario(&Subject::new(&*limiter, &clock, &close, move || {
         try_all(&*again)
     }));
 }
@@ -126,18 +125,18 @@ fn alone<L: RateLimiter + 'static, E: Debug>(
 macro_rules! bucket {
     ($name:ident, $bucket:ident, $wrap:expr, $inner:expr) => {
         fn $name(scenario: Scenario<'_>) {
-            let watch = Watch::default();
-            let bucket = $bucket::with_clock(quota("2/h"), watch.clone()).unwrap();
+            let clock = TrapClock::default();
+            let bucket = $bucket::with_clock(quota("2/h"), clock.clone()).unwrap();
             let limiter = Arc::new($wrap(bucket));
             let again = Arc::clone(&limiter);
-            let bucket: &$bucket<Watch> = $inner(&*limiter);
+            let bucket: &$bucket<TrapClock> = $inner(&*limiter);
             let close = || bucket.close();
             let now = SystemTime::UNIX_EPOCH;
             scenario(&Subject {
                 quota: Some(bucket),
                 lease: &|| lease(bucket),
                 save: &|| bucket.restore(&bucket.save(now), now),
-                ..Subject::new(&*limiter, &watch, &close, move || try_all(&*again))
+                ..Subject::new(&*limiter, &clock, &close, move || try_all(&*again))
             });
         }
     };
@@ -147,15 +146,15 @@ bucket!(atomic, AtomicTokenBucket, identity, identity);
 bucket!(locked, LockedTokenBucket, identity, identity);
 bucket!(metered, AtomicTokenBucket, Metered::new, Metered::inner);
 
-fn keyed(watch: &Watch, capacity: usize, on_full: OnFull) -> Arc<Keyed> {
+fn keyed(clock: &TrapClock, capacity: usize, on_full: OnFull) -> Arc<Keyed> {
     let builder = KeyedLimiter::builder(quota("2/h"), capacity);
-    let builder = builder.hasher(Hashers).clock(watch.clone());
+    let builder = builder.hasher(TrapHasher).clock(clock.clone());
     Arc::new(builder.on_full(on_full).build().unwrap())
 }
 
 fn borrowed_key(scenario: Scenario<'_>) {
-    let watch = Watch::default();
-    let limiter = keyed(&watch, 4, OnFull::Deny);
+    let clock = TrapClock::default();
+    let limiter = keyed(&clock, 4, OnFull::Deny);
     let again = Arc::clone(&limiter);
     let key = limiter.key(&Name(7));
     let reenter = move || {
@@ -165,51 +164,51 @@ fn borrowed_key(scenario: Scenario<'_>) {
     };
     scenario(&Subject {
         quota: Some(&key),
-        ..Subject::new(&key, &watch, &|| limiter.close(), reenter)
+        ..Subject::new(&key, &clock, &|| limiter.close(), reenter)
     });
-    assert_no_place_is_lost(&limiter, &watch);
+    assert_no_place_is_lost(&limiter, &clock);
 }
 
 fn owned_key(scenario: Scenario<'_>) {
-    let watch = Watch::default();
-    let limiter = keyed(&watch, 4, OnFull::Deny);
+    let clock = TrapClock::default();
+    let limiter = keyed(&clock, 4, OnFull::Deny);
     let again = Arc::clone(&limiter);
     let key = limiter.owned_key(Key(Name(7)));
     let reenter = move || try_all(&again.owned_key(Key(Name(7))));
-    scenario(&Subject::new(&key, &watch, &|| limiter.close(), reenter));
-    assert_no_place_is_lost(&limiter, &watch);
+    scenario(&Subject::new(&key, &clock, &|| limiter.close(), reenter));
+    assert_no_place_is_lost(&limiter, &clock);
 }
 
 /// A key that found no place, and shares its bucket with all such keys.
 fn shared_bucket(scenario: Scenario<'_>) {
-    let watch = Watch::default();
-    let limiter = keyed(&watch, 1, OnFull::Shared);
+    let clock = TrapClock::default();
+    let limiter = keyed(&clock, 1, OnFull::Shared);
     limiter.key(&Name(1)).charge(1_000);
     let again = Arc::clone(&limiter);
     let key = limiter.key(&Name(7));
     let reenter = move || try_all(&again.key(&Name(7)));
-    scenario(&Subject::new(&key, &watch, &|| limiter.close(), reenter));
+    scenario(&Subject::new(&key, &clock, &|| limiter.close(), reenter));
 }
 
 fn all_of(scenario: Scenario<'_>) {
-    let watch = Watch::default();
-    let limiter = keyed(&watch, 4, OnFull::Deny);
-    let bucket = Arc::new(AtomicTokenBucket::with_clock(quota("2/h"), watch.clone()).unwrap());
+    let clock = TrapClock::default();
+    let limiter = keyed(&clock, 4, OnFull::Deny);
+    let bucket = Arc::new(AtomicTokenBucket::with_clock(quota("2/h"), clock.clone()).unwrap());
     let (again, bucket_again) = (Arc::clone(&limiter), Arc::clone(&bucket));
     let all = AllOf::new((&*bucket, limiter.key(&Name(7))));
     let reenter = move || {
         try_all(&again.key(&Name(7)));
         try_all(&*bucket_again);
     };
-    scenario(&Subject::new(&all, &watch, &|| bucket.close(), reenter));
-    watch.0.advance(DAY);
+    scenario(&Subject::new(&all, &clock, &|| bucket.close(), reenter));
+    clock.0.advance(DAY);
     assert_eq!(bucket.available(), 2, "a member has lost tokens");
-    assert_no_place_is_lost(&limiter, &watch);
+    assert_no_place_is_lost(&limiter, &clock);
 }
 
 /// Full buckets need no place, so after a day a full set of other keys finds one each.
-fn assert_no_place_is_lost(limiter: &Keyed, watch: &Watch) {
-    watch.0.advance(DAY);
+fn assert_no_place_is_lost(limiter: &Keyed, clock: &TrapClock) {
+    clock.0.advance(DAY);
     if limiter.is_closed() {
         return;
     }
@@ -262,7 +261,7 @@ const OPS: &[(&str, bool, Op)] = &[
         let mut waiter = Waiter::new(s.limiter.acquire_above(1, 1));
         waiter.poll();
         waiters[0].leave();
-        s.watch.0.advance(DAY);
+        s.clock.0.advance(DAY);
         waiters[1].poll();
         waiter.poll();
     }),
@@ -270,7 +269,7 @@ const OPS: &[(&str, bool, Op)] = &[
         let mut waiter = Waiter::new(s.limiter.acquire_many(5));
         waiter.poll();
         waiters.iter_mut().for_each(Waiter::leave);
-        s.watch.0.advance(HOUR);
+        s.clock.0.advance(HOUR);
         waiter.poll();
     }),
     ("acquire more than the burst", true, |s, waiters| {
@@ -278,7 +277,7 @@ const OPS: &[(&str, bool, Op)] = &[
         waiter.poll();
         waiters.iter_mut().for_each(Waiter::leave);
         for _ in 0..2 {
-            s.watch.0.advance(HOUR);
+            s.clock.0.advance(HOUR);
             waiter.poll();
         }
     }),
@@ -286,12 +285,12 @@ const OPS: &[(&str, bool, Op)] = &[
         waiters[0].leave();
     }),
     ("grant to a waiter", true, |s, waiters| {
-        s.watch.0.advance(Duration::from_secs(30 * 60));
+        s.clock.0.advance(Duration::from_secs(30 * 60));
         waiters[0].poll();
         waiters[1].poll();
     }),
     ("grant to a waiter that is cancelled", true, |s, waiters| {
-        s.watch.0.advance(Duration::from_secs(30 * 60));
+        s.clock.0.advance(Duration::from_secs(30 * 60));
         s.limiter.refund(0);
         s.limiter.reserve(1, DAY).map(|one| one.cancel()).ok();
         waiters[0].leave();
@@ -299,12 +298,12 @@ const OPS: &[(&str, bool, Op)] = &[
     ("refund", true, |s, _| s.limiter.refund(2)),
     ("charge", false, |s, _| s.limiter.charge(2)),
     ("pause", false, |s, _| {
-        let until = s.watch.0.now().saturating_add(Duration::from_secs(10 * 60));
+        let until = s.clock.0.now().saturating_add(Duration::from_secs(10 * 60));
         let _ = s.limiter.pause_until(until);
     }),
     ("lease", false, |s, _| (s.lease)()),
     ("lease of an available token", true, |s, _| {
-        s.watch.0.advance(DAY);
+        s.clock.0.advance(DAY);
         s.limiter.refund(0);
         (s.lease)();
     }),
@@ -353,7 +352,7 @@ fn run_trapped(
         assert!(ended.is_none() || woken > 0, "{context}: {at} not woken");
     }
     for _ in 0..waiters.len() {
-        s.watch.0.advance(DAY);
+        s.clock.0.advance(DAY);
         for waiter in &mut waiters {
             waiter.poll();
         }
@@ -361,7 +360,7 @@ fn run_trapped(
     let lost = waiters.iter().filter(|waiter| waiter.is_alive()).count();
     assert_eq!(lost, 0, "{context}: a waiter is lost");
     drop(waiters);
-    s.watch.0.advance(DAY);
+    s.clock.0.advance(DAY);
     let status = s.limiter.status(1);
     assert_eq!(
         status.waiting, 0,
