@@ -17,7 +17,7 @@ pub(crate) enum Debit {
 
 /// What a reservation holds of one limiter: tokens that were debited, or a place in line for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ReservedPart {
+pub(crate) struct ReservedPart {
     /// When the tokens can be used.
     pub(crate) ready_at: Timestamp,
     /// The debit, if the tokens were debited at once.
@@ -55,10 +55,33 @@ impl ReservedPart {
 }
 
 /// What a reservation holds of each member of a limiter; most limiters have one.
-pub(crate) type Parts = SmallVec<[ReservedPart; 1]>;
+#[derive(Debug, Default)]
+pub struct Parts(SmallVec<[ReservedPart; 1]>);
 
-/// Returns when all parts can be used, `now` at the earliest.
-pub(crate) fn ready_at(parts: &Parts, now: Timestamp) -> Timestamp {
-    let last = parts.iter().map(|part| part.ready_at).max();
-    last.unwrap_or(now).max(now)
+impl Parts {
+    pub(crate) const fn new() -> Self {
+        Self(SmallVec::new_const())
+    }
+
+    pub(crate) fn of(part: ReservedPart) -> Self {
+        Self(SmallVec::from_elem(part, 1))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, ReservedPart> {
+        self.0.iter()
+    }
+
+    pub(crate) fn append(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// Returns when all parts can be used, `now` at the earliest.
+    pub(crate) fn ready_at(&self, now: Timestamp) -> Timestamp {
+        let last = self.iter().map(|part| part.ready_at).max();
+        last.unwrap_or(now).max(now)
+    }
 }

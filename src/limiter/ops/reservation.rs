@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::limiter::core::denied::Denied;
-use crate::limiter::core::reserved_part::{Parts, ready_at};
+use crate::limiter::core::reserved_part::Parts;
 use crate::limiter::ops::limiter::Limiter;
 use crate::unwind::Panics;
 
@@ -71,7 +71,7 @@ impl<'a> Reservation<'a> {
         let parts = limiter.reserve_at(n, max_wait, now)?;
         Ok(Self {
             limiter: LimiterRef::Borrowed(limiter),
-            ready_at: ready_at(&parts, now),
+            ready_at: parts.ready_at(now),
             parts,
         })
     }
@@ -85,7 +85,7 @@ impl<'a> Reservation<'a> {
         let parts = limiter.reserve_at(n, max_wait, now)?;
         Ok(Self {
             limiter: LimiterRef::Owned(limiter),
-            ready_at: ready_at(&parts, now),
+            ready_at: parts.ready_at(now),
             parts,
         })
     }

@@ -81,17 +81,17 @@ macro_rules! limiter {
                 now: Timestamp,
             ) -> Result<Parts, Denied> {
                 let taken = self.ops().reserve(n, max_wait, now)?;
-                Ok(Parts::from_elem(taken, 1))
+                Ok(Parts::of(taken))
             }
 
             fn give_back(&self, parts: &Parts, now: Option<Timestamp>) {
-                for taken in parts {
+                for taken in parts.iter() {
                     self.ops().give_back(taken, now);
                 }
             }
 
             fn commit(&self, parts: &Parts) {
-                for taken in parts {
+                for taken in parts.iter() {
                     self.ops().commit(taken);
                 }
             }

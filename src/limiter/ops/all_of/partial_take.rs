@@ -21,13 +21,13 @@ impl<'a> PartialTake<'a> {
     pub(super) const fn new() -> Self {
         Self {
             members: SmallVec::new_const(),
-            taken: Parts::new_const(),
+            taken: Parts::new(),
         }
     }
 
     pub(super) fn push(&mut self, member: &'a dyn Limiter, taken: Parts) {
         self.members.push(member);
-        self.taken.extend(taken);
+        self.taken.append(taken);
     }
 
     /// Takes `n` tokens from each of these members, if at least `floor` remain.
@@ -78,7 +78,7 @@ impl Drop for PartialTake<'_> {
 
 /// One member's part of what was taken.
 pub(super) fn part(taken: ReservedPart) -> Parts {
-    Parts::from_elem(taken, 1)
+    Parts::of(taken)
 }
 
 /// Ends what was taken from each member, the latest first; from the others too if one panics.
@@ -88,7 +88,7 @@ pub(super) fn end_each(
     mut end: impl FnMut(&dyn Limiter, &Parts),
 ) {
     let mut panics = Panics::default();
-    for (member, taken) in members.iter().zip(parts).rev() {
+    for (member, taken) in members.iter().zip(parts.iter()).rev() {
         panics.catch(|| end(*member, &part(*taken)));
     }
 }

@@ -153,7 +153,7 @@ where
             let is_shared = is_shared.get();
             let taken = line.reserve(n, max_wait, now);
             reserved =
-                Some(taken.map(|taken| Parts::from_elem(ReservedPart { is_shared, ..taken }, 1)));
+                Some(taken.map(|taken| Parts::of(ReservedPart { is_shared, ..taken })));
         };
         let found = panics.catch(|| self.limiter.with_line(self.key, now, &is_shared, reserve));
         // If another waiter's waker or another key has panicked, the caller never sees the reservation.
@@ -171,7 +171,7 @@ where
     }
 
     fn give_back(&self, parts: &Parts, now: Option<Timestamp>) {
-        for taken in parts {
+        for taken in parts.iter() {
             self.with_existing_line(taken.is_shared, |line, read, _| {
                 line.give_back(taken, now.unwrap_or(read));
             });
@@ -179,7 +179,7 @@ where
     }
 
     fn commit(&self, parts: &Parts) {
-        for taken in parts {
+        for taken in parts.iter() {
             self.with_existing_line(taken.is_shared, |line, _, _| line.commit(taken));
         }
     }
