@@ -45,7 +45,7 @@ impl<T> Progress<T> {
 ///
 /// ```
 /// use std::task::Waker;
-/// use tollgate::wait::{Progress, Step};
+/// use tollgate::{Progress, Step};
 /// use tollgate::{Clock, ManualClock, Timestamp};
 ///
 /// struct Sleep(Timestamp, ManualClock);

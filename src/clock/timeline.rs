@@ -223,7 +223,7 @@ impl Timeline {
             let sample = source.sample();
             match self.tick_since_base(sample) {
                 Ok(tick) => {
-                    self.publish(state, ticks.saturating_add(1 << length_log2), tick, sample)
+                    self.publish(state, ticks.saturating_add(1 << length_log2), tick, sample);
                 }
                 Err(refused) => {
                     // The old base tells nothing across a jump. Measure from the new sample.

@@ -152,8 +152,7 @@ where
         let reserve = |line: &mut Line, _: &mut Wakers| {
             let is_shared = is_shared.get();
             let taken = line.reserve(n, max_wait, now);
-            reserved =
-                Some(taken.map(|taken| Parts::of(ReservedPart { is_shared, ..taken })));
+            reserved = Some(taken.map(|taken| Parts::of(ReservedPart { is_shared, ..taken })));
         };
         let found = panics.catch(|| self.limiter.with_line(self.key, now, &is_shared, reserve));
         // If another waiter's waker or another key has panicked, the caller never sees the reservation.
