@@ -4,19 +4,19 @@ use super::decimal::{Decimal, saturate};
 use super::error::QuotaSyntaxError;
 use super::{Quota, QuotaError, SECOND};
 
-/// Units of time in nanoseconds, with every accepted name.
-const UNIT_NAMES: &[(&[&str], u64)] = &[
-    (&["ns", "nanosecond", "nanoseconds"], 1),
+/// Units of time in nanoseconds, largest first, with every accepted name, the printed one first.
+pub(super) const UNITS: &[(&[&str], u64)] = &[
+    (&["w", "week", "weeks"], 7 * 86_400 * SECOND),
+    (&["d", "day", "days"], 86_400 * SECOND),
+    (&["h", "hr", "hrs", "hour", "hours"], 3_600 * SECOND),
+    (&["min", "m", "mins", "minute", "minutes"], 60 * SECOND),
+    (&["s", "sec", "secs", "second", "seconds"], SECOND),
+    (&["ms", "millisecond", "milliseconds"], 1_000_000),
     (
         &["us", "\u{b5}s", "\u{3bc}s", "microsecond", "microseconds"],
         1_000,
     ),
-    (&["ms", "millisecond", "milliseconds"], 1_000_000),
-    (&["s", "sec", "secs", "second", "seconds"], SECOND),
-    (&["m", "min", "mins", "minute", "minutes"], 60 * SECOND),
-    (&["h", "hr", "hrs", "hour", "hours"], 3_600 * SECOND),
-    (&["d", "day", "days"], 86_400 * SECOND),
-    (&["w", "week", "weeks"], 7 * 86_400 * SECOND),
+    (&["ns", "nanosecond", "nanoseconds"], 1),
 ];
 /// Units without a fixed length.
 const CALENDAR: &[&str] = &[
@@ -141,8 +141,8 @@ impl Cursor<'_> {
     const fn unit(&mut self) -> Result<u64, QuotaError> {
         self.skip_space();
         let mut of = 0;
-        while of < UNIT_NAMES.len() {
-            let (names, nanos) = UNIT_NAMES[of];
+        while of < UNITS.len() {
+            let (names, nanos) = UNITS[of];
             if self.word_of(names) {
                 return Ok(nanos);
             }

@@ -3,19 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::parse::quota;
-use super::{Quota, QuotaError, SECOND};
-
-/// Units of time in nanoseconds, largest first: `Display` uses the first that divides the period.
-const UNITS: [(&str, u64); 7] = [
-    ("d", 86_400 * SECOND),
-    ("h", 3_600 * SECOND),
-    ("min", 60 * SECOND),
-    ("s", SECOND),
-    ("ms", 1_000_000),
-    ("us", 1_000),
-    ("ns", 1),
-];
+use super::parse::{UNITS, quota};
+use super::{Quota, QuotaError};
 
 impl Quota {
     /// Parses the quota of a `const` or a `static`, at compile time.
@@ -44,20 +33,18 @@ impl Quota {
 /// parses the same quota back.
 impl fmt::Display for Quota {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some((unit, nanos)) = UNITS
-            .into_iter()
-            .find(|(_, nanos)| self.period.is_multiple_of(*nanos))
-        else {
-            unreachable!("1 ns divides every period")
-        };
         if self.is_unlimited() {
             return f.write_str("unlimited");
         }
         write!(f, "{}/", self.tokens)?;
-        if self.period != nanos {
-            write!(f, "{}", self.period / nanos)?;
+        // The largest unit that divides the period, but a period of weeks is printed in days.
+        let mut units = UNITS[1..].iter();
+        if let Some((names, nanos)) = units.find(|(_, nanos)| self.period.is_multiple_of(*nanos)) {
+            if self.period != *nanos {
+                write!(f, "{}", self.period / nanos)?;
+            }
+            f.write_str(names[0])?;
         }
-        f.write_str(unit)?;
         if self.burst != self.tokens {
             write!(f, " burst {}", self.burst)?;
         }

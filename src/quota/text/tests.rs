@@ -1,6 +1,7 @@
 //! Accepted and refused texts of quotas.
 
 use super::*;
+use crate::quota::SECOND;
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -216,11 +217,11 @@ proptest! {
     fn fractions_are_exact(
         whole in 0..100_000_u128, digits in "[0-9]{1,4}", count in 1..1_000_u128, tenths in 0..10_u128, unit in 0..7_usize,
     ) {
-        let unit = UNITS[unit];
+        let (names, unit) = UNITS[unit + 1];
         let places = 10_u128.pow(u32::try_from(digits.len()).unwrap());
         let scaled = whole * places + digits.parse::<u128>().unwrap();
-        let nanos = (count * 10 + tenths) * u128::from(unit.1);
-        let text = format!("{whole}.{digits}/{count}.{tenths}{}", unit.0);
+        let nanos = (count * 10 + tenths) * u128::from(unit);
+        let text = format!("{whole}.{digits}/{count}.{tenths}{}", names[0]);
         if scaled > 0 && let Ok(quota) = parse(&text) {
             // N / P is scaled / places per nanos / 10.
             let (n, p) = (u128::from(quota.tokens()), quota.period().as_nanos());
