@@ -63,28 +63,22 @@ impl Quota {
     /// [`QuotaError::ZeroPeriod`], [`QuotaError::PeriodTooLong`], [`QuotaError::TooManyTokens`] or
     /// [`QuotaError::RateTooHigh`]: the bound that is broken.
     pub const fn new(tokens: u64, period: Duration) -> Result<Self, QuotaError> {
-        if period.as_nanos() > Self::MAX_PERIOD.as_nanos() {
+        let nanos = period.as_nanos();
+        if nanos > Self::MAX_PERIOD.as_nanos() {
             return Err(QuotaError::PeriodTooLong);
         }
-        Self::from_nanos(
-            tokens,
-            period.as_secs() * SECOND + period.subsec_nanos() as u64,
-        )
-    }
-
-    const fn from_nanos(tokens: u64, period: u64) -> Result<Self, QuotaError> {
-        if period == 0 {
+        if nanos == 0 {
             return Err(QuotaError::ZeroPeriod);
         }
         if tokens > Self::MAX_TOKENS {
             return Err(QuotaError::TooManyTokens);
         }
-        if tokens as u128 > period as u128 * Self::MAX_TOKENS_PER_NANO as u128 {
+        if tokens as u128 > nanos * Self::MAX_TOKENS_PER_NANO as u128 {
             return Err(QuotaError::RateTooHigh);
         }
         Ok(Self {
             tokens,
-            period,
+            period: decimal::saturate(nanos),
             burst: tokens,
         })
     }
@@ -94,7 +88,7 @@ impl Quota {
     /// # Errors
     /// As [`new`](Self::new).
     pub const fn per_second(tokens: u64) -> Result<Self, QuotaError> {
-        Self::from_nanos(tokens, SECOND)
+        Self::new(tokens, Duration::from_secs(1))
     }
 
     /// Creates a quota of `tokens` per minute.
@@ -102,7 +96,7 @@ impl Quota {
     /// # Errors
     /// As [`new`](Self::new).
     pub const fn per_minute(tokens: u64) -> Result<Self, QuotaError> {
-        Self::from_nanos(tokens, 60 * SECOND)
+        Self::new(tokens, Duration::from_secs(60))
     }
 
     /// Creates a quota of `tokens` per hour.
@@ -110,7 +104,7 @@ impl Quota {
     /// # Errors
     /// As [`new`](Self::new).
     pub const fn per_hour(tokens: u64) -> Result<Self, QuotaError> {
-        Self::from_nanos(tokens, 3_600 * SECOND)
+        Self::new(tokens, Duration::from_secs(3_600))
     }
 
     /// Creates a quota of `tokens` per day of 24 hours.
@@ -118,7 +112,7 @@ impl Quota {
     /// # Errors
     /// As [`new`](Self::new).
     pub const fn per_day(tokens: u64) -> Result<Self, QuotaError> {
-        Self::from_nanos(tokens, 86_400 * SECOND)
+        Self::new(tokens, Duration::from_secs(86_400))
     }
 
     /// Creates a quota that never denies.

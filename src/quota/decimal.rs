@@ -1,5 +1,7 @@
 //! The decimal numbers of a quota's text, and the exact rates that they make.
 
+use std::time::Duration;
+
 use super::{Quota, QuotaError};
 
 /// A decimal fraction: `whole` + `fraction` / 10^`scale`.
@@ -33,7 +35,7 @@ impl Decimal {
     /// burst is the tokens of one `period`, rounded up.
     pub(super) const fn per(&self, period: u64) -> Option<Result<Quota, QuotaError>> {
         if self.scale == 0 || period == 0 || self.whole > Quota::MAX_TOKENS {
-            return Some(Quota::from_nanos(self.whole, period));
+            return Some(Quota::new(self.whole, Duration::from_nanos(period)));
         }
         let tokens = self.whole as u128 * self.unit() + self.fraction as u128;
         let divisor = gcd(tokens, self.unit());
@@ -48,7 +50,8 @@ impl Decimal {
         if tokens > most || nanos > longest {
             return None;
         }
-        Some(match Quota::from_nanos(saturate(tokens), saturate(nanos)) {
+        let period = Duration::from_nanos(saturate(nanos));
+        Some(match Quota::new(saturate(tokens), period) {
             Ok(quota) => quota.burst(self.whole + 1),
             Err(error) => Err(error),
         })
