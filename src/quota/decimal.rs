@@ -67,7 +67,7 @@ impl Decimal {
     }
 }
 
-const fn gcd(mut a: u128, mut b: u128) -> u128 {
+pub(super) const fn gcd(mut a: u128, mut b: u128) -> u128 {
     while b != 0 {
         (a, b) = (b, a % b);
     }

@@ -1,5 +1,6 @@
 //! A quota scaled to whole units, so that all arithmetic is on integers.
 
+use super::decimal::{gcd, saturate};
 use super::{Quota, QuotaError};
 
 impl Quota {
@@ -15,7 +16,7 @@ impl Quota {
         if self.burst == 0 {
             return Err(QuotaError::ZeroBurst);
         }
-        let divisor = gcd(self.tokens, self.period);
+        let divisor = saturate(gcd(self.tokens as u128, self.period as u128));
         Ok(Units {
             per_nano: self.tokens / divisor,
             per_token: self.period / divisor,
@@ -53,13 +54,6 @@ impl Units {
     pub(crate) const fn depth(self) -> u128 {
         self.burst as u128 * self.per_token as u128
     }
-}
-
-const fn gcd(mut a: u64, mut b: u64) -> u64 {
-    while b != 0 {
-        (a, b) = (b, a % b);
-    }
-    a
 }
 
 #[cfg(all(test, not(tollgate_loom)))]
