@@ -1,6 +1,7 @@
 //! Wakers: one that unparks a thread, and a collection that is woken once a lock is released.
 
 use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 
@@ -79,22 +80,11 @@ loom::thread_local! {
 /// Runs `run` with all wake-ups deferred: the wakers that it would wake are appended to `into`,
 /// also if it panics. For a caller that holds a lock, which a waker might take again.
 pub(crate) fn defer<T>(into: &mut Wakers, run: impl FnOnce() -> T) -> T {
-    /// Ends the scope also on a panic.
-    struct Scope<'a> {
-        before: Option<Wakers>,
-        into: &'a mut Wakers,
-    }
-
-    impl Drop for Scope<'_> {
-        fn drop(&mut self) {
-            let woken = DEFERRED.with(|deferred| deferred.replace(self.before.take()));
-            self.into.append(woken.unwrap_or_default());
-        }
-    }
-
     let before = DEFERRED.with(|deferred| deferred.replace(Some(Wakers::default())));
-    let _scope = Scope { before, into };
-    run()
+    let output = catch_unwind(AssertUnwindSafe(run));
+    let woken = DEFERRED.with(|deferred| deferred.replace(before));
+    into.append(woken.unwrap_or_default());
+    output.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 /// Moves wakers to the enclosing [`defer`] scope; returns false if there is none.
@@ -133,7 +123,6 @@ pub(crate) fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
 
 #[cfg(all(test, not(tollgate_loom)))]
 mod tests {
-    use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
