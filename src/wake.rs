@@ -5,6 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 
+use smallvec::SmallVec;
+
 use crate::sync::thread;
 use crate::unwind::Panics;
 
@@ -35,34 +37,24 @@ pub(crate) fn thread_waker() -> Waker {
 
 /// Wakers collected under a lock. Dropping it wakes them all, in order, or leaves them to the
 /// enclosing [`defer`] scope. Declare it before the guard: then it is dropped after the lock is
-/// released, also on a panic.
+/// released, also on a panic. Mostly there is one waker, which needs no allocation.
 #[derive(Debug, Default)]
-pub(crate) struct Wakers {
-    /// Mostly there is one waker, which needs no allocation.
-    first: Option<Waker>,
-    more: Vec<Waker>,
-}
+pub(crate) struct Wakers(SmallVec<[Waker; 1]>);
 
 impl Extend<Waker> for Wakers {
     fn extend<T: IntoIterator<Item = Waker>>(&mut self, wakers: T) {
-        for waker in wakers {
-            match &self.first {
-                None => self.first = Some(waker),
-                Some(_) => self.more.push(waker),
-            }
-        }
+        wakers.into_iter().for_each(|waker| self.0.push(waker));
     }
 }
 
 impl Wakers {
     /// Takes over the wakers of another collection, to be woken after these.
     pub(crate) fn append(&mut self, mut other: Self) {
-        self.extend(other.first.take());
-        self.extend(std::mem::take(&mut other.more));
+        self.0.append(&mut other.0);
     }
 
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.first.is_none()
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 
@@ -89,12 +81,12 @@ pub(crate) fn defer<T>(into: &mut Wakers, run: impl FnOnce() -> T) -> T {
 
 /// Moves wakers to the enclosing [`defer`] scope; returns false if there is none.
 fn leave_to_scope(wakers: &mut Wakers) -> bool {
-    let leave = |deferred: &RefCell<Option<Wakers>>| match &mut *deferred.borrow_mut() {
-        Some(scope) => {
-            scope.append(std::mem::take(wakers));
-            true
-        }
-        None => false,
+    let leave = |deferred: &RefCell<Option<Wakers>>| {
+        let mut scope = deferred.borrow_mut();
+        scope
+            .as_mut()
+            .map(|scope| scope.append(std::mem::take(wakers)))
+            .is_some()
     };
     // During the destruction of thread locals there is no scope.
     DEFERRED.try_with(leave).unwrap_or(false)
@@ -107,8 +99,7 @@ impl Drop for Wakers {
         if self.is_empty() || leave_to_scope(self) {
             return;
         }
-        let more = std::mem::take(&mut self.more);
-        wake_all(self.first.take().into_iter().chain(more));
+        wake_all(self.0.drain(..));
     }
 }
 
