@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::MonotonicClock;
 use super::deadlines::Sleep;
 use super::{Clock, SystemClock, Timestamp};
-use crate::sync::thread;
 
 /// A monotonic clock that advances while the machine is suspended.
 ///
@@ -47,8 +46,10 @@ impl BootClock {
         Self(())
     }
 
-    fn left(self, deadline: Timestamp) -> Duration {
-        deadline.saturating_since(self.now()).min(MAX_SLEEP)
+    /// Returns the instant of the system clock at which a waiter looks again.
+    fn next_look(self, deadline: Timestamp) -> Timestamp {
+        let left = deadline.saturating_since(self.now());
+        SystemClock::new().now() + left.min(MAX_SLEEP)
     }
 }
 
@@ -72,15 +73,10 @@ impl Clock for BootClock {
     }
 
     fn sleep_until(&self, deadline: Timestamp) -> Sleep {
-        let system = SystemClock::new();
-        system.sleep_until(system.now() + self.left(deadline))
+        SystemClock::new().sleep_until(self.next_look(deadline))
     }
 
     fn park_until(&self, deadline: Option<Timestamp>) {
-        match deadline.map(|deadline| self.left(deadline)) {
-            None => thread::park(),
-            Some(Duration::ZERO) => {}
-            Some(left) => thread::park_timeout(left),
-        }
+        SystemClock::new().park_until(deadline.map(|deadline| self.next_look(deadline)));
     }
 }
