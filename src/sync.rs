@@ -57,7 +57,7 @@ mod locks {
 
     /// `parking_lot`'s mutex with a longer spin before the thread parks: a critical section of this
     /// crate is far shorter than parking a thread and unparking it.
-    #[derive(Debug)]
+    #[derive(Debug, Default)]
     pub(crate) struct Mutex<T>(parking_lot::Mutex<T>);
 
     /// The number of times that a thread looks at a held lock, and the cap on the pauses between
@@ -112,7 +112,7 @@ mod locks {
     use loom::sync::RwLockReadGuard;
     pub(crate) use loom::sync::{MutexGuard, RwLockWriteGuard};
 
-    #[derive(Debug)]
+    #[derive(Debug, Default)]
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 
     impl<T> Mutex<T> {

@@ -29,9 +29,10 @@ use crate::wake::{thread_waker, wake_all};
 /// bucket.try_acquire(1).unwrap();
 /// # Ok::<(), tollgate::QuotaError>(())
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct ManualClock(Arc<ManualTime>);
 
+#[derive(Default)]
 struct ManualTime {
     now: AtomicU64,
     deadlines: Mutex<Deadlines>,
@@ -40,10 +41,7 @@ struct ManualTime {
 impl ManualClock {
     /// Creates a clock that reads [`Timestamp::ZERO`].
     pub fn new() -> Self {
-        Self(Arc::new(ManualTime {
-            now: AtomicU64::new(0),
-            deadlines: Mutex::new(Deadlines::default()),
-        }))
+        Self::default()
     }
 
     /// Moves the time forward and wakes every waiter whose deadline is reached.
@@ -73,12 +71,6 @@ impl ManualClock {
     /// Returns the earliest deadline that a waiter has registered: a simulation advances to it.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         self.0.deadlines.lock().next()
-    }
-}
-
-impl Default for ManualClock {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

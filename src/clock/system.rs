@@ -54,19 +54,13 @@ use crate::sync::read_time_stamp_counter;
 ///     clock.park_until(Some(deadline)); // may return early
 /// }
 /// ```
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct SystemClock(());
 
 impl SystemClock {
     /// Returns the clock of this process.
     pub const fn new() -> Self {
         Self(())
-    }
-}
-
-impl Default for SystemClock {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -16,7 +16,7 @@ use loom::sync::atomic::AtomicU64 as Modelled;
 use super::Ordering;
 
 /// An atomic word, modelled by loom.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct AtomicU64(Modelled);
 
 impl AtomicU64 {
