@@ -16,18 +16,11 @@ pub(super) type DeadlineId = (Timestamp, u64);
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
     wakers: BTreeMap<DeadlineId, Waker>,
-    arrivals: u64,
+    /// The number of the next arrival.
+    pub(super) arrivals: u64,
 }
 
 impl Deadlines {
-    /// Creates an empty set that numbers arrivals from `arrivals` on.
-    pub(super) fn numbered_from(arrivals: u64) -> Self {
-        Self {
-            wakers: BTreeMap::new(),
-            arrivals,
-        }
-    }
-
     pub(super) fn insert(&mut self, deadline: Timestamp, waker: Waker) -> DeadlineId {
         let id = (deadline, self.arrivals);
         self.arrivals += 1;
@@ -45,10 +38,7 @@ impl Deadlines {
 
     /// Removes and returns every waker whose deadline is at most `now`, in order.
     pub(super) fn due(&mut self, now: Timestamp) -> impl Iterator<Item = Waker> + use<> {
-        let later = match now.as_nanos().checked_add(1) {
-            Some(next) => self.wakers.split_off(&(Timestamp::from_nanos(next), 0)),
-            None => BTreeMap::new(),
-        };
+        let later = self.wakers.split_off(&(now, u64::MAX));
         std::mem::replace(&mut self.wakers, later).into_values()
     }
 }

@@ -43,11 +43,13 @@ impl Helper {
     }
 
     fn start(generation: u64) -> Arc<Self> {
+        let mut deadlines = Deadlines::default();
+        // Arrivals are numbered apart, so that an id of the parent never removes a waker of the
+        // child.
+        deadlines.arrivals = generation << 40;
         let helper = Arc::new(Self {
             guard: forkguard::new(),
-            // Arrivals are numbered apart, so that an id of the parent never removes a waker of
-            // the child.
-            deadlines: Mutex::new(Deadlines::numbered_from(generation << 40)),
+            deadlines: Mutex::new(deadlines),
             thread: OnceLock::new(),
             child: OnceLock::new(),
         });
