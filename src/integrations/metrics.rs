@@ -29,7 +29,6 @@
 //!
 //! All have the label `controller`; those of the queue also have `name`, with the same value.
 
-use std::fmt;
 use std::time::Duration;
 
 use ::metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
@@ -62,6 +61,7 @@ pub const QUEUE_BUCKETS: [f64; 12] = [
 /// assert_eq!(queue.stats().ready, 1);
 /// # Ok::<(), tollgate::QueueError>(())
 /// ```
+#[derive(Debug)]
 pub struct MetricsObserver {
     adds: Counter,
     coalesced: Counter,
@@ -87,64 +87,34 @@ impl MetricsObserver {
     /// labels `name` and `controller`.
     pub fn new(name: &str) -> Self {
         let (queue, controller) = labels(name);
-        let observer = Self {
-            adds: counter!("workqueue_adds_total", &queue),
-            coalesced: counter!("workqueue_coalesced_total", &queue),
-            rejected: counter!("workqueue_rejected_total", &queue),
-            retries: counter!("workqueue_retries_total", &queue),
-            deferred: counter!("workqueue_deferred_total", &queue),
-            given_up: counter!("workqueue_given_up_total", &queue),
-            failed: counter!("workqueue_failed_total", &queue),
+        let of_queue = |name: &'static str| started(counter!(name, &queue));
+        let of_controller = |name: &'static str| started(counter!(name, &controller));
+        Self {
+            adds: of_queue("workqueue_adds_total"),
+            coalesced: of_queue("workqueue_coalesced_total"),
+            rejected: of_queue("workqueue_rejected_total"),
+            retries: of_queue("workqueue_retries_total"),
+            deferred: of_queue("workqueue_deferred_total"),
+            given_up: of_queue("workqueue_given_up_total"),
+            failed: of_queue("workqueue_failed_total"),
             queue_duration: histogram!("workqueue_queue_duration_seconds", &queue),
             work_duration: histogram!("workqueue_work_duration_seconds", &queue),
             reconciles: RESULTS.map(|result| {
-                let labels = [
-                    ("controller", name.to_owned()),
-                    ("result", result.to_owned()),
-                ];
-                counter!("controller_runtime_reconcile_total", &labels)
+                let labels = [controller[0].clone(), ("result", result.to_owned())];
+                started(counter!("controller_runtime_reconcile_total", &labels))
             }),
-            errors: counter!("controller_runtime_reconcile_errors_total", &controller),
-            terminal_errors: counter!(
-                "controller_runtime_terminal_reconcile_errors_total",
-                &controller
-            ),
-            panics: counter!("controller_runtime_reconcile_panics_total", &controller),
+            errors: of_controller("controller_runtime_reconcile_errors_total"),
+            terminal_errors: of_controller("controller_runtime_terminal_reconcile_errors_total"),
+            panics: of_controller("controller_runtime_reconcile_panics_total"),
             reconcile_time: histogram!("controller_runtime_reconcile_time_seconds", &controller),
-        };
-        observer.counters().for_each(|counter| counter.increment(0));
-        observer
+        }
     }
+}
 
-    fn counters(&self) -> impl Iterator<Item = &Counter> {
-        let Self {
-            adds,
-            coalesced,
-            rejected,
-            retries,
-            deferred,
-            given_up,
-            failed,
-            errors,
-            terminal_errors,
-            panics,
-            ..
-        } = self;
-        [
-            adds,
-            coalesced,
-            rejected,
-            retries,
-            deferred,
-            given_up,
-            failed,
-            errors,
-            terminal_errors,
-            panics,
-        ]
-        .into_iter()
-        .chain(&self.reconciles)
-    }
+/// Adds 0 to a counter: a recorder exports a series once it was recorded.
+fn started(counter: Counter) -> Counter {
+    counter.increment(0);
+    counter
 }
 
 impl Observer for MetricsObserver {
@@ -186,34 +156,19 @@ impl Observer for MetricsObserver {
 
     fn reconciled(&self, result: ReconcileResult, took: Duration) {
         self.reconcile_time.record(took);
-        let of_result = RESULTS
-            .iter()
-            .zip(&self.reconciles)
-            .find(|(label, _)| **label == result.label());
-        if let Some((_, counter)) = of_result {
-            counter.increment(1);
+        let label = result.label();
+        let of_result = RESULTS.iter().position(|other| *other == label);
+        if let Some(of_result) = of_result {
+            self.reconciles[of_result].increment(1);
+        }
+        if label == "error" {
+            self.errors.increment(1);
         }
         match result {
-            ReconcileResult::Error | ReconcileResult::Timeout => self.errors.increment(1),
-            ReconcileResult::TerminalError => {
-                self.errors.increment(1);
-                self.terminal_errors.increment(1);
-            }
-            ReconcileResult::Panic => {
-                self.errors.increment(1);
-                self.panics.increment(1);
-            }
-            ReconcileResult::Success
-            | ReconcileResult::Requeue
-            | ReconcileResult::RequeueAfter
-            | ReconcileResult::Deferred => {}
+            ReconcileResult::TerminalError => self.terminal_errors.increment(1),
+            ReconcileResult::Panic => self.panics.increment(1),
+            _ => {}
         }
-    }
-}
-
-impl fmt::Debug for MetricsObserver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MetricsObserver").finish_non_exhaustive()
     }
 }
 
@@ -233,6 +188,7 @@ impl fmt::Debug for MetricsObserver {
 /// gauges.record(&queue, &workers); // whenever the recorder is scraped
 /// # Ok::<(), tollgate::QueueError>(())
 /// ```
+#[derive(Debug)]
 pub struct Gauges {
     depth: Gauge,
     delayed: Gauge,
@@ -287,10 +243,4 @@ fn labels(name: &str) -> (Labels<2>, Labels<1>) {
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
 fn count(n: usize) -> f64 {
     n as f64
-}
-
-impl fmt::Debug for Gauges {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gauges").finish_non_exhaustive()
-    }
 }
