@@ -74,39 +74,35 @@ type BoxError = Box<dyn Error + Send + Sync>;
 #[derive(Debug)]
 pub struct ReconcileError {
     source: BoxError,
-    pub(super) then: Then,
-}
-
-/// What follows an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Then {
-    Backoff,
-    RetryAfter(Duration),
-    Nothing,
+    /// The error's own delay, instead of the queue's backoff.
+    pub(super) delay: Option<Duration>,
+    is_terminal: bool,
 }
 
 impl ReconcileError {
+    fn new(source: BoxError, delay: Option<Duration>, is_terminal: bool) -> Self {
+        Self {
+            source,
+            delay,
+            is_terminal,
+        }
+    }
+
     /// Creates an error that no retry can mend: the key is a [dead
     /// letter](super::Controller::dead_letters).
     pub fn terminal(error: impl Into<BoxError>) -> Self {
-        Self {
-            source: error.into(),
-            then: Then::Nothing,
-        }
+        Self::new(error.into(), None, true)
     }
 
     /// Creates an error with its own delay, such as a 503 with `Retry-After`. It counts as a
     /// failure, and the key runs again after `delay` instead of the queue's backoff.
     pub fn retry_after(delay: Duration, error: impl Into<BoxError>) -> Self {
-        Self {
-            source: error.into(),
-            then: Then::RetryAfter(delay),
-        }
+        Self::new(error.into(), Some(delay), false)
     }
 
     /// Returns true if the error is not retried.
     pub const fn is_terminal(&self) -> bool {
-        matches!(self.then, Then::Nothing)
+        self.is_terminal
     }
 
     /// Returns the error that was given.
@@ -131,10 +127,7 @@ impl From<ReconcileError> for Box<dyn Error> {
 // this conversion from every error type.
 impl<E: Into<BoxError>> From<E> for ReconcileError {
     fn from(error: E) -> Self {
-        Self {
-            source: error.into(),
-            then: Then::Backoff,
-        }
+        Self::new(error.into(), None, false)
     }
 }
 

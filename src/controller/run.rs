@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::thread;
 
 use super::failure::{Cause, Failure};
-use super::outcome::{NextRun, Then};
+use super::outcome::NextRun;
 use super::{Action, Controller, ReconcileError, Reconciler, Request};
 use crate::clock::{Clock, Timestamp};
 use crate::observe::ReconcileResult;
@@ -102,7 +102,7 @@ where
                 ReconcileResult::Deferred
             }
             Ended::Returned(Err(error)) => {
-                self.fail(work, id, Cause::Error(&error), error.then);
+                self.fail(work, id, Cause::Error(&error));
                 if error.is_terminal() {
                     ReconcileResult::TerminalError
                 } else {
@@ -110,26 +110,21 @@ where
                 }
             }
             Ended::Panicked(panic) => {
-                self.fail(
-                    work,
-                    id,
-                    Cause::Panic(panic_message(&*panic)),
-                    Then::Backoff,
-                );
+                self.fail(work, id, Cause::Panic(panic_message(&*panic)));
                 ReconcileResult::Panic
             }
             Ended::TimedOut => {
-                self.fail(work, id, Cause::TimedOut, Then::Backoff);
+                self.fail(work, id, Cause::TimedOut);
                 ReconcileResult::Timeout
             }
         }
     }
 
     /// Calls the hooks for a failure, and for a key that is given up.
-    fn fail(&self, work: Work<K, C, S>, id: u64, cause: Cause<'_>, then: Then) {
-        let own = match then {
-            Then::RetryAfter(delay) => Some(delay),
-            Then::Backoff | Then::Nothing => None,
+    fn fail(&self, work: Work<K, C, S>, id: u64, cause: Cause<'_>) {
+        let (own, is_terminal) = match cause {
+            Cause::Error(error) => (error.delay, error.is_terminal()),
+            Cause::Panic(_) | Cause::TimedOut => (None, false),
         };
         let tell = |key: &K, attempt, retry_after| {
             if let Some(on_failure) = &self.on_failure {
@@ -142,8 +137,8 @@ where
                 });
             }
         };
-        if let Some(key) = work.end_failed(own, then == Then::Nothing, tell) {
-            if then != Then::Nothing {
+        if let Some(key) = work.end_failed(own, is_terminal, tell) {
+            if !is_terminal {
                 self.log_given_up(&key, id);
             }
             if let Some(dead_letters) = &self.dead_letters {
