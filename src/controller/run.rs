@@ -45,6 +45,7 @@ where
         let request = Request { work: &work, id };
         let ended = self.attempt(request, started).await;
         let took = self.queue.clock().now().saturating_since(started);
+        #[cfg(feature = "tracing")]
         self.log(&work, id, &ended);
         let result = self.conclude(work, id, ended);
         self.observer.reconciled(result, took);
@@ -138,29 +139,21 @@ where
             }
         };
         if let Some(key) = work.end_failed(own, is_terminal, tell) {
+            #[cfg(feature = "tracing")]
             if !is_terminal {
-                self.log_given_up(&key, id);
+                let (controller, request_id, resource_key) = (self.name.as_str(), id, &key);
+                tracing::error!(
+                    controller,
+                    request_id,
+                    ?resource_key,
+                    "given up after its last attempt"
+                );
             }
             if let Some(dead_letters) = &self.dead_letters {
                 dead_letters(key);
             }
         }
     }
-
-    #[cfg(feature = "tracing")]
-    fn log_given_up(&self, resource_key: &K, request_id: u64) {
-        let controller = self.name.as_str();
-        tracing::error!(
-            controller,
-            request_id,
-            ?resource_key,
-            "given up after its last attempt"
-        );
-    }
-
-    #[cfg(not(feature = "tracing"))]
-    #[expect(clippy::unused_self, reason = "same signature as with `tracing`")]
-    fn log_given_up(&self, _: &K, _: u64) {}
 
     #[cfg(feature = "tracing")]
     fn log(&self, work: &Work<K, C, S>, request_id: u64, ended: &Ended) {
@@ -188,10 +181,6 @@ where
             }
         }
     }
-
-    #[cfg(not(feature = "tracing"))]
-    #[expect(clippy::unused_self, reason = "same signature as with `tracing`")]
-    fn log(&self, _: &Work<K, C, S>, _: u64, _: &Ended) {}
 }
 
 /// Polls the future; a panic is an output, after which the future must not be polled.
