@@ -6,7 +6,6 @@ mod outcome;
 mod pool;
 mod request;
 mod run;
-mod spawn;
 
 use std::fmt;
 use std::future::Future;

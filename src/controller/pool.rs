@@ -1,4 +1,4 @@
-//! A controller's pool of workers: its target size, its members, and how they end.
+//! A controller's pool of workers: how they start, the target size, and how they end.
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
@@ -12,19 +12,6 @@ use crate::queue::{Drain, FastHash, Get, Work, WorkQueue};
 use crate::sync::{AtomicU64, Mutex, Ordering, thread};
 use crate::wait::{Progress, Step, Wait, WaitId, WaitList, block_on};
 use crate::wake::Wakers;
-
-type ThreadBody = Box<dyn FnOnce() + Send>;
-
-/// How a worker is started.
-pub(super) enum Spawn {
-    Threads(Box<dyn Fn(ThreadBody) + Send + Sync>),
-    Tasks(Box<dyn Fn(WorkerFuture) + Send + Sync>),
-}
-
-pub(super) fn spawn_thread(name: &str, body: ThreadBody) {
-    let spawned = thread::Builder::new().name(name.to_owned()).spawn(body);
-    spawned.expect("cannot start a worker thread");
-}
 
 struct Pool {
     state: Mutex<PoolState>,
@@ -149,84 +136,112 @@ pub struct Workers<K, C: Clock = SystemClock, S = FastHash> {
     spawn_one: Box<dyn Fn() + Send + Sync>,
 }
 
-pub(super) fn start<K, R, C, S>(
-    controller: Controller<K, R, C, S>,
-    n: usize,
-    spawn: Spawn,
-) -> Workers<K, C, S>
+impl<K, R, C, S> Controller<K, R, C, S>
 where
     K: fmt::Debug + Hash + Eq + Send + Sync + 'static,
     R: Reconciler<K> + 'static,
     C: Clock + 'static,
     S: BuildHasher + Send + Sync + 'static,
 {
-    let state = PoolState {
-        target: 0,
-        running: 0,
-        idle: WaitList::new(),
-        stopped: WaitList::new(),
-    };
-    let pool = Arc::new(Pool {
-        state: Mutex::new(state),
-        requests: AtomicU64::new(0),
-    });
-    let queue = controller.queue.clone();
-    let controller = Arc::new(controller);
-    let shared = Arc::clone(&pool);
-    let spawn_one = Box::new(move || {
-        let member = Member {
-            pool: Arc::clone(&shared),
-            retired: false,
+    /// Starts `n` workers as threads, which run the reconciler's futures without a runtime.
+    ///
+    /// # Panics
+    /// If the operating system does not start a thread, as [`Workers::resize`].
+    pub fn spawn_threads(self, n: usize) -> Workers<K, C, S> {
+        self.start(n, |controller, member| {
+            let thread = thread::Builder::new().name(controller.name.clone());
+            let spawned = thread.spawn(move || controller.work_on_thread(member));
+            spawned.expect("cannot start a worker thread");
+        })
+    }
+
+    /// Starts `n` workers as tasks, each handed to `spawn`.
+    ///
+    /// # Panics
+    /// If `spawn` panics, as [`Workers::resize`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tollgate::{Action, Controller, ReconcileError, Request, WorkQueue};
+    ///
+    /// async fn reconcile(_: Request<'_, u64>) -> Result<Action, ReconcileError> {
+    ///     Ok(Action::done())
+    /// }
+    ///
+    /// #[tokio::main(flavor = "current_thread")]
+    /// async fn main() {
+    ///     let queue = WorkQueue::<u64>::new(100).unwrap();
+    ///     queue.try_add(7).unwrap();
+    ///     let workers = Controller::new(queue, reconcile).spawn_tasks(4, |worker| {
+    ///         tokio::spawn(worker);
+    ///     });
+    ///     assert!(workers.drain(Duration::from_secs(10)).await.complete());
+    /// }
+    /// ```
+    pub fn spawn_tasks(
+        self,
+        n: usize,
+        spawn: impl Fn(WorkerFuture) + Send + Sync + 'static,
+    ) -> Workers<K, C, S> {
+        self.start(n, move |controller, member| {
+            spawn(Box::pin(controller.work_in_task(member)));
+        })
+    }
+
+    fn start(
+        self,
+        n: usize,
+        spawn: impl Fn(Arc<Self>, Member) + Send + Sync + 'static,
+    ) -> Workers<K, C, S> {
+        let state = PoolState {
+            target: 0,
+            running: 0,
+            idle: WaitList::new(),
+            stopped: WaitList::new(),
         };
-        let controller = Arc::clone(&controller);
-        match &spawn {
-            Spawn::Threads(spawn) => spawn(Box::new(move || work_on_thread(&controller, member))),
-            Spawn::Tasks(spawn) => spawn(Box::pin(work_in_task(controller, member))),
+        let pool = Arc::new(Pool {
+            state: Mutex::new(state),
+            requests: AtomicU64::new(0),
+        });
+        let queue = self.queue.clone();
+        let (controller, shared) = (Arc::new(self), Arc::clone(&pool));
+        let spawn_one = Box::new(move || {
+            let member = Member {
+                pool: Arc::clone(&shared),
+                retired: false,
+            };
+            spawn(Arc::clone(&controller), member);
+        });
+        let workers = Workers {
+            pool,
+            queue,
+            spawn_one,
+        };
+        workers.resize(n);
+        workers
+    }
+
+    async fn work_in_task(self: Arc<Self>, mut member: Member) {
+        while let Some(work) = self.next(&mut member).await {
+            self.process(work, || member.pool.request_id()).await;
         }
-    });
-    let workers = Workers {
-        pool,
-        queue,
-        spawn_one,
-    };
-    workers.resize(n);
-    workers
-}
-
-async fn work_in_task<K, R, C, S>(controller: Arc<Controller<K, R, C, S>>, mut member: Member)
-where
-    K: fmt::Debug + Hash + Eq + Send + Sync,
-    R: Reconciler<K>,
-    C: Clock,
-    S: BuildHasher + Send + Sync,
-{
-    while let Some(work) = next(&controller.queue, &mut member).await {
-        controller.process(work, || member.pool.request_id()).await;
     }
-}
 
-/// Same as [`work_in_task`], but the thread parks while it waits: no timer thread is needed.
-fn work_on_thread<K, R, C, S>(controller: &Controller<K, R, C, S>, mut member: Member)
-where
-    K: fmt::Debug + Hash + Eq + Send + Sync,
-    R: Reconciler<K>,
-    C: Clock,
-    S: BuildHasher + Send + Sync,
-{
-    while let Some(work) = next(&controller.queue, &mut member).wait() {
-        block_on(controller.process(work, || member.pool.request_id()));
+    /// Same as [`work_in_task`](Self::work_in_task), but the thread parks while it waits: no timer
+    /// thread is needed.
+    fn work_on_thread(&self, mut member: Member) {
+        while let Some(work) = self.next(&mut member).wait() {
+            block_on(self.process(work, || member.pool.request_id()));
+        }
     }
-}
 
-fn next<'a, K, C: Clock, S>(
-    queue: &'a WorkQueue<K, C, S>,
-    member: &'a mut Member,
-) -> Wait<NextWork<'a, K, C, S>> {
-    Wait::new(NextWork {
-        get: queue.get_step(),
-        member,
-        place: None,
-    })
+    fn next<'a>(&'a self, member: &'a mut Member) -> Wait<NextWork<'a, K, C, S>> {
+        Wait::new(NextWork {
+            get: self.queue.get_step(),
+            member,
+            place: None,
+        })
+    }
 }
 
 impl<K, C: Clock, S> Workers<K, C, S> {
