@@ -34,6 +34,10 @@ use std::time::Duration;
 /// assert_eq!(adds.0.load(Ordering::Relaxed), 1);
 /// # Ok::<(), tollgate::QueueError>(())
 /// ```
+#[expect(
+    unused_variables,
+    reason = "the defaults do nothing, and the names are documentation"
+)]
 pub trait Observer: Send + Sync {
     /// An add took effect: its key runs because of it, or runs sooner.
     fn added(&self) {}
@@ -45,14 +49,10 @@ pub trait Observer: Send + Sync {
     fn rejected(&self) {}
 
     /// A key was handed to a worker after being ready for `queued`.
-    fn started(&self, queued: Duration) {
-        let _ = queued;
-    }
+    fn started(&self, queued: Duration) {}
 
     /// A worker ended its run of a key after `worked`.
-    fn finished(&self, worked: Duration) {
-        let _ = worked;
-    }
+    fn finished(&self, worked: Duration) {}
 
     /// A key runs again: its worker requeued it, or its run failed and is retried.
     fn retried(&self) {}
@@ -71,9 +71,7 @@ pub trait Observer: Send + Sync {
     fn failed(&self) {}
 
     /// A reconcile ended with `result` after `took`.
-    fn reconciled(&self, result: ReconcileResult, took: Duration) {
-        let _ = (result, took);
-    }
+    fn reconciled(&self, result: ReconcileResult, took: Duration) {}
 }
 
 /// How a reconcile ended.
