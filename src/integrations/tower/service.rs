@@ -58,14 +58,9 @@ pub struct RateLimit<S, L: RateLimiter, M = Rejoin> {
     inner: S,
     limiter: L,
     longest: Duration,
-    readiness: Readiness<L>,
+    awaited: Option<Wait<TurnWait<L>>>,
+    ready: Option<Ready>,
     mode: PhantomData<fn() -> M>,
-}
-
-enum Readiness<L: RateLimiter> {
-    None,
-    Awaited(Wait<TurnWait<L>>),
-    Ready(Ready),
 }
 
 impl<S, L: RateLimiter, M> RateLimit<S, L, M> {
@@ -74,7 +69,8 @@ impl<S, L: RateLimiter, M> RateLimit<S, L, M> {
             inner,
             limiter,
             longest,
-            readiness: Readiness::None,
+            awaited: None,
+            ready: None,
             mode: PhantomData,
         }
     }
@@ -83,19 +79,18 @@ impl<S, L: RateLimiter, M> RateLimit<S, L, M> {
 impl<S, L: RateLimiter + Clone, M> RateLimit<S, L, M> {
     /// Ready when the turn has come, or when the request must be told that it never will.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Denied>> {
-        if matches!(self.readiness, Readiness::None) {
-            let is_there = self.limiter.ask(1, 0, self.limiter.now()).is_ok();
-            self.readiness = if is_there {
-                Readiness::Ready(Ready::at_once(self.longest))
+        if self.ready.is_none() && self.awaited.is_none() {
+            if self.limiter.ask(1, 0, self.limiter.now()).is_ok() {
+                self.ready = Some(Ready::at_once(self.longest));
             } else {
                 let wait = TurnWait::new(self.limiter.clone(), self.longest);
-                Readiness::Awaited(Wait::new(wait))
-            };
+                self.awaited = Some(Wait::new(wait));
+            }
         }
-        if let Readiness::Awaited(turn) = &mut self.readiness {
+        if let Some(turn) = &mut self.awaited {
             let ready = ready!(Pin::new(turn).poll(cx));
-            self.readiness = Readiness::None;
-            self.readiness = Readiness::Ready(ready?);
+            self.awaited = None;
+            self.ready = Some(ready?);
         }
         Poll::Ready(Ok(()))
     }
@@ -111,13 +106,7 @@ impl<S, L: RateLimiter + Clone, M> RateLimit<S, L, M> {
 
     /// Takes a token, or a place in line for one; `None` if the service is not ready.
     fn begin(&mut self) -> Option<Begun<L>> {
-        let ready = match std::mem::replace(&mut self.readiness, Readiness::None) {
-            Readiness::Ready(ready) => ready,
-            other => {
-                self.readiness = other;
-                return None;
-            }
-        };
+        let ready = self.ready.take()?;
         let now = self.limiter.now();
         Some(if self.limiter.take_at_once(1, 0, now) {
             Begun::Taken
@@ -197,7 +186,7 @@ impl<S, L: RateLimiter, M> fmt::Debug for RateLimit<S, L, M> {
         f.debug_struct("RateLimit")
             .field("limiter", &self.limiter)
             .field("max_wait", &self.longest)
-            .field("is_ready", &matches!(self.readiness, Readiness::Ready(_)))
+            .field("is_ready", &self.ready.is_some())
             .finish_non_exhaustive()
     }
 }
