@@ -5,7 +5,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
-use crate::limiter::{AcquireTurn, Denied, OnTurn, RateLimiter};
+use crate::limiter::{Acquire, AcquireTurn, Denied, OnTurn, RateLimiter};
 use crate::wait::{Progress, Step};
 
 fn turn(kind: OnTurn, longest: Duration) -> AcquireTurn {
@@ -33,17 +33,16 @@ impl Ready {
 
 /// Stands in line until its turn comes, and takes nothing. Fails only if no turn will ever come.
 pub(super) struct TurnWait<L: RateLimiter> {
-    limiter: L,
-    turn: AcquireTurn,
+    acquire: Acquire<L>,
     longest: Duration,
     since: Option<Timestamp>,
 }
 
 impl<L: RateLimiter> TurnWait<L> {
     pub(super) fn new(limiter: L, longest: Duration) -> Self {
+        let turn = turn(OnTurn::Notify, longest);
         Self {
-            limiter,
-            turn: turn(OnTurn::Notify, longest),
+            acquire: Acquire { limiter, turn },
             longest,
             since: None,
         }
@@ -54,15 +53,15 @@ impl<L: RateLimiter> Step for TurnWait<L> {
     type Output = Result<Ready, Denied>;
 
     fn clock(&self) -> &dyn Clock {
-        self.limiter.clock()
+        self.acquire.clock()
     }
 
     fn now(&self) -> Timestamp {
-        self.limiter.now()
+        self.acquire.now()
     }
 
     fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output> {
-        let result = match self.limiter.poll_turn(&mut self.turn, now, waker) {
+        let result = match self.acquire.step(now, waker) {
             Progress::Waiting(until) => {
                 self.since.get_or_insert(now);
                 return Progress::Waiting(until);
@@ -78,23 +77,14 @@ impl<L: RateLimiter> Step for TurnWait<L> {
             (_, None) => self.longest,
         };
         let waited = self.since.is_some();
-        let place = waited.then(|| self.turn.renewed(Duration::MAX));
+        let place = waited.then(|| self.acquire.turn.renewed(Duration::MAX));
         Progress::Done(Ok(Ready { place, left }))
-    }
-}
-
-impl<L: RateLimiter> Drop for TurnWait<L> {
-    fn drop(&mut self) {
-        if self.turn.is_in_line() {
-            self.limiter.leave_turn(&mut self.turn);
-        }
     }
 }
 
 /// Waits in line for a token, at the place of a readiness.
 pub(super) struct TokenWait<L: RateLimiter> {
-    limiter: L,
-    turn: AcquireTurn,
+    acquire: Acquire<L>,
     deadline: Timestamp,
 }
 
@@ -110,9 +100,9 @@ pub(super) enum Begun<L: RateLimiter> {
 impl<L: RateLimiter> TokenWait<L> {
     pub(super) fn begin(limiter: L, ready: Ready, now: Timestamp) -> Begun<L> {
         let fresh = || turn(OnTurn::Take, Duration::MAX);
+        let turn = ready.place.unwrap_or_else(fresh);
         let mut taking = Self {
-            limiter,
-            turn: ready.place.unwrap_or_else(fresh),
+            acquire: Acquire { limiter, turn },
             deadline: now.saturating_add(ready.left),
         };
         // Joins the line now, not at the first poll; that poll registers the waker.
@@ -126,7 +116,7 @@ impl<L: RateLimiter> TokenWait<L> {
 
     /// Leaves the line on behalf of a request that does not wait.
     pub(super) fn refuse(mut self) {
-        self.turn.refuse();
+        self.acquire.turn.refuse();
     }
 }
 
@@ -134,15 +124,15 @@ impl<L: RateLimiter> Step for TokenWait<L> {
     type Output = Result<(), Denied>;
 
     fn clock(&self) -> &dyn Clock {
-        self.limiter.clock()
+        self.acquire.clock()
     }
 
     fn now(&self) -> Timestamp {
-        self.limiter.now()
+        self.acquire.now()
     }
 
     fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output> {
-        let progress = self.limiter.poll_turn(&mut self.turn, now, waker);
+        let progress = self.acquire.step(now, waker);
         let Progress::Waiting(until) = progress else {
             return progress;
         };
@@ -150,19 +140,12 @@ impl<L: RateLimiter> Step for TokenWait<L> {
         if self.deadline == Timestamp::MAX || !is_late {
             return progress;
         }
-        self.turn.refuse();
-        self.limiter.leave_turn(&mut self.turn);
+        let Acquire { limiter, turn } = &mut self.acquire;
+        turn.refuse();
+        limiter.leave_turn(turn);
         Progress::Done(Err(until.map_or(Denied::Exhausted, |until| {
             let retry_after = until.saturating_since(now);
             Denied::TooLong { retry_after }
         })))
-    }
-}
-
-impl<L: RateLimiter> Drop for TokenWait<L> {
-    fn drop(&mut self) {
-        if self.turn.is_in_line() {
-            self.limiter.leave_turn(&mut self.turn);
-        }
     }
 }

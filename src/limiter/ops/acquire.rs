@@ -34,8 +34,8 @@ use crate::wait::{Progress, Step, Wait};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Acquire<L: Limiter> {
-    limiter: L,
-    turn: AcquireTurn,
+    pub(crate) limiter: L,
+    pub(crate) turn: AcquireTurn,
 }
 
 impl<L: Limiter> Acquire<L> {
