@@ -155,10 +155,7 @@ impl<S: Step> Wait<S> {
         if let Some(output) = self.step.at_once(self.step.now()) {
             return output;
         }
-        match self.block(None) {
-            Some(output) => output,
-            None => unreachable!("only a deadline ends it early"),
-        }
+        self.block(None).expect("only a deadline ends it early")
     }
 
     /// Blocks the calling thread until the operation ends or `timeout` has passed.
@@ -221,12 +218,9 @@ impl<S: Step> Wait<S> {
                 return Poll::Pending;
             };
             // An unchanged instant keeps its timer.
-            if self.sleep.as_ref().is_none_or(|(armed, _)| *armed != at) {
-                self.sleep = Some((at, self.step.clock().sleep_until(at)));
-            }
-            let Some((_, sleep)) = &mut self.sleep else {
-                unreachable!("the sleep is set above")
-            };
+            let kept = self.sleep.take().filter(|(armed, _)| *armed == at);
+            let armed = kept.unwrap_or_else(|| (at, self.step.clock().sleep_until(at)));
+            let (_, sleep) = self.sleep.insert(armed);
             // Registers the waker with the timer; ready if the instant has passed meanwhile, so
             // step again.
             if Pin::new(sleep).poll(cx).is_pending() {

@@ -124,11 +124,7 @@ impl Future for Sleep {
                     alarm.disarm(id);
                 }
                 *armed = alarm.arm(*deadline, cx.waker());
-                if armed.is_some() {
-                    Poll::Pending
-                } else {
-                    Poll::Ready(())
-                }
+                armed.map_or(Poll::Ready(()), |_| Poll::Pending)
             }
         }
     }

@@ -108,8 +108,7 @@ impl Alarm for ManualTime {
     fn disarm(&self, id: DeadlineId) {
         // The waker is dropped after the lock is released: dropping a waker may run a task's
         // destructor.
-        let removed = self.deadlines.lock().remove(id);
-        drop(removed);
+        let _removed = self.deadlines.lock().remove(id);
     }
 }
 

@@ -240,9 +240,7 @@ impl Timeline {
     }
 
     fn publish(&self, state: u64, end: u64, tick: u64, sample: Sample) {
-        let Some(nanos) = self.piece(state).at(state) else {
-            unreachable!("a piece ends after its start")
-        };
+        let nanos = self.piece(state).at(state).expect("a piece is not empty");
         let generation = (state + 1) & GENERATION_MASK;
         // Pairs with the Acquire fence in `read`: `settle` has read the counter beyond the end of
         // this piece before these stores. Without this fence a reader could see the stores and an

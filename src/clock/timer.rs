@@ -99,8 +99,7 @@ impl Alarm for Helper {
     }
 
     fn disarm(&self, id: DeadlineId) {
-        let removed = self.current().deadlines.lock().remove(id);
-        drop(removed);
+        let _removed = self.current().deadlines.lock().remove(id);
     }
 }
 
