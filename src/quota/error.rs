@@ -113,17 +113,12 @@ impl QuotaSyntaxError {
         let from = if end > Self::CAPACITY { start } else { 0 };
         let kept = text.split_at(from).1;
         let mut len = kept.len();
-        if len > Self::CAPACITY {
-            len = Self::CAPACITY;
-            while !kept.is_char_boundary(len) {
-                len -= 1;
-            }
+        while len > Self::CAPACITY || !kept.is_char_boundary(len) {
+            len -= 1;
         }
         let mut bytes = [0; Self::CAPACITY];
-        bytes
-            .split_at_mut(len)
-            .0
-            .copy_from_slice(kept.as_bytes().split_at(len).0);
+        let (kept, _) = kept.as_bytes().split_at(len);
+        bytes.split_at_mut(len).0.copy_from_slice(kept);
         let end = if end - from > len { len } else { end - from };
         Self {
             bytes,
