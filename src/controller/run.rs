@@ -64,10 +64,8 @@ where
         let ended = poll_fn(|cx| {
             let polled = future.as_mut().as_pin_mut();
             let polled = polled.map_or(Poll::Pending, |future| poll_caught(future, cx));
-            match polled {
-                Poll::Ready(Ok(result)) => return Poll::Ready(Ended::Returned(result)),
-                Poll::Ready(Err(panic)) => return Poll::Ready(Ended::Panicked(panic)),
-                Poll::Pending => {}
+            if let Poll::Ready(result) = polled {
+                return Poll::Ready(result.map_or_else(Ended::Panicked, Ended::Returned));
             }
             match &mut limit {
                 Some(limit) => Pin::new(limit).poll(cx).map(|()| Ended::TimedOut),
@@ -76,10 +74,8 @@ where
         })
         .await;
         // Drops what the future holds: the reconciler's destructors, which may panic too.
-        match catch_unwind(AssertUnwindSafe(|| future.set(None))) {
-            Ok(()) => ended,
-            Err(panic) => Ended::Panicked(panic),
-        }
+        let dropped = catch_unwind(AssertUnwindSafe(|| future.set(None)));
+        dropped.map_or_else(Ended::Panicked, |()| ended)
     }
 
     /// Maps the end of a reconcile to the key's next state. Only what the reconciler asked for
