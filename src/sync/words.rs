@@ -13,21 +13,17 @@ use Native as Modelled;
 #[cfg(tollgate_loom)]
 use loom::sync::atomic::AtomicU64 as Modelled;
 
-use super::Ordering;
+use super::{Ordering, const_unless_modelled};
 
 /// An atomic word, modelled by loom.
 #[derive(Debug, Default)]
 pub(crate) struct AtomicU64(Modelled);
 
 impl AtomicU64 {
-    #[cfg(not(tollgate_loom))]
-    pub(crate) const fn new(value: u64) -> Self {
-        Self(Modelled::new(value))
-    }
-
-    #[cfg(tollgate_loom)]
-    pub(crate) fn new(value: u64) -> Self {
-        Self(Modelled::new(value))
+    const_unless_modelled! {
+        pub(crate) fn new(value: u64) -> Self {
+            Self(Modelled::new(value))
+        }
     }
 
     #[inline]
@@ -85,12 +81,12 @@ impl UnmodelledU64 {
 
     #[inline]
     pub(crate) fn load_relaxed(&self) -> u64 {
-        self.0.load(std::sync::atomic::Ordering::Relaxed)
+        self.0.load(Ordering::Relaxed)
     }
 
     #[inline]
     pub(crate) fn store_relaxed(&self, value: u64) {
-        self.0.store(value, std::sync::atomic::Ordering::Relaxed);
+        self.0.store(value, Ordering::Relaxed);
     }
 
     /// Sets the word if it is 0; returns the value that it has then.
@@ -103,7 +99,6 @@ impl UnmodelledU64 {
 
     #[inline]
     pub(crate) fn fetch_add_relaxed(&self, value: u64) -> u64 {
-        self.0
-            .fetch_add(value, std::sync::atomic::Ordering::Relaxed)
+        self.0.fetch_add(value, Ordering::Relaxed)
     }
 }
