@@ -57,7 +57,7 @@ impl<F: Fn(u32, u64) -> Duration + Send + Sync> Backoff for F {
 pub struct ExponentialBackoff {
     base: Duration,
     max: Duration,
-    jitter: Jitter,
+    jitter: u8,
 }
 
 impl ExponentialBackoff {
@@ -70,7 +70,7 @@ impl ExponentialBackoff {
         Self {
             base,
             max,
-            jitter: Jitter(10),
+            jitter: 10,
         }
     }
 
@@ -78,7 +78,7 @@ impl ExponentialBackoff {
     /// 100.
     pub const fn jitter(self, percent: u8) -> Self {
         Self {
-            jitter: Jitter::new(percent),
+            jitter: capped(percent),
             ..self
         }
     }
@@ -97,7 +97,7 @@ impl Backoff for ExponentialBackoff {
         let nanos = self.base.as_nanos().saturating_mul(1 << doublings);
         // More than 64 bits of nanoseconds, 584 years, count as the maximum.
         let delay = u64::try_from(nanos).map_or(self.max, Duration::from_nanos);
-        self.jitter.take_off(delay.min(self.max), random)
+        jittered(delay.min(self.max), self.jitter, random)
     }
 }
 
@@ -114,27 +114,27 @@ impl Backoff for ExponentialBackoff {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FixedBackoff {
     delay: Duration,
-    jitter: Jitter,
+    jitter: u8,
 }
 
 impl FixedBackoff {
     /// Creates a backoff of `delay` after every failure.
     pub const fn new(delay: Duration) -> Self {
-        let jitter = Jitter(0);
+        let jitter = 0;
         Self { delay, jitter }
     }
 
     /// Sets the jitter: up to `percent` of the delay is taken off at random; over 100 counts as
     /// 100.
     pub const fn jitter(self, percent: u8) -> Self {
-        let jitter = Jitter::new(percent);
+        let jitter = capped(percent);
         Self { jitter, ..self }
     }
 }
 
 impl Backoff for FixedBackoff {
     fn delay(&self, _: u32, random: u64) -> Duration {
-        self.jitter.take_off(self.delay, random)
+        jittered(self.delay, self.jitter, random)
     }
 }
 
@@ -153,7 +153,7 @@ pub struct FastSlowBackoff {
     fast: Duration,
     fast_retries: u32,
     slow: Duration,
-    jitter: Jitter,
+    jitter: u8,
 }
 
 impl FastSlowBackoff {
@@ -164,14 +164,14 @@ impl FastSlowBackoff {
             fast,
             fast_retries,
             slow,
-            jitter: Jitter(0),
+            jitter: 0,
         }
     }
 
     /// Sets the jitter: up to `percent` of the delay is taken off at random; over 100 counts as
     /// 100.
     pub const fn jitter(self, percent: u8) -> Self {
-        let jitter = Jitter::new(percent);
+        let jitter = capped(percent);
         Self { jitter, ..self }
     }
 }
@@ -183,7 +183,7 @@ impl Backoff for FastSlowBackoff {
         } else {
             self.slow
         };
-        self.jitter.take_off(delay, random)
+        jittered(delay, self.jitter, random)
     }
 }
 
@@ -210,22 +210,18 @@ impl<B: Backoff> Backoff for CappedBackoff<B> {
     }
 }
 
-/// The part of a delay that may be taken off at random, in percent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Jitter(u8);
+/// Returns the percentage that counts: at most 100.
+const fn capped(percent: u8) -> u8 {
+    if percent > 100 { 100 } else { percent }
+}
 
-impl Jitter {
-    const fn new(percent: u8) -> Self {
-        Self(if percent > 100 { 100 } else { percent })
-    }
-
-    fn take_off(self, delay: Duration, random: u64) -> Duration {
-        let delay = u128::from(saturating_nanos(delay));
-        // Exact in 128 bits: below 2^64 * 2^7 before the division, below 2^64 * 2^64 after it.
-        let most = delay * u128::from(self.0) / 100;
-        let off = (most * u128::from(random)) >> 64;
-        Duration::from_nanos(u64::try_from(delay - off).unwrap_or(u64::MAX))
-    }
+/// Takes a random part of at most `jitter` percent off a delay.
+fn jittered(delay: Duration, jitter: u8, random: u64) -> Duration {
+    let delay = u128::from(saturating_nanos(delay));
+    // Exact in 128 bits: below 2^64 * 2^7 before the division, below 2^64 * 2^64 after it.
+    let most = delay * u128::from(jitter) / 100;
+    let off = (most * u128::from(random)) >> 64;
+    Duration::from_nanos(u64::try_from(delay - off).unwrap_or(u64::MAX))
 }
 
 /// The queue's random numbers: splitmix64 (Steele, Lea and Flood, 2014), so that a seed replays a
