@@ -77,11 +77,8 @@ pub(super) trait Alarm: Send + Sync {
 pub struct Sleep(Kind);
 
 enum Kind {
-    Alarm {
-        alarm: Arc<dyn Alarm>,
-        deadline: Timestamp,
-        armed: Option<DeadlineId>,
-    },
+    /// The timer, the deadline, and the registered waker.
+    Alarm(Arc<dyn Alarm>, Timestamp, Option<DeadlineId>),
     Foreign(Pin<Box<dyn Future<Output = ()> + Send + Sync>>),
 }
 
@@ -99,11 +96,7 @@ impl Sleep {
     }
 
     pub(super) fn on(alarm: Arc<dyn Alarm>, deadline: Timestamp) -> Self {
-        Self(Kind::Alarm {
-            alarm,
-            deadline,
-            armed: None,
-        })
+        Self(Kind::Alarm(alarm, deadline, None))
     }
 }
 
@@ -113,11 +106,7 @@ impl Future for Sleep {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.0 {
             Kind::Foreign(future) => future.as_mut().poll(cx),
-            Kind::Alarm {
-                alarm,
-                deadline,
-                armed,
-            } => {
+            Kind::Alarm(alarm, deadline, armed) => {
                 // Registers anew at each poll: the alarm decides whether the deadline has passed,
                 // and the waker may differ from the last poll's.
                 if let Some(id) = armed.take() {
@@ -132,7 +121,7 @@ impl Future for Sleep {
 
 impl Drop for Sleep {
     fn drop(&mut self) {
-        if let Kind::Alarm { alarm, armed, .. } = &mut self.0
+        if let Kind::Alarm(alarm, _, armed) = &mut self.0
             && let Some(id) = armed.take()
         {
             alarm.disarm(id);
@@ -143,7 +132,7 @@ impl Drop for Sleep {
 impl fmt::Debug for Sleep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let deadline = match &self.0 {
-            Kind::Alarm { deadline, .. } => Some(deadline),
+            Kind::Alarm(_, deadline, _) => Some(deadline),
             Kind::Foreign(_) => None,
         };
         f.debug_struct("Sleep")

@@ -96,10 +96,8 @@ static BACKEND: OnceLock<Backend> = OnceLock::new();
 enum Backend {
     #[cfg(all(target_arch = "x86_64", not(tollgate_loom)))]
     Timeline,
-    Quanta {
-        clock: quanta::Clock,
-        origin: u64,
-    },
+    /// The clock, and its reading at the origin.
+    Quanta(quanta::Clock, u64),
 }
 
 /// Serves the first reading, every reading where the counter is not usable, and the readings at the
@@ -109,7 +107,7 @@ fn by_backend() -> u64 {
     match BACKEND.get_or_init(calibrated) {
         #[cfg(all(target_arch = "x86_64", not(tollgate_loom)))]
         Backend::Timeline => TIMELINE.settle(&counter::Tsc),
-        Backend::Quanta { clock, origin } => clock.delta_as_nanos(*origin, clock.raw()),
+        Backend::Quanta(clock, origin) => clock.delta_as_nanos(*origin, clock.raw()),
     }
 }
 
@@ -122,7 +120,7 @@ fn calibrated() -> Backend {
         return Backend::Timeline;
     }
     let origin = clock.raw();
-    Backend::Quanta { clock, origin }
+    Backend::Quanta(clock, origin)
 }
 
 #[cfg(all(test, not(tollgate_loom)))]

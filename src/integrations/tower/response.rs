@@ -33,11 +33,8 @@ pub struct Admission<S: Service<R>, R, L: RateLimiter>(AdmissionState<S, R, L>);
 enum AdmissionState<S: Service<R>, R, L: RateLimiter> {
     Called(S::Future),
     Refused(RateLimitError<S::Error>),
-    Waiting {
-        turn: Wait<TokenWait<L>>,
-        service: S,
-        request: R,
-    },
+    /// The wait for a token, then what is called with what.
+    Waiting(Wait<TokenWait<L>>, S, R),
     Ended,
 }
 
@@ -52,13 +49,8 @@ impl<S: Service<R>, R, L: RateLimiter> Admission<S, R, L> {
 
     /// Calls `service`, which is ready, once a token is taken.
     pub(super) fn waiting(turn: TokenWait<L>, service: S, request: R) -> ResponseFuture<S, R, L> {
-        let turn = Wait::new(turn);
-        Self(AdmissionState::Waiting {
-            turn,
-            service,
-            request,
-        })
-        .try_flatten()
+        let waiting = AdmissionState::Waiting(Wait::new(turn), service, request);
+        Self(waiting).try_flatten()
     }
 }
 
@@ -70,17 +62,13 @@ impl<S: Service<R>, R, L: RateLimiter> Future for Admission<S, R, L> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let taken = match &mut self.0 {
-            AdmissionState::Waiting { turn, .. } => ready!(Pin::new(turn).poll(cx)),
+            AdmissionState::Waiting(turn, ..) => ready!(Pin::new(turn).poll(cx)),
             _ => Ok(()),
         };
         let called = match std::mem::replace(&mut self.0, AdmissionState::Ended) {
             AdmissionState::Called(future) => Ok(future),
             AdmissionState::Refused(error) => Err(error),
-            AdmissionState::Waiting {
-                mut service,
-                request,
-                ..
-            } => match taken {
+            AdmissionState::Waiting(_, mut service, request) => match taken {
                 Ok(()) => Ok(service.call(request)),
                 Err(denied) => Err(RateLimitError::of(denied)),
             },
@@ -96,7 +84,7 @@ impl<S: Service<R>, R, L: RateLimiter> fmt::Debug for Admission<S, R, L> {
             .field(&match self.0 {
                 AdmissionState::Called(_) => "called",
                 AdmissionState::Refused(_) => "refused",
-                AdmissionState::Waiting { .. } => "waiting",
+                AdmissionState::Waiting(..) => "waiting",
                 AdmissionState::Ended => "ended",
             })
             .finish()
