@@ -60,11 +60,9 @@ impl Clock for BootClock {
         let id = rustix::time::ClockId::Boottime;
         #[cfg(target_vendor = "apple")]
         let id = rustix::time::ClockId::Monotonic;
-        let time = rustix::time::clock_gettime(id);
-        // Neither part is negative: the clock starts at boot.
-        let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-        let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);
-        Timestamp::ZERO + Duration::from_secs(seconds) + Duration::from_nanos(nanos)
+        // Never negative: the clock starts at boot.
+        let since_boot = Duration::try_from(rustix::time::clock_gettime(id));
+        Timestamp::ZERO + since_boot.unwrap_or_default()
     }
 
     #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
