@@ -34,16 +34,16 @@ impl<'a> Members<'a> {
     }
 
     /// Returns the time on the clock of the first member.
-    pub(crate) fn now(&self) -> Timestamp {
+    pub(crate) fn clock_now(&self) -> Timestamp {
         self.first().map_or(Timestamp::ZERO, Limiter::clock_now)
     }
 
-    pub(crate) fn available(&self, now: Timestamp) -> u64 {
+    pub(crate) fn available_at(&self, now: Timestamp) -> u64 {
         let available = self.0.iter().map(|member| member.available_at(now));
         available.min().unwrap_or(u64::MAX)
     }
 
-    pub(crate) fn status(&self, n: u64, now: Timestamp) -> Status {
+    pub(crate) fn status_at(&self, n: u64, now: Timestamp) -> Status {
         let statuses = self.0.iter().map(|member| member.status_at(n, now));
         statuses.reduce(Status::tighter).unwrap_or(Status::NO_LIMIT)
     }
@@ -116,7 +116,7 @@ impl<'a> Members<'a> {
     }
 
     pub(crate) fn take_up_to(&self, n: u64, now: Timestamp) -> u64 {
-        let most = n.min(self.available(now));
+        let most = n.min(self.available_at(now));
         if self.take(most, 0, now).is_ok() {
             return most;
         }

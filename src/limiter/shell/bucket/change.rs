@@ -20,23 +20,23 @@ use crate::limiter::shell::line_shell::LineShell;
 use crate::quota::{Quota, QuotaError, Units};
 
 impl<C: Clock> BucketOps<'_, C> {
-    pub(crate) fn refund(self, n: u64, now: Timestamp) {
+    pub(crate) fn refund_at(self, n: u64, now: Timestamp) {
         self.on_fill(Some(now), |account, fill, now| account.refund(fill, n, now));
     }
 
-    pub(crate) fn charge(self, n: u64, now: Timestamp) {
+    pub(crate) fn charge_at(self, n: u64, now: Timestamp) {
         self.debit_all_reserved(now);
         self.on_fill(Some(now), |_, fill, now| Account::charge(fill, n, now()));
     }
 
-    pub(crate) fn tighten(self, remaining: u64, now: Timestamp) {
+    pub(crate) fn tighten_at(self, remaining: u64, now: Timestamp) {
         self.debit_all_reserved(now);
         self.on_fill(Some(now), |_, fill, now| {
             Account::tighten(fill, remaining, now())
         });
     }
 
-    pub(crate) fn pause_until(self, until: Timestamp, now: Timestamp) -> Result<(), Denied> {
+    pub(crate) fn pause_until_at(self, until: Timestamp, now: Timestamp) -> Result<(), Denied> {
         self.debit_all_reserved(now);
         self.on_fill(Some(now), |account, fill, now| {
             account.pause_until(fill, until, now())
@@ -53,7 +53,7 @@ impl<C: Clock> BucketOps<'_, C> {
 
     /// Puts a quota in force. `carry` says how the fill carries over; what leases hold counts as
     /// taken.
-    pub(crate) fn set_quota(
+    pub(crate) fn set_quota_from(
         self,
         quota: Quota,
         carry: CarryOver,
@@ -142,6 +142,6 @@ impl<C: Clock> BucketOps<'_, C> {
         });
         let until = now.saturating_add(saved.paused(wall));
         // A bucket whose rate is zero refuses a pause, and needs none: it never gains a token.
-        let _ = self.pause_until(until, now);
+        let _ = self.pause_until_at(until, now);
     }
 }
