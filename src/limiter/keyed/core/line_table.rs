@@ -1,8 +1,6 @@
 //! The keys of a shard whose bucket is a [`Line`] and not a word: keys that callers wait for or have
 //! reservations of, keys whose debt a word cannot hold, and keys with a quota of their own.
 
-use std::borrow::Borrow;
-
 use hashbrown::HashTable;
 
 use crate::clock::Timestamp;
@@ -14,7 +12,7 @@ use crate::limiter::core::line::Line;
 use crate::limiter::core::rate::Instant;
 use crate::limiter::keyed::core::config::Config;
 use crate::limiter::keyed::core::config_history::ConfigHistory;
-use crate::limiter::keyed::core::hashed_key::HashedKey;
+use crate::limiter::keyed::core::hashed_key::{FormOf, HashedKey};
 use crate::quota::{Quota, Units};
 
 #[derive(Debug)]
@@ -135,11 +133,7 @@ impl<K> LineTable<K> {
 
     /// Finds a key: by its `Eq`.
     #[inline]
-    pub(crate) fn find<Q>(&self, key: HashedKey<'_, Q>) -> Option<LineIndex>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
+    pub(crate) fn find<Q: FormOf<K> + ?Sized>(&self, key: HashedKey<'_, Q>) -> Option<LineIndex> {
         // Most limiters have no key with a line.
         if self.is_empty() {
             return None;
@@ -165,11 +159,10 @@ impl<K> LineTable<K> {
         index.map(LineIndex)
     }
 
-    pub(crate) fn get<Q>(&self, key: HashedKey<'_, Q>) -> Option<&LineEntry<K>>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
+    pub(crate) fn get<Q: FormOf<K> + ?Sized>(
+        &self,
+        key: HashedKey<'_, Q>,
+    ) -> Option<&LineEntry<K>> {
         self.find(key).map(|at| self.at(at))
     }
 

@@ -1,7 +1,6 @@
 //! How a change of a key's bucket is decided: by its word if that can hold it, else after the base has
 //! moved, with a new place, by a line, or by the shared bucket.
 
-use std::borrow::Borrow;
 use std::cell::Cell;
 use std::hash::{BuildHasher, Hash};
 
@@ -10,9 +9,8 @@ use crate::limiter::core::denied::Denied;
 use crate::limiter::core::fill::LockedFill;
 use crate::limiter::core::line::Line;
 use crate::limiter::core::rate::{Decided, View};
-use crate::limiter::keyed::core::hashed_key::HashedKey;
+use crate::limiter::keyed::core::hashed_key::{HashedKey, SourceOf};
 use crate::limiter::keyed::core::shard::{Shard, SlowPath};
-use crate::limiter::keyed::core::to_key::ToKey;
 use crate::limiter::keyed::core::word_table::Evicted;
 use crate::limiter::keyed::shell::keyed_limiter::KeyedLimiter;
 use crate::limiter::keyed::shell::place::Place;
@@ -59,14 +57,12 @@ where
 
 impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
     /// Changes the bucket of a key to what a decision makes of it, unless the decision denies.
-    pub(crate) fn decide<Q, T, W, L>(
+    pub(crate) fn decide<Q: SourceOf<K> + ?Sized, T, W, L>(
         &self,
         key: HashedKey<'_, Q>,
         decision: &Decision<W, L>,
     ) -> Result<T, Denied>
     where
-        K: Borrow<Q>,
-        Q: Eq + ToKey<K> + ?Sized,
         W: Fn(&View) -> Decided<T>,
         L: Fn(&mut Line) -> Result<T, Denied>,
     {
@@ -74,15 +70,13 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
         self.decide_in(shard, key, decision)
     }
 
-    pub(crate) fn decide_in<'a, Q, T, W, L>(
+    pub(crate) fn decide_in<'a, Q: SourceOf<K> + ?Sized, T, W, L>(
         &'a self,
         shard: RwLockWriteGuard<'a, Shard<K>>,
         key: HashedKey<'_, Q>,
         decision: &Decision<W, L>,
     ) -> Result<T, Denied>
     where
-        K: Borrow<Q>,
-        Q: Eq + ToKey<K> + ?Sized,
         W: Fn(&View) -> Decided<T>,
         L: Fn(&mut Line) -> Result<T, Denied>,
     {
@@ -127,14 +121,12 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
 
     /// Decides for a key that was absent, and keeps it.
     #[inline(never)]
-    pub(crate) fn decide_absent<Q, T, W, L>(
+    pub(crate) fn decide_absent<Q: SourceOf<K> + ?Sized, T, W, L>(
         &self,
         key: HashedKey<'_, Q>,
         decision: &Decision<W, L>,
     ) -> Result<T, Denied>
     where
-        K: Borrow<Q>,
-        Q: Eq + ToKey<K> + ?Sized,
         W: Fn(&View) -> Decided<T>,
         L: Fn(&mut Line) -> Result<T, Denied>,
     {

@@ -1,12 +1,11 @@
 //! Places for new keys, and the eviction that frees them.
 
-use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
 
 use crate::clock::{Clock, Timestamp};
 use crate::limiter::core::denied::Denied;
 use crate::limiter::keyed::core::capacity::CapacityGuard;
-use crate::limiter::keyed::core::hashed_key::HashedKey;
+use crate::limiter::keyed::core::hashed_key::{FormOf, HashedKey};
 use crate::limiter::keyed::core::line_table::LineIndex;
 use crate::limiter::keyed::core::on_full::OnFull;
 use crate::limiter::keyed::core::shard::Shard;
@@ -24,16 +23,12 @@ pub(crate) struct Place<'a, K> {
 impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
     /// Finds a place for a key: a free one, or that of an evicted key of its shard, or of another shard.
     /// `None`: no key that was probed can be evicted.
-    pub(crate) fn find_place<'a, Q>(
+    pub(crate) fn find_place<'a, Q: FormOf<K> + ?Sized>(
         &'a self,
         key: HashedKey<'_, Q>,
         now: Timestamp,
         evicted: &mut Evicted<K>,
-    ) -> Option<Place<'a, K>>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
+    ) -> Option<Place<'a, K>> {
         let mut shard = self.lock(self.shard_of(key.hash));
         let free = if shard.is_full() {
             None

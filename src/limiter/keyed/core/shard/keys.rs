@@ -1,10 +1,8 @@
 //! Removal and listing of keys.
 
-use std::borrow::Borrow;
-
 use crate::clock::Timestamp;
 use crate::limiter::keyed::core::config::ReadOld;
-use crate::limiter::keyed::core::hashed_key::HashedKey;
+use crate::limiter::keyed::core::hashed_key::{FormOf, HashedKey};
 use crate::limiter::keyed::core::line_table::LineEntry;
 use crate::limiter::keyed::core::removed_keys::RemovedKeys;
 use crate::limiter::keyed::core::shard::Shard;
@@ -23,28 +21,20 @@ impl<K> Shard<K> {
     }
 
     /// Returns the quota of a key.
-    pub(crate) fn quota<Q>(&self, key: HashedKey<'_, Q>) -> Quota
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
+    pub(crate) fn quota<Q: FormOf<K> + ?Sized>(&self, key: HashedKey<'_, Q>) -> Quota {
         let own = self.lines.get(key).and_then(|entry| entry.own_quota);
         own.unwrap_or(self.config.quota)
     }
 
     /// Forgets a key and its own quota; returns whether it was kept. A key with waiters stays, with a
     /// full bucket, from which they are served.
-    pub(crate) fn remove<Q>(
+    pub(crate) fn remove<Q: FormOf<K> + ?Sized>(
         &mut self,
         key: HashedKey<'_, Q>,
         now: impl FnOnce() -> Timestamp,
         wakers: &mut Wakers,
         removed: &mut RemovedKeys<'_, K>,
-    ) -> bool
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
+    ) -> bool {
         if let Some((key, _)) = self.words.remove(key.hash, |k| key.is(k)) {
             removed.counted.push(key);
             return true;
