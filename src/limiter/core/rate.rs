@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::limiter::core::denied::Denied;
-use crate::limiter::core::ledger::{DebtId, Ledger, Refund, RefundCap};
+use crate::limiter::core::ledger::{DebtId, Ledger, Refund};
 use crate::quota::{Units, nanos_for};
 
 /// An instant, in units since the clock's origin. The bounds of [`Quota`](crate::Quota) keep each
@@ -247,10 +247,12 @@ impl View {
         paused: Timestamp,
         now: Timestamp,
     ) -> (Instant, Option<Refund>) {
-        let first = self.rate.paused_full_at(paused, now);
-        let cap = RefundCap::new(self.rate.depth, self.full_at, first);
+        let cap = match self.rate.paused_full_at(paused, now) {
+            0 => u128::MAX,
+            first => self.full_at.saturating_sub(first),
+        };
         let at = self.rate.at(self.effective_now(now));
-        let refund = ledger.plan_refund(id, self.full_at, at, cap);
+        let refund = ledger.plan_refund(id, self.full_at, at, self.rate.depth, cap);
         let back = refund.map_or(0, |refund| refund.back);
         (self.full_at.saturating_sub(back), refund)
     }
