@@ -17,7 +17,7 @@ use crate::quota::{Quota, Units};
 
 #[derive(Debug)]
 pub(crate) struct LineTable<K> {
-    entries: HashTable<LineEntry<K>>,
+    pub(crate) entries: HashTable<LineEntry<K>>,
     /// The bucket that the clock hand has come to, which looks for lines to evict.
     hand: usize,
 }
@@ -122,15 +122,6 @@ impl<K> LineTable<K> {
         self.entries.is_empty()
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Heap memory, in bytes.
-    pub(crate) fn allocated(&self) -> usize {
-        self.entries.allocation_size()
-    }
-
     /// Finds a key: by its `Eq`.
     #[inline]
     pub(crate) fn find<Q: FormOf<K> + ?Sized>(&self, key: HashedKey<'_, Q>) -> Option<LineIndex> {
@@ -157,13 +148,6 @@ impl<K> LineTable<K> {
             .entries
             .find_bucket_index(hash, |entry| entry.hash == hash);
         index.map(LineIndex)
-    }
-
-    pub(crate) fn get<Q: FormOf<K> + ?Sized>(
-        &self,
-        key: HashedKey<'_, Q>,
-    ) -> Option<&LineEntry<K>> {
-        self.find(key).map(|at| self.at(at))
     }
 
     pub(crate) fn at(&self, at: LineIndex) -> &LineEntry<K> {
@@ -211,21 +195,5 @@ impl<K> LineTable<K> {
         for entry in &mut self.entries {
             entry.catch_up(history, generation);
         }
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &LineEntry<K>> {
-        self.entries.iter()
-    }
-
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut LineEntry<K>> {
-        self.entries.iter_mut()
-    }
-
-    /// Removes the entries that `goes` accepts.
-    pub(crate) fn extract(
-        &mut self,
-        goes: impl FnMut(&mut LineEntry<K>) -> bool,
-    ) -> impl Iterator<Item = LineEntry<K>> {
-        self.entries.extract_if(goes)
     }
 }

@@ -27,7 +27,7 @@ pub(crate) struct Shard<K> {
     /// When the bucket of an absent key is full. An evicted bucket leaves its own instant here if that
     /// is later, so a thread with an older time finds no more tokens than there were then.
     absent: Instant,
-    words: WordTable<K>,
+    pub(crate) words: WordTable<K>,
     pub(crate) lines: LineTable<K>,
     /// Of the line of each key.
     bounds: Bounds,
@@ -182,19 +182,9 @@ impl<K> Shard<K> {
         self.lines.find(key).is_some() || self.words.find(key.hash, |k| key.is(k)).is_some()
     }
 
-    /// Returns whether this shard has its most keys, whatever the other shards have.
-    pub(crate) fn is_full(&self) -> bool {
-        self.words.is_full()
-    }
-
     /// Returns whether one more word fits without a call of the caller's `Hash`.
     pub(crate) fn has_room(&self) -> bool {
         !self.words.is_full() && self.words.has_room()
-    }
-
-    /// Makes room for one more word. The caller's `Hash` runs here; if it panics, nothing has changed.
-    pub(crate) fn make_room(&mut self, hasher: impl Fn(&K) -> u64) {
-        self.words.make_room(hasher);
     }
 
     /// Keeps an absent key as a word, for which there is room. It runs no code of the caller's.

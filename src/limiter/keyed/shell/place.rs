@@ -30,7 +30,7 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
         evicted: &mut Evicted<K>,
     ) -> Option<Place<'a, K>> {
         let mut shard = self.lock(self.shard_of(key.hash));
-        let free = if shard.is_full() {
+        let free = if shard.words.is_full() {
             None
         } else {
             self.capacity.reserve()
@@ -43,12 +43,12 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
             drop(shard);
             let capacity = self.evict_elsewhere(now, evicted)?;
             let shard = self.lock(self.shard_of(key.hash));
-            if shard.is_full() {
+            if shard.words.is_full() {
                 return None;
             }
             (shard, capacity)
         };
-        shard.make_room(|key| self.hasher.hash_one(key));
+        shard.words.make_room(|key| self.hasher.hash_one(key));
         Some(Place { shard, capacity })
     }
 

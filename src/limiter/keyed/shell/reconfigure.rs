@@ -114,12 +114,12 @@ impl<K, S, C> KeyedLimiter<K, S, C> {
         // Woken once all lines have been served: a waker that panics must not keep others waiting.
         let mut wakers = Wakers::default();
         for shard in 0..self.shards.len() {
-            for entry in self.lock(shard).lines.iter_mut() {
+            for entry in &mut self.lock(shard).lines.entries {
                 entry.line.serve(now, &mut wakers);
             }
         }
         let mut shared = self.caught_up(self.shared.write());
-        for entry in shared.lines.iter_mut() {
+        for entry in &mut shared.lines.entries {
             entry.line.serve(now, &mut wakers);
         }
         drop(shared);

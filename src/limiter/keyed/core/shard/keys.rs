@@ -12,17 +12,20 @@ use crate::wake::Wakers;
 impl<K> Shard<K> {
     /// Returns the number of keys that are kept.
     pub(crate) fn len(&self) -> usize {
-        self.words.len() + self.lines.len()
+        self.words.len() + self.lines.entries.len()
     }
 
     /// Heap memory, in bytes.
     pub(crate) fn allocated(&self) -> usize {
-        self.words.allocated() + self.lines.allocated()
+        self.words.allocated() + self.lines.entries.allocation_size()
     }
 
     /// Returns the quota of a key.
     pub(crate) fn quota<Q: FormOf<K> + ?Sized>(&self, key: HashedKey<'_, Q>) -> Quota {
-        let own = self.lines.get(key).and_then(|entry| entry.own_quota);
+        let own = self
+            .lines
+            .find(key)
+            .and_then(|at| self.lines.at(at).own_quota);
         own.unwrap_or(self.config.quota)
     }
 
@@ -89,7 +92,7 @@ impl<K> Shard<K> {
             entry.line.serve(now, wakers);
             entry.is_idle()
         };
-        for entry in self.lines.extract(goes) {
+        for entry in self.lines.entries.extract_if(goes) {
             removed.push(entry);
         }
     }
@@ -104,7 +107,7 @@ impl<K> Shard<K> {
             let view = config.view(config.read(word, &read_old));
             (key.clone(), view.available(now))
         });
-        let lines = self.lines.iter().map(|entry| {
+        let lines = self.lines.entries.iter().map(|entry| {
             let available = entry.line.tokens.fill.view().available(now);
             (entry.key.clone(), available)
         });
