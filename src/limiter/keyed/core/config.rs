@@ -171,11 +171,7 @@ impl Config {
 
     /// Returns a bucket under this quota, as a line holds it.
     pub(crate) fn held(&self, full_at: Instant) -> LockedFill {
-        LockedFill {
-            rate: self.rate,
-            full_at,
-            known_since: Timestamp::from_nanos(self.base.as_nanos()),
-        }
+        LockedFill::of(&self.view(full_at))
     }
 
     /// Packs a bucket anew in this generation, unless its debt does not fit a word.

@@ -39,11 +39,7 @@ where
     let op = by_line.clone();
     let by_word = move |view: &View| {
         let mut line = Line::new(view.rate.units);
-        line.tokens.fill = LockedFill {
-            rate: view.rate,
-            full_at: view.full_at,
-            known_since: view.known_since,
-        };
+        line.tokens.fill = LockedFill::of(view);
         let value = op(&mut line)?;
         Ok((line.tokens.fill.full_at, value))
     };
