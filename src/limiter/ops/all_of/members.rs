@@ -11,7 +11,7 @@ use crate::limiter::core::denied::Denied;
 use crate::limiter::core::reserved_part::{Parts, ReservedPart};
 use crate::limiter::core::status::Status;
 use crate::limiter::ops::all_of::limits::Limits;
-use crate::limiter::ops::all_of::partial_take::{PartialTake, end_each, part};
+use crate::limiter::ops::all_of::partial_take::{PartialTake, end_each};
 use crate::limiter::ops::limiter::Limiter;
 use crate::limiter::shell::ordered_lock::OrderedLock;
 use crate::sync::MutexGuard;
@@ -65,21 +65,14 @@ impl<'a> Members<'a> {
             let denied = member.ask(n, floor, now).err()?;
             Some((index, denied))
         });
-        denials.reduce(|one, other| {
-            if duration(&other.1) > duration(&one.1) {
-                other
-            } else {
-                one
-            }
-        })
+        // Of equal ones `max_by_key` returns the last, which is here the first member's.
+        denials.rev().max_by_key(|(_, denied)| duration(denied))
     }
 
     /// Returns the answer of a take, without taking.
     pub(crate) fn ask(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-        match self.longest_denial(n, floor, now) {
-            Some((_, denied)) => Err(denied),
-            None => Ok(()),
-        }
+        let denial = self.longest_denial(n, floor, now);
+        denial.map_or(Ok(()), |(_, denied)| Err(denied))
     }
 
     pub(crate) fn take(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
@@ -108,7 +101,7 @@ impl<'a> Members<'a> {
         now: Timestamp,
     ) -> Result<(), Denied> {
         let mut partial = PartialTake::new();
-        partial.push(self.0[claimed], part(taken));
+        partial.push(self.0[claimed], Parts::of(taken));
         let others = self.0.iter().enumerate();
         let others = others.filter(|(index, _)| *index != claimed);
         let decided = partial.take(others.map(|(_, member)| *member), n, floor, now);

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use crate::clock::Timestamp;
 use crate::limiter::core::denied::Denied;
-use crate::limiter::core::reserved_part::{Parts, ReservedPart};
+use crate::limiter::core::reserved_part::Parts;
 use crate::limiter::ops::limiter::Limiter;
 use crate::unwind::Panics;
 
@@ -76,11 +76,6 @@ impl Drop for PartialTake<'_> {
     }
 }
 
-/// One member's part of what was taken.
-pub(super) fn part(taken: ReservedPart) -> Parts {
-    Parts::of(taken)
-}
-
 /// Ends what was taken from each member, the latest first; from the others too if one panics.
 pub(super) fn end_each(
     members: &[&dyn Limiter],
@@ -89,6 +84,6 @@ pub(super) fn end_each(
 ) {
     let mut panics = Panics::default();
     for (member, taken) in members.iter().zip(parts.iter()).rev() {
-        panics.catch(|| end(*member, &part(*taken)));
+        panics.catch(|| end(*member, &Parts::of(*taken)));
     }
 }
