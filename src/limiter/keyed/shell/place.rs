@@ -76,7 +76,7 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
         shard.sweep(near, now, self.read_old(), evicted);
         let freed = (evicted.len() - before) as u64;
         self.capacity.release(freed.saturating_sub(1));
-        (freed > 0).then(|| CapacityGuard::of_evicted(&self.capacity))
+        (freed > 0).then(|| CapacityGuard(&self.capacity))
     }
 
     /// Counts a request of a key without a place.

@@ -10,7 +10,6 @@ use crate::limiter::core::line::Line;
 use crate::limiter::keyed::core::hashed_key::{HashedKey, SourceOf};
 use crate::limiter::keyed::core::word_table::Evicted;
 use crate::limiter::keyed::shell::keyed_limiter::{KeyedLimiter, SHARED_KEY};
-use crate::limiter::keyed::shell::place::Place;
 use crate::quota::{Quota, QuotaError};
 use crate::wake::Wakers;
 
@@ -50,17 +49,13 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
                 is_shared.set(true);
                 return Ok(self.with_shared_line(now, op));
             };
-            let Place {
-                shard: locked,
-                capacity,
-            } = place;
-            shard = locked;
+            shard = place.shard;
             // Another thread may have placed the key while the lock was released. No closure may own
             // `owned`: it would drop the key under the lock.
             if let Some(at) = shard.ensure_line(key, self.read_old()) {
                 at
             } else {
-                capacity.assign();
+                place.capacity.assign();
                 shard.insert_line(key.hash, owned)
             }
         };
