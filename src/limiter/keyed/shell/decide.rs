@@ -53,29 +53,21 @@ where
 
 impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
     /// Changes the bucket of a key to what a decision makes of it, unless the decision denies.
-    pub(crate) fn decide<Q: SourceOf<K> + ?Sized, T, W, L>(
+    pub(crate) fn decide<Q: SourceOf<K> + ?Sized, T>(
         &self,
         key: HashedKey<'_, Q>,
-        decision: &Decision<W, L>,
-    ) -> Result<T, Denied>
-    where
-        W: Fn(&View) -> Decided<T>,
-        L: Fn(&mut Line) -> Result<T, Denied>,
-    {
+        decision: &Decision<impl Fn(&View) -> Decided<T>, impl Fn(&mut Line) -> Result<T, Denied>>,
+    ) -> Result<T, Denied> {
         let shard = self.lock(self.shard_of(key.hash));
         self.decide_in(shard, key, decision)
     }
 
-    pub(crate) fn decide_in<'a, Q: SourceOf<K> + ?Sized, T, W, L>(
+    pub(crate) fn decide_in<'a, Q: SourceOf<K> + ?Sized, T>(
         &'a self,
         shard: RwLockWriteGuard<'a, Shard<K>>,
         key: HashedKey<'_, Q>,
-        decision: &Decision<W, L>,
-    ) -> Result<T, Denied>
-    where
-        W: Fn(&View) -> Decided<T>,
-        L: Fn(&mut Line) -> Result<T, Denied>,
-    {
+        decision: &Decision<impl Fn(&View) -> Decided<T>, impl Fn(&mut Line) -> Result<T, Denied>>,
+    ) -> Result<T, Denied> {
         // Wakers and keys run the caller's code, so they must outlive the lock. The guard moves into a
         // local declared after them, since a parameter would be dropped last.
         let (mut wakers, removed);
@@ -117,15 +109,11 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
 
     /// Decides for a key that was absent, and keeps it.
     #[inline(never)]
-    pub(crate) fn decide_absent<Q: SourceOf<K> + ?Sized, T, W, L>(
+    pub(crate) fn decide_absent<Q: SourceOf<K> + ?Sized, T>(
         &self,
         key: HashedKey<'_, Q>,
-        decision: &Decision<W, L>,
-    ) -> Result<T, Denied>
-    where
-        W: Fn(&View) -> Decided<T>,
-        L: Fn(&mut Line) -> Result<T, Denied>,
-    {
+        decision: &Decision<impl Fn(&View) -> Decided<T>, impl Fn(&mut Line) -> Result<T, Denied>>,
+    ) -> Result<T, Denied> {
         // `to_key` and the drop of a key are the caller's code: before the lock is taken, and after it
         // is released.
         let (owned, mut evicted) = (key.key.to_key(), Evicted::new());
