@@ -1,6 +1,5 @@
 //! The bucket of one key, as a handle that borrows the limiter.
 
-mod access;
 mod limiter;
 
 use std::borrow::Borrow;
