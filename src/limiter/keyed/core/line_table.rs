@@ -7,6 +7,7 @@ use crate::clock::Timestamp;
 use crate::limiter::core::account::Account;
 use crate::limiter::core::bounds::Bounds;
 use crate::limiter::core::carry::CarryOver;
+use crate::limiter::core::fill::LockedFill;
 use crate::limiter::core::ledger::Ledger;
 use crate::limiter::core::line::Line;
 use crate::limiter::core::rate::Instant;
@@ -53,22 +54,19 @@ impl<K> LineEntry<K> {
         full_at: Instant,
         bounds: Bounds,
     ) -> Self {
-        let mut line = Line::new(config.rate.units);
-        line.tokens.fill = config.held(full_at);
-        // A key may get a line again while reservations of an earlier one are still held: their debts
-        // must not be taken for debts of this one.
-        line.tokens.account = Account::new(Ledger::of_another_epoch());
-        line.bounds = bounds;
-        if config.is_closed {
-            line.close(config.since);
-        }
-        Self {
+        let mut entry = Self {
             key,
             hash,
             own_quota: None,
             is_counted: true,
-            line,
+            line: Line::new(config.rate.units),
+        };
+        entry.reset(config, full_at);
+        entry.line.bounds = bounds;
+        if config.is_closed {
+            entry.line.close(config.since);
         }
+        entry
     }
 
     /// Returns whether a word would do: no caller waits, no token can be given back, and the quota is
@@ -89,7 +87,9 @@ impl<K> LineEntry<K> {
     /// Forgets all but the waiters: the bucket is full at `full_at`, under the quota of all keys.
     pub(crate) fn reset(&mut self, config: &Config, full_at: Instant) {
         self.own_quota = None;
-        self.line.tokens.fill = config.held(full_at);
+        self.line.tokens.fill = LockedFill::of(&config.view(full_at));
+        // A key may get a line again while reservations of an earlier one are still held: their debts
+        // must not be taken for debts of this one.
         self.line.tokens.account = Account::new(Ledger::of_another_epoch());
     }
 
