@@ -217,25 +217,25 @@ impl View {
         (self.full_at_after(there, now), there)
     }
 
-    /// Takes `n` tokens into debt, if they are there after at most `max_wait`; returns their cost, and
-    /// when they can be used.
+    /// Takes `n` tokens into debt, if they are there after at most `max_wait`; returns their cost, when
+    /// they can be used, and when the bucket is full afterwards.
     pub(crate) fn reserve(
         &self,
         n: u64,
         max_wait: Duration,
         now: Timestamp,
-    ) -> Decided<(u128, Timestamp)> {
+    ) -> Decided<(u128, Timestamp, Instant)> {
         self.rate.check_burst(n, 0)?;
         let cost = self.rate.cost(n);
         if cost == 0 {
-            return Ok((self.full_at, (0, now)));
+            return Ok((self.full_at, (0, now, self.full_at)));
         }
         let next = self.full_at_after(n, now);
         let retry_after = self.rate.wait(next, now).ok_or(Denied::Exhausted)?;
         if retry_after > max_wait {
             return Err(Denied::TooLong { retry_after });
         }
-        Ok((next, (cost, now.saturating_add(retry_after))))
+        Ok((next, (cost, now.saturating_add(retry_after), next)))
     }
 
     /// Gives a debt back as far as the ledger and a pause allow it at `now`; no refund if the debt is
