@@ -126,7 +126,7 @@ impl<L: RateLimiter> TokenWait<L> {
 
     /// Leaves the line on behalf of a request that does not wait.
     pub(super) fn refuse(mut self) {
-        self.turn.refuse();
+        self.turn.is_refused = true;
     }
 }
 
@@ -150,7 +150,7 @@ impl<L: RateLimiter> Step for TokenWait<L> {
         if self.deadline == Timestamp::MAX || !is_late {
             return progress;
         }
-        self.turn.refuse();
+        self.turn.is_refused = true;
         self.limiter.leave_turn(&mut self.turn);
         Progress::Done(Err(until.map_or(Denied::Exhausted, |until| {
             let retry_after = until.saturating_since(now);
