@@ -292,12 +292,9 @@ impl View {
 
     /// Returns how long after `now` the bucket is full; `None`: never.
     pub(crate) fn full_after(&self, now: Timestamp) -> Option<Duration> {
-        let missing = self.full_at.saturating_sub(self.rate.at(now));
-        match u128::from(self.rate.units.per_nano) {
-            _ if missing == 0 => Some(Duration::ZERO),
-            0 => None,
-            per_nano => in_time(missing.div_ceil(per_nano).try_into().ok()?, now),
-        }
+        // `wait` counts until the bucket lacks a burst, so for a burst more, until it lacks nothing.
+        let a_burst_on = self.full_at.saturating_add(self.rate.depth);
+        self.rate.wait(a_burst_on, now)
     }
 
     /// Returns the whole tokens at `now`.
