@@ -86,7 +86,7 @@ impl<'a> Members<'a> {
         let Some((last, others)) = self.0.split_first() else {
             return Ok(());
         };
-        let mut partial = PartialTake::new();
+        let mut partial = PartialTake::default();
         let decided = partial.take(others.iter().copied(), n, floor, now);
         let decided = decided.and_then(|()| last.try_acquire_above_at(n, floor, now));
         partial.settle(decided.map_err(as_not_yet))
@@ -100,7 +100,7 @@ impl<'a> Members<'a> {
         floor: u64,
         now: Timestamp,
     ) -> Result<(), Denied> {
-        let mut partial = PartialTake::new();
+        let mut partial = PartialTake::default();
         partial.push(self.0[claimed], Parts::of(taken));
         let others = self.0.iter().enumerate();
         let others = others.filter(|(index, _)| *index != claimed);
@@ -136,7 +136,7 @@ impl<'a> Members<'a> {
         now: Timestamp,
     ) -> Result<Parts, Denied> {
         if n == 0 {
-            return Ok(Parts::new());
+            return Ok(Parts::default());
         }
         match self.ask(n, 0, now) {
             Err(Denied::NotYet { retry_after }) if retry_after > max_wait => {
@@ -145,7 +145,7 @@ impl<'a> Members<'a> {
             Ok(()) | Err(Denied::NotYet { .. }) => {}
             Err(denied) => return Err(denied),
         }
-        let mut partial = PartialTake::new();
+        let mut partial = PartialTake::default();
         for member in &self.0 {
             partial.push(*member, member.reserve_at(n, max_wait, now)?);
         }

@@ -12,19 +12,13 @@ use crate::unwind::Panics;
 
 /// What was taken from some of the members. Dropping it gives everything back: when a later member
 /// denies, and when the caller's code panics in one.
+#[derive(Default)]
 pub(super) struct PartialTake<'a> {
     members: SmallVec<[&'a dyn Limiter; 4]>,
     taken: Parts,
 }
 
 impl<'a> PartialTake<'a> {
-    pub(super) const fn new() -> Self {
-        Self {
-            members: SmallVec::new_const(),
-            taken: Parts::new(),
-        }
-    }
-
     pub(super) fn push(&mut self, member: &'a dyn Limiter, taken: Parts) {
         self.members.push(member);
         self.taken.append(taken);

@@ -148,7 +148,7 @@ where
 
     fn reserve_at(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Parts, Denied> {
         if n == 0 {
-            return Ok(Parts::new());
+            return Ok(Parts::default());
         }
         let (mut panics, mut reserved, is_shared) = (Panics::default(), None, Cell::new(false));
         let reserve = |line: &mut Line, _: &mut Wakers| {
