@@ -19,13 +19,14 @@ use crate::limiter::keyed::core::to_key::ToKey;
 use crate::limiter::keyed::ops::handle::KeyHandle;
 use crate::limiter::keyed::shell::decide::line_decision;
 use crate::limiter::keyed::shell::keyed_limiter::SHARED_KEY;
+use crate::limiter::ops::acquire::Acquire;
 use crate::limiter::ops::limiter::Limiter;
-use crate::limiter::ops::quota_limiter::QuotaLimiter;
+use crate::limiter::ops::quota_limiter::{QuotaLimiter, quota_methods};
 use crate::limiter::ops::rate_limiter::RateLimiter;
 use crate::limiter::shell::ordered_lock::OrderedLock;
 use crate::quota::{Quota, QuotaError};
 use crate::unwind::Panics;
-use crate::wait::Progress;
+use crate::wait::{Progress, Wait};
 use crate::wake::Wakers;
 
 impl<K, Q, S, C> RateLimiter for KeyHandle<'_, K, Q, S, C>
@@ -248,14 +249,43 @@ where
     }
 }
 
-/// How the operations read and change the bucket, as a word or with a line.
+/// The methods of [`QuotaLimiter`] and the waiting ones of [`RateLimiter`](crate::RateLimiter), for
+/// callers that have not imported the traits.
 impl<K, Q, S, C> KeyHandle<'_, K, Q, S, C>
 where
-    K: Hash + Borrow<Q>,
-    Q: Eq + ToKey<K> + ?Sized,
-    S: BuildHasher,
+    K: Hash + Borrow<Q> + Send + Sync,
+    Q: Eq + ToKey<K> + Sync + ?Sized,
+    S: BuildHasher + Send + Sync,
     C: Clock,
 {
+    quota_methods!();
+
+    /// Same as [`RateLimiter::acquire`](crate::RateLimiter::acquire); the future holds the handle by
+    /// value, so it lives as long as the limiter and the key are borrowed.
+    ///
+    /// # Errors
+    /// As [`RateLimiter::acquire`](crate::RateLimiter::acquire), and
+    /// [`Denied::TooManyKeys`](crate::Denied::TooManyKeys).
+    ///
+    /// # Cancel safety
+    /// As [`RateLimiter::acquire`](crate::RateLimiter::acquire).
+    pub fn acquire(self, n: u64) -> Wait<Acquire<Self>> {
+        Acquire::of(self, n)
+    }
+
+    /// Same as [`RateLimiter::acquire_timeout`](crate::RateLimiter::acquire_timeout); the future holds
+    /// the handle by value.
+    ///
+    /// # Errors
+    /// As [`RateLimiter::acquire_timeout`](crate::RateLimiter::acquire_timeout), and
+    /// [`Denied::TooManyKeys`](crate::Denied::TooManyKeys).
+    ///
+    /// # Cancel safety
+    /// As [`RateLimiter::acquire`](crate::RateLimiter::acquire).
+    pub fn acquire_timeout(self, n: u64, timeout: Duration) -> Wait<Acquire<Self>> {
+        Acquire::of_timeout(self, n, timeout)
+    }
+
     /// Reads the bucket, after its waiters whose turn has come were served.
     fn read<T>(
         &self,
