@@ -116,7 +116,7 @@ impl<L: RateLimiter> TokenWait<L> {
 
     /// Leaves the line on behalf of a request that does not wait.
     pub(super) fn refuse(mut self) {
-        self.acquire.turn.refuse();
+        self.acquire.turn.is_refused = true;
     }
 }
 
@@ -140,9 +140,7 @@ impl<L: RateLimiter> Step for TokenWait<L> {
         if self.deadline == Timestamp::MAX || !is_late {
             return progress;
         }
-        let Acquire { limiter, turn } = &mut self.acquire;
-        turn.refuse();
-        limiter.leave_turn(turn);
+        self.acquire.turn.is_refused = true;
         Progress::Done(Err(until.map_or(Denied::Exhausted, |until| {
             let retry_after = until.saturating_since(now);
             Denied::TooLong { retry_after }

@@ -39,13 +39,7 @@ impl Account {
         max_wait: Duration,
         now: Timestamp,
     ) -> Result<Result<ReservedPart, Denied>, WordOverflow> {
-        let decide = |view: &View, now| {
-            let (full_at, reserved) = view.as_update(view.reserve(n, max_wait, now));
-            (
-                full_at,
-                reserved.map(|(cost, ready_at)| (cost, ready_at, full_at)),
-            )
-        };
+        let decide = |view: &View, now| view.as_update(view.reserve(n, max_wait, now));
         let reserved = fill.update(|| now, decide)?;
         Ok(reserved.map(|(cost, ready_at, full_at)| match cost {
             0 => ReservedPart::free(ready_at),

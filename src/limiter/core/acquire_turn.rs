@@ -69,12 +69,6 @@ impl AcquireTurn {
         }
     }
 
-    /// Marks the turn as refused when it leaves the line, so that a meter counts it.
-    #[cfg(feature = "tower")]
-    pub(crate) const fn refuse(&mut self) {
-        self.is_refused = true;
-    }
-
     /// Returns whether it stands in line.
     pub(crate) const fn is_in_line(&self) -> bool {
         self.place.is_some()

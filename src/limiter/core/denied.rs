@@ -69,11 +69,7 @@ impl Denied {
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::NotYet { retry_after } | Self::TooLong { retry_after } => Some(*retry_after),
-            Self::ExceedsBurst { .. }
-            | Self::Exhausted
-            | Self::TooManyKeys
-            | Self::TooManyWaiters
-            | Self::Closed => None,
+            _ => None,
         }
     }
 

@@ -25,6 +25,15 @@ impl LockedFill {
         }
     }
 
+    /// Takes a fill over from where it was.
+    pub(crate) const fn of(view: &View) -> Self {
+        Self {
+            rate: view.rate,
+            full_at: view.full_at,
+            known_since: view.known_since,
+        }
+    }
+
     #[inline]
     pub(crate) const fn view(&self) -> View {
         View {

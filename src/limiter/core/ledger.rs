@@ -69,27 +69,6 @@ pub(crate) struct Refund {
     closed: u128,
 }
 
-/// What a cancellation may give back at most.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct RefundCap {
-    /// The burst in units.
-    depth: u128,
-    /// What may come back in all.
-    back: u128,
-}
-
-impl RefundCap {
-    /// Creates the cap of a bucket that is full at `full_at`, and that a pause has full at
-    /// `paused_full_at` at the earliest; zero if there is no pause.
-    pub(crate) const fn new(depth: u128, full_at: u128, paused_full_at: u128) -> Self {
-        let back = match paused_full_at {
-            0 => u128::MAX,
-            first => full_at.saturating_sub(first),
-        };
-        Self { depth, back }
-    }
-}
-
 /// The number of new debts, beside as many as are kept, that do not cause a compaction.
 const SPARE: usize = 16;
 
@@ -201,13 +180,14 @@ impl Ledger {
     /// Without the debt, a later taker that was ready at r would have left the bucket full at r plus what
     /// was taken from then on, or later. A taker was ready when it asked, or when the bucket lacked a
     /// burst. So nothing before `now` comes back, and no more than a burst less all that was taken, and
-    /// all that came back, since. In no case more than `cap` comes back.
+    /// all that came back, since. `depth` is the burst in units. In no case more than `cap` comes back.
     pub(crate) fn plan_refund(
         &self,
         id: DebtId,
         full_at: u128,
         now: u128,
-        RefundCap { depth, back: cap }: RefundCap,
+        depth: u128,
+        cap: u128,
     ) -> Option<Refund> {
         let place = self.place(id)?;
         let debt = &self.debts[place];

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::limiter::core::denied::Denied;
-use crate::limiter::core::ledger::{DebtId, Ledger, Refund, RefundCap};
+use crate::limiter::core::ledger::{DebtId, Ledger, Refund};
 use crate::quota::{Units, nanos_for};
 
 /// An instant, in units since the clock's origin. The bounds of [`Quota`](crate::Quota) keep each
@@ -217,25 +217,25 @@ impl View {
         (self.full_at_after(there, now), there)
     }
 
-    /// Takes `n` tokens into debt, if they are there after at most `max_wait`; returns their cost, and
-    /// when they can be used.
+    /// Takes `n` tokens into debt, if they are there after at most `max_wait`; returns their cost, when
+    /// they can be used, and when the bucket is full afterwards.
     pub(crate) fn reserve(
         &self,
         n: u64,
         max_wait: Duration,
         now: Timestamp,
-    ) -> Decided<(u128, Timestamp)> {
+    ) -> Decided<(u128, Timestamp, Instant)> {
         self.rate.check_burst(n, 0)?;
         let cost = self.rate.cost(n);
         if cost == 0 {
-            return Ok((self.full_at, (0, now)));
+            return Ok((self.full_at, (0, now, self.full_at)));
         }
         let next = self.full_at_after(n, now);
         let retry_after = self.rate.wait(next, now).ok_or(Denied::Exhausted)?;
         if retry_after > max_wait {
             return Err(Denied::TooLong { retry_after });
         }
-        Ok((next, (cost, now.saturating_add(retry_after))))
+        Ok((next, (cost, now.saturating_add(retry_after), next)))
     }
 
     /// Gives a debt back as far as the ledger and a pause allow it at `now`; no refund if the debt is
@@ -247,10 +247,12 @@ impl View {
         paused: Timestamp,
         now: Timestamp,
     ) -> (Instant, Option<Refund>) {
-        let first = self.rate.paused_full_at(paused, now);
-        let cap = RefundCap::new(self.rate.depth, self.full_at, first);
+        let cap = match self.rate.paused_full_at(paused, now) {
+            0 => u128::MAX,
+            first => self.full_at.saturating_sub(first),
+        };
         let at = self.rate.at(self.effective_now(now));
-        let refund = ledger.plan_refund(id, self.full_at, at, cap);
+        let refund = ledger.plan_refund(id, self.full_at, at, self.rate.depth, cap);
         let back = refund.map_or(0, |refund| refund.back);
         (self.full_at.saturating_sub(back), refund)
     }
@@ -290,12 +292,9 @@ impl View {
 
     /// Returns how long after `now` the bucket is full; `None`: never.
     pub(crate) fn full_after(&self, now: Timestamp) -> Option<Duration> {
-        let missing = self.full_at.saturating_sub(self.rate.at(now));
-        match u128::from(self.rate.units.per_nano) {
-            _ if missing == 0 => Some(Duration::ZERO),
-            0 => None,
-            per_nano => in_time(missing.div_ceil(per_nano).try_into().ok()?, now),
-        }
+        // `wait` counts until the bucket lacks a burst, so for a burst more, until it lacks nothing.
+        let a_burst_on = self.full_at.saturating_add(self.rate.depth);
+        self.rate.wait(a_burst_on, now)
     }
 
     /// Returns the whole tokens at `now`.

@@ -59,10 +59,6 @@ impl ReservedPart {
 pub struct Parts(SmallVec<[ReservedPart; 1]>);
 
 impl Parts {
-    pub(crate) const fn new() -> Self {
-        Self(SmallVec::new_const())
-    }
-
     pub(crate) fn of(part: ReservedPart) -> Self {
         Self(SmallVec::from_elem(part, 1))
     }

@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::clock::{Timestamp, saturating_nanos};
 use crate::limiter::core::carry::{CarryOver, QuotaChange};
-use crate::limiter::core::rate::{Instant, Rate, View};
+use crate::limiter::core::fill::LockedFill;
+use crate::limiter::core::rate::{Instant, Rate};
 use crate::quota::Quota;
 
 /// How full a bucket was at an instant of the wall clock: from
@@ -57,15 +58,10 @@ impl Saved {
         let Ok(units) = self.quota.units() else {
             return 0;
         };
-        let before = Rate::new(units);
-        let accrued = before.at(Timestamp::from_nanos(self.since(wall)));
-        let view = View {
-            rate: before,
-            full_at: before.at(now) + self.missing.saturating_sub(accrued),
-            known_since: Timestamp::ZERO,
-            max_full_at: Instant::MAX,
-        };
-        QuotaChange::new(CarryOver::Tokens).full_at(&view, rate, now)
+        let mut before = LockedFill::new(units);
+        let accrued = before.rate.at(Timestamp::from_nanos(self.since(wall)));
+        before.full_at = before.rate.at(now) + self.missing.saturating_sub(accrued);
+        QuotaChange::new(CarryOver::Tokens).full_at(&before.view(), rate, now)
     }
 
     /// Returns how much longer a pause lasts.
@@ -94,12 +90,7 @@ impl std::error::Error for SavedError {}
 
 impl fmt::Display for Saved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            quota,
-            missing,
-            paused,
-            wall,
-        } = self;
+        let (missing, paused, wall, quota) = (self.missing, self.paused, self.wall, self.quota);
         write!(f, "missing {missing} paused {paused} at {wall} of {quota}")
     }
 }
@@ -117,10 +108,7 @@ impl FromStr for Saved {
             let (wall, quota) = text.split_once(" of ")?;
             Some(Saved {
                 quota: quota.parse().ok()?,
-                missing: missing
-                    .parse()
-                    .ok()
-                    .filter(|missing| *missing <= MAX_MISSING)?,
+                missing: missing.parse().ok().filter(|it| *it <= MAX_MISSING)?,
                 paused: paused.parse().ok()?,
                 wall: wall.parse().ok()?,
             })

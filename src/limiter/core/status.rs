@@ -52,10 +52,9 @@ impl Status {
 
     /// Returns the status of a bucket without waiters.
     pub(crate) fn of(view: &View, n: u64, now: Timestamp) -> Self {
-        let retry_after = match view.take(n, 0, now) {
-            Ok(_) => Some(Duration::ZERO),
-            Err(denied) => denied.retry_after(),
-        };
+        let taken = view.take(n, 0, now);
+        let retry_after =
+            taken.map_or_else(|denied| denied.retry_after(), |_| Some(Duration::ZERO));
         Self {
             limit: view.rate.units.burst,
             remaining: view.available(now),

@@ -16,7 +16,7 @@ use crate::limiter::core::reserved_part::Parts;
 use crate::limiter::core::status::Status;
 use crate::limiter::ops::acquire::Acquire;
 use crate::limiter::ops::all_of::members::Members;
-use crate::limiter::ops::limiter::Limiter;
+use crate::limiter::ops::limiter::{Limiter, forward};
 use crate::limiter::ops::rate_limiter::RateLimiter;
 use crate::limiter::ops::single::acquire_methods;
 use crate::limiter::shell::ordered_lock::OrderedLock;
@@ -86,8 +86,15 @@ impl<L: Limits> AllOf<L> {
 impl<L: Limits> RateLimiter for AllOf<L> {}
 
 impl<L: Limits> Limiter for AllOf<L> {
-    fn clock_now(&self) -> Timestamp {
-        self.members().now()
+    forward! { self => self.members();
+        fn clock_now() -> Timestamp;
+        fn ask(n: u64, floor: u64, now: Timestamp) -> Result<(), Denied>;
+        fn available_at(now: Timestamp) -> u64;
+        fn status_at(n: u64, now: Timestamp) -> Status;
+        fn give_back(parts: &Parts, now: Option<Timestamp>);
+        fn commit(parts: &Parts);
+        fn poll_turn(turn: &mut AcquireTurn, now: Timestamp, waker: &Waker) -> Progress<Result<(), Denied>>;
+        fn leave_turn(turn: &mut AcquireTurn);
     }
 
     fn try_acquire_above_at(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
@@ -99,7 +106,7 @@ impl<L: Limits> Limiter for AllOf<L> {
     fn try_acquire_with_status_at(&self, n: u64, now: Timestamp) -> (Result<(), Denied>, Status) {
         let members = self.members();
         let _locks = members.lock_all();
-        (members.take(n, 0, now), members.status(n, now))
+        (members.take(n, 0, now), members.status_at(n, now))
     }
 
     fn try_acquire_up_to_at(&self, n: u64, now: Timestamp) -> u64 {
@@ -126,14 +133,6 @@ impl<L: Limits> Limiter for AllOf<L> {
         paused
     }
 
-    fn available_at(&self, now: Timestamp) -> u64 {
-        self.members().available(now)
-    }
-
-    fn status_at(&self, n: u64, now: Timestamp) -> Status {
-        self.members().status(n, now)
-    }
-
     fn as_dyn(&self) -> &dyn Limiter {
         self
     }
@@ -151,34 +150,9 @@ impl<L: Limits> Limiter for AllOf<L> {
         None
     }
 
-    fn ask(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-        self.members().ask(n, floor, now)
-    }
-
     fn reserve_at(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Parts, Denied> {
         let members = self.members();
         let _locks = members.lock_all();
         members.reserve(n, max_wait, now)
-    }
-
-    fn give_back(&self, parts: &Parts, now: Option<Timestamp>) {
-        self.members().give_back(parts, now);
-    }
-
-    fn commit(&self, parts: &Parts) {
-        self.members().commit(parts);
-    }
-
-    fn poll_turn(
-        &self,
-        turn: &mut AcquireTurn,
-        now: Timestamp,
-        waker: &Waker,
-    ) -> Progress<Result<(), Denied>> {
-        self.members().poll_turn(turn, now, waker)
-    }
-
-    fn leave_turn(&self, turn: &mut AcquireTurn) {
-        self.members().leave_turn(turn);
     }
 }

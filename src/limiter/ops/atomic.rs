@@ -18,7 +18,7 @@ use crate::limiter::core::word::WordQuota;
 use crate::limiter::ops::acquire::Acquire;
 use crate::limiter::ops::bucket::bucket;
 use crate::limiter::ops::lease::{Leasable, TokenLease};
-use crate::limiter::ops::limiter::Limiter;
+use crate::limiter::ops::limiter::{Limiter, forward};
 use crate::limiter::ops::quota_limiter::QuotaLimiter;
 use crate::limiter::ops::quota_limiter::quota_methods;
 use crate::limiter::ops::rate_limiter::RateLimiter;

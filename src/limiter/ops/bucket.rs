@@ -56,21 +56,10 @@ macro_rules! bucket {
         }
 
         impl<C: Clock> QuotaLimiter for $bucket<C> {
-            fn quota(&self) -> Quota {
-                self.ops().quota()
-            }
-
-            fn set_quota_from(
-                &self,
-                quota: Quota,
-                carry: CarryOver,
-                now: Option<Timestamp>,
-            ) -> Result<(), QuotaError> {
-                self.ops().set_quota(quota, carry, now)
-            }
-
-            fn tighten_at(&self, remaining: u64, now: Timestamp) {
-                self.ops().tighten(remaining, now);
+            forward! { self => self.ops();
+                fn quota() -> Quota;
+                fn set_quota_from(quota: Quota, carry: CarryOver, now: Option<Timestamp>) -> Result<(), QuotaError>;
+                fn tighten_at(remaining: u64, now: Timestamp);
             }
         }
 

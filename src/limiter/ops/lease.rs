@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::limiter::core::denied::Denied;
+use crate::limiter::ops::limiter::forward;
 use crate::limiter::ops::quota_limiter::QuotaLimiter;
 use crate::unwind::Panics;
 
@@ -39,16 +40,10 @@ pub trait Leasable: QuotaLimiter {
 macro_rules! pointers {
     ($($pointer:ty),*) => {$(
         impl<L: Leasable + ?Sized> Leasable for $pointer {
-            fn burst_left(&self) -> u64 {
-                (**self).burst_left()
-            }
-
-            fn carve(&self, n: u64) -> Result<(), Denied> {
-                (**self).carve(n)
-            }
-
-            fn restore(&self, n: u64) {
-                (**self).restore(n);
+            forward! { self => (**self);
+                fn burst_left() -> u64;
+                fn carve(n: u64) -> Result<(), Denied>;
+                fn restore(n: u64);
             }
         }
     )*};

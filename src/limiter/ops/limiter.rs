@@ -91,131 +91,69 @@ pub trait Limiter: Send + Sync {
     fn leave_turn(&self, turn: &mut AcquireTurn);
 }
 
+/// Methods that call the methods of the same names of `$inner`, an expression of `$this`: `self`.
+macro_rules! forward {
+    ($this:tt => $inner:expr; $(
+        $(#[$attribute:meta])*
+        fn $name:ident($($argument:ident: $type:ty),*) $(-> $output:ty)?;
+    )*) => {$(
+        $(#[$attribute])*
+        fn $name(&$this $(, $argument: $type)*) $(-> $output)? {
+            $inner.$name($($argument),*)
+        }
+    )*};
+}
+
 /// Implements the methods of [`Limiter`] that return no reference by those of another limiter.
 macro_rules! forward_limiter {
-    (|$this:ident| $inner:expr) => {
-        forward_uncounted!(|$this| $inner);
-
-        #[inline]
-        fn try_acquire_above_at(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-            let $this = self;
-            $inner.try_acquire_above_at(n, floor, now)
-        }
-
-        fn take_at_once(&self, n: u64, floor: u64, now: Timestamp) -> bool {
-            let $this = self;
-            $inner.take_at_once(n, floor, now)
-        }
-
-        fn try_acquire_with_status_at(
-            &self,
-            n: u64,
-            now: Timestamp,
-        ) -> (Result<(), Denied>, Status) {
-            let $this = self;
-            $inner.try_acquire_with_status_at(n, now)
-        }
-
-        fn try_acquire_up_to_at(&self, n: u64, now: Timestamp) -> u64 {
-            let $this = self;
-            $inner.try_acquire_up_to_at(n, now)
-        }
-
-        fn reserve_at(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Parts, Denied> {
-            let $this = self;
-            $inner.reserve_at(n, max_wait, now)
-        }
-
-        fn poll_turn(
-            &self,
-            turn: &mut AcquireTurn,
-            now: Timestamp,
-            waker: &Waker,
-        ) -> Progress<Result<(), Denied>> {
-            let $this = self;
-            $inner.poll_turn(turn, now, waker)
-        }
-
-        fn leave_turn(&self, turn: &mut AcquireTurn) {
-            let $this = self;
-            $inner.leave_turn(turn);
+    ($this:tt => $inner:expr) => {
+        forward_uncounted!($this => $inner);
+        forward! { $this => $inner;
+            #[inline]
+            fn try_acquire_above_at(n: u64, floor: u64, now: Timestamp) -> Result<(), Denied>;
+            fn take_at_once(n: u64, floor: u64, now: Timestamp) -> bool;
+            fn try_acquire_with_status_at(n: u64, now: Timestamp) -> (Result<(), Denied>, Status);
+            fn try_acquire_up_to_at(n: u64, now: Timestamp) -> u64;
+            fn reserve_at(n: u64, max_wait: Duration, now: Timestamp) -> Result<Parts, Denied>;
+            fn poll_turn(turn: &mut AcquireTurn, now: Timestamp, waker: &Waker) -> Progress<Result<(), Denied>>;
+            fn leave_turn(turn: &mut AcquireTurn);
         }
     };
 }
 
 /// The part of [`forward_limiter`] that a [`Metered`](crate::Metered) limiter does not count.
 macro_rules! forward_uncounted {
-    (|$this:ident| $inner:expr) => {
-        #[inline]
-        fn clock_now(&self) -> Timestamp {
-            let $this = self;
-            $inner.clock_now()
-        }
-
-        fn ask(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-            let $this = self;
-            $inner.ask(n, floor, now)
-        }
-
-        fn refund_at(&self, n: u64, now: Timestamp) {
-            let $this = self;
-            $inner.refund_at(n, now);
-        }
-
-        fn charge_at(&self, n: u64, now: Timestamp) {
-            let $this = self;
-            $inner.charge_at(n, now);
-        }
-
-        fn pause_until_at(&self, until: Timestamp, now: Timestamp) -> Result<(), Denied> {
-            let $this = self;
-            $inner.pause_until_at(until, now)
-        }
-
-        fn available_at(&self, now: Timestamp) -> u64 {
-            let $this = self;
-            $inner.available_at(now)
-        }
-
-        fn status_at(&self, n: u64, now: Timestamp) -> Status {
-            let $this = self;
-            $inner.status_at(n, now)
-        }
-
-        fn give_back(&self, parts: &Parts, now: Option<Timestamp>) {
-            let $this = self;
-            $inner.give_back(parts, now);
-        }
-
-        fn commit(&self, parts: &Parts) {
-            let $this = self;
-            $inner.commit(parts);
+    ($this:tt => $inner:expr) => {
+        forward! { $this => $inner;
+            #[inline]
+            fn clock_now() -> Timestamp;
+            fn ask(n: u64, floor: u64, now: Timestamp) -> Result<(), Denied>;
+            fn refund_at(n: u64, now: Timestamp);
+            fn charge_at(n: u64, now: Timestamp);
+            fn pause_until_at(until: Timestamp, now: Timestamp) -> Result<(), Denied>;
+            fn available_at(now: Timestamp) -> u64;
+            fn status_at(n: u64, now: Timestamp) -> Status;
+            fn give_back(parts: &Parts, now: Option<Timestamp>);
+            fn commit(parts: &Parts);
         }
     };
 }
 
-pub(crate) use {forward_limiter, forward_uncounted};
+pub(crate) use {forward, forward_limiter, forward_uncounted};
 
 macro_rules! pointers {
     ($($pointer:ty),*) => {$(
         impl<L: Limiter + ?Sized> Limiter for $pointer {
-            fn as_dyn(&self) -> &dyn Limiter {
-                (**self).as_dyn()
-            }
-
-            fn clock(&self) -> &dyn Clock {
-                (**self).clock()
-            }
-
             fn each<'a>(&'a self, visit: &mut dyn FnMut(&'a dyn Limiter)) {
                 (**self).each(visit);
             }
 
-            fn ordered_lock(&self) -> Option<&OrderedLock> {
-                (**self).ordered_lock()
+            forward! { self => (**self);
+                fn as_dyn() -> &dyn Limiter;
+                fn clock() -> &dyn Clock;
+                fn ordered_lock() -> Option<&OrderedLock>;
             }
-
-            forward_limiter!(|this| (**this));
+            forward_limiter!(self => (**self));
         }
     )*};
 }

@@ -8,7 +8,7 @@ use crate::limiter::core::acquire_turn::{AcquireTurn, OnTurn};
 use crate::limiter::core::denied::Denied;
 use crate::limiter::core::reserved_part::Parts;
 use crate::limiter::core::status::Status;
-use crate::limiter::ops::limiter::{Limiter, forward_uncounted};
+use crate::limiter::ops::limiter::{Limiter, forward, forward_uncounted};
 use crate::limiter::ops::rate_limiter::RateLimiter;
 use crate::limiter::shell::ordered_lock::OrderedLock;
 use crate::sync::UnmodelledU64;
@@ -163,7 +163,7 @@ impl<L: RateLimiter> Limiter for Metered<L> {
         self.limiter.ordered_lock()
     }
 
-    forward_uncounted!(|this| this.limiter);
+    forward_uncounted!(self => self.limiter);
 
     #[inline]
     fn try_acquire_above_at(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {

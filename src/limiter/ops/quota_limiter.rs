@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::clock::Timestamp;
 use crate::limiter::core::carry::CarryOver;
 use crate::limiter::ops::at::At;
+use crate::limiter::ops::limiter::forward;
 use crate::limiter::ops::rate_limiter::RateLimiter;
 use crate::quota::{Quota, QuotaError};
 
@@ -99,21 +100,10 @@ impl<L: QuotaLimiter + ?Sized> At<'_, L> {
 macro_rules! pointers {
     ($($pointer:ty),*) => {$(
         impl<L: QuotaLimiter + ?Sized> QuotaLimiter for $pointer {
-            fn quota(&self) -> Quota {
-                (**self).quota()
-            }
-
-            fn set_quota_from(
-                &self,
-                quota: Quota,
-                carry: CarryOver,
-                now: Option<Timestamp>,
-            ) -> Result<(), QuotaError> {
-                (**self).set_quota_from(quota, carry, now)
-            }
-
-            fn tighten_at(&self, remaining: u64, now: Timestamp) {
-                (**self).tighten_at(remaining, now);
+            forward! { self => (**self);
+                fn quota() -> Quota;
+                fn set_quota_from(quota: Quota, carry: CarryOver, now: Option<Timestamp>) -> Result<(), QuotaError>;
+                fn tighten_at(remaining: u64, now: Timestamp);
             }
         }
     )*};

@@ -107,16 +107,12 @@ impl<'a> Reservation<'a> {
 
     fn mark_used(&mut self) {
         let parts = std::mem::take(&mut self.parts);
-        if !parts.is_empty() {
-            self.limiter.get().commit(&parts);
-        }
+        self.limiter.get().commit(&parts);
     }
 
     fn give_back(&mut self, now: Option<Timestamp>) {
         let parts = std::mem::take(&mut self.parts);
-        if !parts.is_empty() {
-            self.limiter.get().give_back(&parts, now);
-        }
+        self.limiter.get().give_back(&parts, now);
     }
 
     /// Gives unused tokens back, also after [`ready_at`](Self::ready_at).

@@ -38,40 +38,17 @@ macro_rules! limiter {
                 self.take(n, floor, now)
             }
 
-            fn ask(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-                self.ops().ask(n, floor, now)
-            }
-
-            fn try_acquire_with_status_at(
-                &self,
-                n: u64,
-                now: Timestamp,
-            ) -> (Result<(), Denied>, Status) {
-                self.ops().take_with_status(n, now)
-            }
-
-            fn try_acquire_up_to_at(&self, n: u64, now: Timestamp) -> u64 {
-                self.ops().take_up_to(n, now)
-            }
-
-            fn refund_at(&self, n: u64, now: Timestamp) {
-                self.ops().refund(n, now);
-            }
-
-            fn charge_at(&self, n: u64, now: Timestamp) {
-                self.ops().charge(n, now);
-            }
-
-            fn pause_until_at(&self, until: Timestamp, now: Timestamp) -> Result<(), Denied> {
-                self.ops().pause_until(until, now)
-            }
-
-            fn available_at(&self, now: Timestamp) -> u64 {
-                self.ops().available(now)
-            }
-
-            fn status_at(&self, n: u64, now: Timestamp) -> Status {
-                self.ops().status(n, now)
+            forward! { self => self.ops();
+                fn ask(n: u64, floor: u64, now: Timestamp) -> Result<(), Denied>;
+                fn try_acquire_with_status_at(n: u64, now: Timestamp) -> (Result<(), Denied>, Status);
+                fn try_acquire_up_to_at(n: u64, now: Timestamp) -> u64;
+                fn refund_at(n: u64, now: Timestamp);
+                fn charge_at(n: u64, now: Timestamp);
+                fn pause_until_at(until: Timestamp, now: Timestamp) -> Result<(), Denied>;
+                fn available_at(now: Timestamp) -> u64;
+                fn status_at(n: u64, now: Timestamp) -> Status;
+                fn poll_turn(turn: &mut AcquireTurn, now: Timestamp, waker: &Waker) -> Progress<Result<(), Denied>>;
+                fn leave_turn(turn: &mut AcquireTurn);
             }
 
             fn reserve_at(
@@ -94,19 +71,6 @@ macro_rules! limiter {
                 for taken in parts.iter() {
                     self.ops().commit(taken);
                 }
-            }
-
-            fn poll_turn(
-                &self,
-                turn: &mut AcquireTurn,
-                now: Timestamp,
-                waker: &Waker,
-            ) -> Progress<Result<(), Denied>> {
-                self.ops().poll_turn(turn, now, waker)
-            }
-
-            fn leave_turn(&self, turn: &mut AcquireTurn) {
-                self.ops().leave_turn(turn);
             }
         }
 

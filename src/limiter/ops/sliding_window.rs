@@ -13,7 +13,7 @@ use crate::limiter::core::status::Status;
 use crate::limiter::core::window::{MAX_LIMIT, Window, WindowError};
 use crate::limiter::ops::acquire::Acquire;
 use crate::limiter::ops::at::At;
-use crate::limiter::ops::limiter::Limiter;
+use crate::limiter::ops::limiter::{Limiter, forward};
 use crate::limiter::ops::rate_limiter::RateLimiter;
 use crate::limiter::ops::single::{acquire_methods, limiter};
 use crate::limiter::shell::line_shell::LineShell;
@@ -149,7 +149,7 @@ impl<C: Clock> SlidingWindow<C> {
 
     /// Leaves at most `remaining` tokens: the server said `X-RateLimit-Remaining`. It only tightens.
     pub fn sync_remaining(&self, remaining: u64) {
-        self.shell.tighten(remaining, self.shell.clock.now());
+        self.shell.tighten_at(remaining, self.shell.clock.now());
     }
 }
 
@@ -170,7 +170,7 @@ impl<C: Clock> At<'_, SlidingWindow<C>> {
 
     /// Same as [`SlidingWindow::sync_remaining`].
     pub fn sync_remaining(self, remaining: u64) {
-        self.limiter.shell.tighten(remaining, self.now);
+        self.limiter.shell.tighten_at(remaining, self.now);
     }
 }
 

@@ -43,6 +43,12 @@ impl AsMut<Line> for BucketState {
     }
 }
 
+impl BucketState {
+    fn account(&mut self) -> &mut Account {
+        &mut self.line.tokens.account
+    }
+}
+
 impl<C> BucketShell<C> {
     const_unless_modelled! {
         pub(crate) fn new((quota, units): (Quota, Units), clock: C, has_word: bool) -> Self {
@@ -142,23 +148,30 @@ impl<C: Clock> BucketOps<'_, C> {
         op(&mut state, &mut BucketFill::Word(word)).ok()
     }
 
-    /// Runs `op` on the fill, wherever it is; in the line if the word cannot hold the result.
+    /// Runs `op` on the fill, wherever it is; in the line if the word cannot hold the result. The time is
+    /// read when no taker can use a later one unseen. If `debits_reserved`, reservations in line are
+    /// debited first; without the fill in the line there are none.
     fn on_fill<T>(
         self,
         now: Option<Timestamp>,
+        debits_reserved: bool,
         op: impl Fn(
-            &mut Account,
+            &mut BucketState,
             &mut BucketFill<'_>,
             &dyn Fn() -> Timestamp,
         ) -> Result<T, WordOverflow>,
     ) -> T {
         let clock_now = || now.unwrap_or_else(|| self.clock_now());
-        let by_word =
-            self.on_word(|state, fill| op(&mut state.line.tokens.account, fill, &clock_now));
+        let by_word = self.on_word(|state, fill| op(state, fill, &clock_now));
         by_word.unwrap_or_else(|| {
             self.change(now, |state, now, _| {
-                let BucketTokens { fill, account } = &mut state.line.tokens;
-                never_overflows(op(account, &mut BucketFill::Locked(fill), &|| now))
+                if debits_reserved {
+                    state.line.debit_all_reserved(now);
+                }
+                let mut fill = state.line.tokens.fill;
+                let changed = op(state, &mut BucketFill::Locked(&mut fill), &|| now);
+                state.line.tokens.fill = fill;
+                never_overflows(changed)
             })
         })
     }

@@ -71,11 +71,15 @@ impl<T: DatedTokens, C: Clock> LockedLine<T, C> {
         self.locked(now, |line| line.take(n, floor, now))
     }
 
-    pub(crate) fn take_up_to(&self, n: u64, now: Timestamp) -> u64 {
+    pub(crate) fn try_acquire_up_to_at(&self, n: u64, now: Timestamp) -> u64 {
         self.locked(now, |line| line.take_up_to(n, now))
     }
 
-    pub(crate) fn take_with_status(&self, n: u64, now: Timestamp) -> (Result<(), Denied>, Status) {
+    pub(crate) fn try_acquire_with_status_at(
+        &self,
+        n: u64,
+        now: Timestamp,
+    ) -> (Result<(), Denied>, Status) {
         self.locked(now, |line| (line.take(n, 0, now), line.status(n, now)))
     }
 
@@ -83,11 +87,11 @@ impl<T: DatedTokens, C: Clock> LockedLine<T, C> {
         self.locked(now, |line| line.ask(n, floor, now))
     }
 
-    pub(crate) fn available(&self, now: Timestamp) -> u64 {
+    pub(crate) fn available_at(&self, now: Timestamp) -> u64 {
         self.locked(now, |line| line.tokens.available(now))
     }
 
-    pub(crate) fn status(&self, n: u64, now: Timestamp) -> Status {
+    pub(crate) fn status_at(&self, n: u64, now: Timestamp) -> Status {
         self.locked(now, |line| line.status(n, now))
     }
 
@@ -104,21 +108,21 @@ impl<T: DatedTokens, C: Clock> LockedLine<T, C> {
         self.leave_line(now, |line, now, _| line.give_back(part, now));
     }
 
-    pub(crate) fn refund(&self, n: u64, now: Timestamp) {
+    pub(crate) fn refund_at(&self, n: u64, now: Timestamp) {
         self.change_tokens(Some(now), |tokens, now| tokens.refund(n, now));
     }
 
-    pub(crate) fn charge(&self, n: u64, now: Timestamp) {
+    pub(crate) fn charge_at(&self, n: u64, now: Timestamp) {
         self.change_tokens(Some(now), |tokens, now| tokens.charge(n, now));
     }
 
-    pub(crate) fn tighten(&self, remaining: u64, now: Timestamp) {
+    pub(crate) fn tighten_at(&self, remaining: u64, now: Timestamp) {
         self.change_tokens(Some(now), |tokens, now| tokens.tighten(remaining, now));
     }
 
     /// Never refused: whatever the rate, tokens can be had once the pause is over.
     #[expect(clippy::unnecessary_wraps, reason = "a bucket can refuse")]
-    pub(crate) fn pause_until(&self, until: Timestamp, now: Timestamp) -> Result<(), Denied> {
+    pub(crate) fn pause_until_at(&self, until: Timestamp, now: Timestamp) -> Result<(), Denied> {
         self.change_tokens(Some(now), |tokens, _| tokens.pause_until(until));
         Ok(())
     }

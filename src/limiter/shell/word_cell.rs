@@ -307,18 +307,7 @@ impl WordCell {
         // bits differ. AcqRel as in `load` and `configure`, although the lock orders the writer's own
         // accesses too.
         let bits = self.word.fetch_or(HELD, Ordering::AcqRel);
-        let seen = self.in_force(bits);
-        let View {
-            rate,
-            full_at,
-            known_since,
-            ..
-        } = seen.view();
-        LockedFill {
-            rate,
-            full_at,
-            known_since,
-        }
+        LockedFill::of(&self.in_force(bits).view())
     }
 
     /// Releases the word: takers go by it again, from `now` on.

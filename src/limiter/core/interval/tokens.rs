@@ -11,14 +11,6 @@ impl DatedTokens for IntervalBucket {
         u64::try_from(self.burst).unwrap_or(u64::MAX)
     }
 
-    fn check_burst(&self, n: u64, floor: u64) -> Result<(), Denied> {
-        let burst = self.burst().saturating_sub(floor);
-        if n > burst {
-            return Err(Denied::ExceedsBurst { burst });
-        }
-        Ok(())
-    }
-
     fn effective_now(&self, now: Timestamp) -> Timestamp {
         now.max(self.latest)
     }

@@ -43,7 +43,7 @@ impl Bucket {
     fn cancel(&mut self, id: DebtId) -> Option<u128> {
         let refund = self
             .ledger
-            .plan_refund(id, self.full_at, 0, RefundCap::new(DEPTH, 0, 0))?;
+            .plan_refund(id, self.full_at, 0, DEPTH, u128::MAX)?;
         self.ledger.apply(id, refund);
         self.full_at -= refund.back;
         Some(refund.back)
@@ -150,9 +150,7 @@ fn later_takes_and_leases_both_limit_a_refund() {
     let (mut bucket, debt) = Bucket::with_a_debt_and_a_lease();
     bucket.full_at += 15;
     // At 50, five units of the debt have accrued, the lease aside.
-    let later = bucket
-        .ledger
-        .plan_refund(debt, 56, 50, RefundCap::new(DEPTH, 0, 0));
+    let later = bucket.ledger.plan_refund(debt, 56, 50, DEPTH, u128::MAX);
     assert_eq!(later.unwrap().back, 5);
     assert_eq!(bucket.cancel(debt), Some(DEPTH - 15));
 }

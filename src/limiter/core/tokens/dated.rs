@@ -18,7 +18,13 @@ pub(crate) trait DatedTokens {
     fn burst(&self) -> u64;
 
     /// Checks that `n` tokens can ever be had at once above `floor`.
-    fn check_burst(&self, n: u64, floor: u64) -> Result<(), Denied>;
+    fn check_burst(&self, n: u64, floor: u64) -> Result<(), Denied> {
+        let burst = self.burst().saturating_sub(floor);
+        if n > burst {
+            return Err(Denied::ExceedsBurst { burst });
+        }
+        Ok(())
+    }
 
     /// Returns the time that `now` counts as.
     fn effective_now(&self, now: Timestamp) -> Timestamp;

@@ -12,14 +12,6 @@ impl DatedTokens for Window {
         self.limit
     }
 
-    fn check_burst(&self, n: u64, floor: u64) -> Result<(), Denied> {
-        let burst = self.limit.saturating_sub(floor);
-        if n > burst {
-            return Err(Denied::ExceedsBurst { burst });
-        }
-        Ok(())
-    }
-
     fn effective_now(&self, now: Timestamp) -> Timestamp {
         now.max(self.latest)
     }

@@ -75,14 +75,9 @@ impl Capacity {
 }
 
 /// Capacity for one key that is not placed yet. Dropping it, also by a panic, releases the capacity.
-pub(crate) struct CapacityGuard<'a>(&'a Capacity);
+pub(crate) struct CapacityGuard<'a>(pub(crate) &'a Capacity);
 
-impl<'a> CapacityGuard<'a> {
-    /// Takes over the capacity of a key that was evicted.
-    pub(crate) const fn of_evicted(capacity: &'a Capacity) -> Self {
-        Self(capacity)
-    }
-
+impl CapacityGuard<'_> {
     /// Leaves the capacity to the key, which has been placed.
     pub(crate) fn assign(self) {
         std::mem::forget(self);

@@ -7,7 +7,6 @@
 
 use crate::clock::Timestamp;
 use crate::limiter::core::carry::{CarryOver, QuotaChange};
-use crate::limiter::core::fill::LockedFill;
 use crate::limiter::core::rate::{Instant, Rate, View};
 use crate::limiter::core::word::{Base, HotGeneration, HotQuota, Word, WordQuota};
 use crate::quota::{Quota, QuotaError};
@@ -167,15 +166,6 @@ impl Config {
     #[inline]
     pub(crate) fn view(&self, full_at: Instant) -> View {
         self.base.view_of(self.rate, full_at)
-    }
-
-    /// Returns a bucket under this quota, as a line holds it.
-    pub(crate) fn held(&self, full_at: Instant) -> LockedFill {
-        LockedFill {
-            rate: self.rate,
-            full_at,
-            known_since: Timestamp::from_nanos(self.base.as_nanos()),
-        }
     }
 
     /// Packs a bucket anew in this generation, unless its debt does not fit a word.

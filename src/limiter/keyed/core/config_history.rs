@@ -8,7 +8,7 @@ use crate::limiter::keyed::core::config::Config;
 
 /// From this generation on, each change also brings some shards up to date, so that no word is ever
 /// [`DISTINCT`] generations old: its seven bits would name another generation.
-const REFRESH_FROM: u64 = DISTINCT / 2;
+pub(crate) const REFRESH_FROM: u64 = DISTINCT / 2;
 /// Within so many changes every shard is brought up to date once.
 pub(crate) const REFRESH_ROUND: u64 = DISTINCT / 4;
 
@@ -32,12 +32,6 @@ impl ConfigHistory {
             self.0.pop_front();
         }
         self.0.push_back(next);
-    }
-
-    /// Returns whether shards must be brought up to date before the generation of this number
-    /// begins.
-    pub(crate) const fn must_refresh(generation: u64) -> bool {
-        generation >= REFRESH_FROM
     }
 
     /// Returns when a bucket of the generation `from` is full, in units of the generation `to`.

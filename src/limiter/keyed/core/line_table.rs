@@ -1,25 +1,24 @@
 //! The keys of a shard whose bucket is a [`Line`] and not a word: keys that callers wait for or have
 //! reservations of, keys whose debt a word cannot hold, and keys with a quota of their own.
 
-use std::borrow::Borrow;
-
 use hashbrown::HashTable;
 
 use crate::clock::Timestamp;
 use crate::limiter::core::account::Account;
 use crate::limiter::core::bounds::Bounds;
 use crate::limiter::core::carry::CarryOver;
+use crate::limiter::core::fill::LockedFill;
 use crate::limiter::core::ledger::Ledger;
 use crate::limiter::core::line::Line;
 use crate::limiter::core::rate::Instant;
 use crate::limiter::keyed::core::config::Config;
 use crate::limiter::keyed::core::config_history::ConfigHistory;
-use crate::limiter::keyed::core::hashed_key::HashedKey;
+use crate::limiter::keyed::core::hashed_key::{FormOf, HashedKey};
 use crate::quota::{Quota, Units};
 
 #[derive(Debug)]
 pub(crate) struct LineTable<K> {
-    entries: HashTable<LineEntry<K>>,
+    pub(crate) entries: HashTable<LineEntry<K>>,
     /// The bucket that the clock hand has come to, which looks for lines to evict.
     hand: usize,
 }
@@ -55,22 +54,19 @@ impl<K> LineEntry<K> {
         full_at: Instant,
         bounds: Bounds,
     ) -> Self {
-        let mut line = Line::new(config.rate.units);
-        line.tokens.fill = config.held(full_at);
-        // A key may get a line again while reservations of an earlier one are still held: their debts
-        // must not be taken for debts of this one.
-        line.tokens.account = Account::new(Ledger::of_another_epoch());
-        line.bounds = bounds;
-        if config.is_closed {
-            line.close(config.since);
-        }
-        Self {
+        let mut entry = Self {
             key,
             hash,
             own_quota: None,
             is_counted: true,
-            line,
+            line: Line::new(config.rate.units),
+        };
+        entry.reset(config, full_at);
+        entry.line.bounds = bounds;
+        if config.is_closed {
+            entry.line.close(config.since);
         }
+        entry
     }
 
     /// Returns whether a word would do: no caller waits, no token can be given back, and the quota is
@@ -91,7 +87,9 @@ impl<K> LineEntry<K> {
     /// Forgets all but the waiters: the bucket is full at `full_at`, under the quota of all keys.
     pub(crate) fn reset(&mut self, config: &Config, full_at: Instant) {
         self.own_quota = None;
-        self.line.tokens.fill = config.held(full_at);
+        self.line.tokens.fill = LockedFill::of(&config.view(full_at));
+        // A key may get a line again while reservations of an earlier one are still held: their debts
+        // must not be taken for debts of this one.
         self.line.tokens.account = Account::new(Ledger::of_another_epoch());
     }
 
@@ -124,22 +122,9 @@ impl<K> LineTable<K> {
         self.entries.is_empty()
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Heap memory, in bytes.
-    pub(crate) fn allocated(&self) -> usize {
-        self.entries.allocation_size()
-    }
-
     /// Finds a key: by its `Eq`.
     #[inline]
-    pub(crate) fn find<Q>(&self, key: HashedKey<'_, Q>) -> Option<LineIndex>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
+    pub(crate) fn find<Q: FormOf<K> + ?Sized>(&self, key: HashedKey<'_, Q>) -> Option<LineIndex> {
         // Most limiters have no key with a line.
         if self.is_empty() {
             return None;
@@ -163,14 +148,6 @@ impl<K> LineTable<K> {
             .entries
             .find_bucket_index(hash, |entry| entry.hash == hash);
         index.map(LineIndex)
-    }
-
-    pub(crate) fn get<Q>(&self, key: HashedKey<'_, Q>) -> Option<&LineEntry<K>>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        self.find(key).map(|at| self.at(at))
     }
 
     pub(crate) fn at(&self, at: LineIndex) -> &LineEntry<K> {
@@ -218,21 +195,5 @@ impl<K> LineTable<K> {
         for entry in &mut self.entries {
             entry.catch_up(history, generation);
         }
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &LineEntry<K>> {
-        self.entries.iter()
-    }
-
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut LineEntry<K>> {
-        self.entries.iter_mut()
-    }
-
-    /// Removes the entries that `goes` accepts.
-    pub(crate) fn extract(
-        &mut self,
-        goes: impl FnMut(&mut LineEntry<K>) -> bool,
-    ) -> impl Iterator<Item = LineEntry<K>> {
-        self.entries.extract_if(goes)
     }
 }

@@ -7,8 +7,6 @@
 mod evict;
 mod keys;
 
-use std::borrow::Borrow;
-
 use crate::clock::Timestamp;
 use crate::limiter::core::bounds::Bounds;
 use crate::limiter::core::denied::Denied;
@@ -17,7 +15,7 @@ use crate::limiter::core::word::TooEarly;
 use crate::limiter::keyed::core::bucket_word::BucketWord;
 use crate::limiter::keyed::core::config::{Config, ReadOld};
 use crate::limiter::keyed::core::config_history::ConfigHistory;
-use crate::limiter::keyed::core::hashed_key::HashedKey;
+use crate::limiter::keyed::core::hashed_key::{FormOf, HashedKey};
 use crate::limiter::keyed::core::line_table::{LineEntry, LineIndex, LineTable};
 use crate::limiter::keyed::core::word_table::WordTable;
 use crate::prefetch::TableLocation;
@@ -29,7 +27,7 @@ pub(crate) struct Shard<K> {
     /// When the bucket of an absent key is full. An evicted bucket leaves its own instant here if that
     /// is later, so a thread with an older time finds no more tokens than there were then.
     absent: Instant,
-    words: WordTable<K>,
+    pub(crate) words: WordTable<K>,
     pub(crate) lines: LineTable<K>,
     /// Of the line of each key.
     bounds: Bounds,
@@ -92,18 +90,14 @@ impl<K> Shard<K> {
     /// Takes from a bucket if its word suffices to decide. `replace` stores the next word, or returns
     /// false if another thread has changed the word.
     #[inline]
-    pub(crate) fn take<Q>(
+    pub(crate) fn take<Q: FormOf<K> + ?Sized>(
         &self,
         key: HashedKey<'_, Q>,
         n: u64,
         floor: u64,
         now: Timestamp,
         replace: impl Fn(&BucketWord, u64, u64) -> bool,
-    ) -> Result<Result<(), TooEarly>, SlowPath>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
+    ) -> Result<Result<(), TooEarly>, SlowPath> {
         let Some(bucket) = self.words.find(key.hash, |k| key.is(k)) else {
             // A key with a line has no word, so without lines the key is absent.
             return Err(if self.lines.is_empty() {
@@ -127,16 +121,12 @@ impl<K> Shard<K> {
     }
 
     /// Changes the bucket of a key without a line to what `decide` makes of it, unless it denies.
-    pub(crate) fn update<Q, T>(
+    pub(crate) fn update<Q: FormOf<K> + ?Sized, T>(
         &mut self,
         key: HashedKey<'_, Q>,
         read_old: impl ReadOld,
         decide: impl FnOnce(&View) -> Decided<T>,
-    ) -> Result<Update<T>, Denied>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
+    ) -> Result<Update<T>, Denied> {
         let config = &self.config;
         let Some(bucket) = self.words.find(key.hash, |k| key.is(k)) else {
             return self.update_absent(decide);
@@ -176,11 +166,11 @@ impl<K> Shard<K> {
     }
 
     /// Returns the bucket of a key without a line.
-    pub(crate) fn view<Q>(&self, key: HashedKey<'_, Q>, read_old: impl ReadOld) -> View
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
+    pub(crate) fn view<Q: FormOf<K> + ?Sized>(
+        &self,
+        key: HashedKey<'_, Q>,
+        read_old: impl ReadOld,
+    ) -> View {
         let config = &self.config;
         let bucket = self.words.find(key.hash, |k| key.is(k));
         let full_at = bucket.map_or(self.absent, |bucket| config.read(bucket.get(), read_old));
@@ -188,27 +178,13 @@ impl<K> Shard<K> {
     }
 
     /// Returns whether a key is kept, as a word or with a line.
-    pub(crate) fn has<Q>(&self, key: HashedKey<'_, Q>) -> bool
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
+    pub(crate) fn has<Q: FormOf<K> + ?Sized>(&self, key: HashedKey<'_, Q>) -> bool {
         self.lines.find(key).is_some() || self.words.find(key.hash, |k| key.is(k)).is_some()
-    }
-
-    /// Returns whether this shard has its most keys, whatever the other shards have.
-    pub(crate) fn is_full(&self) -> bool {
-        self.words.is_full()
     }
 
     /// Returns whether one more word fits without a call of the caller's `Hash`.
     pub(crate) fn has_room(&self) -> bool {
         !self.words.is_full() && self.words.has_room()
-    }
-
-    /// Makes room for one more word. The caller's `Hash` runs here; if it panics, nothing has changed.
-    pub(crate) fn make_room(&mut self, hasher: impl Fn(&K) -> u64) {
-        self.words.make_room(hasher);
     }
 
     /// Keeps an absent key as a word, for which there is room. It runs no code of the caller's.
@@ -224,15 +200,11 @@ impl<K> Shard<K> {
     }
 
     /// Finds the line of a key, and gives a key that is kept as a word a line; `None` if it is absent.
-    pub(crate) fn ensure_line<Q>(
+    pub(crate) fn ensure_line<Q: FormOf<K> + ?Sized>(
         &mut self,
         key: HashedKey<'_, Q>,
         read_old: impl ReadOld,
-    ) -> Option<LineIndex>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
+    ) -> Option<LineIndex> {
         let found = self.lines.find(key);
         if found.is_some() {
             return found;

@@ -43,13 +43,7 @@ impl<K> KeyedLimiter<K> {
     /// Creates a builder, to choose a hasher, a clock, bounds on waiting, and what happens to new keys when
     /// the limiter is full.
     pub fn builder(quota: Quota, capacity: usize) -> KeyedBuilder<K> {
-        KeyedBuilder::new(quota, capacity)
-    }
-}
-
-impl<K> KeyedBuilder<K> {
-    pub(crate) fn new(quota: Quota, capacity: usize) -> Self {
-        Self {
+        KeyedBuilder {
             settings: Settings {
                 quota,
                 capacity,
@@ -114,13 +108,8 @@ impl<K, S, C> KeyedBuilder<K, S, C> {
         if self.settings.capacity == 0 {
             return Err(KeyedError::ZeroCapacity);
         }
-        let Self {
-            settings,
-            hasher,
-            clock,
-            ..
-        } = self;
-        Ok(KeyedLimiter::from_settings(&settings, hasher, clock)?)
+        let limiter = KeyedLimiter::from_settings(&self.settings, self.hasher, self.clock)?;
+        Ok(limiter)
     }
 }
 

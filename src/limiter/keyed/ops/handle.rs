@@ -1,23 +1,14 @@
 //! The bucket of one key, as a handle that borrows the limiter.
 
-mod access;
 mod limiter;
 
-use std::borrow::Borrow;
 use std::fmt;
-use std::hash::{BuildHasher, Hash, RandomState};
-use std::time::Duration;
+use std::hash::RandomState;
 
-use crate::clock::{Clock, SystemClock};
-use crate::limiter::core::carry::CarryOver;
+use crate::clock::SystemClock;
 use crate::limiter::keyed::core::hashed_key::HashedKey;
-use crate::limiter::keyed::core::to_key::ToKey;
 use crate::limiter::keyed::core::word_table::WordEntry;
 use crate::limiter::keyed::shell::keyed_limiter::KeyedLimiter;
-use crate::limiter::ops::acquire::Acquire;
-use crate::limiter::ops::quota_limiter::{QuotaLimiter, quota_methods};
-use crate::quota::{Quota, QuotaError};
-use crate::wait::Wait;
 
 /// The bucket of one key, as a [`RateLimiter`](crate::RateLimiter): from [`KeyedLimiter::key`].
 ///
@@ -73,44 +64,6 @@ impl<'a, K, Q: ?Sized, S, C> KeyHandle<'a, K, Q, S, C> {
 
     fn shard(&self) -> usize {
         self.limiter.shard_of(self.key.hash)
-    }
-}
-
-/// The methods of [`QuotaLimiter`] and the waiting ones of [`RateLimiter`](crate::RateLimiter), for
-/// callers that have not imported the traits.
-impl<K, Q, S, C> KeyHandle<'_, K, Q, S, C>
-where
-    K: Hash + Borrow<Q> + Send + Sync,
-    Q: Eq + ToKey<K> + Sync + ?Sized,
-    S: BuildHasher + Send + Sync,
-    C: Clock,
-{
-    quota_methods!();
-
-    /// Same as [`RateLimiter::acquire`](crate::RateLimiter::acquire); the future holds the handle by
-    /// value, so it lives as long as the limiter and the key are borrowed.
-    ///
-    /// # Errors
-    /// As [`RateLimiter::acquire`](crate::RateLimiter::acquire), and
-    /// [`Denied::TooManyKeys`](crate::Denied::TooManyKeys).
-    ///
-    /// # Cancel safety
-    /// As [`RateLimiter::acquire`](crate::RateLimiter::acquire).
-    pub fn acquire(self, n: u64) -> Wait<Acquire<Self>> {
-        Acquire::of(self, n)
-    }
-
-    /// Same as [`RateLimiter::acquire_timeout`](crate::RateLimiter::acquire_timeout); the future holds
-    /// the handle by value.
-    ///
-    /// # Errors
-    /// As [`RateLimiter::acquire_timeout`](crate::RateLimiter::acquire_timeout), and
-    /// [`Denied::TooManyKeys`](crate::Denied::TooManyKeys).
-    ///
-    /// # Cancel safety
-    /// As [`RateLimiter::acquire`](crate::RateLimiter::acquire).
-    pub fn acquire_timeout(self, n: u64, timeout: Duration) -> Wait<Acquire<Self>> {
-        Acquire::of_timeout(self, n, timeout)
     }
 }
 

@@ -14,7 +14,7 @@ use crate::limiter::core::status::Status;
 use crate::limiter::keyed::core::hashed_key::HashedKey;
 use crate::limiter::keyed::ops::handle::KeyHandle;
 use crate::limiter::keyed::shell::keyed_limiter::KeyedLimiter;
-use crate::limiter::ops::limiter::{Limiter, forward_limiter, forward_uncounted};
+use crate::limiter::ops::limiter::{Limiter, forward, forward_limiter, forward_uncounted};
 use crate::limiter::ops::rate_limiter::RateLimiter;
 use crate::limiter::shell::ordered_lock::OrderedLock;
 use crate::wait::Progress;
@@ -106,7 +106,7 @@ where
         Some(&self.limiter.shards[self.limiter.shard_of(self.hash)].ordered_lock)
     }
 
-    forward_limiter!(|this| this.handle());
+    forward_limiter!(self => self.handle());
 }
 
 impl<K: Clone, S, C> Clone for OwnedKey<K, S, C> {

@@ -1,7 +1,6 @@
 //! How a change of a key's bucket is decided: by its word if that can hold it, else after the base has
 //! moved, with a new place, by a line, or by the shared bucket.
 
-use std::borrow::Borrow;
 use std::cell::Cell;
 use std::hash::{BuildHasher, Hash};
 
@@ -10,9 +9,8 @@ use crate::limiter::core::denied::Denied;
 use crate::limiter::core::fill::LockedFill;
 use crate::limiter::core::line::Line;
 use crate::limiter::core::rate::{Decided, View};
-use crate::limiter::keyed::core::hashed_key::HashedKey;
+use crate::limiter::keyed::core::hashed_key::{HashedKey, SourceOf};
 use crate::limiter::keyed::core::shard::{Shard, SlowPath};
-use crate::limiter::keyed::core::to_key::ToKey;
 use crate::limiter::keyed::core::word_table::Evicted;
 use crate::limiter::keyed::shell::keyed_limiter::KeyedLimiter;
 use crate::limiter::keyed::shell::place::Place;
@@ -41,11 +39,7 @@ where
     let op = by_line.clone();
     let by_word = move |view: &View| {
         let mut line = Line::new(view.rate.units);
-        line.tokens.fill = LockedFill {
-            rate: view.rate,
-            full_at: view.full_at,
-            known_since: view.known_since,
-        };
+        line.tokens.fill = LockedFill::of(view);
         let value = op(&mut line)?;
         Ok((line.tokens.fill.full_at, value))
     };
@@ -59,33 +53,21 @@ where
 
 impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
     /// Changes the bucket of a key to what a decision makes of it, unless the decision denies.
-    pub(crate) fn decide<Q, T, W, L>(
+    pub(crate) fn decide<Q: SourceOf<K> + ?Sized, T>(
         &self,
         key: HashedKey<'_, Q>,
-        decision: &Decision<W, L>,
-    ) -> Result<T, Denied>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ToKey<K> + ?Sized,
-        W: Fn(&View) -> Decided<T>,
-        L: Fn(&mut Line) -> Result<T, Denied>,
-    {
+        decision: &Decision<impl Fn(&View) -> Decided<T>, impl Fn(&mut Line) -> Result<T, Denied>>,
+    ) -> Result<T, Denied> {
         let shard = self.lock(self.shard_of(key.hash));
         self.decide_in(shard, key, decision)
     }
 
-    pub(crate) fn decide_in<'a, Q, T, W, L>(
+    pub(crate) fn decide_in<'a, Q: SourceOf<K> + ?Sized, T>(
         &'a self,
         shard: RwLockWriteGuard<'a, Shard<K>>,
         key: HashedKey<'_, Q>,
-        decision: &Decision<W, L>,
-    ) -> Result<T, Denied>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ToKey<K> + ?Sized,
-        W: Fn(&View) -> Decided<T>,
-        L: Fn(&mut Line) -> Result<T, Denied>,
-    {
+        decision: &Decision<impl Fn(&View) -> Decided<T>, impl Fn(&mut Line) -> Result<T, Denied>>,
+    ) -> Result<T, Denied> {
         // Wakers and keys run the caller's code, so they must outlive the lock. The guard moves into a
         // local declared after them, since a parameter would be dropped last.
         let (mut wakers, removed);
@@ -127,17 +109,11 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
 
     /// Decides for a key that was absent, and keeps it.
     #[inline(never)]
-    pub(crate) fn decide_absent<Q, T, W, L>(
+    pub(crate) fn decide_absent<Q: SourceOf<K> + ?Sized, T>(
         &self,
         key: HashedKey<'_, Q>,
-        decision: &Decision<W, L>,
-    ) -> Result<T, Denied>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ToKey<K> + ?Sized,
-        W: Fn(&View) -> Decided<T>,
-        L: Fn(&mut Line) -> Result<T, Denied>,
-    {
+        decision: &Decision<impl Fn(&View) -> Decided<T>, impl Fn(&mut Line) -> Result<T, Denied>>,
+    ) -> Result<T, Denied> {
         // `to_key` and the drop of a key are the caller's code: before the lock is taken, and after it
         // is released.
         let (owned, mut evicted) = (key.key.to_key(), Evicted::new());

@@ -1,12 +1,11 @@
 //! Places for new keys, and the eviction that frees them.
 
-use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
 
 use crate::clock::{Clock, Timestamp};
 use crate::limiter::core::denied::Denied;
 use crate::limiter::keyed::core::capacity::CapacityGuard;
-use crate::limiter::keyed::core::hashed_key::HashedKey;
+use crate::limiter::keyed::core::hashed_key::{FormOf, HashedKey};
 use crate::limiter::keyed::core::line_table::LineIndex;
 use crate::limiter::keyed::core::on_full::OnFull;
 use crate::limiter::keyed::core::shard::Shard;
@@ -24,18 +23,14 @@ pub(crate) struct Place<'a, K> {
 impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
     /// Finds a place for a key: a free one, or that of an evicted key of its shard, or of another shard.
     /// `None`: no key that was probed can be evicted.
-    pub(crate) fn find_place<'a, Q>(
+    pub(crate) fn find_place<'a, Q: FormOf<K> + ?Sized>(
         &'a self,
         key: HashedKey<'_, Q>,
         now: Timestamp,
         evicted: &mut Evicted<K>,
-    ) -> Option<Place<'a, K>>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
+    ) -> Option<Place<'a, K>> {
         let mut shard = self.lock(self.shard_of(key.hash));
-        let free = if shard.is_full() {
+        let free = if shard.words.is_full() {
             None
         } else {
             self.capacity.reserve()
@@ -48,12 +43,12 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
             drop(shard);
             let capacity = self.evict_elsewhere(now, evicted)?;
             let shard = self.lock(self.shard_of(key.hash));
-            if shard.is_full() {
+            if shard.words.is_full() {
                 return None;
             }
             (shard, capacity)
         };
-        shard.make_room(|key| self.hasher.hash_one(key));
+        shard.words.make_room(|key| self.hasher.hash_one(key));
         Some(Place { shard, capacity })
     }
 
@@ -81,7 +76,7 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
         shard.sweep(near, now, self.read_old(), evicted);
         let freed = (evicted.len() - before) as u64;
         self.capacity.release(freed.saturating_sub(1));
-        (freed > 0).then(|| CapacityGuard::of_evicted(&self.capacity))
+        (freed > 0).then(|| CapacityGuard(&self.capacity))
     }
 
     /// Counts a request of a key without a place.

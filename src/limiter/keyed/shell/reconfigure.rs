@@ -4,7 +4,7 @@
 use crate::clock::{Clock, Timestamp};
 use crate::limiter::core::rate::Instant;
 use crate::limiter::keyed::core::config::{Config, ReadOld};
-use crate::limiter::keyed::core::config_history::{ConfigHistory, REFRESH_ROUND};
+use crate::limiter::keyed::core::config_history::{ConfigHistory, REFRESH_FROM, REFRESH_ROUND};
 use crate::limiter::keyed::core::removed_keys::RemovedKeys;
 use crate::limiter::keyed::core::shard::Shard;
 use crate::limiter::keyed::shell::keyed_limiter::KeyedLimiter;
@@ -69,7 +69,7 @@ impl<K, S, C> KeyedLimiter<K, S, C> {
         let Some(config) = next(&current, now.unwrap_or(before))? else {
             return Ok(before);
         };
-        if ConfigHistory::must_refresh(config.generation) {
+        if config.generation >= REFRESH_FROM {
             let batch = (self.shards.len() as u64).div_ceil(REFRESH_ROUND);
             for _ in 0..batch {
                 *next_refresh = (*next_refresh + 1) % self.shards.len();
@@ -114,12 +114,12 @@ impl<K, S, C> KeyedLimiter<K, S, C> {
         // Woken once all lines have been served: a waker that panics must not keep others waiting.
         let mut wakers = Wakers::default();
         for shard in 0..self.shards.len() {
-            for entry in self.lock(shard).lines.iter_mut() {
+            for entry in &mut self.lock(shard).lines.entries {
                 entry.line.serve(now, &mut wakers);
             }
         }
         let mut shared = self.caught_up(self.shared.write());
-        for entry in shared.lines.iter_mut() {
+        for entry in &mut shared.lines.entries {
             entry.line.serve(now, &mut wakers);
         }
         drop(shared);

@@ -1,7 +1,6 @@
 //! The hot path: a take that the word of the key decides, and the ways it falls back to
 //! [`decide`](KeyedLimiter::decide).
 
-use std::borrow::Borrow;
 use std::hash::{BuildHasher, Hash};
 
 use crate::clock::{Clock, Timestamp};
@@ -10,9 +9,8 @@ use crate::limiter::core::line::Line;
 use crate::limiter::core::rate::{Decided, View};
 use crate::limiter::core::word::TooEarly;
 use crate::limiter::keyed::core::bucket_word::BucketWord;
-use crate::limiter::keyed::core::hashed_key::HashedKey;
+use crate::limiter::keyed::core::hashed_key::{FormOf, HashedKey, SourceOf};
 use crate::limiter::keyed::core::shard::{Shard, SlowPath};
-use crate::limiter::keyed::core::to_key::ToKey;
 use crate::limiter::keyed::shell::decide::Decision;
 use crate::limiter::keyed::shell::keyed_limiter::KeyedLimiter;
 use crate::sync::{Ordering, RwLock, RwLockWriteGuard};
@@ -33,17 +31,13 @@ fn take_decision(
 
 impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
     #[inline]
-    pub(crate) fn take<Q>(
+    pub(crate) fn take<Q: SourceOf<K> + ?Sized>(
         &self,
         key: HashedKey<'_, Q>,
         n: u64,
         floor: u64,
         now: Timestamp,
-    ) -> Result<(), Denied>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ToKey<K> + ?Sized,
-    {
+    ) -> Result<(), Denied> {
         let lock = &self.shards[self.shard_of(key.hash)].shard;
         // Looks before it tries: a failed attempt would take the cache line away from the holders.
         let alone = if lock.is_locked() {
@@ -72,18 +66,14 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
 
     /// Takes from a key that is known to be absent, without a second lookup.
     #[inline(never)]
-    fn take_absent<'a, Q>(
+    fn take_absent<'a, Q: SourceOf<K> + ?Sized>(
         &'a self,
         shard: RwLockWriteGuard<'a, Shard<K>>,
         key: HashedKey<'_, Q>,
         n: u64,
         floor: u64,
         now: Timestamp,
-    ) -> Result<(), Denied>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ToKey<K> + ?Sized,
-    {
+    ) -> Result<(), Denied> {
         let decision = take_decision(n, floor, now);
         shard.check_open()?;
         let update = shard.update_absent(&decision.by_word)?;
@@ -97,18 +87,14 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
     /// Takes while other callers hold the lock: all of them share it, and replace words by
     /// compare-and-swap.
     #[inline(never)]
-    fn take_contended<'a, Q>(
+    fn take_contended<'a, Q: SourceOf<K> + ?Sized>(
         &'a self,
         lock: &'a RwLock<Shard<K>>,
         key: HashedKey<'_, Q>,
         n: u64,
         floor: u64,
         now: Timestamp,
-    ) -> Result<(), Denied>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ToKey<K> + ?Sized,
-    {
+    ) -> Result<(), Denied> {
         let shard = lock.read();
         let taken = self.take_by_word(&shard, key, n, floor, now, BucketWord::replace);
         drop(shard);
@@ -119,7 +105,7 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
     }
 
     #[inline]
-    fn take_by_word<Q>(
+    fn take_by_word<Q: FormOf<K> + ?Sized>(
         &self,
         shard: &Shard<K>,
         key: HashedKey<'_, Q>,
@@ -127,11 +113,7 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
         floor: u64,
         now: Timestamp,
         replace: impl Fn(&BucketWord, u64, u64) -> bool,
-    ) -> Result<Result<(), TooEarly>, SlowPath>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
+    ) -> Result<Result<(), TooEarly>, SlowPath> {
         // Acquire pairs with the Release in `begin`: a caller that knows of another quota goes by it.
         if shard.config().generation == self.generation.load(Ordering::Acquire) {
             shard.take(key, n, floor, now, replace)
@@ -142,18 +124,14 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
 
     /// Takes where the word does not suffice.
     #[inline(never)]
-    fn take_slow<'a, Q>(
+    fn take_slow<'a, Q: SourceOf<K> + ?Sized>(
         &'a self,
         shard: RwLockWriteGuard<'a, Shard<K>>,
         key: HashedKey<'_, Q>,
         n: u64,
         floor: u64,
         now: Timestamp,
-    ) -> Result<(), Denied>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ToKey<K> + ?Sized,
-    {
+    ) -> Result<(), Denied> {
         let decision = take_decision(n, floor, now);
         let shard = self.caught_up(shard);
         if !shard.config().covers(now) {

@@ -1,6 +1,5 @@
 //! Operations that need the line of a key: waits, reservations, and a quota of the key's own.
 
-use std::borrow::Borrow;
 use std::cell::Cell;
 use std::hash::{BuildHasher, Hash};
 
@@ -8,11 +7,9 @@ use crate::clock::{Clock, Timestamp};
 use crate::limiter::core::carry::CarryOver;
 use crate::limiter::core::denied::Denied;
 use crate::limiter::core::line::Line;
-use crate::limiter::keyed::core::hashed_key::HashedKey;
-use crate::limiter::keyed::core::to_key::ToKey;
+use crate::limiter::keyed::core::hashed_key::{HashedKey, SourceOf};
 use crate::limiter::keyed::core::word_table::Evicted;
 use crate::limiter::keyed::shell::keyed_limiter::{KeyedLimiter, SHARED_KEY};
-use crate::limiter::keyed::shell::place::Place;
 use crate::quota::{Quota, QuotaError};
 use crate::wake::Wakers;
 
@@ -24,17 +21,13 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
     ///
     /// # Errors
     /// [`Denied::TooManyKeys`] and [`Denied::Closed`]; `op` has not run.
-    pub(crate) fn with_line<Q, T>(
+    pub(crate) fn with_line<Q: SourceOf<K> + ?Sized, T>(
         &self,
         key: HashedKey<'_, Q>,
         now: Timestamp,
         is_shared: &Cell<bool>,
         op: impl FnOnce(&mut Line, &mut Wakers) -> T,
-    ) -> Result<T, Denied>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ToKey<K> + ?Sized,
-    {
+    ) -> Result<T, Denied> {
         if is_shared.get() {
             return Ok(self.with_shared_line(now, op));
         }
@@ -56,17 +49,13 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
                 is_shared.set(true);
                 return Ok(self.with_shared_line(now, op));
             };
-            let Place {
-                shard: locked,
-                capacity,
-            } = place;
-            shard = locked;
+            shard = place.shard;
             // Another thread may have placed the key while the lock was released. No closure may own
             // `owned`: it would drop the key under the lock.
             if let Some(at) = shard.ensure_line(key, self.read_old()) {
                 at
             } else {
-                capacity.assign();
+                place.capacity.assign();
                 shard.insert_line(key.hash, owned)
             }
         };
@@ -80,16 +69,12 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
 
     /// Gives a key a quota of its own, in force from `now`, or from a time that no earlier take is later
     /// than.
-    pub(crate) fn set_own_quota<Q>(
+    pub(crate) fn set_own_quota<Q: SourceOf<K> + ?Sized>(
         &self,
         key: HashedKey<'_, Q>,
         (quota, carry): (Quota, CarryOver),
         now: Option<Timestamp>,
-    ) -> Result<(), QuotaError>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ToKey<K> + ?Sized,
-    {
+    ) -> Result<(), QuotaError> {
         let units = quota.units()?;
         // Declared before the lock, and so dropped after it: all of these run the caller's code.
         let (owned, mut wakers) = (key.key.to_key(), Wakers::default());

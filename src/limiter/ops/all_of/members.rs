@@ -11,7 +11,7 @@ use crate::limiter::core::denied::Denied;
 use crate::limiter::core::reserved_part::{Parts, ReservedPart};
 use crate::limiter::core::status::Status;
 use crate::limiter::ops::all_of::limits::Limits;
-use crate::limiter::ops::all_of::partial_take::{PartialTake, end_each, part};
+use crate::limiter::ops::all_of::partial_take::{PartialTake, end_each};
 use crate::limiter::ops::limiter::Limiter;
 use crate::limiter::shell::ordered_lock::OrderedLock;
 use crate::sync::MutexGuard;
@@ -34,16 +34,16 @@ impl<'a> Members<'a> {
     }
 
     /// Returns the time on the clock of the first member.
-    pub(crate) fn now(&self) -> Timestamp {
+    pub(crate) fn clock_now(&self) -> Timestamp {
         self.first().map_or(Timestamp::ZERO, Limiter::clock_now)
     }
 
-    pub(crate) fn available(&self, now: Timestamp) -> u64 {
+    pub(crate) fn available_at(&self, now: Timestamp) -> u64 {
         let available = self.0.iter().map(|member| member.available_at(now));
         available.min().unwrap_or(u64::MAX)
     }
 
-    pub(crate) fn status(&self, n: u64, now: Timestamp) -> Status {
+    pub(crate) fn status_at(&self, n: u64, now: Timestamp) -> Status {
         let statuses = self.0.iter().map(|member| member.status_at(n, now));
         statuses.reduce(Status::tighter).unwrap_or(Status::NO_LIMIT)
     }
@@ -65,21 +65,14 @@ impl<'a> Members<'a> {
             let denied = member.ask(n, floor, now).err()?;
             Some((index, denied))
         });
-        denials.reduce(|one, other| {
-            if duration(&other.1) > duration(&one.1) {
-                other
-            } else {
-                one
-            }
-        })
+        // Of equal ones `max_by_key` returns the last, which is here the first member's.
+        denials.rev().max_by_key(|(_, denied)| duration(denied))
     }
 
     /// Returns the answer of a take, without taking.
     pub(crate) fn ask(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-        match self.longest_denial(n, floor, now) {
-            Some((_, denied)) => Err(denied),
-            None => Ok(()),
-        }
+        let denial = self.longest_denial(n, floor, now);
+        denial.map_or(Ok(()), |(_, denied)| Err(denied))
     }
 
     pub(crate) fn take(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
@@ -93,7 +86,7 @@ impl<'a> Members<'a> {
         let Some((last, others)) = self.0.split_first() else {
             return Ok(());
         };
-        let mut partial = PartialTake::new();
+        let mut partial = PartialTake::default();
         let decided = partial.take(others.iter().copied(), n, floor, now);
         let decided = decided.and_then(|()| last.try_acquire_above_at(n, floor, now));
         partial.settle(decided.map_err(as_not_yet))
@@ -107,8 +100,8 @@ impl<'a> Members<'a> {
         floor: u64,
         now: Timestamp,
     ) -> Result<(), Denied> {
-        let mut partial = PartialTake::new();
-        partial.push(self.0[claimed], part(taken));
+        let mut partial = PartialTake::default();
+        partial.push(self.0[claimed], Parts::of(taken));
         let others = self.0.iter().enumerate();
         let others = others.filter(|(index, _)| *index != claimed);
         let decided = partial.take(others.map(|(_, member)| *member), n, floor, now);
@@ -116,7 +109,7 @@ impl<'a> Members<'a> {
     }
 
     pub(crate) fn take_up_to(&self, n: u64, now: Timestamp) -> u64 {
-        let most = n.min(self.available(now));
+        let most = n.min(self.available_at(now));
         if self.take(most, 0, now).is_ok() {
             return most;
         }
@@ -143,7 +136,7 @@ impl<'a> Members<'a> {
         now: Timestamp,
     ) -> Result<Parts, Denied> {
         if n == 0 {
-            return Ok(Parts::new());
+            return Ok(Parts::default());
         }
         match self.ask(n, 0, now) {
             Err(Denied::NotYet { retry_after }) if retry_after > max_wait => {
@@ -152,7 +145,7 @@ impl<'a> Members<'a> {
             Ok(()) | Err(Denied::NotYet { .. }) => {}
             Err(denied) => return Err(denied),
         }
-        let mut partial = PartialTake::new();
+        let mut partial = PartialTake::default();
         for member in &self.0 {
             partial.push(*member, member.reserve_at(n, max_wait, now)?);
         }

@@ -6,25 +6,19 @@ use smallvec::SmallVec;
 
 use crate::clock::Timestamp;
 use crate::limiter::core::denied::Denied;
-use crate::limiter::core::reserved_part::{Parts, ReservedPart};
+use crate::limiter::core::reserved_part::Parts;
 use crate::limiter::ops::limiter::Limiter;
 use crate::unwind::Panics;
 
 /// What was taken from some of the members. Dropping it gives everything back: when a later member
 /// denies, and when the caller's code panics in one.
+#[derive(Default)]
 pub(super) struct PartialTake<'a> {
     members: SmallVec<[&'a dyn Limiter; 4]>,
     taken: Parts,
 }
 
 impl<'a> PartialTake<'a> {
-    pub(super) const fn new() -> Self {
-        Self {
-            members: SmallVec::new_const(),
-            taken: Parts::new(),
-        }
-    }
-
     pub(super) fn push(&mut self, member: &'a dyn Limiter, taken: Parts) {
         self.members.push(member);
         self.taken.append(taken);
@@ -76,11 +70,6 @@ impl Drop for PartialTake<'_> {
     }
 }
 
-/// One member's part of what was taken.
-pub(super) fn part(taken: ReservedPart) -> Parts {
-    Parts::of(taken)
-}
-
 /// Ends what was taken from each member, the latest first; from the others too if one panics.
 pub(super) fn end_each(
     members: &[&dyn Limiter],
@@ -89,6 +78,6 @@ pub(super) fn end_each(
 ) {
     let mut panics = Panics::default();
     for (member, taken) in members.iter().zip(parts.iter()).rev() {
-        panics.catch(|| end(*member, &part(*taken)));
+        panics.catch(|| end(*member, &Parts::of(*taken)));
     }
 }

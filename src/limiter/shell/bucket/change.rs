@@ -10,50 +10,42 @@ use crate::clock::{Clock, Timestamp};
 use crate::limiter::core::account::Account;
 use crate::limiter::core::carry::CarryOver;
 use crate::limiter::core::denied::Denied;
-use crate::limiter::core::fill::{Fill, WordOverflow, never_overflows};
+use crate::limiter::core::fill::Fill;
 use crate::limiter::core::rate::{View, burst_without};
 use crate::limiter::core::saved::Saved;
 use crate::limiter::core::word::WordQuota;
+use crate::limiter::shell::bucket::BucketOps;
 use crate::limiter::shell::bucket::fill::BucketFill;
-use crate::limiter::shell::bucket::{BucketOps, BucketState};
-use crate::limiter::shell::line_shell::LineShell;
 use crate::quota::{Quota, QuotaError, Units};
 
 impl<C: Clock> BucketOps<'_, C> {
-    pub(crate) fn refund(self, n: u64, now: Timestamp) {
-        self.on_fill(Some(now), |account, fill, now| account.refund(fill, n, now));
+    pub(crate) fn refund_at(self, n: u64, now: Timestamp) {
+        self.on_fill(Some(now), false, |state, fill, now| {
+            state.account().refund(fill, n, now)
+        });
     }
 
-    pub(crate) fn charge(self, n: u64, now: Timestamp) {
-        self.debit_all_reserved(now);
-        self.on_fill(Some(now), |_, fill, now| Account::charge(fill, n, now()));
+    pub(crate) fn charge_at(self, n: u64, now: Timestamp) {
+        self.on_fill(Some(now), true, |_, fill, now| {
+            Account::charge(fill, n, now())
+        });
     }
 
-    pub(crate) fn tighten(self, remaining: u64, now: Timestamp) {
-        self.debit_all_reserved(now);
-        self.on_fill(Some(now), |_, fill, now| {
+    pub(crate) fn tighten_at(self, remaining: u64, now: Timestamp) {
+        self.on_fill(Some(now), true, |_, fill, now| {
             Account::tighten(fill, remaining, now())
         });
     }
 
-    pub(crate) fn pause_until(self, until: Timestamp, now: Timestamp) -> Result<(), Denied> {
-        self.debit_all_reserved(now);
-        self.on_fill(Some(now), |account, fill, now| {
-            account.pause_until(fill, until, now())
+    pub(crate) fn pause_until_at(self, until: Timestamp, now: Timestamp) -> Result<(), Denied> {
+        self.on_fill(Some(now), true, |state, fill, now| {
+            state.account().pause_until(fill, until, now())
         })
-    }
-
-    /// Debits the reservations in line. Without the fill in the line there are none.
-    fn debit_all_reserved(self, now: Timestamp) {
-        let mut state = self.shell.state.lock();
-        if state.is_held {
-            state.line.debit_all_reserved(now);
-        }
     }
 
     /// Puts a quota in force. `carry` says how the fill carries over; what leases hold counts as
     /// taken.
-    pub(crate) fn set_quota(
+    pub(crate) fn set_quota_from(
         self,
         quota: Quota,
         carry: CarryOver,
@@ -64,13 +56,13 @@ impl<C: Clock> BucketOps<'_, C> {
             // Also the burst without leases has to fit the word.
             WordQuota::new(whole)?;
         }
-        self.configure(now, |state, fill, now| {
+        self.on_fill(now, true, |state, fill, now| {
             let leased = state.quota.max_burst() - fill.read(|view| view.rate.units.burst);
             let Ok(burst) = burst_without(whole.burst, leased) else {
                 return Ok(Err(QuotaError::ZeroBurst));
             };
             let units = Units { burst, ..whole };
-            let account = &mut state.line.tokens.account;
+            let account = state.account();
             account.configure(fill, units, (carry, leased), now)?;
             state.quota = quota;
             Ok(Ok(()))
@@ -79,37 +71,13 @@ impl<C: Clock> BucketOps<'_, C> {
 
     /// Changes the burst, for a lease that comes or goes.
     pub(crate) fn resize<E>(&self, burst: impl Fn(u64) -> Result<u64, E>) -> Result<(), E> {
-        self.configure(None, |state, fill, now| {
+        self.on_fill(None, true, |state, fill, now| {
             let mut units = fill.read(|view| view.rate.units);
             match burst(units.burst) {
                 Ok(burst) => units.burst = burst,
                 Err(refused) => return Ok(Err(refused)),
             }
-            state.line.tokens.account.resize(fill, units, now).map(Ok)
-        })
-    }
-
-    /// Changes what the bucket counts by, at a time that is read when no taker can use a later one
-    /// unseen.
-    fn configure<T>(
-        self,
-        now: Option<Timestamp>,
-        change: impl Fn(
-            &mut BucketState,
-            &mut BucketFill<'_>,
-            &dyn Fn() -> Timestamp,
-        ) -> Result<T, WordOverflow>,
-    ) -> T {
-        let clock_now = || now.unwrap_or_else(|| self.clock_now());
-        let by_word = self.on_word(|state, fill| change(state, fill, &clock_now));
-        by_word.unwrap_or_else(|| {
-            self.change(now, |state, now, _| {
-                state.line.debit_all_reserved(now);
-                let mut fill = state.line.tokens.fill;
-                let changed = change(state, &mut BucketFill::Locked(&mut fill), &|| now);
-                state.line.tokens.fill = fill;
-                never_overflows(changed)
-            })
+            state.account().resize(fill, units, now).map(Ok)
         })
     }
 
@@ -133,8 +101,7 @@ impl<C: Clock> BucketOps<'_, C> {
     /// Takes what a saved bucket lacked, less what has accrued since. Only tightens.
     pub(crate) fn restore(self, saved: &Saved, wall: SystemTime) {
         let now = self.shell.clock.now();
-        self.debit_all_reserved(now);
-        self.on_fill(Some(now), |_, fill, now| {
+        self.on_fill(Some(now), true, |_, fill, now| {
             fill.update(now, |view, now| {
                 let full_at = view.full_at.max(saved.full_at(&view.rate, now, wall));
                 (full_at, ())
@@ -142,6 +109,6 @@ impl<C: Clock> BucketOps<'_, C> {
         });
         let until = now.saturating_add(saved.paused(wall));
         // A bucket whose rate is zero refuses a pause, and needs none: it never gains a token.
-        let _ = self.pause_until(until, now);
+        let _ = self.pause_until_at(until, now);
     }
 }

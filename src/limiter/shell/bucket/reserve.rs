@@ -16,10 +16,7 @@ impl<C: Clock> BucketOps<'_, C> {
         max_wait: Duration,
         now: Timestamp,
     ) -> Result<ReservedPart, Denied> {
-        let by_word = self.on_word(|state, fill| {
-            let account = &mut state.line.tokens.account;
-            account.reserve(fill, n, max_wait, now)
-        });
+        let by_word = self.on_word(|state, fill| state.account().reserve(fill, n, max_wait, now));
         if let Some(reserved) = by_word {
             return reserved;
         }
@@ -46,7 +43,9 @@ impl<C: Clock> BucketOps<'_, C> {
             Some(Debit::Ledger(debt)) => {
                 let mut panics = Panics::default();
                 panics.catch(|| {
-                    self.on_fill(now, |account, fill, now| account.give_back(fill, debt, now));
+                    self.on_fill(now, false, |state, fill, now| {
+                        state.account().give_back(fill, debt, now)
+                    });
                 });
                 if !panics.is_empty() {
                     // The clock panicked. Without a time nothing can come back: it counts as used.

@@ -99,7 +99,7 @@ impl<C: Clock> BucketOps<'_, C> {
         }
     }
 
-    pub(crate) fn take_up_to(self, n: u64, now: Timestamp) -> u64 {
+    pub(crate) fn try_acquire_up_to_at(self, n: u64, now: Timestamp) -> u64 {
         self.decide(
             now,
             |view, now| view.take_up_to(n, now),
@@ -107,7 +107,11 @@ impl<C: Clock> BucketOps<'_, C> {
         )
     }
 
-    pub(crate) fn take_with_status(self, n: u64, now: Timestamp) -> (Result<(), Denied>, Status) {
+    pub(crate) fn try_acquire_with_status_at(
+        self,
+        n: u64,
+        now: Timestamp,
+    ) -> (Result<(), Denied>, Status) {
         self.decide(
             now,
             |view, now| Status::of_take(view, n, now),
@@ -148,7 +152,7 @@ impl<C: Clock> BucketOps<'_, C> {
         )
     }
 
-    pub(crate) fn available(self, now: Timestamp) -> u64 {
+    pub(crate) fn available_at(self, now: Timestamp) -> u64 {
         self.peek(
             now,
             |view| view.available(now),
@@ -156,7 +160,7 @@ impl<C: Clock> BucketOps<'_, C> {
         )
     }
 
-    pub(crate) fn status(self, n: u64, now: Timestamp) -> Status {
+    pub(crate) fn status_at(self, n: u64, now: Timestamp) -> Status {
         self.peek(
             now,
             |view| Status::of(view, n, now),

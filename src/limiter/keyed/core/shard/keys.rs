@@ -1,10 +1,8 @@
 //! Removal and listing of keys.
 
-use std::borrow::Borrow;
-
 use crate::clock::Timestamp;
 use crate::limiter::keyed::core::config::ReadOld;
-use crate::limiter::keyed::core::hashed_key::HashedKey;
+use crate::limiter::keyed::core::hashed_key::{FormOf, HashedKey};
 use crate::limiter::keyed::core::line_table::LineEntry;
 use crate::limiter::keyed::core::removed_keys::RemovedKeys;
 use crate::limiter::keyed::core::shard::Shard;
@@ -14,37 +12,32 @@ use crate::wake::Wakers;
 impl<K> Shard<K> {
     /// Returns the number of keys that are kept.
     pub(crate) fn len(&self) -> usize {
-        self.words.len() + self.lines.len()
+        self.words.len() + self.lines.entries.len()
     }
 
     /// Heap memory, in bytes.
     pub(crate) fn allocated(&self) -> usize {
-        self.words.allocated() + self.lines.allocated()
+        self.words.allocated() + self.lines.entries.allocation_size()
     }
 
     /// Returns the quota of a key.
-    pub(crate) fn quota<Q>(&self, key: HashedKey<'_, Q>) -> Quota
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        let own = self.lines.get(key).and_then(|entry| entry.own_quota);
+    pub(crate) fn quota<Q: FormOf<K> + ?Sized>(&self, key: HashedKey<'_, Q>) -> Quota {
+        let own = self
+            .lines
+            .find(key)
+            .and_then(|at| self.lines.at(at).own_quota);
         own.unwrap_or(self.config.quota)
     }
 
     /// Forgets a key and its own quota; returns whether it was kept. A key with waiters stays, with a
     /// full bucket, from which they are served.
-    pub(crate) fn remove<Q>(
+    pub(crate) fn remove<Q: FormOf<K> + ?Sized>(
         &mut self,
         key: HashedKey<'_, Q>,
         now: impl FnOnce() -> Timestamp,
         wakers: &mut Wakers,
         removed: &mut RemovedKeys<'_, K>,
-    ) -> bool
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
+    ) -> bool {
         if let Some((key, _)) = self.words.remove(key.hash, |k| key.is(k)) {
             removed.counted.push(key);
             return true;
@@ -99,7 +92,7 @@ impl<K> Shard<K> {
             entry.line.serve(now, wakers);
             entry.is_idle()
         };
-        for entry in self.lines.extract(goes) {
+        for entry in self.lines.entries.extract_if(goes) {
             removed.push(entry);
         }
     }
@@ -114,7 +107,7 @@ impl<K> Shard<K> {
             let view = config.view(config.read(word, &read_old));
             (key.clone(), view.available(now))
         });
-        let lines = self.lines.iter().map(|entry| {
+        let lines = self.lines.entries.iter().map(|entry| {
             let available = entry.line.tokens.fill.view().available(now);
             (entry.key.clone(), available)
         });
