@@ -55,22 +55,22 @@ pub(crate) struct Machine<K> {
     /// In order of their starts.
     pub(crate) processing: List,
     /// As narrow as an index: see the length of the bands.
-    processing_len: Index,
+    pub(crate) processing_len: Index,
     /// The sum of the start instants of the keys in process, modulo 2^64. The total time in process
     /// is a difference to it, and correct as long as that total fits.
     started_sum: u64,
-    wheel: Wheel,
+    pub(crate) wheel: Wheel,
     /// The start of the wheel's next tick: before it `advance` has nothing to do.
     next_tick: Timestamp,
     windows: Windows,
     pub(crate) config: QueueConfig,
     /// Whether a key in process became dirty since the watchers were last woken.
     pub(crate) became_dirty: bool,
-    /// Slots promised to blocked adders that were woken.
-    promised: usize,
+    /// Slots promised to blocked adders that were woken, until they add their keys or give up.
+    pub(crate) promised: usize,
     lifecycle: Lifecycle,
     /// Keys that a closed queue will not hand out, until `close` or `drain` returns them.
-    returned: Vec<K>,
+    pub(crate) returned: Vec<K>,
     /// The newest equal key added while a key is in process, for its next run. `None` if the queue
     /// keeps the key that was added first.
     newest: Option<HashMap<Index, K, FastHash>>,
@@ -114,25 +114,6 @@ impl<K> Machine<K> {
     }
 
     #[inline]
-    pub(crate) fn ready_len(&self) -> usize {
-        self.ready.len()
-    }
-
-    /// Returns how many ready keys may start, as far as their groups are concerned.
-    #[inline]
-    pub(crate) fn startable(&self) -> usize {
-        self.ready.startable()
-    }
-
-    pub(crate) const fn delayed_len(&self) -> usize {
-        self.wheel.len()
-    }
-
-    pub(crate) const fn processing_len(&self) -> usize {
-        self.processing_len as usize
-    }
-
-    #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.lifecycle != Lifecycle::Open
     }
@@ -163,15 +144,6 @@ impl<K> Machine<K> {
         // Resting keys do not count: an add evicts them. Promised slots do, or a newcomer could
         // take the slot for which a blocked adder was woken.
         self.entries.len() - self.resting.len() + self.promised < capacity
-    }
-
-    /// Reserves a slot for a blocked adder, until it adds its key or gives up.
-    pub(crate) const fn promise_room(&mut self) {
-        self.promised += 1;
-    }
-
-    pub(crate) const fn release_room(&mut self) {
-        self.promised -= 1;
     }
 
     /// Returns when [`advance`](Self::advance) must be called next.
@@ -313,11 +285,6 @@ impl<K> Machine<K> {
     pub(crate) fn shut_down(&mut self) {
         self.lifecycle = Lifecycle::ShutDown;
         self.return_waiting();
-    }
-
-    /// Takes the returned keys, each once.
-    pub(crate) fn take_returned(&mut self) -> Vec<K> {
-        std::mem::take(&mut self.returned)
     }
 
     /// Takes the newest equal key that was added while this one was in process, if the queue keeps

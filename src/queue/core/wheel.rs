@@ -25,7 +25,7 @@ pub(crate) struct Wheel {
     /// Bit `s` of word `l`: slot `s` of level `l` is not empty.
     occupied: [u64; LEVELS],
     slots: Box<[[List; SLOTS]; LEVELS]>,
-    len: usize,
+    pub(crate) len: usize,
 }
 
 impl Wheel {
@@ -37,10 +37,6 @@ impl Wheel {
             slots,
             len: 0,
         }
-    }
-
-    pub(crate) const fn len(&self) -> usize {
-        self.len
     }
 
     /// Returns true if `tick` has not come yet.
@@ -241,7 +237,7 @@ mod tests {
         }
 
         fn check(&self) {
-            assert_eq!(self.wheel.len(), self.sorted.len());
+            assert_eq!(self.wheel.len, self.sorted.len());
             let first = self.sorted.first_key_value().map(|((tick, _), _)| *tick);
             let next = self.wheel.next_tick();
             assert_eq!(next.is_some(), first.is_some());

@@ -63,7 +63,7 @@ impl<K, C: Clock, S> Batch<K, C, S> {
     ) -> Option<()> {
         state.machine.advance(now);
         // Allocated before a key is started: a key that is borrowed must not be lost to a failure.
-        let most = max.min(state.machine.ready_len());
+        let most = max.min(state.machine.ready.len());
         self.keys.reserve(most);
         self.runs.reserve(most);
         while self.keys.len() < max

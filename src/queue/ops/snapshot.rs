@@ -18,7 +18,7 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
     pub fn len(&self) -> usize {
         let state = self.0.state.lock();
         let machine = &state.machine;
-        machine.ready_len() + machine.delayed_len() + machine.processing_len()
+        machine.ready.len() + machine.wheel.len + machine.processing_len as usize
     }
 
     /// Returns true if no key is live: [`len`](Self::len) is 0.
@@ -33,9 +33,9 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
             let machine = &mut state.machine;
             machine.advance(now);
             Stats {
-                ready: machine.ready_len(),
-                delayed: machine.delayed_len(),
-                processing: machine.processing_len(),
+                ready: machine.ready.len(),
+                delayed: machine.wheel.len,
+                processing: machine.processing_len as usize,
                 capacity: machine.config.capacity,
                 longest_running: machine.longest_running(now),
                 unfinished: machine.unfinished(now),

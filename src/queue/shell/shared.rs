@@ -103,7 +103,7 @@ impl<K, C, S> Shared<K, C, S> {
     /// lose the keys. Called after the change that returned them; should that panic, they stay for
     /// the next call.
     pub(crate) fn take_returned(&self) -> Vec<K> {
-        self.state.lock().machine.take_returned()
+        std::mem::take(&mut self.state.lock().machine.returned)
     }
 
     #[inline]

@@ -32,12 +32,6 @@ impl<K> Finished<K> {
 }
 
 impl<K> Machine<K> {
-    /// Returns the key to hand out next.
-    #[inline]
-    pub(crate) fn peek(&self) -> Option<NextKey> {
-        self.ready.peek()
-    }
-
     /// Hands out the key that was peeked.
     #[expect(clippy::inline_always, reason = "a call costs more than the body")]
     #[inline(always)]

@@ -49,7 +49,7 @@ fn a_key_that_returns_gets_its_slot_again_unless_it_was_reused() {
     let mut run = |key: u32| {
         let hash = KeyHash::new(key.into());
         add(&mut machine, hash, key, Timestamp::ZERO);
-        let next = machine.peek().expect("it is ready");
+        let next = machine.ready.peek().expect("it is ready");
         let key = machine.start(next, Timestamp::ZERO).key;
         let slot = key.index();
         assert!(machine.finish_done(&mut Some(key)).is_some());
@@ -77,11 +77,11 @@ fn a_reused_slot_has_no_debounce_window() {
     machine.advance(at(1_000));
     // The clock of this add is behind: the quiet time is over at once.
     add(&mut machine, hash, "b", at(10));
-    let next = machine.peek().expect("it is ready");
+    let next = machine.ready.peek().expect("it is ready");
     let key = machine.start(next, at(1_000)).key;
     add(&mut machine, hash, "b", at(1_000));
     let finished = machine.finish(key, Outcome::Done, at(1_000));
     assert!(finished.forgotten.is_none());
-    let lens = (machine.delayed_len(), machine.ready_len());
+    let lens = (machine.wheel.len, machine.ready.len());
     assert_eq!(lens, (1, 0), "quiet first");
 }

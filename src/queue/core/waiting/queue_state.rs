@@ -152,7 +152,7 @@ impl<K> QueueState<K> {
                 self.adders.block_on_group(adder, group);
                 continue;
             }
-            self.machine.promise_room();
+            self.machine.promised += 1;
             wakers.extend(self.adders.promise(adder));
         }
     }
@@ -163,7 +163,8 @@ impl<K> QueueState<K> {
         if let Some(groups) = self.machine.ready.groups_mut() {
             groups.leave_limiters(wakers);
         }
-        let is_of_use = self.consumers.len() > 0 && !self.paused && self.machine.startable() > 0;
+        let is_of_use =
+            self.consumers.len() > 0 && !self.paused && self.machine.ready.startable() > 0;
         if let Some(throttle) = &mut self.throttle
             && !is_of_use
         {
@@ -242,7 +243,7 @@ impl<K> QueueState<K> {
 
     /// Returns how many consumers are to be awake for the keys that may start.
     pub(crate) fn startable(&self) -> usize {
-        match self.machine.startable() {
+        match self.machine.ready.startable() {
             _ if self.paused || self.refused_until().is_some() => 0,
             // Only a take shows whether there is a token. Waking one consumer for each ready key
             // would be a thundering herd for each token.
@@ -253,7 +254,10 @@ impl<K> QueueState<K> {
 
     /// Returns how many keys are ready, and how many are in process.
     pub(crate) fn counts(&self) -> (usize, usize) {
-        (self.machine.ready_len(), self.machine.processing_len())
+        (
+            self.machine.ready.len(),
+            self.machine.processing_len as usize,
+        )
     }
 
     /// Requests a resync for a key that was refused for want of room.
@@ -287,7 +291,7 @@ impl<K> QueueState<K> {
         }
         // `MAX` stands for a refusal without an end, for which no timer helps.
         let refused = self.refused_until().filter(|at| *at < Timestamp::MAX);
-        let refused = refused.filter(|_| self.machine.startable() > 0);
+        let refused = refused.filter(|_| self.machine.ready.startable() > 0);
         let groups = self.machine.ready.groups();
         let parked = groups.and_then(GroupScheduler::next_poll);
         let parked = parked.filter(|at| *at < Timestamp::MAX);
@@ -299,7 +303,7 @@ impl<K> QueueState<K> {
     pub(crate) fn close(&mut self, now: Timestamp) {
         self.machine.close(now);
         self.awaited |= self.throttle.is_some();
-        if self.machine.ready_len() > 0
+        if self.machine.ready.len() > 0
             && let Some(throttle) = &mut self.throttle
             && throttle.check_closed(&mut self.wakers)
         {

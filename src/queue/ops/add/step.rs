@@ -67,7 +67,7 @@ impl<K, C, S> Add<'_, K, C, S> {
             // No barging: an adder that was woken for another reason waits for its promise.
             return Room::None;
         };
-        state.machine.release_room();
+        state.machine.promised -= 1;
         if let (Some(group), Some(groups)) = (group, state.machine.ready.groups_mut()) {
             groups.release_room(group);
         }
@@ -81,7 +81,7 @@ impl<K, C, S> Add<'_, K, C, S> {
     /// absent, or its limiter would be known, so the promise is one of the queue's room only.
     fn restore_promise(&self, state: &mut QueueState<K>) -> Option<Waker> {
         let place = self.place?;
-        state.machine.promise_room();
+        state.machine.promised += 1;
         state.adders.promise(place)
     }
 

@@ -28,13 +28,13 @@ impl<K> QueueState<K> {
             return None;
         }
         if self.throttle.is_none() && !self.has_limited_groups {
-            let next = self.machine.peek()?;
+            let next = self.machine.ready.peek()?;
             return Some(self.machine.start(next, now));
         }
         self.pass_time(now);
         // One token of the queue's limiter serves for all groups that are tried.
         let mut has_token = self.throttle.is_none();
-        while let Some(next) = self.machine.peek() {
+        while let Some(next) = self.machine.ready.peek() {
             if !has_token && !self.take_queue_token(now, waits) {
                 return None;
             }
