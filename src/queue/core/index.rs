@@ -19,7 +19,8 @@ pub(crate) struct KeyIndex {
     table: HashTable<TaggedSlot>,
     /// The bits of an item that are the slot number.
     slot_mask: u32,
-    location: TableLocation,
+    /// Where the table is in memory.
+    pub(crate) location: TableLocation,
 }
 
 /// The result of a lookup.
@@ -62,12 +63,6 @@ impl KeyIndex {
             slot_mask: 0,
             location: TableLocation::UNKNOWN,
         }
-    }
-
-    /// Returns where the table is in memory.
-    #[inline]
-    pub(crate) const fn location(&self) -> TableLocation {
-        self.location
     }
 
     /// Prefetches what a lookup of a hash reads: sixteen items, which span two cache lines.

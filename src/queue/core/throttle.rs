@@ -33,8 +33,9 @@ pub(crate) struct Throttle {
     /// When the limiter last woke the queue for its turn: the age of the token that was granted.
     granted_at: Option<Timestamp>,
     /// The limiter is not asked again before this instant, on the queue's clock.
-    refused_until: Option<Timestamp>,
-    is_closed: bool,
+    pub(crate) refused_until: Option<Timestamp>,
+    /// The limiter was closed when it was last asked: it will never grant a token.
+    pub(crate) is_closed: bool,
 }
 
 impl Throttle {
@@ -47,16 +48,6 @@ impl Throttle {
             refused_until: None,
             is_closed: false,
         }
-    }
-
-    /// Returns the instant before which the limiter is not asked again.
-    pub(crate) const fn refused_until(&self) -> Option<Timestamp> {
-        self.refused_until
-    }
-
-    /// Returns true if the limiter is closed, so that it will never grant a token.
-    pub(crate) const fn is_closed(&self) -> bool {
-        self.is_closed
     }
 
     /// Drops a refusal that is over.

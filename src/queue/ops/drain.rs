@@ -93,7 +93,7 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
 
     /// Returns true if the queue is [paused](Self::pause).
     pub fn is_paused(&self) -> bool {
-        self.0.state.lock().is_paused()
+        self.0.state.lock().paused
     }
 }
 

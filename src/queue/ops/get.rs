@@ -192,14 +192,17 @@ impl<'a, K, C, S> Consumer<'a, K, C, S> {
     /// Leaves the line.
     fn leave(&mut self, state: &mut QueueState<K>) -> Option<Waker> {
         let place = self.place.take()?;
-        state.leave(place)
+        state.consumers.leave(place)
     }
 }
 
 impl<K, C, S> Drop for Consumer<'_, K, C, S> {
     fn drop(&mut self) {
         if let Some(place) = self.place.take() {
-            drop(self.shared.with_state(|state| state.cancel(place)));
+            drop(
+                self.shared
+                    .with_state(|state| state.consumers.cancel(place)),
+            );
         }
     }
 }

@@ -56,7 +56,7 @@ impl<K, C, S> Shared<K, C, S> {
     pub(crate) fn with_adder<T>(&self, add: impl FnOnce(&mut QueueState<K>) -> T) -> T {
         self.with_state(|state| {
             let added = add(state);
-            self.index_hint.update(state.machine.index.location());
+            self.index_hint.update(state.machine.index.location);
             added
         })
     }

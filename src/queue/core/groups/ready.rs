@@ -42,7 +42,7 @@ impl ReadyKeys {
     pub(crate) fn len(&self) -> usize {
         match &self.groups {
             None => self.bands.len(),
-            Some(groups) => groups.len(),
+            Some(groups) => groups.len,
         }
     }
 

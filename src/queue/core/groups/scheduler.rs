@@ -38,7 +38,8 @@ pub(crate) struct GroupScheduler {
     cursor: Index,
     /// The group of each key, at the index of its entry.
     group_of: Vec<Index>,
-    len: usize,
+    /// The number of ready keys.
+    pub(crate) len: usize,
     /// Whether a group can be held back by a bound or a limiter. If not, `startable` is not counted.
     may_hold: bool,
     startable: usize,
@@ -50,7 +51,7 @@ pub(crate) struct GroupScheduler {
     groups_with_room: Vec<Index>,
     /// Whether a full group has refused a key for which a resync is requested, and no room has come
     /// free in any group since.
-    missed_in_full_group: bool,
+    pub(crate) missed_in_full_group: bool,
     make_waker: MakeGroupWaker,
 }
 
@@ -78,10 +79,6 @@ impl GroupScheduler {
             missed_in_full_group: false,
             make_waker,
         }
-    }
-
-    pub(crate) const fn len(&self) -> usize {
-        self.len
     }
 
     /// Returns how many keys may start.

@@ -16,11 +16,11 @@ use crate::wait::{Left, WaitId, WaitList};
 
 #[derive(Debug)]
 pub(crate) struct Adders {
-    line: WaitList<Adder>,
+    pub(crate) line: WaitList<Adder>,
     /// The adders by the hash of their keys: if another caller adds the key, they need no room.
     by_hash: HashTable<(KeyHash, WaitId)>,
     /// The wakers of adders whose key another caller has added.
-    to_wake: Vec<Waker>,
+    pub(crate) to_wake: Vec<Waker>,
     /// The rounds of each group with adders in line, by its hash.
     rounds: HashMap<u64, Rounds, FastHash>,
     /// The latest round in which an adder was promised room.
@@ -35,7 +35,7 @@ struct Rounds {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Adder {
+pub(crate) struct Adder {
     hash: KeyHash,
     /// Whether room is reserved for it.
     promised: bool,
@@ -80,12 +80,6 @@ impl Adders {
             rounds: HashMap::default(),
             round: 0,
         }
-    }
-
-    /// Returns the number of adders that have not left, in line or woken.
-    #[inline]
-    pub(crate) const fn len(&self) -> usize {
-        self.line.len()
     }
 
     /// Joins the line, or goes back to its place there. Returns a waker to be dropped once the lock
@@ -196,11 +190,6 @@ impl Adders {
         true
     }
 
-    /// Takes the first adder out of the line; returns its waker.
-    pub(crate) fn wake_first(&mut self) -> Option<Waker> {
-        self.line.wake_first()
-    }
-
     /// Wakes the adders of a key that another caller has added: it is live now, and they need no
     /// room. Adders of another key with the same hash wait again.
     #[cold]
@@ -210,11 +199,6 @@ impl Adders {
         let line = &mut self.line;
         self.to_wake
             .extend(same.filter_map(|(_, place)| line.wake(*place)));
-    }
-
-    /// Drains the wakers of adders whose key another caller has added.
-    pub(crate) fn drain_to_wake(&mut self) -> impl Iterator<Item = Waker> {
-        self.to_wake.drain(..)
     }
 }
 
@@ -232,9 +216,9 @@ mod tests {
         }
         assert!(adders.leave(places[0].expect("it waits")).waker.is_some());
         adders.key_added(hash);
-        assert_eq!(adders.drain_to_wake().count(), 1);
+        assert_eq!(adders.to_wake.drain(..).count(), 1);
         adders.key_added(hash);
-        assert_eq!(adders.drain_to_wake().count(), 0, "it is awake");
+        assert_eq!(adders.to_wake.drain(..).count(), 0, "it is awake");
         for place in &places[1..] {
             adders.leave(place.expect("it waits"));
         }

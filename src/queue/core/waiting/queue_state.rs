@@ -27,9 +27,9 @@ use crate::wake::{Wakers, thread_waker};
 #[derive(Debug)]
 pub(crate) struct QueueState<K> {
     pub(crate) machine: Machine<K>,
-    consumers: Consumers,
+    pub(crate) consumers: Consumers,
     /// A paused queue hands out nothing.
-    paused: bool,
+    pub(crate) paused: bool,
     /// Whether the queue is paused, has a rate limit or groups: then a start takes the general path.
     needs_general_start: bool,
     /// The rate limit on all hand-outs.
@@ -77,10 +77,6 @@ impl<K> QueueState<K> {
         }
     }
 
-    pub(crate) fn is_paused(&self) -> bool {
-        self.paused
-    }
-
     pub(crate) fn set_paused(&mut self, paused: bool) {
         self.paused = paused;
         let is_grouped = self.machine.ready.groups().is_some();
@@ -95,8 +91,8 @@ impl<K> QueueState<K> {
     }
 
     fn waiters(&self) -> usize {
-        self.consumers.len()
-            + self.adders.len()
+        self.consumers.line.len()
+            + self.adders.line.len()
             + self.drainers.len()
             + self.resyncers.len()
             + self.watchers.len()
@@ -116,8 +112,8 @@ impl<K> QueueState<K> {
         let (closed, over) = (self.machine.is_closed(), self.machine.is_over());
         let (keys, next_poll, now) = (self.startable(), self.next_poll(), self.machine.time());
         self.consumers.settle(keys, over, next_poll, now, wakers);
-        wakers.extend(self.adders.drain_to_wake());
-        while closed && let Some(waker) = self.adders.wake_first() {
+        wakers.extend(self.adders.to_wake.drain(..));
+        while closed && let Some(waker) = self.adders.line.wake_first() {
             wakers.extend([waker]);
         }
         self.promise_room(wakers);
@@ -164,7 +160,7 @@ impl<K> QueueState<K> {
             groups.leave_limiters(wakers);
         }
         let is_of_use =
-            self.consumers.len() > 0 && !self.paused && self.machine.ready.startable() > 0;
+            self.consumers.line.len() > 0 && !self.paused && self.machine.ready.startable() > 0;
         if let Some(throttle) = &mut self.throttle
             && !is_of_use
         {
@@ -190,7 +186,7 @@ impl<K> QueueState<K> {
 
     /// Returns the instant until which the queue's limiter holds back all ready keys.
     fn refused_until(&self) -> Option<Timestamp> {
-        self.throttle.as_ref()?.refused_until()
+        self.throttle.as_ref()?.refused_until
     }
 
     /// Makes the keys ready that are due, and drops the refusals of limiters that are over.
@@ -230,17 +226,6 @@ impl<K> QueueState<K> {
         self.consumers.wait(place, waker, kind, next_poll, now)
     }
 
-    /// Takes a consumer that has polled out of the line. Returns a waker to be dropped once the lock
-    /// is released.
-    pub(crate) fn leave(&mut self, place: WaitId) -> Option<Waker> {
-        self.consumers.leave(place)
-    }
-
-    /// Same as [`leave`](Self::leave), for a consumer that is dropped.
-    pub(crate) fn cancel(&mut self, place: WaitId) -> Option<Waker> {
-        self.consumers.cancel(place)
-    }
-
     /// Returns how many consumers are to be awake for the keys that may start.
     pub(crate) fn startable(&self) -> usize {
         match self.machine.ready.startable() {
@@ -268,7 +253,8 @@ impl<K> QueueState<K> {
         if self.machine.has_room()
             && let Some(groups) = self.machine.ready.groups_mut()
         {
-            groups.miss_key();
+            // Until room comes free in a group a resync would be in vain.
+            groups.missed_in_full_group = true;
         }
     }
 
@@ -280,7 +266,7 @@ impl<K> QueueState<K> {
     /// Returns true if keys were missed and there is room for them again.
     fn resync_due(&self) -> bool {
         let groups = self.machine.ready.groups();
-        let is_in_vain = groups.is_some_and(GroupScheduler::awaits_room_for_missed_key);
+        let is_in_vain = groups.is_some_and(|groups| groups.missed_in_full_group);
         self.missed > 0 && self.machine.has_room() && !is_in_vain
     }
 
@@ -354,7 +340,7 @@ impl<K: Eq> QueueState<K> {
 
     #[inline]
     fn wake_adders_of(&mut self, hash: KeyHash, added: Result<Added, AddRefusal>) {
-        if self.adders.len() > 0 && matches!(added, Ok(Added::New)) {
+        if self.adders.line.len() > 0 && matches!(added, Ok(Added::New)) {
             self.adders.key_added(hash);
         }
     }

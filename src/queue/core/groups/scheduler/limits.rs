@@ -34,11 +34,11 @@ impl GroupScheduler {
         let Some(throttle) = &mut group.throttle else {
             return GroupToken::Granted;
         };
-        let was_closed = throttle.is_closed();
+        let was_closed = throttle.is_closed;
         if throttle.take(now, true, wakers) {
             return GroupToken::Granted;
         }
-        let (until, is_closed) = (throttle.refused_until(), throttle.is_closed());
+        let (until, is_closed) = (throttle.refused_until, throttle.is_closed);
         let until = until.unwrap_or(now);
         group.parked = Some(until);
         self.parked.insert((until, at));

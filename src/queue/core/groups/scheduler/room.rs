@@ -70,17 +70,6 @@ impl GroupScheduler {
         }
     }
 
-    /// A full group has refused a key for which a resync is requested: until room comes free in a
-    /// group a resync would be in vain.
-    pub(crate) const fn miss_key(&mut self) {
-        self.missed_in_full_group = true;
-    }
-
-    /// Returns true if a resync would be in vain, since no room has come free in any group.
-    pub(crate) const fn awaits_room_for_missed_key(&self) -> bool {
-        self.missed_in_full_group
-    }
-
     /// An adder waits for room: `joins` the line, or goes back to its place.
     pub(crate) fn adder_waits(&mut self, id: GroupId, joins: bool) {
         if let Some(group) = self.groups.get_mut(id) {

@@ -73,9 +73,9 @@ impl<K> QueueState<K> {
         let Some(throttle) = &mut self.throttle else {
             return true;
         };
-        let was_closed = throttle.is_closed();
+        let was_closed = throttle.is_closed;
         let taken = throttle.take(now, waits, &mut self.wakers);
-        let is_closed = throttle.is_closed();
+        let is_closed = throttle.is_closed;
         self.awaited |= !self.wakers.is_empty();
         self.limiter_closed |= is_closed && !was_closed;
         if is_closed && self.machine.is_closed() {
