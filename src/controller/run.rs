@@ -41,10 +41,10 @@ where
     async fn work_on(&self, work: Work<K, C, S>, id: impl FnOnce() -> u64) {
         work.observe_start();
         let id = id();
-        let started = self.queue.clock().now();
+        let started = self.queue.0.clock.now();
         let request = Request { work: &work, id };
         let ended = self.attempt(request, started).await;
-        let took = self.queue.clock().now().saturating_since(started);
+        let took = self.queue.0.clock.now().saturating_since(started);
         self.log(&work, id, &ended);
         let result = self.conclude(work, id, ended);
         self.observer.reconciled(result, took);
@@ -56,7 +56,7 @@ where
             Err(panic) => return Ended::Panicked(panic),
         };
         let mut future = pin!(Some(future));
-        let clock = self.queue.clock();
+        let clock = &self.queue.0.clock;
         let mut limit = self
             .timeout
             .map(|limit| clock.sleep_until(started.saturating_add(limit)));

@@ -100,9 +100,7 @@ impl<K: Hash + Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
         let refused = |(_, left, added)| self.0.observe_add(added, left).err();
         keys.into_iter().filter_map(refused).collect()
     }
-}
 
-impl<K: Hash + Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
     /// Adds `key`, after waiting for room if it is new and the queue is full (back-pressure).
     ///
     /// Blocked adders are served first come, first served; with

@@ -95,9 +95,7 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
     pub fn is_paused(&self) -> bool {
         self.0.state.lock().paused
     }
-}
 
-impl<K, C: Clock, S> WorkQueue<K, C, S> {
     /// Closes the queue and waits until no key is ready or in process, for at most `timeout`.
     ///
     /// The queue closes, and the timeout starts, at the first poll or the call of `wait`. The

@@ -41,39 +41,7 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
         self.0.observe_closed_limiter(limiter_closed);
         batch.observe_starts()
     }
-}
 
-/// Takes the key whose turn it is, if there is one, and tells the observer once the lock is
-/// released.
-#[expect(
-    clippy::inline_always,
-    reason = "returned through memory, it is stored narrowly and loaded widely: no forwarding"
-)]
-#[inline(always)]
-fn try_get<K, C: Clock, S>(shared: &Arc<Shared<K, C, S>>, now: Timestamp) -> Option<Work<K, C, S>> {
-    let mut guard = shared.lock_mut();
-    let Some(started) = guard.state().start(now, false) else {
-        let limiter_closed = guard.state().take_limiter_closed();
-        guard.unlock();
-        shared.observe_closed_limiter(limiter_closed);
-        return None;
-    };
-    if guard.state().is_quiet() && !shared.is_observed() {
-        guard.unlock();
-        return Some(Work::new(Arc::clone(shared), started));
-    }
-    // The guard of the key exists before any waker or observer runs: should one panic, dropping
-    // `work` releases the key.
-    let work = Work::new(Arc::clone(shared), started);
-    // The key of one group can start although the limiter of another was found closed.
-    let limiter_closed = guard.state().take_limiter_closed();
-    guard.unlock();
-    shared.observe_closed_limiter(limiter_closed);
-    work.observe_start();
-    Some(work)
-}
-
-impl<K, C: Clock, S> WorkQueue<K, C, S> {
     /// Takes the key whose turn it is, waiting until there is one.
     ///
     /// `None`: the queue is closed, no key is ready, and no key in process can come back. A worker
@@ -143,6 +111,36 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
         let (consumer, max) = (Consumer::new(&self.0), max.max(1));
         Wait::new(GetBatch { consumer, max })
     }
+}
+
+/// Takes the key whose turn it is, if there is one, and tells the observer once the lock is
+/// released.
+#[expect(
+    clippy::inline_always,
+    reason = "returned through memory, it is stored narrowly and loaded widely: no forwarding"
+)]
+#[inline(always)]
+fn try_get<K, C: Clock, S>(shared: &Arc<Shared<K, C, S>>, now: Timestamp) -> Option<Work<K, C, S>> {
+    let mut guard = shared.lock_mut();
+    let Some(started) = guard.state().start(now, false) else {
+        let limiter_closed = guard.state().take_limiter_closed();
+        guard.unlock();
+        shared.observe_closed_limiter(limiter_closed);
+        return None;
+    };
+    if guard.state().is_quiet() && !shared.is_observed() {
+        guard.unlock();
+        return Some(Work::new(Arc::clone(shared), started));
+    }
+    // The guard of the key exists before any waker or observer runs: should one panic, dropping
+    // `work` releases the key.
+    let work = Work::new(Arc::clone(shared), started);
+    // The key of one group can start although the limiter of another was found closed.
+    let limiter_closed = guard.state().take_limiter_closed();
+    guard.unlock();
+    shared.observe_closed_limiter(limiter_closed);
+    work.observe_start();
+    Some(work)
 }
 
 /// A consumer that may have to wait.

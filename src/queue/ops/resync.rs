@@ -66,9 +66,7 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
     pub fn try_resync(&self) -> Option<u64> {
         self.0.with_state(QueueState::take_missed)
     }
-}
 
-impl<K, C: Clock, S> WorkQueue<K, C, S> {
     /// Waits until a resync is due: [`try_add_or_resync`](Self::try_add_or_resync) has refused a
     /// key, and there is room again. Returns how many keys it has refused since the last resync.
     ///

@@ -147,10 +147,7 @@ impl<K, C: Clock, S> Work<K, C, S> {
     /// assert!(work.is_dirty());
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
-    pub fn dirtied(&self) -> Wait<Dirtied<'_, K, C, S>>
-    where
-        C: Clock,
-    {
+    pub fn dirtied(&self) -> Wait<Dirtied<'_, K, C, S>> {
         let shared = self.shared();
         Wait::new(Dirtied::new(shared, self.held().key.index()))
     }

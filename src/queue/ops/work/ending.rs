@@ -177,18 +177,7 @@ impl<K, C: Clock, S> Work<K, C, S> {
         drop(shared);
         given_up
     }
-}
 
-impl<K, C: Clock, S> Drop for Work<K, C, S> {
-    #[inline]
-    fn drop(&mut self) {
-        if self.held.is_some() {
-            self.retry_dropped();
-        }
-    }
-}
-
-impl<K, C: Clock, S> Work<K, C, S> {
     /// Retries the key of a dropped guard. It is never given up: there is no caller to return it to.
     #[cold]
     fn retry_dropped(&mut self) {
@@ -209,6 +198,15 @@ impl<K, C: Clock, S> Work<K, C, S> {
             && !thread::panicking()
         {
             resume_unwind(panic);
+        }
+    }
+}
+
+impl<K, C: Clock, S> Drop for Work<K, C, S> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.held.is_some() {
+            self.retry_dropped();
         }
     }
 }
