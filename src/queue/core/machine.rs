@@ -64,7 +64,7 @@ pub(crate) struct Machine<K> {
     next_tick: Timestamp,
     windows: Windows,
     pub(crate) config: QueueConfig,
-    /// Whether a key in process became dirty since the watchers were last woken.
+    /// Whether a key in process became dirty since its listeners were last woken.
     pub(crate) became_dirty: bool,
     /// Slots promised to blocked adders that were woken, until they add their keys or give up.
     pub(crate) promised: usize,

@@ -7,22 +7,23 @@ use std::task::Waker;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::list::Index;
 use crate::queue::core::hash::FastHash;
+use crate::queue::core::waiting::queue_state::Event;
+use crate::queue::ops::event_wait::EventWait;
 use crate::queue::shell::shared::Shared;
-use crate::wait::{Progress, Step, WaitId};
+use crate::wait::{Progress, Step};
 
 /// The operation of [`Work::dirtied`](crate::Work::dirtied), named so that a caller can store or
 /// return it.
 pub struct Dirtied<'a, K, C = SystemClock, S = FastHash> {
-    shared: &'a Arc<Shared<K, C, S>>,
+    wait: EventWait<'a, K, C, S>,
     /// The key's entry, which does not move while the key is in process.
     key: Index,
-    place: Option<WaitId>,
 }
 
 impl<'a, K, C, S> Dirtied<'a, K, C, S> {
     pub(crate) const fn new(shared: &'a Arc<Shared<K, C, S>>, key: Index) -> Self {
-        let place = None;
-        Self { shared, key, place }
+        let wait = EventWait::new(shared);
+        Self { wait, key }
     }
 }
 
@@ -30,28 +31,14 @@ impl<K, C: Clock, S> Step for Dirtied<'_, K, C, S> {
     type Output = ();
 
     fn clock(&self) -> &dyn Clock {
-        &self.shared.clock
+        &self.wait.shared.clock
     }
 
     fn step(&mut self, _: Timestamp, waker: &Waker) -> Progress<()> {
-        // Dropped once the lock is released: a waker's destructor may run any code.
-        let mut stale = None;
-        self.shared.with_state(|state| {
-            if state.machine.is_dirty(self.key) {
-                return Progress::Done(());
-            }
-            state.awaited = true;
-            stale = state.watchers.wait(&mut self.place, waker, self.key);
-            Progress::Waiting(None)
+        let key = self.key;
+        self.wait.step(waker, Event::Dirty(key), None, |state| {
+            state.machine.is_dirty(key).then_some(())
         })
-    }
-}
-
-impl<K, C, S> Drop for Dirtied<'_, K, C, S> {
-    fn drop(&mut self) {
-        if let Some(place) = self.place.take() {
-            drop(self.shared.with_state(|state| state.watchers.leave(place)));
-        }
     }
 }
 

@@ -23,6 +23,17 @@ use crate::queue::core::waiting::consumers::{ConsumerKind, Consumers};
 use crate::wait::{WaitId, WaitList};
 use crate::wake::{Wakers, thread_waker};
 
+/// What a listener waits for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Event {
+    /// A resync is due, or never will be.
+    Resync,
+    /// The closed queue is idle.
+    Idle,
+    /// This key in process is dirty.
+    Dirty(Index),
+}
+
 #[expect(clippy::struct_excessive_bools, reason = "they are independent")]
 #[derive(Debug)]
 pub(crate) struct QueueState<K> {
@@ -43,12 +54,8 @@ pub(crate) struct QueueState<K> {
     pub(crate) adders: Adders,
     /// Keys that were refused since the last resync.
     missed: u64,
-    /// Callers that wait until a resync is due.
-    pub(crate) resyncers: WaitList<()>,
-    /// Callers that wait until a key in process becomes dirty.
-    pub(crate) watchers: WaitList<Index>,
-    /// Callers that wait until a closed queue is idle.
-    pub(crate) drainers: WaitList<()>,
+    /// Callers that wait for an event, and take neither a key nor room.
+    pub(crate) listeners: WaitList<Event>,
     /// Whether `settle` may have something to do. Each caller that begins to wait sets it; `settle`
     /// clears it when no caller waits.
     pub(crate) awaited: bool,
@@ -70,9 +77,7 @@ impl<K> QueueState<K> {
             wakers: Wakers::default(),
             adders: Adders::new(),
             missed: 0,
-            resyncers: WaitList::new(),
-            watchers: WaitList::new(),
-            drainers: WaitList::new(),
+            listeners: WaitList::new(),
             awaited: false,
         }
     }
@@ -91,11 +96,7 @@ impl<K> QueueState<K> {
     }
 
     fn waiters(&self) -> usize {
-        self.consumers.line.len()
-            + self.adders.line.len()
-            + self.drainers.len()
-            + self.resyncers.len()
-            + self.watchers.len()
+        self.consumers.line.len() + self.adders.line.len() + self.listeners.len()
     }
 
     /// Restores, after any change, what the waiters rely on. A missing line here is a lost wake-up.
@@ -105,7 +106,7 @@ impl<K> QueueState<K> {
     /// - If a future is to poll and another consumer waits, a watchdog polls when it is late.
     /// - If there is room, no adder waits for it, and then no caller waits for a resync.
     /// - No adder waits for room for a key that is live.
-    /// - The watchers of a dirty key are woken.
+    /// - The listeners of a dirty key are woken.
     /// - Once the queue is closed no adder waits, and once it is over no consumer does.
     pub(crate) fn settle(&mut self, wakers: &mut Wakers) {
         wakers.append(mem::take(&mut self.wakers));
@@ -117,16 +118,17 @@ impl<K> QueueState<K> {
             wakers.extend([waker]);
         }
         self.promise_room(wakers);
-        if closed || self.resync_due() {
-            wakers.extend(std::iter::from_fn(|| self.resyncers.wake_first()));
-        }
-        if closed && self.machine.is_idle() {
-            wakers.extend(std::iter::from_fn(|| self.drainers.wake_first()));
-        }
-        if mem::take(&mut self.machine.became_dirty) {
+        let resync = closed || self.resync_due();
+        let idle = closed && self.machine.is_idle();
+        let dirtied = mem::take(&mut self.machine.became_dirty);
+        if resync || idle || dirtied {
             let machine = &self.machine;
-            self.watchers
-                .wake_where(|&key| machine.is_dirty(key), wakers);
+            let has_come = |event: &Event| match *event {
+                Event::Resync => resync,
+                Event::Idle => idle,
+                Event::Dirty(key) => machine.is_dirty(key),
+            };
+            self.listeners.wake_where(has_come, wakers);
         }
         // Limiters of groups may wake the queue while no caller waits.
         self.awaited = self.waiters() > 0 || self.has_limited_groups;
