@@ -42,7 +42,6 @@ pub(crate) const fn start_of(tick: u64) -> Timestamp {
 }
 
 /// 40 bytes: small integers in an order without padding.
-#[derive(Debug)]
 pub(crate) struct KeyEntry {
     /// Kept so that the index can grow without calling the caller's `Hash` under the lock.
     pub(crate) hash: KeyHash,

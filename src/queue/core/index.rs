@@ -14,7 +14,6 @@ use crate::queue::core::entry::{KeyEntry, KeyHash, Phase};
 /// `hashbrown`'s own tag has seven bits, so a lookup of an absent key often finds a false match, and
 /// would read an entry in another cache line to reject it. The tag bits beside the slot number
 /// reject most of these without that cache miss. The more slots there are, the fewer bits are left.
-#[derive(Debug)]
 pub(crate) struct KeyIndex {
     table: HashTable<TaggedSlot>,
     /// The bits of an item that are the slot number.

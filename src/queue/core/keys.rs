@@ -11,8 +11,6 @@ mod slots;
 #[cfg(all(test, not(tollgate_loom)))]
 mod tests;
 
-use std::fmt;
-
 use crate::list::Index;
 use crate::queue::core::keys::slots::SlotState;
 use crate::unwind::Panics;
@@ -48,11 +46,5 @@ impl<K> Drop for Keys<K> {
             next += 1;
         }
         self.free();
-    }
-}
-
-impl<K> fmt::Debug for Keys<K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keys").finish_non_exhaustive()
     }
 }

@@ -45,7 +45,6 @@ pub(crate) struct QueueConfig {
 }
 
 /// The keys of a queue, and the order in which they are handed out.
-#[derive(Debug)]
 pub(crate) struct Machine<K> {
     pub(crate) entries: Arena<KeyEntry>,
     /// The key of each entry, at the same index.

@@ -8,7 +8,6 @@ use crate::queue::core::keys::KeyRef;
 use crate::queue::core::priority::Priority;
 
 /// A key that was handed out, and its run.
-#[derive(Debug)]
 pub(crate) struct Started<K> {
     pub(crate) key: KeyRef<K>,
     pub(crate) run: Run,

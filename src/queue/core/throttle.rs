@@ -24,7 +24,6 @@ use crate::wake::{Wakers, defer};
 /// rate is zero, or its line or its table of keys is full.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-#[derive(Debug)]
 pub(crate) struct Throttle {
     limiter: Arc<dyn RateLimiter>,
     /// Wakes the queue when its turn has come.

@@ -18,7 +18,6 @@ pub(crate) trait Timed: Linked {
     fn tick(&self) -> u64;
 }
 
-#[derive(Debug)]
 pub(crate) struct Wheel {
     /// No entry of this tick or an earlier one is in the wheel.
     now: u64,

@@ -20,7 +20,6 @@ pub(crate) struct GroupTable {
     pub(crate) bounds: GroupBounds,
 }
 
-#[derive(Debug)]
 pub(crate) struct Group {
     links: Links,
     hash: u64,

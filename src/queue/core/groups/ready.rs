@@ -7,7 +7,6 @@ use crate::queue::core::groups::scheduler::GroupScheduler;
 use crate::queue::core::priority::Priority;
 use crate::queue::core::waiting::adders::AdderGroup;
 
-#[derive(Debug)]
 pub(crate) struct ReadyKeys {
     /// All ready keys of a queue without groups.
     pub(crate) bands: Bands,

@@ -236,12 +236,3 @@ impl GroupScheduler {
         }
     }
 }
-
-impl std::fmt::Debug for GroupScheduler {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("GroupScheduler")
-            .field("len", &self.len)
-            .field("startable", &self.startable)
-            .finish_non_exhaustive()
-    }
-}

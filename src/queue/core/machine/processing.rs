@@ -10,7 +10,6 @@ use crate::queue::core::machine::Machine;
 use crate::queue::core::run::{OnFailure, Outcome, Run, Started};
 
 /// What the end of a run leaves for the caller to drop or return, once the lock is released.
-#[derive(Debug)]
 pub(crate) struct Finished<K> {
     /// The key, if it is absent now.
     pub(crate) forgotten: Option<K>,

@@ -14,7 +14,6 @@ use crate::queue::core::groups::group_table::GroupId;
 use crate::queue::core::hash::FastHash;
 use crate::wait::{Left, WaitId, WaitList};
 
-#[derive(Debug)]
 pub(crate) struct Adders {
     pub(crate) line: WaitList<Adder>,
     /// The adders by the hash of their keys: if another caller adds the key, they need no room.
@@ -60,7 +59,6 @@ pub(crate) struct Promise {
 }
 
 /// What remains of an adder that has left the line.
-#[derive(Debug)]
 pub(crate) struct LeftAdder {
     /// To be dropped once the lock is released.
     pub(crate) waker: Option<Waker>,

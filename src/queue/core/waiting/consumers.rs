@@ -28,7 +28,6 @@ use crate::wait::{WaitId, WaitList};
 /// How long a consumer that was to poll may hold up the others.
 const GRACE: Duration = Duration::from_millis(5);
 
-#[derive(Debug)]
 pub(crate) struct Consumers {
     pub(crate) line: WaitList<ConsumerKind>,
     /// Threads that were woken and have not polled yet.

@@ -35,7 +35,6 @@ pub(crate) enum Event {
 }
 
 #[expect(clippy::struct_excessive_bools, reason = "they are independent")]
-#[derive(Debug)]
 pub(crate) struct QueueState<K> {
     pub(crate) machine: Machine<K>,
     pub(crate) consumers: Consumers,
