@@ -7,7 +7,7 @@
 pub(crate) mod add;
 mod add_live;
 pub(crate) mod processing;
-pub(crate) mod remove;
+mod remove;
 mod resting;
 
 use std::collections::{BTreeSet, HashMap};

@@ -73,7 +73,7 @@ fn a_reused_slot_has_no_debounce_window() {
     };
     let (mut machine, hash) = (machine(1, Some(debounce)), KeyHash::new(0));
     add(&mut machine, hash, "a", at(0));
-    assert!(machine.remove(hash, "a").is_some());
+    assert_eq!(machine.remove(hash, "a"), (true, Some("a")));
     machine.advance(at(1_000));
     // The clock of this add is behind: the quiet time is over at once.
     add(&mut machine, hash, "b", at(10));
