@@ -48,7 +48,7 @@ impl<K, C: Clock, S> Shared<K, C, S> {
             Outcome::GiveUp(_) => observer.gave_up(),
             Outcome::Fail(_) => observer.failed(),
             Outcome::Defer(_) => observer.deferred(),
-            Outcome::Requeue | Outcome::After(_) | Outcome::Retry(_) => observer.retried(),
+            Outcome::Requeue(_) | Outcome::Retry(_) => observer.retried(),
         });
         // Before the return: if a drop panics, unwinding drops locals, but no value that is already
         // returned.

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
+use crate::queue::core::entry::tick_of;
 use crate::queue::core::run::{OnFailure, Outcome, Run};
 use crate::queue::ops::work::{HeldKey, Work};
 
@@ -72,14 +73,14 @@ impl<K, C: Clock, S> Work<K, C, S> {
 
     /// Requeues the key behind the ready keys, and clears its failures.
     pub fn requeue(mut self) {
-        self.finish(|_, _, _| Outcome::Requeue);
+        self.finish(|_, _, _| Outcome::Requeue(0));
     }
 
     /// Requeues the key after `delay`, or earlier when it is added, and clears its failures.
     ///
     /// Use it for a periodic resync.
     pub fn requeue_after(mut self, delay: Duration) {
-        self.finish(|_, _, now| Outcome::after(delay, now));
+        self.finish(|_, _, now| Outcome::Requeue(tick_of(delay, now)));
     }
 
     /// Requeues the key after `delay`, or earlier when it is added, and leaves its failures as they
@@ -88,7 +89,7 @@ impl<K, C: Clock, S> Work<K, C, S> {
     /// Use it when the work could not be tried: an object that the key depends on is missing, or
     /// the key's tenant has no token.
     pub fn defer(mut self, delay: Duration) {
-        self.finish(|_, _, now| Outcome::deferred(delay, now));
+        self.finish(|_, _, now| Outcome::Defer(tick_of(delay, now)));
     }
 
     /// Ends the run as a failure: the key runs again after the queue's
