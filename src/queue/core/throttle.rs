@@ -68,8 +68,15 @@ impl Throttle {
     }
 
     /// Takes a token; returns false if there is none. A consumer that `waits` joins the limiter's
-    /// line then.
-    pub(crate) fn take(&mut self, now: Timestamp, waits: bool, wakers: &mut Wakers) -> bool {
+    /// line then. Sets `found_closed` if this take is the first to find the limiter closed.
+    pub(crate) fn take(
+        &mut self,
+        now: Timestamp,
+        waits: bool,
+        wakers: &mut Wakers,
+        found_closed: &mut bool,
+    ) -> bool {
+        let was_closed = self.is_closed;
         let taken = defer(wakers, || {
             // On the limiter's own clock, which may be another than the queue's.
             let at = self.limiter.now();
@@ -86,6 +93,7 @@ impl Throttle {
         if taken {
             self.refused_until = None;
         }
+        *found_closed |= self.is_closed && !was_closed;
         taken
     }
 

@@ -24,8 +24,6 @@ use crate::queue::core::groups::group_table::{Group, GroupId, GroupTable};
 use crate::queue::core::groups::grouping::{GroupBounds, Names};
 use crate::queue::core::priority::Priority;
 
-pub(crate) use self::limits::GroupToken;
-
 /// Makes the waker that the limiter of a group wakes when it may have a token.
 pub(crate) type MakeGroupWaker = Box<dyn Fn(GroupId) -> Waker + Send>;
 
