@@ -37,10 +37,10 @@ struct Rounds {
 pub(crate) struct Adder {
     hash: KeyHash,
     /// Whether room is reserved for it.
-    promised: bool,
+    pub(crate) promised: bool,
     group: Option<AdderGroup>,
     round: u64,
-    is_group_blocked: bool,
+    pub(crate) is_group_blocked: bool,
 }
 
 /// The group of an adder's key.
@@ -49,21 +49,6 @@ pub(crate) struct AdderGroup {
     pub(crate) hash: u64,
     /// `None` if the group did not exist when the adder began to wait.
     pub(crate) id: Option<GroupId>,
-}
-
-/// Room that is reserved for an adder.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Promise {
-    /// The group in which room is reserved too.
-    pub(crate) group: Option<GroupId>,
-}
-
-/// What remains of an adder that has left the line.
-pub(crate) struct LeftAdder {
-    /// To be dropped once the lock is released.
-    pub(crate) waker: Option<Waker>,
-    pub(crate) group: Option<GroupId>,
-    pub(crate) was_group_blocked: bool,
 }
 
 /// The first rank of group-blocked adders, above all rounds.
@@ -119,14 +104,15 @@ impl Adders {
         rounds.last
     }
 
-    pub(crate) fn leave(&mut self, place: WaitId) -> LeftAdder {
-        let Left { wanted, waker } = self.line.leave(place);
+    /// Leaves the line. The waker is to be dropped once the lock is released.
+    pub(crate) fn leave(&mut self, place: WaitId) -> Left<Adder> {
+        let left = self.line.leave(place);
+        let wanted = &left.wanted;
         let this = |entry: &(KeyHash, WaitId)| *entry == (wanted.hash, place);
         if let Ok(found) = self.by_hash.find_entry(wanted.hash.spread(), this) {
             found.remove();
         }
-        let group = wanted.group;
-        if let Some(group) = group
+        if let Some(group) = wanted.group
             && let Some(rounds) = self.rounds.get_mut(&group.hash)
         {
             rounds.waiting -= 1;
@@ -134,24 +120,12 @@ impl Adders {
                 self.rounds.remove(&group.hash);
             }
         }
-        LeftAdder {
-            waker,
-            group: group.and_then(|group| group.id),
-            was_group_blocked: wanted.is_group_blocked,
-        }
+        left
     }
 
     /// Returns the group of an adder, if it existed when the adder began to wait.
     pub(crate) fn group_of(&self, place: WaitId) -> Option<GroupId> {
-        self.line.wants(place).group.and_then(|group| group.id)
-    }
-
-    /// Takes the room that is reserved for an adder, if any.
-    pub(crate) fn take_promise(&mut self, place: WaitId) -> Option<Promise> {
-        let adder = self.line.wants_mut(place);
-        let promised = std::mem::take(&mut adder.promised);
-        let group = adder.group.and_then(|group| group.id);
-        promised.then_some(Promise { group })
+        self.line.wants(place).group?.id
     }
 
     /// Returns the adder whose turn it is, and its group.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash as HashKey};
+use std::mem;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -11,7 +12,6 @@ use crate::queue::core::entry::KeyHash;
 use crate::queue::core::hash::FastHash;
 use crate::queue::core::machine::add::{AddRefusal, AddRequest, Added, Room};
 use crate::queue::core::options::AddOptions;
-use crate::queue::core::waiting::adders::Promise;
 use crate::queue::core::waiting::queue_state::QueueState;
 use crate::queue::shell::shared::Shared;
 use crate::wait::{Progress, Step, WaitId};
@@ -63,11 +63,12 @@ impl<K, C, S> Add<'_, K, C, S> {
         let Some(place) = self.place else {
             return Room::Unreserved;
         };
-        let Some(Promise { group }) = state.adders.take_promise(place) else {
+        if !mem::take(&mut state.adders.line.wants_mut(place).promised) {
             // No barging: an adder that was woken for another reason waits for its promise.
             return Room::None;
-        };
+        }
         state.machine.promised -= 1;
+        let group = state.adders.group_of(place);
         if let (Some(group), Some(groups)) = (group, state.machine.ready.groups_mut()) {
             groups.release_room(group);
         }
@@ -89,9 +90,11 @@ impl<K, C, S> Add<'_, K, C, S> {
     fn leave(&mut self, state: &mut QueueState<K>) -> Option<Waker> {
         // A promise that the adder does not redeem must be called off, or its room is lost.
         self.take_room(state);
-        let gone = state.adders.leave(self.place.take()?);
-        if let (Some(group), Some(groups)) = (gone.group, state.machine.ready.groups_mut()) {
-            groups.adder_left(group, gone.was_group_blocked);
+        let place = self.place.take()?;
+        let group = state.adders.group_of(place);
+        let gone = state.adders.leave(place);
+        if let (Some(group), Some(groups)) = (group, state.machine.ready.groups_mut()) {
+            groups.adder_left(group, gone.wanted.is_group_blocked);
         }
         gone.waker
     }
