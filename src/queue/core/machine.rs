@@ -26,7 +26,7 @@ use crate::queue::core::keys::Keys;
 use crate::queue::core::wheel::Wheel;
 
 /// The settings of a queue, fixed when it is built.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct QueueConfig {
     pub(crate) capacity: usize,
     /// The part of the capacity that only workers may use.

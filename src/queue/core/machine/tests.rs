@@ -8,13 +8,8 @@ use crate::queue::core::run::Outcome;
 fn machine<K>(capacity: usize, debounce: Option<Debounce>) -> Machine<K> {
     let config = QueueConfig {
         capacity,
-        reserve: 0,
         debounce,
-        holds_backoff: false,
-        aging: DEFAULT_AGING,
-        keeps_newest: false,
-        min_interval: Duration::ZERO,
-        given_up: None,
+        ..QueueConfig::default()
     };
     Machine::new(config, ReadyKeys::new(DEFAULT_AGING))
 }
