@@ -87,7 +87,7 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
         let are_shown = self.0.with_state(|state| {
             state.pass_time(now);
             let groups = &state.machine.ready.groups()?.groups;
-            let names: &NamesOf<G> = groups.names().downcast_ref()?;
+            let names: &NamesOf<G> = groups.names.as_any().downcast_ref()?;
             for (at, group) in groups.iter() {
                 shown.extend(names.get(at).map(|name| GroupSnapshot {
                     group: name.clone(),

@@ -14,9 +14,9 @@ use crate::queue::core::groups::grouping::{GroupBounds, GroupKey, Names};
 use crate::queue::core::throttle::Throttle;
 
 pub(crate) struct GroupTable {
-    slots: Arena<Group>,
+    pub(crate) slots: Arena<Group>,
     index: HashTable<Index>,
-    names: Box<dyn Names>,
+    pub(crate) names: Box<dyn Names>,
     pub(crate) bounds: GroupBounds,
 }
 
@@ -98,10 +98,6 @@ impl GroupTable {
         }
     }
 
-    pub(crate) fn get(&self, at: Index) -> Option<&Group> {
-        self.slots.slots().get(at as usize)
-    }
-
     pub(crate) fn id(&self, at: Index) -> GroupId {
         let generation = self.slots[at].generation;
         GroupId { at, generation }
@@ -124,11 +120,6 @@ impl GroupTable {
         let is = |at: Index| self.slots[at].hash == key.hash && self.names.is(at, name);
         let hint = hint.filter(|at| (*at as usize) < self.slots.slots().len() && is(*at));
         hint.or_else(|| self.index.find(key.hash, |at| is(*at)).copied())
-    }
-
-    /// Returns true if a group has room for another key.
-    pub(crate) fn has_room(&self, at: Option<Index>) -> bool {
-        at.is_none_or(|at| self.room(at) > 0)
     }
 
     /// Takes the slot of a group into use, or a new one.
@@ -198,23 +189,5 @@ impl GroupTable {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Index, &Group)> {
         let numbered = (0..).zip(self.slots.slots());
         numbered.filter(|(_, group)| group.is_used)
-    }
-
-    pub(crate) fn names(&self) -> &dyn Any {
-        self.names.as_any()
-    }
-}
-
-impl std::ops::Index<Index> for GroupTable {
-    type Output = Group;
-
-    fn index(&self, at: Index) -> &Group {
-        &self.slots[at]
-    }
-}
-
-impl std::ops::IndexMut<Index> for GroupTable {
-    fn index_mut(&mut self, at: Index) -> &mut Group {
-        &mut self.slots[at]
     }
 }

@@ -112,8 +112,8 @@ impl ReadyKeys {
 
     /// Returns true if a group has room for a new key.
     pub(crate) fn group_has_room(&self, group: Option<Index>) -> bool {
-        self.groups()
-            .is_none_or(|groups| groups.groups.has_room(group))
+        let groups = self.groups().zip(group);
+        groups.is_none_or(|(groups, at)| groups.groups.room(at) > 0)
     }
 
     /// Returns the group of an adder that begins to wait. Runs the `Eq` of groups.

@@ -16,7 +16,7 @@ impl GroupScheduler {
 
     /// Parks a group whose limiter has refused.
     pub(crate) fn park(&mut self, at: Index, until: Timestamp) {
-        self.groups[at].parked = Some(until);
+        self.groups.slots[at].parked = Some(until);
         self.parked.insert((until, at));
         self.refresh(at);
     }
@@ -44,7 +44,7 @@ impl GroupScheduler {
     }
 
     fn unpark(&mut self, at: Index, woken_at: Option<Timestamp>) {
-        let group = &mut self.groups[at];
+        let group = &mut self.groups.slots[at];
         if let Some(until) = group.parked.take() {
             self.parked.remove(&(until, at));
         }
@@ -58,7 +58,7 @@ impl GroupScheduler {
     /// key asks the limiter again.
     pub(crate) fn leave_limiters(&mut self, wakers: &mut Wakers) {
         while let Some(at) = self.idle.pop() {
-            let group = &mut self.groups[at];
+            let group = &mut self.groups.slots[at];
             if group.ready > 0 {
                 continue;
             }
@@ -74,7 +74,7 @@ impl GroupScheduler {
         let ready = self.groups.iter().filter(|(_, group)| group.ready > 0);
         let mut ready: Vec<Index> = ready.map(|(at, _)| at).collect();
         ready.retain(|at| {
-            let throttle = self.groups[*at].throttle.as_mut();
+            let throttle = self.groups.slots[*at].throttle.as_mut();
             throttle.is_some_and(|throttle| throttle.check_closed(wakers))
         });
         ready

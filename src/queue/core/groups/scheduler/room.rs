@@ -24,7 +24,7 @@ impl GroupScheduler {
             Some(Box::new(Throttle::new(limiter, make_waker(id))))
         };
         let at = self.groups.enter(found, key, throttle);
-        self.groups[at].live += 1;
+        self.groups.slots[at].live += 1;
         self.group_of[entry as usize] = at;
     }
 
@@ -33,7 +33,7 @@ impl GroupScheduler {
     pub(crate) fn leave(&mut self, entry: Index) {
         let at = self.group_of[entry as usize];
         self.missed_in_full_group = false;
-        let group = &mut self.groups[at];
+        let group = &mut self.groups.slots[at];
         group.live -= 1;
         if group.blocked_adders > 0 {
             self.groups_with_room.push(at);
@@ -94,8 +94,8 @@ impl GroupScheduler {
         while let Some(at) = self.groups_with_room.pop() {
             let id = self.groups.id(at);
             let mut room = self.groups.room(at);
-            while room > 0 && self.groups[at].blocked_adders > 0 && unblock(id) {
-                self.groups[at].blocked_adders -= 1;
+            while room > 0 && self.groups.slots[at].blocked_adders > 0 && unblock(id) {
+                self.groups.slots[at].blocked_adders -= 1;
                 room -= 1;
             }
         }

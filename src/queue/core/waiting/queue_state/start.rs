@@ -56,7 +56,7 @@ impl<K> QueueState<K> {
         };
         self.awaited = true;
         let group = groups.group_of_next(next);
-        let Some(throttle) = &mut groups.groups[group].throttle else {
+        let Some(throttle) = &mut groups.groups.slots[group].throttle else {
             return true;
         };
         let taken = throttle.take(now, true, &mut self.wakers, &mut self.limiter_closed);
