@@ -14,17 +14,10 @@ pub(crate) struct ReadyKeys {
 }
 
 impl ReadyKeys {
-    pub(crate) fn new(aging: u32) -> Self {
+    pub(crate) fn new(aging: u32, groups: Option<GroupScheduler>) -> Self {
         Self {
             bands: Bands::new(aging),
-            groups: None,
-        }
-    }
-
-    pub(crate) fn grouped(self, groups: GroupScheduler) -> Self {
-        Self {
-            groups: Some(Box::new(groups)),
-            ..self
+            groups: groups.map(Box::new),
         }
     }
 

@@ -11,7 +11,7 @@ fn machine<K>(capacity: usize, debounce: Option<Debounce>) -> Machine<K> {
         debounce,
         ..QueueConfig::default()
     };
-    Machine::new(config, ReadyKeys::new(DEFAULT_AGING))
+    Machine::new(config, ReadyKeys::new(DEFAULT_AGING, None))
 }
 
 fn add<K: Eq>(machine: &mut Machine<K>, hash: KeyHash, key: K, now: Timestamp) {
