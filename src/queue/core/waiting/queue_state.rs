@@ -171,17 +171,10 @@ impl<K> QueueState<K> {
 
     /// The queue's limiter, or that of a group, has woken the queue: it may have a token.
     pub(crate) fn on_limiter_wake(&mut self, group: Option<GroupId>, now: Option<Timestamp>) {
-        match group {
-            None => {
-                if let Some(throttle) = &mut self.throttle {
-                    throttle.on_wake(now);
-                }
-            }
-            Some(group) => {
-                if let Some(groups) = self.machine.ready.groups_mut() {
-                    groups.on_limiter_wake(group, now);
-                }
-            }
+        if let (Some(group), Some(groups)) = (group, self.machine.ready.groups_mut()) {
+            groups.on_limiter_wake(group, now);
+        } else if let Some(throttle) = &mut self.throttle {
+            throttle.on_wake(now);
         }
     }
 
