@@ -228,15 +228,11 @@ impl<K> Machine<K> {
     #[expect(clippy::inline_always, reason = "a call costs more than the body")]
     #[inline(always)]
     fn forget(&mut self, index: Index) -> K {
-        self.release(index);
-        self.keys.remove(index)
-    }
-
-    fn release(&mut self, index: Index) {
         self.release_entry(index);
         if let Some(groups) = self.ready.groups_mut() {
             groups.leave(index);
         }
+        self.keys.remove(index)
     }
 
     /// Frees the entry of a key. It stays in the index as a tombstone until another key reuses the

@@ -76,7 +76,7 @@ impl<K> Machine<K> {
 
     pub(super) fn take_resting(&mut self, index: Index) -> K {
         self.resting.remove(&(self.entries[index].due, index));
-        // Not `release`: the key left its group when it was put to rest.
+        // Not `forget`: the key left its group when it was put to rest.
         self.release_entry(index);
         self.keys.remove(index)
     }
