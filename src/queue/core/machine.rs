@@ -74,7 +74,7 @@ pub(crate) struct Machine<K> {
     /// keeps the key that was added first.
     newest: Option<HashMap<Index, K, FastHash>>,
     /// By the tick until which they rest.
-    pub(crate) resting: BTreeSet<(u64, Index)>,
+    resting: BTreeSet<(u64, Index)>,
     /// Keys whose rest is over, until the caller drops them without the lock.
     pub(crate) expired: Vec<K>,
 }

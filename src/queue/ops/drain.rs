@@ -9,6 +9,7 @@ use crate::queue::core::hash::FastHash;
 use crate::queue::core::waiting::queue_state::{Event, QueueState};
 use crate::queue::ops::event_wait::EventWait;
 use crate::queue::ops::work_queue::WorkQueue;
+use crate::queue::shell::shared::Shared;
 use crate::unwind::Panics;
 use crate::wait::{Progress, Step, Wait};
 
@@ -49,7 +50,7 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
             end(state);
             state.counts()
         });
-        Drained::new(counts, self.0.take_returned())
+        Drained::take(&self.0, counts)
     }
 
     /// Returns true if the queue is closed.
@@ -143,9 +144,13 @@ pub struct Drained<K> {
 }
 
 impl<K> Drained<K> {
-    fn new((ready, processing): (usize, usize), returned: Vec<K>) -> Self {
+    /// Takes the keys that a closed queue returns.
+    ///
+    /// Locks without waking a waiter: a waker that panics would lose the keys. Called after the
+    /// change that returned them; should that panic, they stay for the next call.
+    fn take<C, S>(shared: &Shared<K, C, S>, (ready, processing): (usize, usize)) -> Self {
         Self {
-            returned,
+            returned: std::mem::take(&mut shared.state.lock().machine.returned),
             ready,
             processing,
         }
@@ -182,7 +187,7 @@ impl<K, C: Clock, S> Step for Drain<'_, K, C, S> {
         });
         // Taken last: should the destructor of the waiter's waker panic in the step, the next call
         // still returns the keys.
-        counts.map(|counts| Drained::new(counts, self.wait.shared.take_returned()))
+        counts.map(|counts| Drained::take(self.wait.shared, counts))
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
 use crate::list::Index;
-use crate::queue::core::entry::{NEVER, Phase, delayed, start_of};
+use crate::queue::core::entry::{NEVER, Phase, start_of};
 use crate::queue::core::groups::grouping::NamesOf;
 use crate::queue::core::machine::Machine;
 use crate::queue::core::priority::Priority;
@@ -212,12 +212,12 @@ impl<K: Clone> Machine<K> {
     fn snapshot(&self, now: Timestamp, keys: &mut Vec<KeySnapshot<K>>) {
         let slots = self.entries.slots();
         let listed = self.processing.iter(slots).chain(self.ready.list(slots));
-        let all = listed.chain(delayed(slots).map(|(index, _)| index));
-        let resting = self
-            .resting
-            .iter()
-            .filter(|(until, _)| start_of(*until) > now);
-        let all = all.chain(resting.map(|(_, index)| *index));
+        let others = (0..).zip(slots).filter(|(_, entry)| match entry.phase {
+            Phase::Delayed => true,
+            Phase::Resting | Phase::GivenUp => start_of(entry.due) > now,
+            _ => false,
+        });
+        let all = listed.chain(others.map(|(index, _)| index));
         keys.reserve(self.entries.len());
         keys.extend(all.filter_map(|index| self.snapshot_of(index, now)));
     }

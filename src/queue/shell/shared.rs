@@ -97,15 +97,6 @@ impl<K, C, S> Shared<K, C, S> {
         added
     }
 
-    /// Takes the keys that a closed queue returns.
-    ///
-    /// Locks without [`lock_mut`](Self::lock_mut), so it wakes no waiter: a waker that panics would
-    /// lose the keys. Called after the change that returned them; should that panic, they stay for
-    /// the next call.
-    pub(crate) fn take_returned(&self) -> Vec<K> {
-        std::mem::take(&mut self.state.lock().machine.returned)
-    }
-
     #[inline]
     pub(crate) fn is_observed(&self) -> bool {
         self.observer.is_some()
