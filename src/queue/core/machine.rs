@@ -145,11 +145,6 @@ impl<K> Machine<K> {
         self.entries.len() - self.resting.len() + self.promised < capacity
     }
 
-    /// Returns when [`advance`](Self::advance) must be called next.
-    pub(crate) fn next_due(&self) -> Option<Timestamp> {
-        self.wheel.next_tick().map(start_of)
-    }
-
     /// Returns how long the oldest run in process has taken so far.
     pub(crate) fn longest_running(&self, now: Timestamp) -> Duration {
         let first = self.processing.head();
@@ -217,11 +212,6 @@ impl<K> Machine<K> {
         } else {
             self.make_ready(index, now);
         }
-    }
-
-    /// Takes a delayed key out of the wheel.
-    fn cancel_timer(&mut self, index: Index) {
-        self.wheel.remove(self.entries.slots_mut(), index);
     }
 
     /// Makes a key that is in no list absent, and returns it.

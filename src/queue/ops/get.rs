@@ -1,6 +1,7 @@
 //! Taking keys, at once or as a wait; singly or in batches.
 
 use std::fmt;
+use std::mem;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -36,7 +37,7 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
         let mut batch = Batch::new(&self.0);
         let limiter_closed = self.0.with_state(|state| {
             batch.fill(state, now, max, false);
-            state.take_limiter_closed()
+            mem::take(&mut state.limiter_closed)
         });
         self.0.observe_closed_limiter(limiter_closed);
         batch.observe_starts()
@@ -124,7 +125,7 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
 fn try_get<K, C: Clock, S>(shared: &Arc<Shared<K, C, S>>, now: Timestamp) -> Option<Work<K, C, S>> {
     let mut guard = shared.lock_mut();
     let Some(started) = guard.state().start(now, false) else {
-        let limiter_closed = guard.state().take_limiter_closed();
+        let limiter_closed = mem::take(&mut guard.state().limiter_closed);
         guard.unlock();
         shared.observe_closed_limiter(limiter_closed);
         return None;
@@ -137,7 +138,7 @@ fn try_get<K, C: Clock, S>(shared: &Arc<Shared<K, C, S>>, now: Timestamp) -> Opt
     // `work` releases the key.
     let work = Work::new(Arc::clone(shared), started);
     // The key of one group can start although the limiter of another was found closed.
-    let limiter_closed = guard.state().take_limiter_closed();
+    let limiter_closed = mem::take(&mut guard.state().limiter_closed);
     guard.unlock();
     shared.observe_closed_limiter(limiter_closed);
     work.observe_start();
@@ -179,7 +180,7 @@ impl<K, C, S> Get<'_, K, C, S> {
         let progress = shared.with_state(|state| {
             let may_take = state.may_take(self.place, now);
             let taken = may_take.then(|| take(state)).flatten();
-            limiter_closed = state.take_limiter_closed();
+            limiter_closed = mem::take(&mut state.limiter_closed);
             if taken.is_some() || state.machine.is_over() {
                 let place = self.place.take();
                 stale = place.and_then(|place| state.consumers.leave(place));

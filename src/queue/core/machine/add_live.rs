@@ -68,7 +68,7 @@ impl<K: Eq> Machine<K> {
                 Added::Coalesced
             }
             Phase::Delayed => {
-                self.cancel_timer(index);
+                self.wheel.remove(self.entries.slots_mut(), index);
                 self.make_ready(index, now);
                 Added::Updated
             }
@@ -107,7 +107,7 @@ impl<K: Eq> Machine<K> {
                 entry.due = next;
             }
             Phase::Delayed if next != due => {
-                self.cancel_timer(index);
+                self.wheel.remove(self.entries.slots_mut(), index);
                 self.make_delayed_or_ready(index, next, now);
             }
             Phase::Delayed => {}
@@ -132,7 +132,7 @@ impl<K: Eq> Machine<K> {
         match entry.phase {
             Phase::Delayed if wins => {
                 self.windows.set(index, NEVER);
-                self.cancel_timer(index);
+                self.wheel.remove(self.entries.slots_mut(), index);
                 self.make_delayed_or_ready(index, due, now);
             }
             Phase::Processing if wins => entry.due = due,

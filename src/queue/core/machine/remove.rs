@@ -25,7 +25,7 @@ impl<K> Machine<K> {
                 let priority = entry.priority;
                 self.ready.remove(self.entries.slots_mut(), index, priority);
             }
-            Phase::Delayed => self.cancel_timer(index),
+            Phase::Delayed => self.wheel.remove(self.entries.slots_mut(), index),
             Phase::Resting | Phase::GivenUp => return (false, Some(self.take_resting(index))),
             Phase::Processing | Phase::Dirty | Phase::DirtyHoldBackoff => {
                 let had_next_run = entry.phase != Phase::Processing || entry.due != NEVER;

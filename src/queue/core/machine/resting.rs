@@ -101,12 +101,8 @@ impl<K: Eq> Machine<K> {
         let (backoff, since) = (entry.recorded_failures().backoff_tick(), entry.since);
         let (due, window) = self.due_of_new(due, now);
         let due = due.max(backoff).max(self.earliest_start(since));
-        if self.wheel.is_ahead(due) {
-            self.windows.set(index, window);
-            self.make_delayed(index, due);
-        } else {
-            self.make_ready(index, now);
-        }
+        self.windows.set(index, window);
+        self.make_delayed_or_ready(index, due, now);
         Added::Updated
     }
 }

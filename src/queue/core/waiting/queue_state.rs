@@ -10,7 +10,7 @@ use std::task::Waker;
 
 use crate::clock::Timestamp;
 use crate::list::Index;
-use crate::queue::core::entry::KeyHash;
+use crate::queue::core::entry::{KeyHash, start_of};
 use crate::queue::core::groups::group_table::GroupId;
 use crate::queue::core::groups::grouping::GroupKey;
 use crate::queue::core::groups::scheduler::GroupScheduler;
@@ -47,7 +47,7 @@ pub(crate) struct QueueState<K> {
     /// Whether groups may have limiters of their own.
     has_limited_groups: bool,
     /// A limiter was found closed, and the observer has not been told.
-    limiter_closed: bool,
+    pub(crate) limiter_closed: bool,
     /// Wakers that limiters have woken under the lock, for the next `settle`.
     wakers: Wakers,
     pub(crate) adders: Adders,
@@ -275,8 +275,8 @@ impl<K> QueueState<K> {
         let groups = self.machine.ready.groups();
         let parked = groups.and_then(GroupScheduler::next_poll);
         let parked = parked.filter(|at| *at < Timestamp::MAX);
-        let next = self.machine.next_due().into_iter();
-        next.chain(refused).chain(parked).min()
+        let due = self.machine.wheel.next_tick().map(start_of);
+        due.into_iter().chain(refused).chain(parked).min()
     }
 
     /// Closes the queue. Keys that a closed limiter holds back are returned too.
@@ -296,11 +296,6 @@ impl<K> QueueState<K> {
                 self.machine.return_group(group);
             }
         }
-    }
-
-    /// Returns true, once, if a limiter was found closed.
-    pub(crate) const fn take_limiter_closed(&mut self) -> bool {
-        mem::replace(&mut self.limiter_closed, false)
     }
 }
 

@@ -63,7 +63,7 @@ impl<K, C: Clock, S> Work<K, C, S> {
             return next;
         }
         let next = started.map(|started| Self::new(Arc::clone(&shared), started));
-        let limiter_closed = guard.state().take_limiter_closed();
+        let limiter_closed = std::mem::take(&mut guard.state().limiter_closed);
         guard.unlock();
         drop(forgotten);
         shared.observe_finish(self.run.started, now, |_| {});
