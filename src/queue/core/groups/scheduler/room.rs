@@ -18,13 +18,18 @@ impl GroupScheduler {
 
     /// A new key enters its group, at `found` if the group has a slot.
     pub(crate) fn enter(&mut self, entry: Index, found: Option<Index>, key: &mut GroupKey<'_>) {
-        let make_waker = &self.make_waker;
-        let throttle = |id: GroupId, key: &mut GroupKey<'_>| {
-            let limiter = key.limiter.take()?;
-            Some(Box::new(Throttle::new(limiter, make_waker(id))))
-        };
-        let at = self.groups.enter(found, key, throttle);
-        self.groups.slots[at].live += 1;
+        let at = found.unwrap_or_else(|| {
+            let at = self.groups.occupy(key);
+            let waker = || (self.make_waker)(self.groups.id(at));
+            let limiter = key.limiter.take();
+            let throttle = limiter.map(|limiter| Box::new(Throttle::new(limiter, waker())));
+            self.groups.slots[at].throttle = throttle;
+            at
+        });
+        self.groups.revive(at);
+        let group = &mut self.groups.slots[at];
+        group.weight = key.weight;
+        group.live += 1;
         self.group_of[entry as usize] = at;
     }
 
