@@ -219,7 +219,7 @@ impl<K> Machine<K> {
     #[inline(always)]
     fn forget(&mut self, index: Index) -> K {
         self.release_entry(index);
-        if let Some(groups) = self.ready.groups_mut() {
+        if let Some(groups) = &mut self.ready.groups {
             groups.leave(index);
         }
         self.keys.remove(index)
@@ -251,7 +251,7 @@ impl<K> Machine<K> {
     /// Same as [`return_waiting`](Self::return_waiting), for the ready keys of a group whose limiter
     /// is closed.
     pub(crate) fn return_group(&mut self, group: Index) {
-        while let Some(groups) = self.ready.groups_mut()
+        while let Some(groups) = &mut self.ready.groups
             && let Some(index) = groups.pop_of(self.entries.slots_mut(), group)
         {
             let key = self.forget(index);

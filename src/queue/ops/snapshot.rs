@@ -86,7 +86,7 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
         let mut shown = Vec::new();
         let are_shown = self.0.with_state(|state| {
             state.pass_time(now);
-            let groups = &state.machine.ready.groups()?.groups;
+            let groups = &state.machine.ready.groups.as_ref()?.groups;
             let names: &NamesOf<G> = groups.names.as_any().downcast_ref()?;
             for (at, group) in groups.iter() {
                 shown.extend(names.get(at).map(|name| GroupSnapshot {

@@ -126,7 +126,7 @@ impl<K: Eq> Machine<K> {
                 self.claim_slot(tombstone, request.hash, options.priority, now)
             }
         };
-        if let (Some(groups), Some(group)) = (self.ready.groups_mut(), &mut group) {
+        if let (Some(groups), Some(group)) = (self.ready.groups.as_mut(), &mut group) {
             groups.enter(index, found, group);
         }
         if !is_new {
@@ -300,7 +300,7 @@ impl<K: Eq> Machine<K> {
         if self.config.debounce.is_some() {
             self.windows.grow(capacity);
         }
-        if let Some(groups) = self.ready.groups_mut() {
+        if let Some(groups) = &mut self.ready.groups {
             groups.grow(capacity);
         }
         // No slot is free when the arena grows, so the index holds no tombstone.

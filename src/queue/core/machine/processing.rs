@@ -72,7 +72,7 @@ impl<K> Machine<K> {
         }
         self.stop_entry(index);
         self.release_entry(index);
-        if let Some(groups) = self.ready.groups_mut() {
+        if let Some(groups) = &mut self.ready.groups {
             groups.finish(index);
         }
         Some(self.keys.remove_borrowed(borrowed.take()?))
@@ -104,7 +104,7 @@ impl<K> Machine<K> {
         self.advance(now);
         let index = self.keys.release(key);
         self.stop_entry(index);
-        if let Some(groups) = self.ready.groups_mut() {
+        if let Some(groups) = &mut self.ready.groups {
             groups.stop(index);
         }
         let earliest_start = self.earliest_start(self.entries[index].since);

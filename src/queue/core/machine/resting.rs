@@ -44,7 +44,7 @@ impl<K> Machine<K> {
         (entry.phase, entry.due) = (phase, until);
         self.resting.insert((until, index));
         self.windows.set(index, NEVER);
-        if let Some(groups) = self.ready.groups_mut() {
+        if let Some(groups) = &mut self.ready.groups {
             groups.leave(index);
         }
     }

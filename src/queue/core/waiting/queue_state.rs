@@ -62,7 +62,7 @@ pub(crate) struct QueueState<K> {
 
 impl<K> QueueState<K> {
     pub(crate) fn new(machine: Machine<K>, throttle: Option<Throttle>) -> Self {
-        let groups = machine.ready.groups();
+        let groups = machine.ready.groups.as_ref();
         let needs_general_start = throttle.is_some() || groups.is_some();
         let has_limited_groups = groups.is_some_and(|groups| groups.groups.bounds.limited);
         Self {
@@ -83,7 +83,7 @@ impl<K> QueueState<K> {
 
     pub(crate) fn set_paused(&mut self, paused: bool) {
         self.paused = paused;
-        let is_grouped = self.machine.ready.groups().is_some();
+        let is_grouped = self.machine.ready.groups.is_some();
         self.needs_general_start = paused || self.throttle.is_some() || is_grouped;
     }
 
@@ -136,14 +136,14 @@ impl<K> QueueState<K> {
 
     /// Promises what room there is to blocked adders, in turn.
     fn promise_room(&mut self, wakers: &mut Wakers) {
-        if let Some(groups) = self.machine.ready.groups_mut() {
+        if let Some(groups) = &mut self.machine.ready.groups {
             groups.unblock_adders(|group| self.adders.unblock(group));
         }
         while self.machine.has_room()
             && let Some((adder, group)) = self.adders.next()
         {
             if let Some(group) = group
-                && let Some(groups) = self.machine.ready.groups_mut()
+                && let Some(groups) = &mut self.machine.ready.groups
                 && !groups.promise_room(group)
             {
                 self.adders.block_on_group(adder, group);
@@ -157,7 +157,7 @@ impl<K> QueueState<K> {
     /// Leaves the limiter's line unless a consumer waits for a key that the limiter holds back, so
     /// that no token is kept from others in that line. The same for groups without ready keys.
     fn leave_limiters(&mut self, wakers: &mut Wakers) {
-        if let Some(groups) = self.machine.ready.groups_mut() {
+        if let Some(groups) = &mut self.machine.ready.groups {
             groups.leave_limiters(wakers);
         }
         let is_of_use =
@@ -171,7 +171,7 @@ impl<K> QueueState<K> {
 
     /// The queue's limiter, or that of a group, has woken the queue: it may have a token.
     pub(crate) fn on_limiter_wake(&mut self, group: Option<GroupId>, now: Option<Timestamp>) {
-        if let (Some(group), Some(groups)) = (group, self.machine.ready.groups_mut()) {
+        if let (Some(group), Some(groups)) = (group, self.machine.ready.groups.as_mut()) {
             groups.on_limiter_wake(group, now);
         } else if let Some(throttle) = &mut self.throttle {
             throttle.on_wake(now);
@@ -189,7 +189,7 @@ impl<K> QueueState<K> {
         if let Some(throttle) = &mut self.throttle {
             throttle.pass_time(now);
         }
-        if let Some(groups) = self.machine.ready.groups_mut() {
+        if let Some(groups) = &mut self.machine.ready.groups {
             groups.pass_time(now);
         }
     }
@@ -245,7 +245,7 @@ impl<K> QueueState<K> {
         // The queue has room: it was the key's group that refused the key. Without this note the
         // resync would be due at once, and again after each resync.
         if self.machine.has_room()
-            && let Some(groups) = self.machine.ready.groups_mut()
+            && let Some(groups) = &mut self.machine.ready.groups
         {
             // Until room comes free in a group a resync would be in vain.
             groups.missed_in_full_group = true;
@@ -259,7 +259,7 @@ impl<K> QueueState<K> {
 
     /// Returns true if keys were missed and there is room for them again.
     fn resync_due(&self) -> bool {
-        let groups = self.machine.ready.groups();
+        let groups = self.machine.ready.groups.as_ref();
         let is_in_vain = groups.is_some_and(|groups| groups.missed_in_full_group);
         self.missed > 0 && self.machine.has_room() && !is_in_vain
     }
@@ -272,7 +272,7 @@ impl<K> QueueState<K> {
         // `MAX` stands for a refusal without an end, for which no timer helps.
         let refused = self.refused_until().filter(|at| *at < Timestamp::MAX);
         let refused = refused.filter(|_| self.machine.ready.startable() > 0);
-        let groups = self.machine.ready.groups();
+        let groups = self.machine.ready.groups.as_deref();
         let parked = groups.and_then(GroupScheduler::next_poll);
         let parked = parked.filter(|at| *at < Timestamp::MAX);
         let due = self.machine.wheel.next_tick().map(start_of);
@@ -290,7 +290,7 @@ impl<K> QueueState<K> {
             self.machine.shut_down();
         }
         if self.has_limited_groups
-            && let Some(groups) = self.machine.ready.groups_mut()
+            && let Some(groups) = &mut self.machine.ready.groups
         {
             for group in groups.closed(&mut self.wakers) {
                 self.machine.return_group(group);

@@ -69,7 +69,7 @@ impl<K, C, S> Add<'_, K, C, S> {
         }
         state.machine.promised -= 1;
         let group = state.adders.group_of(place);
-        if let (Some(group), Some(groups)) = (group, state.machine.ready.groups_mut()) {
+        if let (Some(group), Some(groups)) = (group, state.machine.ready.groups.as_mut()) {
             groups.release_room(group);
         }
         // Live keys and promises together never exceed the capacity, so there is a place. Since the
@@ -93,7 +93,7 @@ impl<K, C, S> Add<'_, K, C, S> {
         let place = self.place.take()?;
         let group = state.adders.group_of(place);
         let gone = state.adders.leave(place);
-        if let (Some(group), Some(groups)) = (group, state.machine.ready.groups_mut()) {
+        if let (Some(group), Some(groups)) = (group, state.machine.ready.groups.as_mut()) {
             groups.adder_left(group, gone.wanted.is_group_blocked);
         }
         gone.waker
@@ -129,7 +129,7 @@ impl<K: Eq, C, S> Add<'_, K, C, S> {
                     let group = group.map(|group| state.machine.ready.adder_group(group));
                     stale = state.adders.wait(&mut self.place, waker, self.hash, group);
                     let id = self.place.and_then(|place| state.adders.group_of(place));
-                    if let (Some(id), Some(groups)) = (id, state.machine.ready.groups_mut()) {
+                    if let (Some(id), Some(groups)) = (id, state.machine.ready.groups.as_mut()) {
                         groups.adder_waits(id, joins);
                     }
                     Ok(None)

@@ -51,7 +51,7 @@ impl<K> QueueState<K> {
 
     /// Takes a token of the group of the next key; returns false if its limiter refuses.
     fn take_group_token(&mut self, next: NextKey, now: Timestamp) -> bool {
-        let Some(groups) = self.machine.ready.groups_mut() else {
+        let Some(groups) = &mut self.machine.ready.groups else {
             return true;
         };
         self.awaited = true;
