@@ -155,6 +155,13 @@ impl<K: Hash + Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
     /// # Cancel safety
     /// As [`add`](Self::add).
     pub fn add_with(&self, key: K, options: impl Into<AddOptions>) -> Wait<Add<'_, K, C, S>> {
-        Wait::new(Add::new(&self.0, key, options.into()))
+        Wait::new(Add {
+            shared: &self.0,
+            hash: self.0.hash(&key),
+            key: Some(key),
+            options: options.into(),
+            deadline: None,
+            place: None,
+        })
     }
 }

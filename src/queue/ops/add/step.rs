@@ -1,7 +1,6 @@
 //! The add that waits for room.
 
 use std::fmt;
-use std::hash::{BuildHasher, Hash as HashKey};
 use std::mem;
 use std::sync::Arc;
 use std::task::Waker;
@@ -33,28 +32,15 @@ use crate::wait::{Progress, Step, WaitId};
 /// # Ok::<(), tollgate::QueueError>(())
 /// ```
 pub struct Add<'a, K, C = SystemClock, S = FastHash> {
-    shared: &'a Arc<Shared<K, C, S>>,
-    hash: KeyHash,
+    pub(super) shared: &'a Arc<Shared<K, C, S>>,
+    pub(super) hash: KeyHash,
     /// `None` once the add has ended.
-    key: Option<K>,
-    options: AddOptions,
+    pub(super) key: Option<K>,
+    pub(super) options: AddOptions,
     /// Set by the first step if there is a timeout.
-    deadline: Option<Timestamp>,
+    pub(super) deadline: Option<Timestamp>,
     /// The adder's place in line, in line or woken.
-    place: Option<WaitId>,
-}
-
-impl<'a, K: HashKey, C, S: BuildHasher> Add<'a, K, C, S> {
-    pub(crate) fn new(shared: &'a Arc<Shared<K, C, S>>, key: K, options: AddOptions) -> Self {
-        Self {
-            shared,
-            hash: shared.hash(&key),
-            key: Some(key),
-            options,
-            deadline: None,
-            place: None,
-        }
-    }
+    pub(super) place: Option<WaitId>,
 }
 
 impl<K, C, S> Add<'_, K, C, S> {
@@ -76,14 +62,6 @@ impl<K, C, S> Add<'_, K, C, S> {
         // promise a worker's related key may have used the last one outside the reserve: then the
         // promised place is one of the reserve.
         Room::WithReserve
-    }
-
-    /// Restores the promise that [`take_room`](Self::take_room) has redeemed. The key's group is
-    /// absent, or its limiter would be known, so the promise is one of the queue's room only.
-    fn restore_promise(&self, state: &mut QueueState<K>) -> Option<Waker> {
-        let place = self.place?;
-        state.machine.promised += 1;
-        state.adders.promise(place)
     }
 
     /// Leaves the line; returns a waker to drop once the lock is released.
@@ -138,8 +116,13 @@ impl<K: Eq, C, S> Add<'_, K, C, S> {
                 // in between: otherwise the adder finds no room of its own, waits again, is
                 // promised the same room, and so on for ever.
                 Err(AddRefusal::NeedsLimiter) => {
-                    if room == Room::WithReserve {
-                        stale = self.restore_promise(state);
+                    if room == Room::WithReserve
+                        && let Some(place) = self.place
+                    {
+                        // Of the queue's room only: the key's group is absent, or its limiter would
+                        // be known.
+                        state.machine.promised += 1;
+                        stale = state.adders.promise(place);
                     }
                     Err(AddRefusal::NeedsLimiter)
                 }
