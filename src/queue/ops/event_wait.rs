@@ -1,12 +1,16 @@
-//! The wait for an event of the queue: what `dirtied`, `drain` and `resync` have in common.
+//! The wait for an event of the queue: what `drain`, `resync` and `dirtied` have in common; and the last
+//! of these, which adds nothing but the key.
 
+use std::fmt;
 use std::sync::Arc;
 use std::task::Waker;
 
-use crate::clock::Timestamp;
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::list::Index;
+use crate::queue::core::hash::FastHash;
 use crate::queue::core::waiting::queue_state::{Event, QueueState};
 use crate::queue::shell::shared::Shared;
-use crate::wait::{Progress, WaitId};
+use crate::wait::{Progress, Step, WaitId};
 
 /// A caller that may have to wait for an event.
 pub(crate) struct EventWait<'a, K, C, S> {
@@ -48,5 +52,41 @@ impl<K, C, S> Drop for EventWait<'_, K, C, S> {
         if let Some(place) = self.place.take() {
             drop(self.shared.with_state(|state| state.listeners.leave(place)));
         }
+    }
+}
+
+/// The operation of [`Work::dirtied`](crate::Work::dirtied), named so that a caller can store or
+/// return it.
+pub struct Dirtied<'a, K, C = SystemClock, S = FastHash> {
+    wait: EventWait<'a, K, C, S>,
+    /// The key's entry, which does not move while the key is in process.
+    key: Index,
+}
+
+impl<'a, K, C, S> Dirtied<'a, K, C, S> {
+    pub(crate) const fn new(shared: &'a Arc<Shared<K, C, S>>, key: Index) -> Self {
+        let wait = EventWait::new(shared);
+        Self { wait, key }
+    }
+}
+
+impl<K, C: Clock, S> Step for Dirtied<'_, K, C, S> {
+    type Output = ();
+
+    fn clock(&self) -> &dyn Clock {
+        &self.wait.shared.clock
+    }
+
+    fn step(&mut self, _: Timestamp, waker: &Waker) -> Progress<()> {
+        let key = self.key;
+        self.wait.step(waker, Event::Dirty(key), None, |state| {
+            state.machine.is_dirty(key).then_some(())
+        })
+    }
+}
+
+impl<K, C, S> fmt::Debug for Dirtied<'_, K, C, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dirtied").finish_non_exhaustive()
     }
 }

@@ -17,7 +17,7 @@ use crate::queue::core::machine::add::Room;
 use crate::queue::core::options::AddOptions;
 use crate::queue::core::priority::Priority;
 use crate::queue::core::run::{Run, Started};
-use crate::queue::ops::dirtied::Dirtied;
+use crate::queue::ops::event_wait::Dirtied;
 use crate::queue::shell::shared::Shared;
 use crate::wait::Wait;
 
