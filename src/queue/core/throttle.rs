@@ -84,10 +84,21 @@ impl Throttle {
             if waits && self.turn.is_none() {
                 self.turn = Some(AcquireTurn::new(1, 0, OnTurn::Take, Duration::MAX));
             }
-            if self.turn.is_some() {
-                return self.poll(at, now);
-            }
-            let taken = self.limiter.at(at).try_acquire(1);
+            let taken = if let Some(turn) = &mut self.turn {
+                // It stays in `self` meanwhile: if the limiter's clock panics it can still be left.
+                match self.limiter.poll_turn(turn, at, &self.waker) {
+                    Progress::Done(taken) => taken,
+                    Progress::Waiting(until) => {
+                        // Converts between the clocks by the length of the wait.
+                        let wait = until.map_or(Duration::MAX, |until| until.saturating_since(at));
+                        self.refused_until = Some(now.saturating_add(wait));
+                        return false;
+                    }
+                }
+            } else {
+                self.limiter.at(at).try_acquire(1)
+            };
+            self.turn = None;
             taken.map_err(|denied| self.refuse(denied, now)).is_ok()
         });
         if taken {
@@ -120,26 +131,6 @@ impl Throttle {
     pub(crate) fn leave(&mut self, wakers: &mut Wakers) {
         if let Some(mut turn) = self.turn.take_if(|turn| turn.is_in_line()) {
             defer(wakers, || self.limiter.leave_turn(&mut turn));
-        }
-    }
-
-    /// Polls the turn in line; returns true if it was granted a token. The turn stays in `self`
-    /// meanwhile: if the limiter's clock panics it can still be left.
-    fn poll(&mut self, at: Timestamp, now: Timestamp) -> bool {
-        let Some(turn) = &mut self.turn else {
-            return false;
-        };
-        match self.limiter.poll_turn(turn, at, &self.waker) {
-            Progress::Done(taken) => {
-                self.turn = None;
-                taken.map_err(|denied| self.refuse(denied, now)).is_ok()
-            }
-            Progress::Waiting(until) => {
-                // Converts between the clocks by the length of the wait.
-                let wait = until.map_or(Duration::MAX, |until| until.saturating_since(at));
-                self.refused_until = Some(now.saturating_add(wait));
-                false
-            }
         }
     }
 
