@@ -42,17 +42,17 @@ impl<'a, K> Request<'a, K> {
     /// Returns the key's failures in a row before this run:
     /// [`Work::failures`](crate::Work::failures).
     pub fn failures(&self) -> u32 {
-        self.work.failures()
+        self.work.run().failures.into()
     }
 
     /// Returns how long the key was ready before this run: [`Work::queued`](crate::Work::queued).
     pub fn queued(&self) -> Duration {
-        self.work.queued()
+        self.work.run().queued()
     }
 
     /// Returns the priority with which the key was handed out.
     pub fn priority(&self) -> Priority {
-        self.work.priority()
+        self.work.run().priority
     }
 
     /// Returns true if the key was added without a delay during this run:

@@ -3,8 +3,8 @@
 pub(crate) mod add;
 pub(crate) mod batch;
 pub(crate) mod builder;
-pub(crate) mod dirtied;
 pub(crate) mod drain;
+pub(crate) mod event_wait;
 pub(crate) mod get;
 pub(crate) mod queue_error;
 pub(crate) mod resync;

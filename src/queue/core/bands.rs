@@ -17,7 +17,6 @@ pub(crate) const DEFAULT_AGING: u32 = 16;
 /// Therefore the key is handed out after at most `aging * (b - 1)` hand-outs, however many keys of
 /// higher priorities are added meanwhile. With an `aging` of 1 every hand-out goes by age; then the
 /// highest band is served by its age too, and the bound holds for each band.
-#[derive(Debug)]
 pub(crate) struct Bands {
     /// Bit `b`: band `b` is not empty.
     occupied: u64,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::list::{Index, Linked, Links};
+use crate::list::{Linked, Links};
 use crate::queue::core::priority::Priority;
 use crate::queue::core::wheel::Timed;
 
@@ -42,7 +42,6 @@ pub(crate) const fn start_of(tick: u64) -> Timestamp {
 }
 
 /// 40 bytes: small integers in an order without padding.
-#[derive(Debug)]
 pub(crate) struct KeyEntry {
     /// Kept so that the index can grow without calling the caller's `Hash` under the lock.
     pub(crate) hash: KeyHash,
@@ -140,12 +139,6 @@ impl KeyEntry {
             due: NEVER,
         }
     }
-}
-
-/// Iterates over the delayed keys, in no particular order.
-pub(crate) fn delayed(slots: &[KeyEntry]) -> impl Iterator<Item = (Index, &KeyEntry)> {
-    let numbered = (0..).zip(slots);
-    numbered.filter(|(_, entry)| entry.phase == Phase::Delayed)
 }
 
 impl Linked for KeyEntry {

@@ -14,12 +14,12 @@ use crate::queue::core::entry::{KeyEntry, KeyHash, Phase};
 /// `hashbrown`'s own tag has seven bits, so a lookup of an absent key often finds a false match, and
 /// would read an entry in another cache line to reject it. The tag bits beside the slot number
 /// reject most of these without that cache miss. The more slots there are, the fewer bits are left.
-#[derive(Debug)]
 pub(crate) struct KeyIndex {
     table: HashTable<TaggedSlot>,
     /// The bits of an item that are the slot number.
     slot_mask: u32,
-    location: TableLocation,
+    /// Where the table is in memory.
+    pub(crate) location: TableLocation,
 }
 
 /// The result of a lookup.
@@ -62,12 +62,6 @@ impl KeyIndex {
             slot_mask: 0,
             location: TableLocation::UNKNOWN,
         }
-    }
-
-    /// Returns where the table is in memory.
-    #[inline]
-    pub(crate) const fn location(&self) -> TableLocation {
-        self.location
     }
 
     /// Prefetches what a lookup of a hash reads: sixteen items, which span two cache lines.

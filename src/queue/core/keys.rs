@@ -11,10 +11,9 @@ mod slots;
 #[cfg(all(test, not(tollgate_loom)))]
 mod tests;
 
-use std::fmt;
-
 use crate::list::Index;
 use crate::queue::core::keys::slots::SlotState;
+use crate::unwind::Panics;
 
 pub(crate) use self::slots::{KeyRef, Keys};
 
@@ -36,36 +35,16 @@ impl<K> Keys<K> {
 
 impl<K> Drop for Keys<K> {
     fn drop(&mut self) {
-        DropFrom(self, 0).drop_keys();
-    }
-}
-
-/// Drops the keys from an index on, then frees the slots. If a key panics when it is dropped, dropping
-/// this goes on behind it.
-struct DropFrom<'a, K>(&'a mut Keys<K>, Index);
-
-impl<K> DropFrom<'_, K> {
-    fn drop_keys(&mut self) {
-        let Self(keys, next) = self;
-        while let Some(state) = keys.states().get(*next as usize) {
-            let (index, is_occupied) = (*next, *state == SlotState::Occupied);
-            *next += 1;
-            if is_occupied {
-                drop(keys.remove(index));
+        // If a key panics when it is dropped, the others are dropped all the same. The panic continues
+        // once the slots are freed.
+        let mut panics = Panics::default();
+        let mut next = 0;
+        while let Some(state) = self.states().get(next as usize) {
+            if *state == SlotState::Occupied {
+                panics.catch(|| drop(self.remove(next)));
             }
+            next += 1;
         }
-    }
-}
-
-impl<K> Drop for DropFrom<'_, K> {
-    fn drop(&mut self) {
-        self.drop_keys();
-        self.0.free();
-    }
-}
-
-impl<K> fmt::Debug for Keys<K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keys").finish_non_exhaustive()
+        self.free();
     }
 }

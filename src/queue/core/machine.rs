@@ -7,7 +7,7 @@
 pub(crate) mod add;
 mod add_live;
 pub(crate) mod processing;
-pub(crate) mod remove;
+mod remove;
 mod resting;
 
 use std::collections::{BTreeSet, HashMap};
@@ -26,7 +26,7 @@ use crate::queue::core::keys::Keys;
 use crate::queue::core::wheel::Wheel;
 
 /// The settings of a queue, fixed when it is built.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct QueueConfig {
     pub(crate) capacity: usize,
     /// The part of the capacity that only workers may use.
@@ -45,7 +45,6 @@ pub(crate) struct QueueConfig {
 }
 
 /// The keys of a queue, and the order in which they are handed out.
-#[derive(Debug)]
 pub(crate) struct Machine<K> {
     pub(crate) entries: Arena<KeyEntry>,
     /// The key of each entry, at the same index.
@@ -55,27 +54,27 @@ pub(crate) struct Machine<K> {
     /// In order of their starts.
     pub(crate) processing: List,
     /// As narrow as an index: see the length of the bands.
-    processing_len: Index,
+    pub(crate) processing_len: Index,
     /// The sum of the start instants of the keys in process, modulo 2^64. The total time in process
     /// is a difference to it, and correct as long as that total fits.
     started_sum: u64,
-    wheel: Wheel,
+    pub(crate) wheel: Wheel,
     /// The start of the wheel's next tick: before it `advance` has nothing to do.
     next_tick: Timestamp,
     windows: Windows,
     pub(crate) config: QueueConfig,
-    /// Whether a key in process became dirty since the watchers were last woken.
+    /// Whether a key in process became dirty since its listeners were last woken.
     pub(crate) became_dirty: bool,
-    /// Slots promised to blocked adders that were woken.
-    promised: usize,
+    /// Slots promised to blocked adders that were woken, until they add their keys or give up.
+    pub(crate) promised: usize,
     lifecycle: Lifecycle,
     /// Keys that a closed queue will not hand out, until `close` or `drain` returns them.
-    returned: Vec<K>,
+    pub(crate) returned: Vec<K>,
     /// The newest equal key added while a key is in process, for its next run. `None` if the queue
     /// keeps the key that was added first.
     newest: Option<HashMap<Index, K, FastHash>>,
     /// By the tick until which they rest.
-    pub(crate) resting: BTreeSet<(u64, Index)>,
+    resting: BTreeSet<(u64, Index)>,
     /// Keys whose rest is over, until the caller drops them without the lock.
     pub(crate) expired: Vec<K>,
 }
@@ -114,25 +113,6 @@ impl<K> Machine<K> {
     }
 
     #[inline]
-    pub(crate) fn ready_len(&self) -> usize {
-        self.ready.len()
-    }
-
-    /// Returns how many ready keys may start, as far as their groups are concerned.
-    #[inline]
-    pub(crate) fn startable(&self) -> usize {
-        self.ready.startable()
-    }
-
-    pub(crate) const fn delayed_len(&self) -> usize {
-        self.wheel.len()
-    }
-
-    pub(crate) const fn processing_len(&self) -> usize {
-        self.processing_len as usize
-    }
-
-    #[inline]
     pub(crate) fn is_closed(&self) -> bool {
         self.lifecycle != Lifecycle::Open
     }
@@ -163,20 +143,6 @@ impl<K> Machine<K> {
         // Resting keys do not count: an add evicts them. Promised slots do, or a newcomer could
         // take the slot for which a blocked adder was woken.
         self.entries.len() - self.resting.len() + self.promised < capacity
-    }
-
-    /// Reserves a slot for a blocked adder, until it adds its key or gives up.
-    pub(crate) const fn promise_room(&mut self) {
-        self.promised += 1;
-    }
-
-    pub(crate) const fn release_room(&mut self) {
-        self.promised -= 1;
-    }
-
-    /// Returns when [`advance`](Self::advance) must be called next.
-    pub(crate) fn next_due(&self) -> Option<Timestamp> {
-        self.wheel.next_tick().map(start_of)
     }
 
     /// Returns how long the oldest run in process has taken so far.
@@ -248,24 +214,15 @@ impl<K> Machine<K> {
         }
     }
 
-    /// Takes a delayed key out of the wheel.
-    fn cancel_timer(&mut self, index: Index) {
-        self.wheel.remove(self.entries.slots_mut(), index);
-    }
-
     /// Makes a key that is in no list absent, and returns it.
     #[expect(clippy::inline_always, reason = "a call costs more than the body")]
     #[inline(always)]
     fn forget(&mut self, index: Index) -> K {
-        self.release(index);
-        self.keys.remove(index)
-    }
-
-    fn release(&mut self, index: Index) {
         self.release_entry(index);
-        if let Some(groups) = self.ready.groups_mut() {
+        if let Some(groups) = &mut self.ready.groups {
             groups.leave(index);
         }
+        self.keys.remove(index)
     }
 
     /// Frees the entry of a key. It stays in the index as a tombstone until another key reuses the
@@ -294,7 +251,7 @@ impl<K> Machine<K> {
     /// Same as [`return_waiting`](Self::return_waiting), for the ready keys of a group whose limiter
     /// is closed.
     pub(crate) fn return_group(&mut self, group: Index) {
-        while let Some(groups) = self.ready.groups_mut()
+        while let Some(groups) = &mut self.ready.groups
             && let Some(index) = groups.pop_of(self.entries.slots_mut(), group)
         {
             let key = self.forget(index);
@@ -313,11 +270,6 @@ impl<K> Machine<K> {
     pub(crate) fn shut_down(&mut self) {
         self.lifecycle = Lifecycle::ShutDown;
         self.return_waiting();
-    }
-
-    /// Takes the returned keys, each once.
-    pub(crate) fn take_returned(&mut self) -> Vec<K> {
-        std::mem::take(&mut self.returned)
     }
 
     /// Takes the newest equal key that was added while this one was in process, if the queue keeps

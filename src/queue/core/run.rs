@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::queue::core::entry::{Failures, NEVER, tick_of};
+use crate::queue::core::entry::{Failures, NEVER};
 use crate::queue::core::keys::KeyRef;
 use crate::queue::core::priority::Priority;
 
 /// A key that was handed out, and its run.
-#[derive(Debug)]
 pub(crate) struct Started<K> {
     pub(crate) key: KeyRef<K>,
     pub(crate) run: Run,
@@ -51,10 +50,8 @@ pub(crate) enum OnFailure {
 pub(crate) enum Outcome {
     /// Success.
     Done,
-    /// Success; run again, at the tail of the ready keys.
-    Requeue,
-    /// Success; run again at this tick.
-    After(u64),
+    /// Success; run again at this tick, or at once, at the tail of the ready keys, if it is 0.
+    Requeue(u64),
     /// Failure; run again after the backoff.
     Retry(Failures),
     /// Failure of the last attempt; run again only if the key was added meanwhile.
@@ -66,19 +63,6 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    /// Returns the outcome of a success that is to run again after `delay`.
-    pub(crate) fn after(delay: Duration, now: Timestamp) -> Self {
-        match tick_of(delay, now) {
-            0 => Self::Requeue,
-            tick => Self::After(tick),
-        }
-    }
-
-    /// Returns the outcome of a run that is put off by `delay`.
-    pub(crate) fn deferred(delay: Duration, now: Timestamp) -> Self {
-        Self::Defer(tick_of(delay, now))
-    }
-
     /// Returns the delay after `now` of the next attempt, if the run failed and there is one.
     pub(crate) const fn retry_after(self, now: Timestamp) -> Option<Duration> {
         match self {
@@ -92,8 +76,7 @@ impl Outcome {
         match self {
             Self::Done => (NEVER, Failures::default()),
             Self::Defer(tick) => (tick, recorded),
-            Self::Requeue => (0, Failures::default()),
-            Self::After(tick) => (tick, Failures::default()),
+            Self::Requeue(tick) => (tick, Failures::default()),
             Self::Retry(failures) => (failures.backoff_tick(), failures),
             Self::GiveUp(failures) | Self::Fail(failures) => (NEVER, failures),
         }

@@ -24,7 +24,6 @@ use crate::wake::{Wakers, defer};
 /// rate is zero, or its line or its table of keys is full.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-#[derive(Debug)]
 pub(crate) struct Throttle {
     limiter: Arc<dyn RateLimiter>,
     /// Wakes the queue when its turn has come.
@@ -33,8 +32,9 @@ pub(crate) struct Throttle {
     /// When the limiter last woke the queue for its turn: the age of the token that was granted.
     granted_at: Option<Timestamp>,
     /// The limiter is not asked again before this instant, on the queue's clock.
-    refused_until: Option<Timestamp>,
-    is_closed: bool,
+    pub(crate) refused_until: Option<Timestamp>,
+    /// The limiter was closed when it was last asked: it will never grant a token.
+    pub(crate) is_closed: bool,
 }
 
 impl Throttle {
@@ -47,16 +47,6 @@ impl Throttle {
             refused_until: None,
             is_closed: false,
         }
-    }
-
-    /// Returns the instant before which the limiter is not asked again.
-    pub(crate) const fn refused_until(&self) -> Option<Timestamp> {
-        self.refused_until
-    }
-
-    /// Returns true if the limiter is closed, so that it will never grant a token.
-    pub(crate) const fn is_closed(&self) -> bool {
-        self.is_closed
     }
 
     /// Drops a refusal that is over.
@@ -78,8 +68,15 @@ impl Throttle {
     }
 
     /// Takes a token; returns false if there is none. A consumer that `waits` joins the limiter's
-    /// line then.
-    pub(crate) fn take(&mut self, now: Timestamp, waits: bool, wakers: &mut Wakers) -> bool {
+    /// line then. Sets `found_closed` if this take is the first to find the limiter closed.
+    pub(crate) fn take(
+        &mut self,
+        now: Timestamp,
+        waits: bool,
+        wakers: &mut Wakers,
+        found_closed: &mut bool,
+    ) -> bool {
+        let was_closed = self.is_closed;
         let taken = defer(wakers, || {
             // On the limiter's own clock, which may be another than the queue's.
             let at = self.limiter.now();
@@ -87,15 +84,27 @@ impl Throttle {
             if waits && self.turn.is_none() {
                 self.turn = Some(AcquireTurn::new(1, 0, OnTurn::Take, Duration::MAX));
             }
-            if self.turn.is_some() {
-                return self.poll(at, now);
-            }
-            let taken = self.limiter.at(at).try_acquire(1);
+            let taken = if let Some(turn) = &mut self.turn {
+                // It stays in `self` meanwhile: if the limiter's clock panics it can still be left.
+                match self.limiter.poll_turn(turn, at, &self.waker) {
+                    Progress::Done(taken) => taken,
+                    Progress::Waiting(until) => {
+                        // Converts between the clocks by the length of the wait.
+                        let wait = until.map_or(Duration::MAX, |until| until.saturating_since(at));
+                        self.refused_until = Some(now.saturating_add(wait));
+                        return false;
+                    }
+                }
+            } else {
+                self.limiter.at(at).try_acquire(1)
+            };
+            self.turn = None;
             taken.map_err(|denied| self.refuse(denied, now)).is_ok()
         });
         if taken {
             self.refused_until = None;
         }
+        *found_closed |= self.is_closed && !was_closed;
         taken
     }
 
@@ -122,26 +131,6 @@ impl Throttle {
     pub(crate) fn leave(&mut self, wakers: &mut Wakers) {
         if let Some(mut turn) = self.turn.take_if(|turn| turn.is_in_line()) {
             defer(wakers, || self.limiter.leave_turn(&mut turn));
-        }
-    }
-
-    /// Polls the turn in line; returns true if it was granted a token. The turn stays in `self`
-    /// meanwhile: if the limiter's clock panics it can still be left.
-    fn poll(&mut self, at: Timestamp, now: Timestamp) -> bool {
-        let Some(turn) = &mut self.turn else {
-            return false;
-        };
-        match self.limiter.poll_turn(turn, at, &self.waker) {
-            Progress::Done(taken) => {
-                self.turn = None;
-                taken.map_err(|denied| self.refuse(denied, now)).is_ok()
-            }
-            Progress::Waiting(until) => {
-                // Converts between the clocks by the length of the wait.
-                let wait = until.map_or(Duration::MAX, |until| until.saturating_since(at));
-                self.refused_until = Some(now.saturating_add(wait));
-                false
-            }
         }
     }
 

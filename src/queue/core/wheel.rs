@@ -18,14 +18,13 @@ pub(crate) trait Timed: Linked {
     fn tick(&self) -> u64;
 }
 
-#[derive(Debug)]
 pub(crate) struct Wheel {
     /// No entry of this tick or an earlier one is in the wheel.
     now: u64,
     /// Bit `s` of word `l`: slot `s` of level `l` is not empty.
     occupied: [u64; LEVELS],
     slots: Box<[[List; SLOTS]; LEVELS]>,
-    len: usize,
+    pub(crate) len: usize,
 }
 
 impl Wheel {
@@ -37,10 +36,6 @@ impl Wheel {
             slots,
             len: 0,
         }
-    }
-
-    pub(crate) const fn len(&self) -> usize {
-        self.len
     }
 
     /// Returns true if `tick` has not come yet.
@@ -241,7 +236,7 @@ mod tests {
         }
 
         fn check(&self) {
-            assert_eq!(self.wheel.len(), self.sorted.len());
+            assert_eq!(self.wheel.len, self.sorted.len());
             let first = self.sorted.first_key_value().map(|((tick, _), _)| *tick);
             let next = self.wheel.next_tick();
             assert_eq!(next.is_some(), first.is_some());

@@ -100,9 +100,7 @@ impl<K: Hash + Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
         let refused = |(_, left, added)| self.0.observe_add(added, left).err();
         keys.into_iter().filter_map(refused).collect()
     }
-}
 
-impl<K: Hash + Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
     /// Adds `key`, after waiting for room if it is new and the queue is full (back-pressure).
     ///
     /// Blocked adders are served first come, first served; with
@@ -157,6 +155,13 @@ impl<K: Hash + Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
     /// # Cancel safety
     /// As [`add`](Self::add).
     pub fn add_with(&self, key: K, options: impl Into<AddOptions>) -> Wait<Add<'_, K, C, S>> {
-        Wait::new(Add::new(&self.0, key, options.into()))
+        Wait::new(Add {
+            shared: &self.0,
+            hash: self.0.hash(&key),
+            key: Some(key),
+            options: options.into(),
+            deadline: None,
+            place: None,
+        })
     }
 }

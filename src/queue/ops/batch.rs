@@ -1,8 +1,8 @@
 //! Several keys that one worker takes under one lock.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::vec;
 
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::queue::core::hash::FastHash;
@@ -35,21 +35,15 @@ use crate::queue::shell::shared::Shared;
 /// # Ok::<(), tollgate::QueueError>(())
 /// ```
 #[must_use = "dropping a batch retries its keys"]
-pub struct Batch<K, C: Clock = SystemClock, S = FastHash> {
-    shared: Arc<Shared<K, C, S>>,
-    keys: Vec<KeyRef<K>>,
-    /// The run of each key. In a vector of its own: one vector of both would be a large request, for
-    /// which glibc's allocator consolidates its free lists.
-    runs: Vec<Run>,
-}
+pub struct Batch<K, C: Clock = SystemClock, S = FastHash>(BatchIter<K, C, S>);
 
 impl<K, C: Clock, S> Batch<K, C, S> {
     pub(crate) fn new(shared: &Arc<Shared<K, C, S>>) -> Self {
-        Self {
+        Self(BatchIter {
             shared: Arc::clone(shared),
-            keys: Vec::new(),
-            runs: Vec::new(),
-        }
+            keys: VecDeque::new(),
+            runs: VecDeque::new(),
+        })
     }
 
     /// Starts up to `max` keys, or returns `None` if no key may start. `waits`: the consumer waits
@@ -63,26 +57,27 @@ impl<K, C: Clock, S> Batch<K, C, S> {
     ) -> Option<()> {
         state.machine.advance(now);
         // Allocated before a key is started: a key that is borrowed must not be lost to a failure.
-        let most = max.min(state.machine.ready_len());
-        self.keys.reserve(most);
-        self.runs.reserve(most);
-        while self.keys.len() < max
-            && let Some(Started { key, run }) = state.start(now, waits && self.keys.is_empty())
+        let most = max.min(state.machine.ready.len());
+        let BatchIter { keys, runs, .. } = &mut self.0;
+        keys.reserve(most);
+        runs.reserve(most);
+        while keys.len() < max
+            && let Some(Started { key, run }) = state.start(now, waits && keys.is_empty())
         {
-            self.keys.push(key);
-            self.runs.push(run);
+            keys.push_back(key);
+            runs.push_back(run);
         }
-        (!self.keys.is_empty()).then_some(())
+        (!keys.is_empty()).then_some(())
     }
 
     /// Tells the observer of each run and returns the batch, or `None` if it is empty. Called
     /// without the lock.
     pub(crate) fn observe_starts(self) -> Option<Self> {
-        if self.keys.is_empty() {
+        if self.0.keys.is_empty() {
             return None;
         }
-        self.shared.observe(|observer| {
-            for run in &self.runs {
+        self.0.shared.observe(|observer| {
+            for run in &self.0.runs {
                 observer.started(run.queued());
             }
         });
@@ -92,26 +87,26 @@ impl<K, C: Clock, S> Batch<K, C, S> {
     /// Returns the number of keys, which is at least one.
     #[expect(clippy::len_without_is_empty, reason = "a batch is never empty")]
     pub fn len(&self) -> usize {
-        self.keys.len()
+        self.0.keys.len()
     }
 
     /// Returns the keys, in the order in which they were handed out.
     pub fn keys(&self) -> impl ExactSizeIterator<Item = &K> {
-        self.keys.iter().map(|key| &**key)
+        self.0.keys.iter().map(|key| &**key)
     }
 
     /// Ends all runs as [`Work::done`], under one lock.
     pub fn done(mut self) {
-        let now = self.shared.clock.now();
-        let keys = std::mem::take(&mut self.keys);
+        let now = self.0.shared.clock.now();
+        let keys = std::mem::take(&mut self.0.keys);
         // Allocated before the lock is taken, and the keys are dropped after it is released.
         let mut forgotten = Vec::with_capacity(keys.len());
-        self.shared.with_state(|state| {
+        self.0.shared.with_state(|state| {
             let done = |key| state.machine.finish_as_done(key, now);
             forgotten.extend(keys.into_iter().map(done));
         });
-        for run in &self.runs {
-            self.shared.observe_finish(run.started, now, |_| {});
+        for run in &self.0.runs {
+            self.0.shared.observe_finish(run.started, now, |_| {});
         }
     }
 }
@@ -121,47 +116,30 @@ impl<K, C: Clock, S> IntoIterator for Batch<K, C, S> {
     type Item = Work<K, C, S>;
     type IntoIter = BatchIter<K, C, S>;
 
-    fn into_iter(mut self) -> Self::IntoIter {
-        self.take()
-    }
-}
-
-impl<K, C: Clock, S> Batch<K, C, S> {
-    /// Takes the runs that have not ended.
-    fn take(&mut self) -> BatchIter<K, C, S> {
-        BatchIter {
-            shared: Arc::clone(&self.shared),
-            keys: std::mem::take(&mut self.keys).into_iter(),
-            runs: std::mem::take(&mut self.runs).into_iter(),
-        }
-    }
-}
-
-impl<K, C: Clock, S> Drop for Batch<K, C, S> {
-    fn drop(&mut self) {
-        if !self.keys.is_empty() {
-            drop(self.take());
-        }
+    fn into_iter(self) -> Self::IntoIter {
+        self.0
     }
 }
 
 /// The iterator over a [`Batch`]. Dropping it [retries](Work::retry) the keys that are left.
 pub struct BatchIter<K, C: Clock, S> {
     shared: Arc<Shared<K, C, S>>,
-    keys: vec::IntoIter<KeyRef<K>>,
-    runs: vec::IntoIter<Run>,
+    keys: VecDeque<KeyRef<K>>,
+    /// The run of each key. In an allocation of its own: one of both would be a large request, for
+    /// which glibc's allocator consolidates its free lists.
+    runs: VecDeque<Run>,
 }
 
 impl<K, C: Clock, S> Iterator for BatchIter<K, C, S> {
     type Item = Work<K, C, S>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (key, run) = self.keys.next().zip(self.runs.next())?;
+        let (key, run) = self.keys.pop_front().zip(self.runs.pop_front())?;
         Some(Work::new(Arc::clone(&self.shared), Started { key, run }))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        self.keys.size_hint()
+        (self.keys.len(), Some(self.keys.len()))
     }
 }
 
@@ -183,7 +161,7 @@ impl<K: fmt::Debug, C: Clock, S> fmt::Debug for Batch<K, C, S> {
 
 impl<K: fmt::Debug, C: Clock, S> fmt::Debug for BatchIter<K, C, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let keys = self.keys.as_slice().iter();
+        let keys = self.keys.iter();
         f.debug_list().entries(keys.map(|key| &**key)).finish()
     }
 }

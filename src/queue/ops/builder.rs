@@ -79,13 +79,8 @@ impl<K> QueueBuilder<K> {
             options: Options {
                 limits: QueueConfig {
                     capacity,
-                    reserve: 0,
-                    debounce: None,
-                    holds_backoff: false,
                     aging: DEFAULT_AGING,
-                    keeps_newest: false,
-                    min_interval: Duration::ZERO,
-                    given_up: None,
+                    ..QueueConfig::default()
                 },
                 backoff: Box::new(ExponentialBackoff::default()),
                 max_attempts: None,

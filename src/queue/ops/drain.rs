@@ -1,17 +1,17 @@
 //! The end of a queue: closing, draining and shutting down; and pausing, which is none.
 
 use std::fmt;
-use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::queue::core::hash::FastHash;
-use crate::queue::core::waiting::queue_state::QueueState;
+use crate::queue::core::waiting::queue_state::{Event, QueueState};
+use crate::queue::ops::event_wait::EventWait;
 use crate::queue::ops::work_queue::WorkQueue;
 use crate::queue::shell::shared::Shared;
 use crate::unwind::Panics;
-use crate::wait::{Progress, Step, Wait, WaitId};
+use crate::wait::{Progress, Step, Wait};
 
 impl<K, C: Clock, S> WorkQueue<K, C, S> {
     /// Closes the queue to adds, and returns the delayed keys.
@@ -50,7 +50,7 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
             end(state);
             state.counts()
         });
-        Drained::new(counts, self.0.take_returned())
+        Drained::take(&self.0, counts)
     }
 
     /// Returns true if the queue is closed.
@@ -93,11 +93,9 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
 
     /// Returns true if the queue is [paused](Self::pause).
     pub fn is_paused(&self) -> bool {
-        self.0.state.lock().is_paused()
+        self.0.state.lock().paused
     }
-}
 
-impl<K, C: Clock, S> WorkQueue<K, C, S> {
     /// Closes the queue and waits until no key is ready or in process, for at most `timeout`.
     ///
     /// The queue closes, and the timeout starts, at the first poll or the call of `wait`. The
@@ -109,10 +107,9 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
     /// this one would have.
     pub fn drain(&self, timeout: Duration) -> Wait<Drain<'_, K, C, S>> {
         let step = Drain {
-            shared: &self.0,
+            wait: EventWait::new(&self.0),
             timeout,
             deadline: None,
-            place: None,
         };
         Wait::new(step)
     }
@@ -147,9 +144,13 @@ pub struct Drained<K> {
 }
 
 impl<K> Drained<K> {
-    fn new((ready, processing): (usize, usize), returned: Vec<K>) -> Self {
+    /// Takes the keys that a closed queue returns.
+    ///
+    /// Locks without waking a waiter: a waker that panics would lose the keys. Called after the
+    /// change that returned them; should that panic, they stay for the next call.
+    fn take<C, S>(shared: &Shared<K, C, S>, (ready, processing): (usize, usize)) -> Self {
         Self {
-            returned,
+            returned: std::mem::take(&mut shared.state.lock().machine.returned),
             ready,
             processing,
         }
@@ -163,56 +164,30 @@ impl<K> Drained<K> {
 
 /// The operation of [`WorkQueue::drain`], named so that a caller can store or return it.
 pub struct Drain<'a, K, C = SystemClock, S = FastHash> {
-    shared: &'a Arc<Shared<K, C, S>>,
+    wait: EventWait<'a, K, C, S>,
     timeout: Duration,
     /// Set by the first step.
     deadline: Option<Timestamp>,
-    place: Option<WaitId>,
-}
-
-impl<K, C, S> Drain<'_, K, C, S> {
-    fn leave(&mut self, state: &mut QueueState<K>) -> Option<Waker> {
-        let place = self.place.take()?;
-        state.drainers.leave(place).waker
-    }
 }
 
 impl<K, C: Clock, S> Step for Drain<'_, K, C, S> {
     type Output = Drained<K>;
 
     fn clock(&self) -> &dyn Clock {
-        &self.shared.clock
+        &self.wait.shared.clock
     }
 
     fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Drained<K>> {
         let deadline = *self
             .deadline
             .get_or_insert_with(|| now.saturating_add(self.timeout));
-        let mut stale = None;
-        let shared = self.shared;
-        let progress = shared.with_state(|state| {
+        let counts = self.wait.step(waker, Event::Idle, Some(deadline), |state| {
             state.close(now);
-            if now < deadline && !state.machine.is_idle() {
-                state.awaited = true;
-                stale = state.drainers.wait(&mut self.place, waker, ());
-                return Progress::Waiting(Some(deadline));
-            }
-            stale = self.leave(state);
-            Progress::Done(state.counts())
+            (now >= deadline || state.machine.is_idle()).then(|| state.counts())
         });
-        // After the lock is released, and before the keys are taken: should a waker's destructor
-        // panic, the next call still returns them.
-        drop(stale);
-        progress.map(|counts| Drained::new(counts, shared.take_returned()))
-    }
-}
-
-impl<K, C, S> Drop for Drain<'_, K, C, S> {
-    fn drop(&mut self) {
-        if self.place.is_some() {
-            let shared = self.shared;
-            drop(shared.with_state(|state| self.leave(state)));
-        }
+        // Taken last: should the destructor of the waiter's waker panic in the step, the next call
+        // still returns the keys.
+        counts.map(|counts| Drained::take(self.wait.shared, counts))
     }
 }
 

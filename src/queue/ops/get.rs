@@ -1,6 +1,7 @@
 //! Taking keys, at once or as a wait; singly or in batches.
 
 use std::fmt;
+use std::mem;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -36,44 +37,12 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
         let mut batch = Batch::new(&self.0);
         let limiter_closed = self.0.with_state(|state| {
             batch.fill(state, now, max, false);
-            state.take_limiter_closed()
+            mem::take(&mut state.limiter_closed)
         });
         self.0.observe_closed_limiter(limiter_closed);
         batch.observe_starts()
     }
-}
 
-/// Takes the key whose turn it is, if there is one, and tells the observer once the lock is
-/// released.
-#[expect(
-    clippy::inline_always,
-    reason = "returned through memory, it is stored narrowly and loaded widely: no forwarding"
-)]
-#[inline(always)]
-fn try_get<K, C: Clock, S>(shared: &Arc<Shared<K, C, S>>, now: Timestamp) -> Option<Work<K, C, S>> {
-    let mut guard = shared.lock_mut();
-    let Some(started) = guard.state().start(now, false) else {
-        let limiter_closed = guard.state().take_limiter_closed();
-        guard.unlock();
-        shared.observe_closed_limiter(limiter_closed);
-        return None;
-    };
-    if guard.state().is_quiet() && !shared.is_observed() {
-        guard.unlock();
-        return Some(Work::new(Arc::clone(shared), started));
-    }
-    // The guard of the key exists before any waker or observer runs: should one panic, dropping
-    // `work` releases the key.
-    let work = Work::new(Arc::clone(shared), started);
-    // The key of one group can start although the limiter of another was found closed.
-    let limiter_closed = guard.state().take_limiter_closed();
-    guard.unlock();
-    shared.observe_closed_limiter(limiter_closed);
-    work.observe_start();
-    Some(work)
-}
-
-impl<K, C: Clock, S> WorkQueue<K, C, S> {
     /// Takes the key whose turn it is, waiting until there is one.
     ///
     /// `None`: the queue is closed, no key is ready, and no key in process can come back. A worker
@@ -120,7 +89,8 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
 
     /// Returns the step of [`get`](Self::get), for an operation that contains it.
     pub(crate) fn get_step(&self) -> Get<'_, K, C, S> {
-        Get(Consumer::new(&self.0))
+        let (shared, place) = (&self.0, None);
+        Get { shared, place }
     }
 
     /// Takes up to `max` keys under one lock, waiting until there is one.
@@ -140,68 +110,39 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
     pub fn get_batch(&self, max: usize) -> Wait<GetBatch<'_, K, C, S>> {
-        let (consumer, max) = (Consumer::new(&self.0), max.max(1));
-        Wait::new(GetBatch { consumer, max })
+        let (get, max) = (self.get_step(), max.max(1));
+        Wait::new(GetBatch { get, max })
     }
 }
 
-/// A consumer that may have to wait.
-struct Consumer<'a, K, C, S> {
-    shared: &'a Arc<Shared<K, C, S>>,
-    /// Its place in line; `None` before it waits.
-    place: Option<WaitId>,
-}
-
-impl<'a, K, C, S> Consumer<'a, K, C, S> {
-    const fn new(shared: &'a Arc<Shared<K, C, S>>) -> Self {
-        let place = None;
-        Self { shared, place }
-    }
-
-    /// Takes with `take`, or joins the line, or ends because no key will come.
-    fn step<T>(
-        &mut self,
-        now: Timestamp,
-        waker: &Waker,
-        take: impl FnOnce(&mut QueueState<K>) -> Option<T>,
-    ) -> Progress<Option<T>> {
-        let (mut stale, mut limiter_closed) = (None, false);
-        let shared = self.shared;
-        let progress = shared.with_state(|state| {
-            let taken = if state.may_take(self.place, now) {
-                take(state)
-            } else {
-                None
-            };
-            limiter_closed = state.take_limiter_closed();
-            if taken.is_some() || state.machine.is_over() {
-                stale = self.leave(state);
-                return Progress::Done(taken);
-            }
-            let look;
-            (look, stale) = state.wait(&mut self.place, waker);
-            Progress::Waiting(look)
-        });
-        // After the lock is released, since a waker's destructor may run any code; and while
-        // `progress` still owns the key: should the destructor panic, the key is released.
-        drop(stale);
+/// Takes the key whose turn it is, if there is one, and tells the observer once the lock is
+/// released.
+#[expect(
+    clippy::inline_always,
+    reason = "returned through memory, it is stored narrowly and loaded widely: no forwarding"
+)]
+#[inline(always)]
+fn try_get<K, C: Clock, S>(shared: &Arc<Shared<K, C, S>>, now: Timestamp) -> Option<Work<K, C, S>> {
+    let mut guard = shared.lock_mut();
+    let Some(started) = guard.state().start(now, false) else {
+        let limiter_closed = mem::take(&mut guard.state().limiter_closed);
+        guard.unlock();
         shared.observe_closed_limiter(limiter_closed);
-        progress
+        return None;
+    };
+    if guard.state().is_quiet() && !shared.is_observed() {
+        guard.unlock();
+        return Some(Work::new(Arc::clone(shared), started));
     }
-
-    /// Leaves the line.
-    fn leave(&mut self, state: &mut QueueState<K>) -> Option<Waker> {
-        let place = self.place.take()?;
-        state.leave(place)
-    }
-}
-
-impl<K, C, S> Drop for Consumer<'_, K, C, S> {
-    fn drop(&mut self) {
-        if let Some(place) = self.place.take() {
-            drop(self.shared.with_state(|state| state.cancel(place)));
-        }
-    }
+    // The guard of the key exists before any waker or observer runs: should one panic, dropping
+    // `work` releases the key.
+    let work = Work::new(Arc::clone(shared), started);
+    // The key of one group can start although the limiter of another was found closed.
+    let limiter_closed = mem::take(&mut guard.state().limiter_closed);
+    guard.unlock();
+    shared.observe_closed_limiter(limiter_closed);
+    work.observe_start();
+    Some(work)
 }
 
 /// The operation of [`WorkQueue::get`], named so that a caller can store or return it.
@@ -220,7 +161,53 @@ impl<K, C, S> Drop for Consumer<'_, K, C, S> {
 /// assert_eq!(*worker.next.wait().unwrap(), 7);
 /// # Ok::<(), tollgate::QueueError>(())
 /// ```
-pub struct Get<'a, K, C = SystemClock, S = FastHash>(Consumer<'a, K, C, S>);
+pub struct Get<'a, K, C = SystemClock, S = FastHash> {
+    shared: &'a Arc<Shared<K, C, S>>,
+    /// The consumer's place in line; `None` before it waits.
+    place: Option<WaitId>,
+}
+
+impl<K, C, S> Get<'_, K, C, S> {
+    /// Takes with `take`, or joins the line, or ends because no key will come.
+    fn take_or_wait<T>(
+        &mut self,
+        now: Timestamp,
+        waker: &Waker,
+        take: impl FnOnce(&mut QueueState<K>) -> Option<T>,
+    ) -> Progress<Option<T>> {
+        let (mut stale, mut limiter_closed) = (None, false);
+        let shared = self.shared;
+        let progress = shared.with_state(|state| {
+            let may_take = state.may_take(self.place, now);
+            let taken = may_take.then(|| take(state)).flatten();
+            limiter_closed = mem::take(&mut state.limiter_closed);
+            if taken.is_some() || state.machine.is_over() {
+                let place = self.place.take();
+                stale = place.and_then(|place| state.consumers.leave(place));
+                return Progress::Done(taken);
+            }
+            let look;
+            (look, stale) = state.wait(&mut self.place, waker);
+            Progress::Waiting(look)
+        });
+        // After the lock is released, since a waker's destructor may run any code; and while
+        // `progress` still owns the key: should the destructor panic, the key is released.
+        drop(stale);
+        shared.observe_closed_limiter(limiter_closed);
+        progress
+    }
+}
+
+impl<K, C, S> Drop for Get<'_, K, C, S> {
+    fn drop(&mut self) {
+        if let Some(place) = self.place.take() {
+            drop(
+                self.shared
+                    .with_state(|state| state.consumers.cancel(place)),
+            );
+        }
+    }
+}
 
 impl<K, C: Clock, S> Get<'_, K, C, S> {
     /// Steps without telling the observer: the caller does, with [`Work::observe_start`].
@@ -229,8 +216,8 @@ impl<K, C: Clock, S> Get<'_, K, C, S> {
         now: Timestamp,
         waker: &Waker,
     ) -> Progress<Option<Work<K, C, S>>> {
-        let shared = self.0.shared;
-        self.0.step(now, waker, |state| {
+        let shared = self.shared;
+        self.take_or_wait(now, waker, |state| {
             let started = state.start(now, true)?;
             Some(Work::new(Arc::clone(shared), started))
         })
@@ -241,12 +228,12 @@ impl<K, C: Clock, S> Step for Get<'_, K, C, S> {
     type Output = Option<Work<K, C, S>>;
 
     fn clock(&self) -> &dyn Clock {
-        &self.0.shared.clock
+        &self.shared.clock
     }
 
     #[inline]
     fn now(&self) -> Timestamp {
-        self.0.shared.clock.now()
+        self.shared.clock.now()
     }
 
     fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output> {
@@ -259,8 +246,8 @@ impl<K, C: Clock, S> Step for Get<'_, K, C, S> {
 
     #[inline]
     fn at_once(&mut self, now: Timestamp) -> Option<Self::Output> {
-        match self.0.place {
-            None => try_get(self.0.shared, now).map(Some),
+        match self.place {
+            None => try_get(self.shared, now).map(Some),
             Some(_) => None,
         }
     }
@@ -268,7 +255,7 @@ impl<K, C: Clock, S> Step for Get<'_, K, C, S> {
 
 /// The operation of [`WorkQueue::get_batch`], named so that a caller can store or return it.
 pub struct GetBatch<'a, K, C = SystemClock, S = FastHash> {
-    consumer: Consumer<'a, K, C, S>,
+    get: Get<'a, K, C, S>,
     max: usize,
 }
 
@@ -276,15 +263,15 @@ impl<K, C: Clock, S> Step for GetBatch<'_, K, C, S> {
     type Output = Option<Batch<K, C, S>>;
 
     fn clock(&self) -> &dyn Clock {
-        &self.consumer.shared.clock
+        &self.get.shared.clock
     }
 
     fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output> {
-        let (shared, max) = (self.consumer.shared, self.max);
+        let (shared, max) = (self.get.shared, self.max);
         let mut batch = Batch::new(shared);
         let filled = self
-            .consumer
-            .step(now, waker, |state| batch.fill(state, now, max, true));
+            .get
+            .take_or_wait(now, waker, |state| batch.fill(state, now, max, true));
         filled.map(|_| batch.observe_starts())
     }
 }
@@ -292,7 +279,7 @@ impl<K, C: Clock, S> Step for GetBatch<'_, K, C, S> {
 impl<K, C, S> fmt::Debug for Get<'_, K, C, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Get")
-            .field("in_line", &self.0.place.is_some())
+            .field("in_line", &self.place.is_some())
             .finish_non_exhaustive()
     }
 }
@@ -300,7 +287,7 @@ impl<K, C, S> fmt::Debug for Get<'_, K, C, S> {
 impl<K, C, S> fmt::Debug for GetBatch<'_, K, C, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GetBatch")
-            .field("in_line", &self.consumer.place.is_some())
+            .field("in_line", &self.get.place.is_some())
             .field("max", &self.max)
             .finish_non_exhaustive()
     }

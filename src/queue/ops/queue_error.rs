@@ -36,22 +36,16 @@ pub enum QueueError {
 
 impl fmt::Display for QueueError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ZeroCapacity => f.write_str("the capacity of a queue must be at least 1"),
+        f.write_str(match self {
+            Self::ZeroCapacity => "the capacity of a queue must be at least 1",
             Self::CapacityTooLarge { max } => {
-                write!(f, "the capacity of a queue must be at most {max}")
+                return write!(f, "the capacity of a queue must be at most {max}");
             }
-            Self::NothingButReserve => {
-                f.write_str("the reserve of a queue must be less than its capacity")
-            }
-            Self::ZeroDebounceMaximum => {
-                f.write_str("the maximum of a debounce must be more than zero")
-            }
-            Self::ZeroAttempts => {
-                f.write_str("the maximum of attempts of a queue must be at least 1")
-            }
-            Self::ZeroGroupBound => f.write_str("a bound of a group must be at least 1"),
-        }
+            Self::NothingButReserve => "the reserve of a queue must be less than its capacity",
+            Self::ZeroDebounceMaximum => "the maximum of a debounce must be more than zero",
+            Self::ZeroAttempts => "the maximum of attempts of a queue must be at least 1",
+            Self::ZeroGroupBound => "a bound of a group must be at least 1",
+        })
     }
 }
 

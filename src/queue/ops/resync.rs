@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
-use std::sync::Arc;
 use std::task::Waker;
 
 use crate::clock::{Clock, SystemClock, Timestamp};
@@ -11,10 +10,10 @@ use crate::queue::core::add_error::AddError;
 use crate::queue::core::hash::FastHash;
 use crate::queue::core::machine::add::{AddRefusal, AddRequest, Room};
 use crate::queue::core::options::AddOptions;
-use crate::queue::core::waiting::queue_state::QueueState;
+use crate::queue::core::waiting::queue_state::{Event, QueueState};
+use crate::queue::ops::event_wait::EventWait;
 use crate::queue::ops::work_queue::WorkQueue;
-use crate::queue::shell::shared::Shared;
-use crate::wait::{Progress, Step, Wait, WaitId};
+use crate::wait::{Progress, Step, Wait};
 
 impl<K: Hash + Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
     /// Adds `key`, or hands it back and requests a resync if it is new and the queue is full.
@@ -66,9 +65,7 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
     pub fn try_resync(&self) -> Option<u64> {
         self.0.with_state(QueueState::take_missed)
     }
-}
 
-impl<K, C: Clock, S> WorkQueue<K, C, S> {
     /// Waits until a resync is due: [`try_add_or_resync`](Self::try_add_or_resync) has refused a
     /// key, and there is room again. Returns how many keys it has refused since the last resync.
     ///
@@ -81,44 +78,25 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
     /// # Cancel safety
     /// Dropping the future leaves the resync to the next call.
     pub fn resync(&self) -> Wait<Resync<'_, K, C, S>> {
-        let (shared, place) = (&self.0, None);
-        Wait::new(Resync { shared, place })
+        Wait::new(Resync(EventWait::new(&self.0)))
     }
 }
 
 /// The operation of [`WorkQueue::resync`], named so that a caller can store or return it.
-pub struct Resync<'a, K, C = SystemClock, S = FastHash> {
-    shared: &'a Arc<Shared<K, C, S>>,
-    place: Option<WaitId>,
-}
+pub struct Resync<'a, K, C = SystemClock, S = FastHash>(EventWait<'a, K, C, S>);
 
 impl<K, C: Clock, S> Step for Resync<'_, K, C, S> {
     type Output = Option<u64>;
 
     fn clock(&self) -> &dyn Clock {
-        &self.shared.clock
+        &self.0.shared.clock
     }
 
     fn step(&mut self, _: Timestamp, waker: &Waker) -> Progress<Self::Output> {
-        // Dropped once the lock is released: a waker's destructor may run any code.
-        let mut stale = None;
-        self.shared.with_state(|state| {
+        self.0.step(waker, Event::Resync, None, |state| {
             let missed = state.take_missed();
-            if missed.is_some() || state.machine.is_closed() {
-                return Progress::Done(missed);
-            }
-            state.awaited = true;
-            stale = state.resyncers.wait(&mut self.place, waker, ());
-            Progress::Waiting(None)
+            (missed.is_some() || state.machine.is_closed()).then_some(missed)
         })
-    }
-}
-
-impl<K, C, S> Drop for Resync<'_, K, C, S> {
-    fn drop(&mut self) {
-        if let Some(place) = self.place.take() {
-            drop(self.shared.with_state(|state| state.resyncers.leave(place)));
-        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
 use crate::list::Index;
-use crate::queue::core::entry::{NEVER, Phase, delayed, start_of};
+use crate::queue::core::entry::{NEVER, Phase, start_of};
 use crate::queue::core::groups::grouping::NamesOf;
 use crate::queue::core::machine::Machine;
 use crate::queue::core::priority::Priority;
@@ -18,7 +18,7 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
     pub fn len(&self) -> usize {
         let state = self.0.state.lock();
         let machine = &state.machine;
-        machine.ready_len() + machine.delayed_len() + machine.processing_len()
+        machine.ready.len() + machine.wheel.len + machine.processing_len as usize
     }
 
     /// Returns true if no key is live: [`len`](Self::len) is 0.
@@ -33,9 +33,9 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
             let machine = &mut state.machine;
             machine.advance(now);
             Stats {
-                ready: machine.ready_len(),
-                delayed: machine.delayed_len(),
-                processing: machine.processing_len(),
+                ready: machine.ready.len(),
+                delayed: machine.wheel.len,
+                processing: machine.processing_len as usize,
                 capacity: machine.config.capacity,
                 longest_running: machine.longest_running(now),
                 unfinished: machine.unfinished(now),
@@ -86,8 +86,8 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
         let mut shown = Vec::new();
         let are_shown = self.0.with_state(|state| {
             state.pass_time(now);
-            let groups = &state.machine.ready.groups()?.groups;
-            let names: &NamesOf<G> = groups.names().downcast_ref()?;
+            let groups = &state.machine.ready.groups.as_ref()?.groups;
+            let names: &NamesOf<G> = groups.names.as_any().downcast_ref()?;
             for (at, group) in groups.iter() {
                 shown.extend(names.get(at).map(|name| GroupSnapshot {
                     group: name.clone(),
@@ -212,12 +212,12 @@ impl<K: Clone> Machine<K> {
     fn snapshot(&self, now: Timestamp, keys: &mut Vec<KeySnapshot<K>>) {
         let slots = self.entries.slots();
         let listed = self.processing.iter(slots).chain(self.ready.list(slots));
-        let all = listed.chain(delayed(slots).map(|(index, _)| index));
-        let resting = self
-            .resting
-            .iter()
-            .filter(|(until, _)| start_of(*until) > now);
-        let all = all.chain(resting.map(|(_, index)| *index));
+        let others = (0..).zip(slots).filter(|(_, entry)| match entry.phase {
+            Phase::Delayed => true,
+            Phase::Resting | Phase::GivenUp => start_of(entry.due) > now,
+            _ => false,
+        });
+        let all = listed.chain(others.map(|(index, _)| index));
         keys.reserve(self.entries.len());
         keys.extend(all.filter_map(|index| self.snapshot_of(index, now)));
     }

@@ -17,7 +17,7 @@ use crate::queue::core::machine::add::Room;
 use crate::queue::core::options::AddOptions;
 use crate::queue::core::priority::Priority;
 use crate::queue::core::run::{Run, Started};
-use crate::queue::ops::dirtied::Dirtied;
+use crate::queue::ops::event_wait::Dirtied;
 use crate::queue::shell::shared::Shared;
 use crate::wait::Wait;
 
@@ -147,10 +147,7 @@ impl<K, C: Clock, S> Work<K, C, S> {
     /// assert!(work.is_dirty());
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
-    pub fn dirtied(&self) -> Wait<Dirtied<'_, K, C, S>>
-    where
-        C: Clock,
-    {
+    pub fn dirtied(&self) -> Wait<Dirtied<'_, K, C, S>> {
         let shared = self.shared();
         Wait::new(Dirtied::new(shared, self.held().key.index()))
     }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use crate::clock::{Clock, SystemClock};
 use crate::queue::core::hash::FastHash;
-use crate::queue::core::machine::remove::Removed;
 use crate::queue::shell::shared::Shared;
 
 /// A bounded queue of keys that coalesces adds and hands each key to one worker at a time.
@@ -148,8 +147,8 @@ impl<K: Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
         Q: Hash + Eq + ?Sized,
     {
         let hash = self.0.hash(key);
-        let removed = self.0.with_state(|state| state.machine.remove(hash, key));
-        matches!(removed, Some(Removed::Waiting(_) | Removed::NextRun(_)))
+        // The key that was removed is dropped here, after the lock is released.
+        self.0.with_state(|state| state.machine.remove(hash, key)).0
     }
 }
 

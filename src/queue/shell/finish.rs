@@ -7,7 +7,6 @@ use crate::clock::{Clock, Timestamp};
 use crate::observe::Observer;
 use crate::queue::core::entry::Failures;
 use crate::queue::core::keys::KeyRef;
-use crate::queue::core::machine::processing::Finished;
 use crate::queue::core::run::{OnFailure, Outcome, Run};
 use crate::queue::shell::shared::Shared;
 
@@ -31,15 +30,12 @@ impl<K, C: Clock, S> Shared<K, C, S> {
         started: Timestamp,
         now: Timestamp,
     ) -> Option<K> {
-        let Finished {
-            forgotten,
-            replaced,
-            is_given_up,
-        } = self.with_state(|state| state.machine.finish(key, outcome, now));
-        let (forgotten, spare) = if is_given_up {
-            (clone, forgotten)
+        let finished = self.with_state(|state| state.machine.finish(key, outcome, now));
+        let mut spare = clone;
+        let forgotten = if finished.is_given_up {
+            spare.take()
         } else {
-            (forgotten, clone)
+            finished.forgotten
         };
         self.observe_finish(started, now, |observer| match outcome {
             Outcome::Done => {}
@@ -48,11 +44,11 @@ impl<K, C: Clock, S> Shared<K, C, S> {
             Outcome::GiveUp(_) => observer.gave_up(),
             Outcome::Fail(_) => observer.failed(),
             Outcome::Defer(_) => observer.deferred(),
-            Outcome::Requeue | Outcome::After(_) | Outcome::Retry(_) => observer.retried(),
+            Outcome::Requeue(_) | Outcome::Retry(_) => observer.retried(),
         });
         // Before the return: if a drop panics, unwinding drops locals, but no value that is already
         // returned.
-        drop((replaced, spare));
+        drop((finished.replaced, spare));
         forgotten
     }
 

@@ -56,7 +56,7 @@ impl<K, C, S> Shared<K, C, S> {
     pub(crate) fn with_adder<T>(&self, add: impl FnOnce(&mut QueueState<K>) -> T) -> T {
         self.with_state(|state| {
             let added = add(state);
-            self.index_hint.update(state.machine.index.location());
+            self.index_hint.update(state.machine.index.location);
             added
         })
     }
@@ -95,15 +95,6 @@ impl<K, C, S> Shared<K, C, S> {
             }
         });
         added
-    }
-
-    /// Takes the keys that a closed queue returns.
-    ///
-    /// Locks without [`lock_mut`](Self::lock_mut), so it wakes no waiter: a waker that panics would
-    /// lose the keys. Called after the change that returned them; should that panic, they stay for
-    /// the next call.
-    pub(crate) fn take_returned(&self) -> Vec<K> {
-        self.state.lock().machine.take_returned()
     }
 
     #[inline]

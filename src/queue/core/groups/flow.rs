@@ -3,7 +3,6 @@
 use crate::list::{Index, Linked, Links, List};
 use crate::queue::core::priority::Priority;
 
-#[derive(Debug)]
 pub(crate) struct Flow {
     links: Links,
     pub(crate) keys: List,

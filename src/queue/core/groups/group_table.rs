@@ -14,13 +14,12 @@ use crate::queue::core::groups::grouping::{GroupBounds, GroupKey, Names};
 use crate::queue::core::throttle::Throttle;
 
 pub(crate) struct GroupTable {
-    slots: Arena<Group>,
+    pub(crate) slots: Arena<Group>,
     index: HashTable<Index>,
-    names: Box<dyn Names>,
+    pub(crate) names: Box<dyn Names>,
     pub(crate) bounds: GroupBounds,
 }
 
-#[derive(Debug)]
 pub(crate) struct Group {
     links: Links,
     hash: u64,
@@ -65,11 +64,6 @@ impl Group {
             is_used: true,
         }
     }
-
-    /// Returns true if no key is live and no adder waits.
-    const fn is_empty(&self) -> bool {
-        self.live == 0 && self.adders == 0
-    }
 }
 
 impl Linked for Group {
@@ -99,10 +93,6 @@ impl GroupTable {
         }
     }
 
-    pub(crate) fn get(&self, at: Index) -> Option<&Group> {
-        self.slots.slots().get(at as usize)
-    }
-
     pub(crate) fn id(&self, at: Index) -> GroupId {
         let generation = self.slots[at].generation;
         GroupId { at, generation }
@@ -127,34 +117,17 @@ impl GroupTable {
         hint.or_else(|| self.index.find(key.hash, |at| is(*at)).copied())
     }
 
-    /// Returns true if a group has room for another key.
-    pub(crate) fn has_room(&self, at: Option<Index>) -> bool {
-        at.is_none_or(|at| self.room(at) > 0)
-    }
-
-    /// Takes the slot of a group into use, or a new one.
-    pub(crate) fn enter(
-        &mut self,
-        found: Option<Index>,
-        key: &mut GroupKey<'_>,
-        throttle: impl FnOnce(GroupId, &mut GroupKey<'_>) -> Option<Box<Throttle>>,
-    ) -> Index {
-        let at = found.unwrap_or_else(|| self.occupy(key, throttle));
+    /// Takes the slot of a group into use, if it is not.
+    pub(crate) fn revive(&mut self, at: Index) {
         if !self.slots[at].is_used {
             self.slots.revive(at);
             self.slots[at].is_used = true;
         }
-        self.slots[at].weight = key.weight;
-        at
     }
 
     /// Puts a new group into a slot. The name and the throttle of the last group there move to `key`,
     /// to be dropped without the lock.
-    fn occupy(
-        &mut self,
-        key: &mut GroupKey<'_>,
-        throttle: impl FnOnce(GroupId, &mut GroupKey<'_>) -> Option<Box<Throttle>>,
-    ) -> Index {
+    pub(crate) fn occupy(&mut self, key: &mut GroupKey<'_>) -> Index {
         let at = match self.slots.next_free() {
             Some(at) => {
                 let old = &mut self.slots[at];
@@ -174,15 +147,13 @@ impl GroupTable {
         self.names.swap(at, key.name);
         let slots = &self.slots;
         self.index.insert_unique(key.hash, at, |at| slots[*at].hash);
-        let id = self.id(at);
-        self.slots[at].throttle = throttle(id, key);
         at
     }
 
     /// Frees the slot of a group without live keys and waiting adders.
     pub(crate) fn release_if_empty(&mut self, at: Index) {
         let group = &mut self.slots[at];
-        if group.is_used && group.is_empty() {
+        if group.is_used && group.live == 0 && group.adders == 0 {
             group.is_used = false;
             self.slots.release(at);
         }
@@ -199,23 +170,5 @@ impl GroupTable {
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Index, &Group)> {
         let numbered = (0..).zip(self.slots.slots());
         numbered.filter(|(_, group)| group.is_used)
-    }
-
-    pub(crate) fn names(&self) -> &dyn Any {
-        self.names.as_any()
-    }
-}
-
-impl std::ops::Index<Index> for GroupTable {
-    type Output = Group;
-
-    fn index(&self, at: Index) -> &Group {
-        &self.slots[at]
-    }
-}
-
-impl std::ops::IndexMut<Index> for GroupTable {
-    fn index_mut(&mut self, at: Index) -> &mut Group {
-        &mut self.slots[at]
     }
 }

@@ -158,9 +158,8 @@ pub(crate) struct GroupKey<'a> {
     /// An `Option` of the group. The table swaps its own content in, so the caller drops either
     /// without the lock.
     pub(crate) name: &'a mut (dyn Any + Send),
+    /// The caller's function for `limiter`, until it was called.
     limit: Option<&'a AnyLimit<'a>>,
-    /// Whether `limiter` was made.
-    limiter_made: bool,
     pub(crate) limiter: Option<Arc<dyn RateLimiter>>,
     /// The throttle of the group that had the slot before.
     pub(crate) evicted: Option<Box<Throttle>>,
@@ -172,13 +171,12 @@ impl GroupKey<'_> {
     /// Calls the caller's function for the limiter of a new group; not under the lock.
     pub(crate) fn make_limiter(&mut self) {
         let name: &dyn Any = self.name;
-        self.limiter = self.limit.and_then(|limit| limit(name));
-        self.limiter_made = true;
+        self.limiter = self.limit.take().and_then(|limit| limit(name));
     }
 
     /// Returns true if a new group can be created.
     pub(crate) const fn is_ready(&self) -> bool {
-        self.limit.is_none() || self.limiter_made
+        self.limit.is_none()
     }
 }
 
@@ -215,7 +213,6 @@ impl<K, G: Hash + Eq + Send + 'static> Grouping<K> for Groups<K, G> {
             weight: weight.max(1),
             name: &mut name,
             limit: limit.as_ref().map(|limit| limit as _),
-            limiter_made: false,
             limiter: None,
             evicted: None,
         };

@@ -7,42 +7,25 @@ use crate::queue::core::groups::scheduler::GroupScheduler;
 use crate::queue::core::priority::Priority;
 use crate::queue::core::waiting::adders::AdderGroup;
 
-#[derive(Debug)]
 pub(crate) struct ReadyKeys {
     /// All ready keys of a queue without groups.
     pub(crate) bands: Bands,
-    groups: Option<Box<GroupScheduler>>,
+    pub(crate) groups: Option<Box<GroupScheduler>>,
 }
 
 impl ReadyKeys {
-    pub(crate) fn new(aging: u32) -> Self {
+    pub(crate) fn new(aging: u32, groups: Option<GroupScheduler>) -> Self {
         Self {
             bands: Bands::new(aging),
-            groups: None,
+            groups: groups.map(Box::new),
         }
-    }
-
-    pub(crate) fn grouped(self, groups: GroupScheduler) -> Self {
-        Self {
-            groups: Some(Box::new(groups)),
-            ..self
-        }
-    }
-
-    pub(crate) fn groups(&self) -> Option<&GroupScheduler> {
-        self.groups.as_deref()
-    }
-
-    #[inline]
-    pub(crate) fn groups_mut(&mut self) -> Option<&mut GroupScheduler> {
-        self.groups.as_deref_mut()
     }
 
     #[inline]
     pub(crate) fn len(&self) -> usize {
         match &self.groups {
             None => self.bands.len(),
-            Some(groups) => groups.len(),
+            Some(groups) => groups.len,
         }
     }
 
@@ -107,19 +90,19 @@ impl ReadyKeys {
     /// Finds the slot of the group of a key that was last, or will be, at `entry`. Runs the `Eq` of
     /// groups.
     pub(crate) fn find_group(&self, key: &GroupKey<'_>, entry: Option<Index>) -> Option<Index> {
-        let groups = self.groups()?;
+        let groups = self.groups.as_ref()?;
         groups.groups.find(key, groups.last_group(entry))
     }
 
     /// Returns true if a group has room for a new key.
     pub(crate) fn group_has_room(&self, group: Option<Index>) -> bool {
-        self.groups()
-            .is_none_or(|groups| groups.groups.has_room(group))
+        let groups = self.groups.as_ref().zip(group);
+        groups.is_none_or(|(groups, at)| groups.groups.room(at) > 0)
     }
 
     /// Returns the group of an adder that begins to wait. Runs the `Eq` of groups.
     pub(crate) fn adder_group(&self, key: &GroupKey<'_>) -> AdderGroup {
-        let found = self.find_group(key, None).zip(self.groups());
+        let found = self.find_group(key, None).zip(self.groups.as_ref());
         AdderGroup {
             hash: key.hash,
             id: found.and_then(|(at, groups)| groups.groups.used_id(at)),

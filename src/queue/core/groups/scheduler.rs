@@ -24,8 +24,6 @@ use crate::queue::core::groups::group_table::{Group, GroupId, GroupTable};
 use crate::queue::core::groups::grouping::{GroupBounds, Names};
 use crate::queue::core::priority::Priority;
 
-pub(crate) use self::limits::GroupToken;
-
 /// Makes the waker that the limiter of a group wakes when it may have a token.
 pub(crate) type MakeGroupWaker = Box<dyn Fn(GroupId) -> Waker + Send>;
 
@@ -38,7 +36,8 @@ pub(crate) struct GroupScheduler {
     cursor: Index,
     /// The group of each key, at the index of its entry.
     group_of: Vec<Index>,
-    len: usize,
+    /// The number of ready keys.
+    pub(crate) len: usize,
     /// Whether a group can be held back by a bound or a limiter. If not, `startable` is not counted.
     may_hold: bool,
     startable: usize,
@@ -50,7 +49,7 @@ pub(crate) struct GroupScheduler {
     groups_with_room: Vec<Index>,
     /// Whether a full group has refused a key for which a resync is requested, and no room has come
     /// free in any group since.
-    missed_in_full_group: bool,
+    pub(crate) missed_in_full_group: bool,
     make_waker: MakeGroupWaker,
 }
 
@@ -80,10 +79,6 @@ impl GroupScheduler {
         }
     }
 
-    pub(crate) const fn len(&self) -> usize {
-        self.len
-    }
-
     /// Returns how many keys may start.
     pub(crate) const fn startable(&self) -> usize {
         if self.may_hold {
@@ -102,11 +97,11 @@ impl GroupScheduler {
         let at = self.group_of[entry as usize];
         let flow = self.flow_for(at, priority);
         self.flows[flow].keys.push_back(slots, entry);
-        self.groups[at].ready += 1;
+        self.groups.slots[at].ready += 1;
         self.len += 1;
         self.refresh(at);
         // `refresh` moves flows only when the group begins to run; one that runs may lack this flow.
-        if !self.may_hold || self.groups[at].startable > 0 {
+        if !self.may_hold || self.groups.slots[at].startable > 0 {
             self.join_ring(at, flow);
         }
     }
@@ -114,7 +109,7 @@ impl GroupScheduler {
     #[inline(never)]
     pub(crate) fn remove<T: Linked>(&mut self, slots: &mut [T], entry: Index, priority: Priority) {
         let at = self.group_of[entry as usize];
-        let mut flow = self.groups[at].flows;
+        let mut flow = self.groups.slots[at].flows;
         while self.flows[flow].priority != priority {
             flow = self.flows[flow].next;
         }
@@ -141,10 +136,10 @@ impl GroupScheduler {
         flow.credit = flow.credit.saturating_sub(1);
         // The end of its turn. A flow without keys leaves the ring below.
         if flow.credit == 0 && !flow.keys.is_empty() {
-            flow.credit = self.groups[at].weight;
+            flow.credit = self.groups.slots[at].weight;
             self.rings.rotate(self.flows.slots_mut(), next);
         }
-        self.groups[at].processing += 1;
+        self.groups.slots[at].processing += 1;
         self.removed_key(at, next.flow);
     }
 
@@ -152,7 +147,7 @@ impl GroupScheduler {
     #[inline(never)]
     pub(crate) fn stop(&mut self, entry: Index) {
         let at = self.group_of[entry as usize];
-        self.groups[at].processing -= 1;
+        self.groups.slots[at].processing -= 1;
         self.refresh(at);
     }
 
@@ -174,7 +169,7 @@ impl GroupScheduler {
     /// Removes any ready key.
     pub(crate) fn pop_any<T: Linked>(&mut self, slots: &mut [T]) -> Option<Index> {
         while self.len > 0 {
-            let Some(group) = self.groups.get(self.cursor) else {
+            let Some(group) = self.groups.slots.slots().get(self.cursor as usize) else {
                 self.cursor = 0;
                 continue;
             };
@@ -199,13 +194,13 @@ impl GroupScheduler {
     /// Restores the invariants after a key of a flow was removed.
     fn removed_key(&mut self, at: Index, flow: Index) {
         self.len -= 1;
-        self.groups[at].ready -= 1;
+        self.groups.slots[at].ready -= 1;
         if self.flows[flow].keys.is_empty() {
             self.leave_ring(flow);
             self.free_flow(at, flow);
         }
         self.refresh(at);
-        if self.groups.bounds.limited && self.groups[at].ready == 0 {
+        if self.groups.bounds.limited && self.groups.slots[at].ready == 0 {
             self.idle.push(at);
         }
     }
@@ -221,7 +216,7 @@ impl GroupScheduler {
 
     fn refresh_held(&mut self, at: Index) {
         let bounds = self.groups.bounds;
-        let group = &mut self.groups[at];
+        let group = &mut self.groups.slots[at];
         let free = bounds.processing.saturating_sub(group.processing);
         let most = match (&group.parked, &group.throttle) {
             (None, None) => free,
@@ -237,14 +232,5 @@ impl GroupScheduler {
         if (before > 0) != (startable > 0) && group.ready > 0 {
             self.move_flows(at, startable > 0);
         }
-    }
-}
-
-impl std::fmt::Debug for GroupScheduler {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("GroupScheduler")
-            .field("len", &self.len)
-            .field("startable", &self.startable)
-            .finish_non_exhaustive()
     }
 }

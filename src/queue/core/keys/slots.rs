@@ -27,7 +27,6 @@
     reason = "without it each worker clones its key: docs/decisions/the-cost-of-a-queue-cycle.md"
 )]
 
-use std::fmt;
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
@@ -317,11 +316,5 @@ impl<K> Deref for KeyRef<K> {
         // SAFETY: a borrowed slot holds a key. To write it or move the key out takes `release` first, which
         // consumes this, so not while the result lives.
         unsafe { slot.key() }
-    }
-}
-
-impl<K> fmt::Debug for KeyRef<K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("KeyRef").field(&self.index).finish()
     }
 }

@@ -100,44 +100,37 @@ impl<K: Eq> Machine<K> {
         key: &mut Option<K>,
         mut group: Option<&mut GroupKey<'_>>,
     ) -> Result<Added, AddRefusal> {
-        let AddRequest {
-            hash,
-            options,
-            room,
-            now,
-        } = *request;
-        let lookup = self.coalesce::<true>(hash, key, options, now)?;
-        let last_slot = match lookup {
+        let AddRequest { options, now, .. } = *request;
+        let lookup = self.coalesce::<true>(request.hash, key, options, now)?;
+        let (last_slot, due, is_new) = match lookup {
             Lookup::Live(added) => return Ok(added),
-            Lookup::Resting { index, .. } => Some(index),
-            Lookup::Absent { tombstone, .. } => tombstone,
+            Lookup::Resting { index, due } => (Some(index), due, false),
+            Lookup::Absent { tombstone, due } => (tombstone, due, true),
         };
         let found = group
             .as_ref()
             .and_then(|group| self.ready.find_group(group, last_slot));
-        let is_new = matches!(lookup, Lookup::Absent { .. });
-        if is_new && !(self.has_room_for(room) && self.ready.group_has_room(found)) {
+        if is_new && !(self.has_room_for(request.room) && self.ready.group_has_room(found)) {
             return Err(AddRefusal::Full);
         }
         if found.is_none() && group.as_ref().is_some_and(|group| !group.is_ready()) {
             return Err(AddRefusal::NeedsLimiter);
         }
         // From here on the add succeeds.
-        if let Lookup::Resting { index, due } = lookup {
-            if let (Some(groups), Some(group)) = (self.ready.groups_mut(), &mut group) {
-                groups.enter(index, found, group);
+        let index = match last_slot {
+            Some(resting) if !is_new => resting,
+            tombstone => {
+                // The room was granted without the resting keys; their slots must be freed before
+                // one is claimed, or the arena would outgrow the capacity.
+                self.evict_resting();
+                self.claim_slot(tombstone, request.hash, options.priority, now)
             }
-            return Ok(self.reactivate(index, due, request));
-        }
-        // The room was granted without the resting keys; their slots must be freed before one is
-        // claimed, or the arena would outgrow the capacity.
-        self.evict_resting();
-        let Lookup::Absent { tombstone, due } = lookup else {
-            unreachable!("the other cases have returned")
         };
-        let index = self.claim_slot(tombstone, hash, options.priority, now);
-        if let (Some(groups), Some(group)) = (self.ready.groups_mut(), &mut group) {
+        if let (Some(groups), Some(group)) = (self.ready.groups.as_mut(), &mut group) {
             groups.enter(index, found, group);
+        }
+        if !is_new {
+            return Ok(self.reactivate(index, due, request));
         }
         self.insert_new::<true>(index, key.take(), due, options.priority, now);
         Ok(Added::New)
@@ -307,7 +300,7 @@ impl<K: Eq> Machine<K> {
         if self.config.debounce.is_some() {
             self.windows.grow(capacity);
         }
-        if let Some(groups) = self.ready.groups_mut() {
+        if let Some(groups) = &mut self.ready.groups {
             groups.grow(capacity);
         }
         // No slot is free when the arena grows, so the index holds no tombstone.

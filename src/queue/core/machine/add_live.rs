@@ -35,12 +35,14 @@ impl<K: Eq> Machine<K> {
             self.promote(index, options.priority);
         }
         let holds_backoff = options.holds_backoff.unwrap_or(self.config.holds_backoff);
-        let backoff = if holds_backoff {
-            self.backoff_of_delayed(index)
-        } else {
-            0
-        };
-        let floor = backoff.max(self.interval_of_delayed(index));
+        let (entry, mut floor) = (&self.entries[index], 0);
+        if entry.phase == Phase::Delayed {
+            floor = self.earliest_start(entry.since);
+            let backoff = entry.recorded_failures().backoff_tick();
+            if holds_backoff && self.wheel.is_ahead(backoff) {
+                floor = floor.max(backoff);
+            }
+        }
         // By `due` and not by the wheel: a delay that is over by now is a delay all the same.
         if due > 0 {
             self.add_live_delayed(index, due.max(floor), options.merge, now)
@@ -50,25 +52,6 @@ impl<K: Eq> Machine<K> {
             self.add_live_delayed(index, floor, Merge::Earlier, now)
         } else {
             self.add_live_at_once(index, holds_backoff, now)
-        }
-    }
-
-    /// Returns the tick at which the backoff of a delayed key ends; 0 if it is in none.
-    fn backoff_of_delayed(&self, index: Index) -> u64 {
-        let entry = &self.entries[index];
-        match entry.recorded_failures().backoff_tick() {
-            tick if entry.phase == Phase::Delayed && self.wheel.is_ahead(tick) => tick,
-            _ => 0,
-        }
-    }
-
-    /// Returns the tick at which the shortest interval of a delayed key ends; 0 if it has.
-    fn interval_of_delayed(&self, index: Index) -> u64 {
-        let entry = &self.entries[index];
-        if entry.phase == Phase::Delayed {
-            self.earliest_start(entry.since)
-        } else {
-            0
         }
     }
 
@@ -85,7 +68,7 @@ impl<K: Eq> Machine<K> {
                 Added::Coalesced
             }
             Phase::Delayed => {
-                self.cancel_timer(index);
+                self.wheel.remove(self.entries.slots_mut(), index);
                 self.make_ready(index, now);
                 Added::Updated
             }
@@ -118,25 +101,20 @@ impl<K: Eq> Machine<K> {
             Phase::Free | Phase::Ready | Phase::Resting | Phase::GivenUp => {
                 unreachable!("work is pending, and the key is not ready")
             }
-            Phase::Processing => {
-                entry.phase = dirty_phase(holds_backoff);
-                entry.due = next;
-                self.became_dirty = true;
-                return Added::Updated;
-            }
             Phase::Dirty => entry.due = next,
-            Phase::DirtyHoldBackoff => {
+            Phase::Processing | Phase::DirtyHoldBackoff => {
                 entry.phase = dirty_phase(holds_backoff);
                 entry.due = next;
             }
             Phase::Delayed if next != due => {
-                self.cancel_timer(index);
+                self.wheel.remove(self.entries.slots_mut(), index);
                 self.make_delayed_or_ready(index, next, now);
             }
             Phase::Delayed => {}
         }
+        self.became_dirty |= phase == Phase::Processing;
         // The first add of a window schedules the run; later ones only put it off.
-        if window == NEVER {
+        if window == NEVER || phase == Phase::Processing {
             Added::Updated
         } else {
             Added::Coalesced
@@ -154,7 +132,7 @@ impl<K: Eq> Machine<K> {
         match entry.phase {
             Phase::Delayed if wins => {
                 self.windows.set(index, NEVER);
-                self.cancel_timer(index);
+                self.wheel.remove(self.entries.slots_mut(), index);
                 self.make_delayed_or_ready(index, due, now);
             }
             Phase::Processing if wins => entry.due = due,
@@ -167,18 +145,12 @@ impl<K: Eq> Machine<K> {
     #[cold]
     fn promote(&mut self, index: Index, new: Priority) {
         let entry = &mut self.entries[index];
-        let old = entry.priority;
-        match entry.phase {
-            Phase::Free | Phase::Resting | Phase::GivenUp => unreachable!("work is pending"),
-            Phase::Ready => {
-                entry.priority = new;
-                let slots = self.entries.slots_mut();
-                self.ready.remove(slots, index, old);
-                self.ready.push(slots, index, new);
-            }
-            Phase::Delayed | Phase::Processing | Phase::Dirty | Phase::DirtyHoldBackoff => {
-                entry.priority = new;
-            }
+        let (old, phase) = (entry.priority, entry.phase);
+        entry.priority = new;
+        if phase == Phase::Ready {
+            let slots = self.entries.slots_mut();
+            self.ready.remove(slots, index, old);
+            self.ready.push(slots, index, new);
         }
     }
 }

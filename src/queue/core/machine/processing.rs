@@ -10,7 +10,6 @@ use crate::queue::core::machine::Machine;
 use crate::queue::core::run::{OnFailure, Outcome, Run, Started};
 
 /// What the end of a run leaves for the caller to drop or return, once the lock is released.
-#[derive(Debug)]
 pub(crate) struct Finished<K> {
     /// The key, if it is absent now.
     pub(crate) forgotten: Option<K>,
@@ -20,24 +19,7 @@ pub(crate) struct Finished<K> {
     pub(crate) is_given_up: bool,
 }
 
-impl<K> Finished<K> {
-    #[inline]
-    const fn forgotten(forgotten: Option<K>) -> Self {
-        Self {
-            forgotten,
-            replaced: None,
-            is_given_up: false,
-        }
-    }
-}
-
 impl<K> Machine<K> {
-    /// Returns the key to hand out next.
-    #[inline]
-    pub(crate) fn peek(&self) -> Option<NextKey> {
-        self.ready.peek()
-    }
-
     /// Hands out the key that was peeked.
     #[expect(clippy::inline_always, reason = "a call costs more than the body")]
     #[inline(always)]
@@ -67,13 +49,6 @@ impl<K> Machine<K> {
         Started { key, run }
     }
 
-    fn stop(&mut self, index: Index) {
-        self.stop_entry(index);
-        if let Some(groups) = self.ready.groups_mut() {
-            groups.stop(index);
-        }
-    }
-
     /// Takes a key out of the processing list; its entry is in no list then.
     #[expect(clippy::inline_always, reason = "a call costs more than the body")]
     #[inline(always)]
@@ -97,7 +72,7 @@ impl<K> Machine<K> {
         }
         self.stop_entry(index);
         self.release_entry(index);
-        if let Some(groups) = self.ready.groups_mut() {
+        if let Some(groups) = &mut self.ready.groups {
             groups.finish(index);
         }
         Some(self.keys.remove_borrowed(borrowed.take()?))
@@ -110,7 +85,11 @@ impl<K> Machine<K> {
         let forgotten = self.finish_done(&mut borrowed);
         match borrowed {
             Some(key) => self.finish(key, Outcome::Done, now),
-            None => Finished::forgotten(forgotten),
+            None => Finished {
+                forgotten,
+                replaced: None,
+                is_given_up: false,
+            },
         }
     }
 
@@ -124,7 +103,10 @@ impl<K> Machine<K> {
         // Keys that are due by now became ready before this one is requeued.
         self.advance(now);
         let index = self.keys.release(key);
-        self.stop(index);
+        self.stop_entry(index);
+        if let Some(groups) = &mut self.ready.groups {
+            groups.stop(index);
+        }
         let earliest_start = self.earliest_start(self.entries[index].since);
         let entry = &mut self.entries[index];
         let (requeue, failures) = outcome.next_run(entry.recorded_failures());
@@ -137,16 +119,11 @@ impl<K> Machine<K> {
         // An equal key that was added meanwhile takes the place of this one, unless it was removed.
         let newest = self.take_newest(index);
         let replaced = newest.map(|newest| self.keys.replace(index, newest));
+        let mut forgotten = None;
         match added.min(requeue) {
             NEVER => match self.rest_after_run(gives_up, earliest_start, now) {
                 Some((phase, until)) => self.put_to_rest(index, phase, until),
-                None => {
-                    return Finished {
-                        forgotten: Some(self.forget(index)),
-                        replaced,
-                        is_given_up: false,
-                    };
-                }
+                None => forgotten = Some(self.forget(index)),
             },
             due => self.make_delayed_or_ready(index, due.max(earliest_start), now),
         }
@@ -155,7 +132,7 @@ impl<K> Machine<K> {
             self.return_waiting();
         }
         Finished {
-            forgotten: None,
+            forgotten,
             replaced,
             is_given_up: gives_up && self.entries[index].phase == Phase::GivenUp,
         }

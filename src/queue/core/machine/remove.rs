@@ -6,27 +6,17 @@ use crate::queue::core::entry::{KeyHash, NEVER, Phase};
 use crate::queue::core::index::Found;
 use crate::queue::core::machine::Machine;
 
-/// What [`Machine::remove`] has removed.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Removed<K> {
-    /// A key that was ready or delayed.
-    Waiting(K),
-    /// A key that was resting, without pending work.
-    Resting(K),
-    /// The next run of a key in process, with the newest equal key if one was kept for it.
-    NextRun(Option<K>),
-}
-
 impl<K> Machine<K> {
-    /// Removes a waiting key, or cancels the next run of a key in process.
-    pub(crate) fn remove<Q>(&mut self, hash: KeyHash, key: &Q) -> Option<Removed<K>>
+    /// Removes a waiting key, or cancels the next run of a key in process. Returns true if there was
+    /// one, and a key to be dropped once the lock is released.
+    pub(crate) fn remove<Q>(&mut self, hash: KeyHash, key: &Q) -> (bool, Option<K>)
     where
         K: Eq + Borrow<Q>,
         Q: Eq + ?Sized,
     {
         let same = |slot| self.keys.get(slot).map(K::borrow) == Some(key);
         let Found::Live(index) = self.index.find(self.entries.slots(), hash, same) else {
-            return None;
+            return (false, None);
         };
         let entry = &mut self.entries[index];
         match entry.phase {
@@ -34,20 +24,17 @@ impl<K> Machine<K> {
             Phase::Ready => {
                 let priority = entry.priority;
                 self.ready.remove(self.entries.slots_mut(), index, priority);
-                Some(Removed::Waiting(self.forget(index)))
             }
-            Phase::Delayed => {
-                self.cancel_timer(index);
-                Some(Removed::Waiting(self.forget(index)))
-            }
-            Phase::Resting | Phase::GivenUp => Some(Removed::Resting(self.take_resting(index))),
+            Phase::Delayed => self.wheel.remove(self.entries.slots_mut(), index),
+            Phase::Resting | Phase::GivenUp => return (false, Some(self.take_resting(index))),
             Phase::Processing | Phase::Dirty | Phase::DirtyHoldBackoff => {
                 let had_next_run = entry.phase != Phase::Processing || entry.due != NEVER;
                 entry.phase = Phase::Processing;
                 entry.due = NEVER;
                 self.windows.set(index, NEVER);
-                had_next_run.then(|| Removed::NextRun(self.take_newest(index)))
+                return (had_next_run, self.take_newest(index));
             }
         }
+        (true, Some(self.forget(index)))
     }
 }

@@ -44,7 +44,7 @@ impl<K> Machine<K> {
         (entry.phase, entry.due) = (phase, until);
         self.resting.insert((until, index));
         self.windows.set(index, NEVER);
-        if let Some(groups) = self.ready.groups_mut() {
+        if let Some(groups) = &mut self.ready.groups {
             groups.leave(index);
         }
     }
@@ -76,7 +76,7 @@ impl<K> Machine<K> {
 
     pub(super) fn take_resting(&mut self, index: Index) -> K {
         self.resting.remove(&(self.entries[index].due, index));
-        // Not `release`: the key left its group when it was put to rest.
+        // Not `forget`: the key left its group when it was put to rest.
         self.release_entry(index);
         self.keys.remove(index)
     }
@@ -101,12 +101,8 @@ impl<K: Eq> Machine<K> {
         let (backoff, since) = (entry.recorded_failures().backoff_tick(), entry.since);
         let (due, window) = self.due_of_new(due, now);
         let due = due.max(backoff).max(self.earliest_start(since));
-        if self.wheel.is_ahead(due) {
-            self.windows.set(index, window);
-            self.make_delayed(index, due);
-        } else {
-            self.make_ready(index, now);
-        }
+        self.windows.set(index, window);
+        self.make_delayed_or_ready(index, due, now);
         Added::Updated
     }
 }

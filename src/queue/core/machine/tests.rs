@@ -8,15 +8,10 @@ use crate::queue::core::run::Outcome;
 fn machine<K>(capacity: usize, debounce: Option<Debounce>) -> Machine<K> {
     let config = QueueConfig {
         capacity,
-        reserve: 0,
         debounce,
-        holds_backoff: false,
-        aging: DEFAULT_AGING,
-        keeps_newest: false,
-        min_interval: Duration::ZERO,
-        given_up: None,
+        ..QueueConfig::default()
     };
-    Machine::new(config, ReadyKeys::new(DEFAULT_AGING))
+    Machine::new(config, ReadyKeys::new(DEFAULT_AGING, None))
 }
 
 fn add<K: Eq>(machine: &mut Machine<K>, hash: KeyHash, key: K, now: Timestamp) {
@@ -49,7 +44,7 @@ fn a_key_that_returns_gets_its_slot_again_unless_it_was_reused() {
     let mut run = |key: u32| {
         let hash = KeyHash::new(key.into());
         add(&mut machine, hash, key, Timestamp::ZERO);
-        let next = machine.peek().expect("it is ready");
+        let next = machine.ready.peek().expect("it is ready");
         let key = machine.start(next, Timestamp::ZERO).key;
         let slot = key.index();
         assert!(machine.finish_done(&mut Some(key)).is_some());
@@ -73,15 +68,15 @@ fn a_reused_slot_has_no_debounce_window() {
     };
     let (mut machine, hash) = (machine(1, Some(debounce)), KeyHash::new(0));
     add(&mut machine, hash, "a", at(0));
-    assert!(machine.remove(hash, "a").is_some());
+    assert_eq!(machine.remove(hash, "a"), (true, Some("a")));
     machine.advance(at(1_000));
     // The clock of this add is behind: the quiet time is over at once.
     add(&mut machine, hash, "b", at(10));
-    let next = machine.peek().expect("it is ready");
+    let next = machine.ready.peek().expect("it is ready");
     let key = machine.start(next, at(1_000)).key;
     add(&mut machine, hash, "b", at(1_000));
     let finished = machine.finish(key, Outcome::Done, at(1_000));
     assert!(finished.forgotten.is_none());
-    let lens = (machine.delayed_len(), machine.ready_len());
+    let lens = (machine.wheel.len, machine.ready.len());
     assert_eq!(lens, (1, 0), "quiet first");
 }

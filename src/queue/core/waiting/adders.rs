@@ -14,13 +14,12 @@ use crate::queue::core::groups::group_table::GroupId;
 use crate::queue::core::hash::FastHash;
 use crate::wait::{Left, WaitId, WaitList};
 
-#[derive(Debug)]
 pub(crate) struct Adders {
-    line: WaitList<Adder>,
+    pub(crate) line: WaitList<Adder>,
     /// The adders by the hash of their keys: if another caller adds the key, they need no room.
     by_hash: HashTable<(KeyHash, WaitId)>,
     /// The wakers of adders whose key another caller has added.
-    to_wake: Vec<Waker>,
+    pub(crate) to_wake: Vec<Waker>,
     /// The rounds of each group with adders in line, by its hash.
     rounds: HashMap<u64, Rounds, FastHash>,
     /// The latest round in which an adder was promised room.
@@ -35,13 +34,13 @@ struct Rounds {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Adder {
+pub(crate) struct Adder {
     hash: KeyHash,
     /// Whether room is reserved for it.
-    promised: bool,
+    pub(crate) promised: bool,
     group: Option<AdderGroup>,
     round: u64,
-    is_group_blocked: bool,
+    pub(crate) is_group_blocked: bool,
 }
 
 /// The group of an adder's key.
@@ -50,22 +49,6 @@ pub(crate) struct AdderGroup {
     pub(crate) hash: u64,
     /// `None` if the group did not exist when the adder began to wait.
     pub(crate) id: Option<GroupId>,
-}
-
-/// Room that is reserved for an adder.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Promise {
-    /// The group in which room is reserved too.
-    pub(crate) group: Option<GroupId>,
-}
-
-/// What remains of an adder that has left the line.
-#[derive(Debug)]
-pub(crate) struct LeftAdder {
-    /// To be dropped once the lock is released.
-    pub(crate) waker: Option<Waker>,
-    pub(crate) group: Option<GroupId>,
-    pub(crate) was_group_blocked: bool,
 }
 
 /// The first rank of group-blocked adders, above all rounds.
@@ -80,12 +63,6 @@ impl Adders {
             rounds: HashMap::default(),
             round: 0,
         }
-    }
-
-    /// Returns the number of adders that have not left, in line or woken.
-    #[inline]
-    pub(crate) const fn len(&self) -> usize {
-        self.line.len()
     }
 
     /// Joins the line, or goes back to its place there. Returns a waker to be dropped once the lock
@@ -127,14 +104,15 @@ impl Adders {
         rounds.last
     }
 
-    pub(crate) fn leave(&mut self, place: WaitId) -> LeftAdder {
-        let Left { wanted, waker } = self.line.leave(place);
+    /// Leaves the line. The waker is to be dropped once the lock is released.
+    pub(crate) fn leave(&mut self, place: WaitId) -> Left<Adder> {
+        let left = self.line.leave(place);
+        let wanted = &left.wanted;
         let this = |entry: &(KeyHash, WaitId)| *entry == (wanted.hash, place);
         if let Ok(found) = self.by_hash.find_entry(wanted.hash.spread(), this) {
             found.remove();
         }
-        let group = wanted.group;
-        if let Some(group) = group
+        if let Some(group) = wanted.group
             && let Some(rounds) = self.rounds.get_mut(&group.hash)
         {
             rounds.waiting -= 1;
@@ -142,24 +120,12 @@ impl Adders {
                 self.rounds.remove(&group.hash);
             }
         }
-        LeftAdder {
-            waker,
-            group: group.and_then(|group| group.id),
-            was_group_blocked: wanted.is_group_blocked,
-        }
+        left
     }
 
     /// Returns the group of an adder, if it existed when the adder began to wait.
     pub(crate) fn group_of(&self, place: WaitId) -> Option<GroupId> {
-        self.line.wants(place).group.and_then(|group| group.id)
-    }
-
-    /// Takes the room that is reserved for an adder, if any.
-    pub(crate) fn take_promise(&mut self, place: WaitId) -> Option<Promise> {
-        let adder = self.line.wants_mut(place);
-        let promised = std::mem::take(&mut adder.promised);
-        let group = adder.group.and_then(|group| group.id);
-        promised.then_some(Promise { group })
+        self.line.wants(place).group?.id
     }
 
     /// Returns the adder whose turn it is, and its group.
@@ -196,11 +162,6 @@ impl Adders {
         true
     }
 
-    /// Takes the first adder out of the line; returns its waker.
-    pub(crate) fn wake_first(&mut self) -> Option<Waker> {
-        self.line.wake_first()
-    }
-
     /// Wakes the adders of a key that another caller has added: it is live now, and they need no
     /// room. Adders of another key with the same hash wait again.
     #[cold]
@@ -210,11 +171,6 @@ impl Adders {
         let line = &mut self.line;
         self.to_wake
             .extend(same.filter_map(|(_, place)| line.wake(*place)));
-    }
-
-    /// Drains the wakers of adders whose key another caller has added.
-    pub(crate) fn drain_to_wake(&mut self) -> impl Iterator<Item = Waker> {
-        self.to_wake.drain(..)
     }
 }
 
@@ -232,9 +188,9 @@ mod tests {
         }
         assert!(adders.leave(places[0].expect("it waits")).waker.is_some());
         adders.key_added(hash);
-        assert_eq!(adders.drain_to_wake().count(), 1);
+        assert_eq!(adders.to_wake.drain(..).count(), 1);
         adders.key_added(hash);
-        assert_eq!(adders.drain_to_wake().count(), 0, "it is awake");
+        assert_eq!(adders.to_wake.drain(..).count(), 0, "it is awake");
         for place in &places[1..] {
             adders.leave(place.expect("it waits"));
         }

@@ -28,9 +28,8 @@ use crate::wait::{WaitId, WaitList};
 /// How long a consumer that was to poll may hold up the others.
 const GRACE: Duration = Duration::from_millis(5);
 
-#[derive(Debug)]
 pub(crate) struct Consumers {
-    line: WaitList<ConsumerKind>,
+    pub(crate) line: WaitList<ConsumerKind>,
     /// Threads that were woken and have not polled yet.
     woken_threads: usize,
     /// Futures that were woken, are not late and have not polled yet, in order of `since`.
@@ -102,19 +101,9 @@ impl Consumers {
         }
     }
 
-    /// Returns the number of consumers that have not left, in line or woken.
-    #[inline]
-    pub(crate) const fn len(&self) -> usize {
-        self.line.len()
-    }
-
     /// Returns how many consumers will poll soon.
     fn awake(&self) -> usize {
         self.woken_threads + self.woken_futures.len()
-    }
-
-    fn was_woken(&self, id: WaitId) -> bool {
-        self.line.was_woken(id)
     }
 
     /// Returns true if a consumer that polls may take one of the `keys`: it was woken for one, or it
@@ -123,7 +112,7 @@ impl Consumers {
     /// One that finds another late may not. All are woken when the state settles, so that after a
     /// stall of the program they are served in order.
     pub(crate) fn may_take(&self, id: WaitId, keys: usize) -> bool {
-        self.was_woken(id) || self.is_first(id) && self.awake() < keys
+        self.line.was_woken(id) || self.is_first(id) && self.awake() < keys
     }
 
     fn is_first(&self, id: WaitId) -> bool {
@@ -211,13 +200,13 @@ impl Consumers {
     fn will_fire_in_time(&self, watchdog: Option<Watchdog>, now: Timestamp) -> bool {
         watchdog.is_some_and(|Watchdog { id, at, asked }| {
             let since = asked.map_or(at, |asked| asked.min(at));
-            !self.was_woken(id) && now < late_at(since)
+            !self.line.was_woken(id) && now < late_at(since)
         })
     }
 
     /// A consumer polls: if it was woken, it is no longer awaited.
     fn polled(&mut self, id: WaitId) {
-        if !self.was_woken(id) {
+        if !self.line.was_woken(id) {
             return;
         }
         match self.line.wants(id) {

@@ -10,7 +10,7 @@ use std::task::Waker;
 
 use crate::clock::Timestamp;
 use crate::list::Index;
-use crate::queue::core::entry::KeyHash;
+use crate::queue::core::entry::{KeyHash, start_of};
 use crate::queue::core::groups::group_table::GroupId;
 use crate::queue::core::groups::grouping::GroupKey;
 use crate::queue::core::groups::scheduler::GroupScheduler;
@@ -23,13 +23,23 @@ use crate::queue::core::waiting::consumers::{ConsumerKind, Consumers};
 use crate::wait::{WaitId, WaitList};
 use crate::wake::{Wakers, thread_waker};
 
+/// What a listener waits for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Event {
+    /// A resync is due, or never will be.
+    Resync,
+    /// The closed queue is idle.
+    Idle,
+    /// This key in process is dirty.
+    Dirty(Index),
+}
+
 #[expect(clippy::struct_excessive_bools, reason = "they are independent")]
-#[derive(Debug)]
 pub(crate) struct QueueState<K> {
     pub(crate) machine: Machine<K>,
-    consumers: Consumers,
+    pub(crate) consumers: Consumers,
     /// A paused queue hands out nothing.
-    paused: bool,
+    pub(crate) paused: bool,
     /// Whether the queue is paused, has a rate limit or groups: then a start takes the general path.
     needs_general_start: bool,
     /// The rate limit on all hand-outs.
@@ -37,18 +47,14 @@ pub(crate) struct QueueState<K> {
     /// Whether groups may have limiters of their own.
     has_limited_groups: bool,
     /// A limiter was found closed, and the observer has not been told.
-    limiter_closed: bool,
+    pub(crate) limiter_closed: bool,
     /// Wakers that limiters have woken under the lock, for the next `settle`.
     wakers: Wakers,
     pub(crate) adders: Adders,
     /// Keys that were refused since the last resync.
     missed: u64,
-    /// Callers that wait until a resync is due.
-    pub(crate) resyncers: WaitList<()>,
-    /// Callers that wait until a key in process becomes dirty.
-    pub(crate) watchers: WaitList<Index>,
-    /// Callers that wait until a closed queue is idle.
-    pub(crate) drainers: WaitList<()>,
+    /// Callers that wait for an event, and take neither a key nor room.
+    pub(crate) listeners: WaitList<Event>,
     /// Whether `settle` may have something to do. Each caller that begins to wait sets it; `settle`
     /// clears it when no caller waits.
     pub(crate) awaited: bool,
@@ -56,7 +62,7 @@ pub(crate) struct QueueState<K> {
 
 impl<K> QueueState<K> {
     pub(crate) fn new(machine: Machine<K>, throttle: Option<Throttle>) -> Self {
-        let groups = machine.ready.groups();
+        let groups = machine.ready.groups.as_ref();
         let needs_general_start = throttle.is_some() || groups.is_some();
         let has_limited_groups = groups.is_some_and(|groups| groups.groups.bounds.limited);
         Self {
@@ -70,20 +76,14 @@ impl<K> QueueState<K> {
             wakers: Wakers::default(),
             adders: Adders::new(),
             missed: 0,
-            resyncers: WaitList::new(),
-            watchers: WaitList::new(),
-            drainers: WaitList::new(),
+            listeners: WaitList::new(),
             awaited: false,
         }
     }
 
-    pub(crate) fn is_paused(&self) -> bool {
-        self.paused
-    }
-
     pub(crate) fn set_paused(&mut self, paused: bool) {
         self.paused = paused;
-        let is_grouped = self.machine.ready.groups().is_some();
+        let is_grouped = self.machine.ready.groups.is_some();
         self.needs_general_start = paused || self.throttle.is_some() || is_grouped;
     }
 
@@ -95,11 +95,7 @@ impl<K> QueueState<K> {
     }
 
     fn waiters(&self) -> usize {
-        self.consumers.len()
-            + self.adders.len()
-            + self.drainers.len()
-            + self.resyncers.len()
-            + self.watchers.len()
+        self.consumers.line.len() + self.adders.line.len() + self.listeners.len()
     }
 
     /// Restores, after any change, what the waiters rely on. A missing line here is a lost wake-up.
@@ -109,28 +105,29 @@ impl<K> QueueState<K> {
     /// - If a future is to poll and another consumer waits, a watchdog polls when it is late.
     /// - If there is room, no adder waits for it, and then no caller waits for a resync.
     /// - No adder waits for room for a key that is live.
-    /// - The watchers of a dirty key are woken.
+    /// - The listeners of a dirty key are woken.
     /// - Once the queue is closed no adder waits, and once it is over no consumer does.
     pub(crate) fn settle(&mut self, wakers: &mut Wakers) {
         wakers.append(mem::take(&mut self.wakers));
         let (closed, over) = (self.machine.is_closed(), self.machine.is_over());
         let (keys, next_poll, now) = (self.startable(), self.next_poll(), self.machine.time());
         self.consumers.settle(keys, over, next_poll, now, wakers);
-        wakers.extend(self.adders.drain_to_wake());
-        while closed && let Some(waker) = self.adders.wake_first() {
+        wakers.extend(self.adders.to_wake.drain(..));
+        while closed && let Some(waker) = self.adders.line.wake_first() {
             wakers.extend([waker]);
         }
         self.promise_room(wakers);
-        if closed || self.resync_due() {
-            wakers.extend(std::iter::from_fn(|| self.resyncers.wake_first()));
-        }
-        if closed && self.machine.is_idle() {
-            wakers.extend(std::iter::from_fn(|| self.drainers.wake_first()));
-        }
-        if mem::take(&mut self.machine.became_dirty) {
+        let resync = closed || self.resync_due();
+        let idle = closed && self.machine.is_idle();
+        let dirtied = mem::take(&mut self.machine.became_dirty);
+        if resync || idle || dirtied {
             let machine = &self.machine;
-            self.watchers
-                .wake_where(|&key| machine.is_dirty(key), wakers);
+            let has_come = |event: &Event| match *event {
+                Event::Resync => resync,
+                Event::Idle => idle,
+                Event::Dirty(key) => machine.is_dirty(key),
+            };
+            self.listeners.wake_where(has_come, wakers);
         }
         // Limiters of groups may wake the queue while no caller waits.
         self.awaited = self.waiters() > 0 || self.has_limited_groups;
@@ -139,20 +136,20 @@ impl<K> QueueState<K> {
 
     /// Promises what room there is to blocked adders, in turn.
     fn promise_room(&mut self, wakers: &mut Wakers) {
-        if let Some(groups) = self.machine.ready.groups_mut() {
+        if let Some(groups) = &mut self.machine.ready.groups {
             groups.unblock_adders(|group| self.adders.unblock(group));
         }
         while self.machine.has_room()
             && let Some((adder, group)) = self.adders.next()
         {
             if let Some(group) = group
-                && let Some(groups) = self.machine.ready.groups_mut()
+                && let Some(groups) = &mut self.machine.ready.groups
                 && !groups.promise_room(group)
             {
                 self.adders.block_on_group(adder, group);
                 continue;
             }
-            self.machine.promise_room();
+            self.machine.promised += 1;
             wakers.extend(self.adders.promise(adder));
         }
     }
@@ -160,10 +157,11 @@ impl<K> QueueState<K> {
     /// Leaves the limiter's line unless a consumer waits for a key that the limiter holds back, so
     /// that no token is kept from others in that line. The same for groups without ready keys.
     fn leave_limiters(&mut self, wakers: &mut Wakers) {
-        if let Some(groups) = self.machine.ready.groups_mut() {
+        if let Some(groups) = &mut self.machine.ready.groups {
             groups.leave_limiters(wakers);
         }
-        let is_of_use = self.consumers.len() > 0 && !self.paused && self.machine.startable() > 0;
+        let is_of_use =
+            self.consumers.line.len() > 0 && !self.paused && self.machine.ready.startable() > 0;
         if let Some(throttle) = &mut self.throttle
             && !is_of_use
         {
@@ -173,23 +171,16 @@ impl<K> QueueState<K> {
 
     /// The queue's limiter, or that of a group, has woken the queue: it may have a token.
     pub(crate) fn on_limiter_wake(&mut self, group: Option<GroupId>, now: Option<Timestamp>) {
-        match group {
-            None => {
-                if let Some(throttle) = &mut self.throttle {
-                    throttle.on_wake(now);
-                }
-            }
-            Some(group) => {
-                if let Some(groups) = self.machine.ready.groups_mut() {
-                    groups.on_limiter_wake(group, now);
-                }
-            }
+        if let (Some(group), Some(groups)) = (group, self.machine.ready.groups.as_mut()) {
+            groups.on_limiter_wake(group, now);
+        } else if let Some(throttle) = &mut self.throttle {
+            throttle.on_wake(now);
         }
     }
 
     /// Returns the instant until which the queue's limiter holds back all ready keys.
     fn refused_until(&self) -> Option<Timestamp> {
-        self.throttle.as_ref()?.refused_until()
+        self.throttle.as_ref()?.refused_until
     }
 
     /// Makes the keys ready that are due, and drops the refusals of limiters that are over.
@@ -198,7 +189,7 @@ impl<K> QueueState<K> {
         if let Some(throttle) = &mut self.throttle {
             throttle.pass_time(now);
         }
-        if let Some(groups) = self.machine.ready.groups_mut() {
+        if let Some(groups) = &mut self.machine.ready.groups {
             groups.pass_time(now);
         }
     }
@@ -229,20 +220,9 @@ impl<K> QueueState<K> {
         self.consumers.wait(place, waker, kind, next_poll, now)
     }
 
-    /// Takes a consumer that has polled out of the line. Returns a waker to be dropped once the lock
-    /// is released.
-    pub(crate) fn leave(&mut self, place: WaitId) -> Option<Waker> {
-        self.consumers.leave(place)
-    }
-
-    /// Same as [`leave`](Self::leave), for a consumer that is dropped.
-    pub(crate) fn cancel(&mut self, place: WaitId) -> Option<Waker> {
-        self.consumers.cancel(place)
-    }
-
     /// Returns how many consumers are to be awake for the keys that may start.
     pub(crate) fn startable(&self) -> usize {
-        match self.machine.startable() {
+        match self.machine.ready.startable() {
             _ if self.paused || self.refused_until().is_some() => 0,
             // Only a take shows whether there is a token. Waking one consumer for each ready key
             // would be a thundering herd for each token.
@@ -253,7 +233,10 @@ impl<K> QueueState<K> {
 
     /// Returns how many keys are ready, and how many are in process.
     pub(crate) fn counts(&self) -> (usize, usize) {
-        (self.machine.ready_len(), self.machine.processing_len())
+        (
+            self.machine.ready.len(),
+            self.machine.processing_len as usize,
+        )
     }
 
     /// Requests a resync for a key that was refused for want of room.
@@ -262,9 +245,10 @@ impl<K> QueueState<K> {
         // The queue has room: it was the key's group that refused the key. Without this note the
         // resync would be due at once, and again after each resync.
         if self.machine.has_room()
-            && let Some(groups) = self.machine.ready.groups_mut()
+            && let Some(groups) = &mut self.machine.ready.groups
         {
-            groups.miss_key();
+            // Until room comes free in a group a resync would be in vain.
+            groups.missed_in_full_group = true;
         }
     }
 
@@ -275,8 +259,8 @@ impl<K> QueueState<K> {
 
     /// Returns true if keys were missed and there is room for them again.
     fn resync_due(&self) -> bool {
-        let groups = self.machine.ready.groups();
-        let is_in_vain = groups.is_some_and(GroupScheduler::awaits_room_for_missed_key);
+        let groups = self.machine.ready.groups.as_ref();
+        let is_in_vain = groups.is_some_and(|groups| groups.missed_in_full_group);
         self.missed > 0 && self.machine.has_room() && !is_in_vain
     }
 
@@ -287,36 +271,31 @@ impl<K> QueueState<K> {
         }
         // `MAX` stands for a refusal without an end, for which no timer helps.
         let refused = self.refused_until().filter(|at| *at < Timestamp::MAX);
-        let refused = refused.filter(|_| self.machine.startable() > 0);
-        let groups = self.machine.ready.groups();
+        let refused = refused.filter(|_| self.machine.ready.startable() > 0);
+        let groups = self.machine.ready.groups.as_deref();
         let parked = groups.and_then(GroupScheduler::next_poll);
         let parked = parked.filter(|at| *at < Timestamp::MAX);
-        let next = self.machine.next_due().into_iter();
-        next.chain(refused).chain(parked).min()
+        let due = self.machine.wheel.next_tick().map(start_of);
+        due.into_iter().chain(refused).chain(parked).min()
     }
 
     /// Closes the queue. Keys that a closed limiter holds back are returned too.
     pub(crate) fn close(&mut self, now: Timestamp) {
         self.machine.close(now);
         self.awaited |= self.throttle.is_some();
-        if self.machine.ready_len() > 0
+        if self.machine.ready.len() > 0
             && let Some(throttle) = &mut self.throttle
             && throttle.check_closed(&mut self.wakers)
         {
             self.machine.shut_down();
         }
         if self.has_limited_groups
-            && let Some(groups) = self.machine.ready.groups_mut()
+            && let Some(groups) = &mut self.machine.ready.groups
         {
             for group in groups.closed(&mut self.wakers) {
                 self.machine.return_group(group);
             }
         }
-    }
-
-    /// Returns true, once, if a limiter was found closed.
-    pub(crate) const fn take_limiter_closed(&mut self) -> bool {
-        mem::replace(&mut self.limiter_closed, false)
     }
 }
 
@@ -350,7 +329,7 @@ impl<K: Eq> QueueState<K> {
 
     #[inline]
     fn wake_adders_of(&mut self, hash: KeyHash, added: Result<Added, AddRefusal>) {
-        if self.adders.len() > 0 && matches!(added, Ok(Added::New)) {
+        if self.adders.line.len() > 0 && matches!(added, Ok(Added::New)) {
             self.adders.key_added(hash);
         }
     }

@@ -1,7 +1,7 @@
 //! The add that waits for room.
 
 use std::fmt;
-use std::hash::{BuildHasher, Hash as HashKey};
+use std::mem;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -11,7 +11,6 @@ use crate::queue::core::entry::KeyHash;
 use crate::queue::core::hash::FastHash;
 use crate::queue::core::machine::add::{AddRefusal, AddRequest, Added, Room};
 use crate::queue::core::options::AddOptions;
-use crate::queue::core::waiting::adders::Promise;
 use crate::queue::core::waiting::queue_state::QueueState;
 use crate::queue::shell::shared::Shared;
 use crate::wait::{Progress, Step, WaitId};
@@ -33,28 +32,15 @@ use crate::wait::{Progress, Step, WaitId};
 /// # Ok::<(), tollgate::QueueError>(())
 /// ```
 pub struct Add<'a, K, C = SystemClock, S = FastHash> {
-    shared: &'a Arc<Shared<K, C, S>>,
-    hash: KeyHash,
+    pub(super) shared: &'a Arc<Shared<K, C, S>>,
+    pub(super) hash: KeyHash,
     /// `None` once the add has ended.
-    key: Option<K>,
-    options: AddOptions,
+    pub(super) key: Option<K>,
+    pub(super) options: AddOptions,
     /// Set by the first step if there is a timeout.
-    deadline: Option<Timestamp>,
+    pub(super) deadline: Option<Timestamp>,
     /// The adder's place in line, in line or woken.
-    place: Option<WaitId>,
-}
-
-impl<'a, K: HashKey, C, S: BuildHasher> Add<'a, K, C, S> {
-    pub(crate) fn new(shared: &'a Arc<Shared<K, C, S>>, key: K, options: AddOptions) -> Self {
-        Self {
-            shared,
-            hash: shared.hash(&key),
-            key: Some(key),
-            options,
-            deadline: None,
-            place: None,
-        }
-    }
+    pub(super) place: Option<WaitId>,
 }
 
 impl<K, C, S> Add<'_, K, C, S> {
@@ -63,12 +49,13 @@ impl<K, C, S> Add<'_, K, C, S> {
         let Some(place) = self.place else {
             return Room::Unreserved;
         };
-        let Some(Promise { group }) = state.adders.take_promise(place) else {
+        if !mem::take(&mut state.adders.line.wants_mut(place).promised) {
             // No barging: an adder that was woken for another reason waits for its promise.
             return Room::None;
-        };
-        state.machine.release_room();
-        if let (Some(group), Some(groups)) = (group, state.machine.ready.groups_mut()) {
+        }
+        state.machine.promised -= 1;
+        let group = state.adders.group_of(place);
+        if let (Some(group), Some(groups)) = (group, state.machine.ready.groups.as_mut()) {
             groups.release_room(group);
         }
         // Live keys and promises together never exceed the capacity, so there is a place. Since the
@@ -77,21 +64,15 @@ impl<K, C, S> Add<'_, K, C, S> {
         Room::WithReserve
     }
 
-    /// Restores the promise that [`take_room`](Self::take_room) has redeemed. The key's group is
-    /// absent, or its limiter would be known, so the promise is one of the queue's room only.
-    fn restore_promise(&self, state: &mut QueueState<K>) -> Option<Waker> {
-        let place = self.place?;
-        state.machine.promise_room();
-        state.adders.promise(place)
-    }
-
     /// Leaves the line; returns a waker to drop once the lock is released.
     fn leave(&mut self, state: &mut QueueState<K>) -> Option<Waker> {
         // A promise that the adder does not redeem must be called off, or its room is lost.
         self.take_room(state);
-        let gone = state.adders.leave(self.place.take()?);
-        if let (Some(group), Some(groups)) = (gone.group, state.machine.ready.groups_mut()) {
-            groups.adder_left(group, gone.was_group_blocked);
+        let place = self.place.take()?;
+        let group = state.adders.group_of(place);
+        let gone = state.adders.leave(place);
+        if let (Some(group), Some(groups)) = (group, state.machine.ready.groups.as_mut()) {
+            groups.adder_left(group, gone.wanted.is_group_blocked);
         }
         gone.waker
     }
@@ -126,7 +107,7 @@ impl<K: Eq, C, S> Add<'_, K, C, S> {
                     let group = group.map(|group| state.machine.ready.adder_group(group));
                     stale = state.adders.wait(&mut self.place, waker, self.hash, group);
                     let id = self.place.and_then(|place| state.adders.group_of(place));
-                    if let (Some(id), Some(groups)) = (id, state.machine.ready.groups_mut()) {
+                    if let (Some(id), Some(groups)) = (id, state.machine.ready.groups.as_mut()) {
                         groups.adder_waits(id, joins);
                     }
                     Ok(None)
@@ -135,8 +116,13 @@ impl<K: Eq, C, S> Add<'_, K, C, S> {
                 // in between: otherwise the adder finds no room of its own, waits again, is
                 // promised the same room, and so on for ever.
                 Err(AddRefusal::NeedsLimiter) => {
-                    if room == Room::WithReserve {
-                        stale = self.restore_promise(state);
+                    if room == Room::WithReserve
+                        && let Some(place) = self.place
+                    {
+                        // Of the queue's room only: the key's group is absent, or its limiter would
+                        // be known.
+                        state.machine.promised += 1;
+                        stale = state.adders.promise(place);
                     }
                     Err(AddRefusal::NeedsLimiter)
                 }

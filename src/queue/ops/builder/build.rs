@@ -2,14 +2,16 @@
 
 use std::sync::{Arc, Weak};
 use std::task::Waker;
+use std::time::Duration;
 
 use crate::backoff::Random;
 use crate::clock::Clock;
 use crate::prefetch::PrefetchHint;
+use crate::queue::core::groups::grouping::GroupBounds;
 use crate::queue::core::groups::ready::ReadyKeys;
 use crate::queue::core::groups::scheduler::GroupScheduler;
 use crate::queue::core::groups::scheduler::MakeGroupWaker;
-use crate::queue::core::machine::{Machine, QueueConfig};
+use crate::queue::core::machine::Machine;
 use crate::queue::core::throttle::Throttle;
 use crate::queue::core::waiting::queue_state::QueueState;
 use crate::queue::ops::builder::{Options, QueueBuilder};
@@ -59,18 +61,16 @@ impl<K, C, S> QueueBuilder<K, C, S> {
         group_wakers: impl FnOnce(&Weak<Shared<K, C, S>>) -> Option<MakeGroupWaker>,
     ) -> Result<WorkQueue<K, C, S>, QueueError> {
         self.options.validate()?;
-        let Options {
-            limits, grouping, ..
-        } = &self.options;
+        let (limits, grouping) = (self.options.limits, &self.options.grouping);
         let has_memory = !limits.min_interval.is_zero() || limits.given_up.is_some();
         let needs_general_add = grouping.is_some() || limits.keeps_newest || has_memory;
         let groups = grouping.as_ref().map(|it| (it.names(), it.bounds()));
-        let (limits, aging) = (*limits, limits.aging);
-        let ready = |queue: &Weak<Shared<K, C, S>>| match (groups, group_wakers(queue)) {
-            (Some((names, bounds)), Some(wakers)) => {
-                ReadyKeys::new(aging).grouped(GroupScheduler::new(names, bounds, wakers, aging))
-            }
-            _ => ReadyKeys::new(aging),
+        let aging = limits.aging;
+        let ready = |queue: &Weak<Shared<K, C, S>>| {
+            let groups = groups.zip(group_wakers(queue));
+            let scheduler = groups
+                .map(|((names, bounds), wakers)| GroupScheduler::new(names, bounds, wakers, aging));
+            ReadyKeys::new(aging, scheduler)
         };
         let shared = Arc::new_cyclic(|queue| Shared {
             state: Mutex::new(QueueState::new(
@@ -94,32 +94,25 @@ impl<K, C, S> QueueBuilder<K, C, S> {
 
 impl<K> Options<K> {
     fn validate(&self) -> Result<(), QueueError> {
-        let QueueConfig {
-            capacity,
-            reserve,
-            debounce,
-            ..
-        } = self.limits;
-        let max = MAX_CAPACITY;
-        if capacity == 0 {
-            return Err(QueueError::ZeroCapacity);
-        }
-        if capacity > max {
-            return Err(QueueError::CapacityTooLarge { max });
-        }
-        if reserve >= capacity {
-            return Err(QueueError::NothingButReserve);
-        }
-        if debounce.is_some_and(|debounce| debounce.max.is_zero()) {
-            return Err(QueueError::ZeroDebounceMaximum);
-        }
-        if self.max_attempts == Some(0) {
-            return Err(QueueError::ZeroAttempts);
-        }
+        let (limits, max) = (&self.limits, MAX_CAPACITY);
+        let debounce_max = limits.debounce.map(|debounce| debounce.max);
         let bounds = self.grouping.as_ref().map(|grouping| grouping.bounds());
-        if bounds.is_some_and(|bounds| bounds.processing == 0 || bounds.live == 0) {
-            return Err(QueueError::ZeroGroupBound);
-        }
-        Ok(())
+        let is_zero = |bounds: GroupBounds| bounds.processing == 0 || bounds.live == 0;
+        let errors = [
+            (limits.capacity == 0, QueueError::ZeroCapacity),
+            (limits.capacity > max, QueueError::CapacityTooLarge { max }),
+            (
+                limits.reserve >= limits.capacity,
+                QueueError::NothingButReserve,
+            ),
+            (
+                debounce_max == Some(Duration::ZERO),
+                QueueError::ZeroDebounceMaximum,
+            ),
+            (self.max_attempts == Some(0), QueueError::ZeroAttempts),
+            (bounds.is_some_and(is_zero), QueueError::ZeroGroupBound),
+        ];
+        let first = errors.iter().find(|(is_one, _)| *is_one);
+        first.map_or(Ok(()), |(_, error)| Err(*error))
     }
 }

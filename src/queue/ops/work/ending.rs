@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
+use crate::queue::core::entry::tick_of;
 use crate::queue::core::run::{OnFailure, Outcome, Run};
 use crate::queue::ops::work::{HeldKey, Work};
 
@@ -62,7 +63,7 @@ impl<K, C: Clock, S> Work<K, C, S> {
             return next;
         }
         let next = started.map(|started| Self::new(Arc::clone(&shared), started));
-        let limiter_closed = guard.state().take_limiter_closed();
+        let limiter_closed = std::mem::take(&mut guard.state().limiter_closed);
         guard.unlock();
         drop(forgotten);
         shared.observe_finish(self.run.started, now, |_| {});
@@ -72,14 +73,14 @@ impl<K, C: Clock, S> Work<K, C, S> {
 
     /// Requeues the key behind the ready keys, and clears its failures.
     pub fn requeue(mut self) {
-        self.finish(|_, _, _| Outcome::Requeue);
+        self.finish(|_, _, _| Outcome::Requeue(0));
     }
 
     /// Requeues the key after `delay`, or earlier when it is added, and clears its failures.
     ///
     /// Use it for a periodic resync.
     pub fn requeue_after(mut self, delay: Duration) {
-        self.finish(|_, _, now| Outcome::after(delay, now));
+        self.finish(|_, _, now| Outcome::Requeue(tick_of(delay, now)));
     }
 
     /// Requeues the key after `delay`, or earlier when it is added, and leaves its failures as they
@@ -88,7 +89,7 @@ impl<K, C: Clock, S> Work<K, C, S> {
     /// Use it when the work could not be tried: an object that the key depends on is missing, or
     /// the key's tenant has no token.
     pub fn defer(mut self, delay: Duration) {
-        self.finish(|_, _, now| Outcome::deferred(delay, now));
+        self.finish(|_, _, now| Outcome::Defer(tick_of(delay, now)));
     }
 
     /// Ends the run as a failure: the key runs again after the queue's
@@ -177,18 +178,7 @@ impl<K, C: Clock, S> Work<K, C, S> {
         drop(shared);
         given_up
     }
-}
 
-impl<K, C: Clock, S> Drop for Work<K, C, S> {
-    #[inline]
-    fn drop(&mut self) {
-        if self.held.is_some() {
-            self.retry_dropped();
-        }
-    }
-}
-
-impl<K, C: Clock, S> Work<K, C, S> {
     /// Retries the key of a dropped guard. It is never given up: there is no caller to return it to.
     #[cold]
     fn retry_dropped(&mut self) {
@@ -209,6 +199,15 @@ impl<K, C: Clock, S> Work<K, C, S> {
             && !thread::panicking()
         {
             resume_unwind(panic);
+        }
+    }
+}
+
+impl<K, C: Clock, S> Drop for Work<K, C, S> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.held.is_some() {
+            self.retry_dropped();
         }
     }
 }

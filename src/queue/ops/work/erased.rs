@@ -3,20 +3,17 @@
 use std::future::Future;
 use std::hash::{BuildHasher, Hash};
 use std::pin::Pin;
-use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::queue::core::add_error::AddError;
 use crate::queue::core::options::AddOptions;
-use crate::queue::core::priority::Priority;
+use crate::queue::core::run::Run;
 use crate::queue::ops::work::Work;
 
 /// A [`Work`] whose clock and hasher types are erased.
 pub(crate) trait ErasedWork<K>: Sync {
     fn key(&self) -> &K;
-    fn failures(&self) -> u32;
-    fn priority(&self) -> Priority;
-    fn queued(&self) -> Duration;
+    fn run(&self) -> &Run;
     fn is_dirty(&self) -> bool;
     fn dirtied(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
     fn add_related(&self, key: K, options: AddOptions) -> Result<(), AddError<K>>;
@@ -32,16 +29,8 @@ where
         self.key()
     }
 
-    fn failures(&self) -> u32 {
-        self.failures()
-    }
-
-    fn priority(&self) -> Priority {
-        self.priority()
-    }
-
-    fn queued(&self) -> Duration {
-        self.queued()
+    fn run(&self) -> &Run {
+        &self.run
     }
 
     fn is_dirty(&self) -> bool {

@@ -8,49 +8,17 @@ use crate::queue::core::groups::group_table::GroupId;
 use crate::queue::core::groups::scheduler::GroupScheduler;
 use crate::wake::Wakers;
 
-/// Whether a group has a token for a key that is about to start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum GroupToken {
-    Granted,
-    Refused,
-    /// The limiter of the group is closed, and will never grant one.
-    Closed {
-        group: Index,
-        /// Whether this take was the first to find it closed.
-        is_news: bool,
-    },
-}
-
 impl GroupScheduler {
-    /// Takes a token of the limiter of the key's group. Parks the group if the limiter refuses.
-    pub(crate) fn take_token(
-        &mut self,
-        next: NextKey,
-        now: Timestamp,
-        wakers: &mut Wakers,
-    ) -> GroupToken {
-        let at = self.flows[next.flow].group;
-        let group = &mut self.groups[at];
-        let Some(throttle) = &mut group.throttle else {
-            return GroupToken::Granted;
-        };
-        let was_closed = throttle.is_closed();
-        if throttle.take(now, true, wakers) {
-            return GroupToken::Granted;
-        }
-        let (until, is_closed) = (throttle.refused_until(), throttle.is_closed());
-        let until = until.unwrap_or(now);
-        group.parked = Some(until);
+    /// Returns the group of the key that was peeked.
+    pub(crate) fn group_of_next(&self, next: NextKey) -> Index {
+        self.flows[next.flow].group
+    }
+
+    /// Parks a group whose limiter has refused.
+    pub(crate) fn park(&mut self, at: Index, until: Timestamp) {
+        self.groups.slots[at].parked = Some(until);
         self.parked.insert((until, at));
         self.refresh(at);
-        if is_closed {
-            GroupToken::Closed {
-                group: at,
-                is_news: !was_closed,
-            }
-        } else {
-            GroupToken::Refused
-        }
     }
 
     /// Returns when the first parked group is to be unparked.
@@ -76,7 +44,7 @@ impl GroupScheduler {
     }
 
     fn unpark(&mut self, at: Index, woken_at: Option<Timestamp>) {
-        let group = &mut self.groups[at];
+        let group = &mut self.groups.slots[at];
         if let Some(until) = group.parked.take() {
             self.parked.remove(&(until, at));
         }
@@ -90,7 +58,7 @@ impl GroupScheduler {
     /// key asks the limiter again.
     pub(crate) fn leave_limiters(&mut self, wakers: &mut Wakers) {
         while let Some(at) = self.idle.pop() {
-            let group = &mut self.groups[at];
+            let group = &mut self.groups.slots[at];
             if group.ready > 0 {
                 continue;
             }
@@ -106,7 +74,7 @@ impl GroupScheduler {
         let ready = self.groups.iter().filter(|(_, group)| group.ready > 0);
         let mut ready: Vec<Index> = ready.map(|(at, _)| at).collect();
         ready.retain(|at| {
-            let throttle = self.groups[*at].throttle.as_mut();
+            let throttle = self.groups.slots[*at].throttle.as_mut();
             throttle.is_some_and(|throttle| throttle.check_closed(wakers))
         });
         ready

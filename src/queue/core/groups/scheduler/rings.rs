@@ -12,13 +12,13 @@ impl GroupScheduler {
     pub(super) fn flows_of(&self, at: Index) -> impl Iterator<Item = Index> {
         let some = |flow: Index| (flow != NIL).then_some(flow);
         let next = move |flow: &Index| some(self.flows[*flow].next);
-        let all = std::iter::successors(some(self.groups[at].flows), next);
+        let all = std::iter::successors(some(self.groups.slots[at].flows), next);
         all.filter(|flow| !self.flows[*flow].keys.is_empty())
     }
 
     /// Moves the flows of a group into the rings, or out of them.
     pub(super) fn move_flows(&mut self, at: Index, into_rings: bool) {
-        let mut flow = self.groups[at].flows;
+        let mut flow = self.groups.slots[at].flows;
         while flow != NIL {
             if !into_rings {
                 self.leave_ring(flow);
@@ -32,7 +32,7 @@ impl GroupScheduler {
     pub(super) fn join_ring(&mut self, at: Index, flow: Index) {
         let this = &mut self.flows[flow];
         if !this.in_ring {
-            (this.in_ring, this.credit) = (true, self.groups[at].weight);
+            (this.in_ring, this.credit) = (true, self.groups.slots[at].weight);
             let priority = this.priority;
             self.rings.push(self.flows.slots_mut(), flow, priority);
         }
@@ -48,7 +48,7 @@ impl GroupScheduler {
 
     /// Returns the flow of a group for a priority: an existing one, one without keys, or a new one.
     pub(super) fn flow_for(&mut self, at: Index, priority: Priority) -> Index {
-        let mut flow = self.groups[at].flows;
+        let mut flow = self.groups.slots[at].flows;
         while flow != NIL {
             let this = &mut self.flows[flow];
             if this.keys.is_empty() {
@@ -60,7 +60,7 @@ impl GroupScheduler {
             }
             flow = this.next;
         }
-        let group = &mut self.groups[at];
+        let group = &mut self.groups.slots[at];
         let flow = self.flows.insert(Flow::new(at, priority, group.flows));
         group.flows = flow;
         flow
@@ -69,7 +69,7 @@ impl GroupScheduler {
     /// Frees a flow without keys, unless it is the only one of its group: most groups get keys again.
     pub(super) fn free_flow(&mut self, at: Index, flow: Index) {
         let next = self.flows[flow].next;
-        let group = &mut self.groups[at];
+        let group = &mut self.groups.slots[at];
         if group.flows == flow {
             if next == NIL {
                 return;

@@ -18,13 +18,18 @@ impl GroupScheduler {
 
     /// A new key enters its group, at `found` if the group has a slot.
     pub(crate) fn enter(&mut self, entry: Index, found: Option<Index>, key: &mut GroupKey<'_>) {
-        let make_waker = &self.make_waker;
-        let throttle = |id: GroupId, key: &mut GroupKey<'_>| {
-            let limiter = key.limiter.take()?;
-            Some(Box::new(Throttle::new(limiter, make_waker(id))))
-        };
-        let at = self.groups.enter(found, key, throttle);
-        self.groups[at].live += 1;
+        let at = found.unwrap_or_else(|| {
+            let at = self.groups.occupy(key);
+            let waker = || (self.make_waker)(self.groups.id(at));
+            let limiter = key.limiter.take();
+            let throttle = limiter.map(|limiter| Box::new(Throttle::new(limiter, waker())));
+            self.groups.slots[at].throttle = throttle;
+            at
+        });
+        self.groups.revive(at);
+        let group = &mut self.groups.slots[at];
+        group.weight = key.weight;
+        group.live += 1;
         self.group_of[entry as usize] = at;
     }
 
@@ -33,7 +38,7 @@ impl GroupScheduler {
     pub(crate) fn leave(&mut self, entry: Index) {
         let at = self.group_of[entry as usize];
         self.missed_in_full_group = false;
-        let group = &mut self.groups[at];
+        let group = &mut self.groups.slots[at];
         group.live -= 1;
         if group.blocked_adders > 0 {
             self.groups_with_room.push(at);
@@ -70,17 +75,6 @@ impl GroupScheduler {
         }
     }
 
-    /// A full group has refused a key for which a resync is requested: until room comes free in a
-    /// group a resync would be in vain.
-    pub(crate) const fn miss_key(&mut self) {
-        self.missed_in_full_group = true;
-    }
-
-    /// Returns true if a resync would be in vain, since no room has come free in any group.
-    pub(crate) const fn awaits_room_for_missed_key(&self) -> bool {
-        self.missed_in_full_group
-    }
-
     /// An adder waits for room: `joins` the line, or goes back to its place.
     pub(crate) fn adder_waits(&mut self, id: GroupId, joins: bool) {
         if let Some(group) = self.groups.get_mut(id) {
@@ -105,8 +99,8 @@ impl GroupScheduler {
         while let Some(at) = self.groups_with_room.pop() {
             let id = self.groups.id(at);
             let mut room = self.groups.room(at);
-            while room > 0 && self.groups[at].blocked_adders > 0 && unblock(id) {
-                self.groups[at].blocked_adders -= 1;
+            while room > 0 && self.groups.slots[at].blocked_adders > 0 && unblock(id) {
+                self.groups.slots[at].blocked_adders -= 1;
                 room -= 1;
             }
         }

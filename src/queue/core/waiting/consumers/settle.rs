@@ -56,7 +56,7 @@ impl Consumers {
         }
         let leader_late = is_late(self.leader_late_at());
         if let Some(Leader { id, .. }) = self.leader
-            && (leader_late || woken_late && self.was_woken(id))
+            && (leader_late || woken_late && self.line.was_woken(id))
             && self.has_other_in_line(id)
         {
             // It leaves the line until it polls: as the first it would lead again.

@@ -2,7 +2,6 @@
 
 use crate::clock::Timestamp;
 use crate::queue::core::bands::NextKey;
-use crate::queue::core::groups::scheduler::GroupToken;
 use crate::queue::core::run::Started;
 use crate::queue::core::waiting::queue_state::QueueState;
 
@@ -28,13 +27,13 @@ impl<K> QueueState<K> {
             return None;
         }
         if self.throttle.is_none() && !self.has_limited_groups {
-            let next = self.machine.peek()?;
+            let next = self.machine.ready.peek()?;
             return Some(self.machine.start(next, now));
         }
         self.pass_time(now);
         // One token of the queue's limiter serves for all groups that are tried.
         let mut has_token = self.throttle.is_none();
-        while let Some(next) = self.machine.peek() {
+        while let Some(next) = self.machine.ready.peek() {
             if !has_token && !self.take_queue_token(now, waits) {
                 return None;
             }
@@ -52,19 +51,24 @@ impl<K> QueueState<K> {
 
     /// Takes a token of the group of the next key; returns false if its limiter refuses.
     fn take_group_token(&mut self, next: NextKey, now: Timestamp) -> bool {
-        let Some(groups) = self.machine.ready.groups_mut() else {
+        let Some(groups) = &mut self.machine.ready.groups else {
             return true;
         };
-        let token = groups.take_token(next, now, &mut self.wakers);
         self.awaited = true;
-        if let GroupToken::Closed { group, is_news } = token {
-            self.limiter_closed |= is_news;
+        let group = groups.group_of_next(next);
+        let Some(throttle) = &mut groups.groups.slots[group].throttle else {
+            return true;
+        };
+        let taken = throttle.take(now, true, &mut self.wakers, &mut self.limiter_closed);
+        if !taken {
+            let (until, is_closed) = (throttle.refused_until, throttle.is_closed);
+            groups.park(group, until.unwrap_or(now));
             // A closed queue waits for its ready keys to run; these never would.
-            if self.machine.is_closed() {
+            if is_closed && self.machine.is_closed() {
                 self.machine.return_group(group);
             }
         }
-        token == GroupToken::Granted
+        taken
     }
 
     /// Takes a token of the queue's limiter. It is taken at the start and not at the add, so that a
@@ -73,11 +77,9 @@ impl<K> QueueState<K> {
         let Some(throttle) = &mut self.throttle else {
             return true;
         };
-        let was_closed = throttle.is_closed();
-        let taken = throttle.take(now, waits, &mut self.wakers);
-        let is_closed = throttle.is_closed();
+        let taken = throttle.take(now, waits, &mut self.wakers, &mut self.limiter_closed);
+        let is_closed = throttle.is_closed;
         self.awaited |= !self.wakers.is_empty();
-        self.limiter_closed |= is_closed && !was_closed;
         if is_closed && self.machine.is_closed() {
             self.machine.shut_down();
             // `settle` must wake the callers of `drain`.

@@ -1,0 +1,92 @@
+//! The wait for an event of the queue: what `drain`, `resync` and `dirtied` have in common; and the last
+//! of these, which adds nothing but the key.
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::Waker;
+
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::list::Index;
+use crate::queue::core::hash::FastHash;
+use crate::queue::core::waiting::queue_state::{Event, QueueState};
+use crate::queue::shell::shared::Shared;
+use crate::wait::{Progress, Step, WaitId};
+
+/// A caller that may have to wait for an event.
+pub(crate) struct EventWait<'a, K, C, S> {
+    pub(crate) shared: &'a Arc<Shared<K, C, S>>,
+    place: Option<WaitId>,
+}
+
+impl<'a, K, C, S> EventWait<'a, K, C, S> {
+    pub(crate) const fn new(shared: &'a Arc<Shared<K, C, S>>) -> Self {
+        let place = None;
+        Self { shared, place }
+    }
+
+    /// Ends with what `poll` returns, or waits for `event`, until an instant at most.
+    pub(crate) fn step<T>(
+        &mut self,
+        waker: &Waker,
+        event: Event,
+        until: Option<Timestamp>,
+        poll: impl FnOnce(&mut QueueState<K>) -> Option<T>,
+    ) -> Progress<T> {
+        // Dropped once the lock is released: a waker's destructor may run any code.
+        let mut stale = None;
+        self.shared.with_state(|state| {
+            if let Some(output) = poll(state) {
+                let place = self.place.take();
+                stale = place.and_then(|place| state.listeners.leave(place).waker);
+                return Progress::Done(output);
+            }
+            state.awaited = true;
+            stale = state.listeners.wait(&mut self.place, waker, event);
+            Progress::Waiting(until)
+        })
+    }
+}
+
+impl<K, C, S> Drop for EventWait<'_, K, C, S> {
+    fn drop(&mut self) {
+        if let Some(place) = self.place.take() {
+            drop(self.shared.with_state(|state| state.listeners.leave(place)));
+        }
+    }
+}
+
+/// The operation of [`Work::dirtied`](crate::Work::dirtied), named so that a caller can store or
+/// return it.
+pub struct Dirtied<'a, K, C = SystemClock, S = FastHash> {
+    wait: EventWait<'a, K, C, S>,
+    /// The key's entry, which does not move while the key is in process.
+    key: Index,
+}
+
+impl<'a, K, C, S> Dirtied<'a, K, C, S> {
+    pub(crate) const fn new(shared: &'a Arc<Shared<K, C, S>>, key: Index) -> Self {
+        let wait = EventWait::new(shared);
+        Self { wait, key }
+    }
+}
+
+impl<K, C: Clock, S> Step for Dirtied<'_, K, C, S> {
+    type Output = ();
+
+    fn clock(&self) -> &dyn Clock {
+        &self.wait.shared.clock
+    }
+
+    fn step(&mut self, _: Timestamp, waker: &Waker) -> Progress<()> {
+        let key = self.key;
+        self.wait.step(waker, Event::Dirty(key), None, |state| {
+            state.machine.is_dirty(key).then_some(())
+        })
+    }
+}
+
+impl<K, C, S> fmt::Debug for Dirtied<'_, K, C, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dirtied").finish_non_exhaustive()
+    }
+}
