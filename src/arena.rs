@@ -72,22 +72,24 @@ impl<T: Linked> Arena<T> {
     /// Inserts an entry into the next free slot.
     #[inline]
     pub(crate) fn insert(&mut self, entry: T) -> Index {
-        let Some(index) = self.next_free() else {
-            return self.push(entry);
-        };
-        self.reuse(index, entry);
-        index
+        match self.next_free() {
+            Some(index) => {
+                self.reuse(index, entry);
+                index
+            }
+            None => self.push(entry),
+        }
     }
 
     /// Inserts an entry into a free slot.
     #[inline]
     pub(crate) fn reuse(&mut self, index: Index, entry: T) {
-        self.revive(index);
+        self.len += 1;
+        self.free.remove(&mut self.slots, index);
         self.slots[index as usize] = entry;
     }
 
     /// Takes a free slot back into use, with the entry that was left there.
-    #[inline]
     pub(crate) fn revive(&mut self, index: Index) {
         self.len += 1;
         self.free.remove(&mut self.slots, index);

@@ -112,7 +112,11 @@ impl List {
     #[inline]
     pub(crate) fn pop_front<T: Linked>(&mut self, slots: &mut [T]) -> Option<Index> {
         let head = self.head()?;
-        self.remove(slots, head);
+        self.head = links(slots, head).next;
+        match self.head {
+            NIL => self.tail = NIL,
+            next => links(slots, next).prev = NIL,
+        }
         Some(head)
     }
 }

@@ -120,9 +120,14 @@ impl<T: Copy> WaitList<T> {
         WaitId(index)
     }
 
+    fn head(&self) -> Option<Index> {
+        self.line.first_key_value().map(|(_, index)| *index)
+    }
+
     /// Returns the first waiter in line.
     pub(crate) fn first(&self) -> Option<(WaitId, &T)> {
-        self.in_line().next()
+        let head = self.head()?;
+        Some((WaitId(head), &self.slots[head].wants))
     }
 
     /// Returns what a waiter wants, whether it is in line or woken.
