@@ -5,6 +5,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::list::NIL;
 use crate::queue::core::hash::FastHash;
 use crate::queue::core::waiting::queue_state::{Event, QueueState};
 use crate::queue::ops::event_wait::EventWait;
@@ -107,7 +108,7 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
     /// this one would have.
     pub fn drain(&self, timeout: Duration) -> Wait<Drain<'_, K, C, S>> {
         let step = Drain {
-            wait: EventWait::new(&self.0),
+            wait: EventWait::new(&self.0, Event::Idle, NIL),
             timeout,
             deadline: None,
         };
@@ -181,7 +182,7 @@ impl<K, C: Clock, S> Step for Drain<'_, K, C, S> {
         let deadline = *self
             .deadline
             .get_or_insert_with(|| now.saturating_add(self.timeout));
-        let counts = self.wait.step(waker, Event::Idle, Some(deadline), |state| {
+        let counts = self.wait.step(waker, Some(deadline), |state| {
             state.close(now);
             (now >= deadline || state.machine.is_idle()).then(|| state.counts())
         });

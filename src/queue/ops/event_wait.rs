@@ -15,20 +15,26 @@ use crate::wait::{Progress, Step, WaitId};
 /// A caller that may have to wait for an event.
 pub(crate) struct EventWait<'a, K, C, S> {
     pub(crate) shared: &'a Arc<Shared<K, C, S>>,
+    event: Event,
+    /// The key of [`Event::Dirty`].
+    key: Index,
     place: Option<WaitId>,
 }
 
 impl<'a, K, C, S> EventWait<'a, K, C, S> {
-    pub(crate) const fn new(shared: &'a Arc<Shared<K, C, S>>) -> Self {
-        let place = None;
-        Self { shared, place }
+    pub(crate) const fn new(shared: &'a Arc<Shared<K, C, S>>, event: Event, key: Index) -> Self {
+        Self {
+            shared,
+            event,
+            key,
+            place: None,
+        }
     }
 
-    /// Ends with what `poll` returns, or waits for `event`, until an instant at most.
+    /// Ends with what `poll` returns, or waits for the event, until an instant at most.
     pub(crate) fn step<T>(
         &mut self,
         waker: &Waker,
-        event: Event,
         until: Option<Timestamp>,
         poll: impl FnOnce(&mut QueueState<K>) -> Option<T>,
     ) -> Progress<T> {
@@ -37,11 +43,13 @@ impl<'a, K, C, S> EventWait<'a, K, C, S> {
         self.shared.with_state(|state| {
             if let Some(output) = poll(state) {
                 let place = self.place.take();
-                stale = place.and_then(|place| state.listeners.leave(place).waker);
+                let listeners = state.listeners_of(self.event);
+                stale = place.and_then(|place| listeners.leave(place).waker);
                 return Progress::Done(output);
             }
             state.awaited = true;
-            stale = state.listeners.wait(&mut self.place, waker, event);
+            let listeners = state.listeners_of(self.event);
+            stale = listeners.wait(&mut self.place, waker, self.key);
             Progress::Waiting(until)
         })
     }
@@ -50,7 +58,8 @@ impl<'a, K, C, S> EventWait<'a, K, C, S> {
 impl<K, C, S> Drop for EventWait<'_, K, C, S> {
     fn drop(&mut self) {
         if let Some(place) = self.place.take() {
-            drop(self.shared.with_state(|state| state.listeners.leave(place)));
+            let leave = |state: &mut QueueState<K>| state.listeners_of(self.event).leave(place);
+            drop(self.shared.with_state(leave));
         }
     }
 }
@@ -58,15 +67,14 @@ impl<K, C, S> Drop for EventWait<'_, K, C, S> {
 /// The operation of [`Work::dirtied`](crate::Work::dirtied), named so that a caller can store or
 /// return it.
 pub struct Dirtied<'a, K, C = SystemClock, S = FastHash> {
+    /// Of the key's entry, which does not move while the key is in process.
     wait: EventWait<'a, K, C, S>,
-    /// The key's entry, which does not move while the key is in process.
-    key: Index,
 }
 
 impl<'a, K, C, S> Dirtied<'a, K, C, S> {
     pub(crate) const fn new(shared: &'a Arc<Shared<K, C, S>>, key: Index) -> Self {
-        let wait = EventWait::new(shared);
-        Self { wait, key }
+        let wait = EventWait::new(shared, Event::Dirty, key);
+        Self { wait }
     }
 }
 
@@ -78,8 +86,8 @@ impl<K, C: Clock, S> Step for Dirtied<'_, K, C, S> {
     }
 
     fn step(&mut self, _: Timestamp, waker: &Waker) -> Progress<()> {
-        let key = self.key;
-        self.wait.step(waker, Event::Dirty(key), None, |state| {
+        let key = self.wait.key;
+        self.wait.step(waker, None, |state| {
             state.machine.is_dirty(key).then_some(())
         })
     }

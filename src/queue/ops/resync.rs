@@ -6,6 +6,7 @@ use std::hash::{BuildHasher, Hash};
 use std::task::Waker;
 
 use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::list::NIL;
 use crate::queue::core::add_error::AddError;
 use crate::queue::core::hash::FastHash;
 use crate::queue::core::machine::add::{AddRefusal, AddRequest, Room};
@@ -78,7 +79,7 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
     /// # Cancel safety
     /// Dropping the future leaves the resync to the next call.
     pub fn resync(&self) -> Wait<Resync<'_, K, C, S>> {
-        Wait::new(Resync(EventWait::new(&self.0)))
+        Wait::new(Resync(EventWait::new(&self.0, Event::Resync, NIL)))
     }
 }
 
@@ -93,7 +94,7 @@ impl<K, C: Clock, S> Step for Resync<'_, K, C, S> {
     }
 
     fn step(&mut self, _: Timestamp, waker: &Waker) -> Progress<Self::Output> {
-        self.0.step(waker, Event::Resync, None, |state| {
+        self.0.step(waker, None, |state| {
             let missed = state.take_missed();
             (missed.is_some() || state.machine.is_closed()).then_some(missed)
         })

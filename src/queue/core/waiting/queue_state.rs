@@ -30,8 +30,8 @@ pub(crate) enum Event {
     Resync,
     /// The closed queue is idle.
     Idle,
-    /// This key in process is dirty.
-    Dirty(Index),
+    /// The listener's key, which is in process, is dirty.
+    Dirty,
 }
 
 #[expect(clippy::struct_excessive_bools, reason = "they are independent")]
@@ -53,8 +53,9 @@ pub(crate) struct QueueState<K> {
     pub(crate) adders: Adders,
     /// Keys that were refused since the last resync.
     missed: u64,
-    /// Callers that wait for an event, and take neither a key nor room.
-    pub(crate) listeners: WaitList<Event>,
+    /// Callers that wait for an event, and take neither a key nor room: a line for each [`Event`], so
+    /// that an event walks no other's listeners. They want a key, of [`Event::Dirty`] only.
+    pub(crate) listeners: [WaitList<Index>; 3],
     /// Whether `settle` may have something to do. Each caller that begins to wait sets it; `settle`
     /// clears it when no caller waits.
     pub(crate) awaited: bool,
@@ -76,7 +77,7 @@ impl<K> QueueState<K> {
             wakers: Wakers::default(),
             adders: Adders::new(),
             missed: 0,
-            listeners: WaitList::new(),
+            listeners: [const { WaitList::new() }; 3],
             awaited: false,
         }
     }
@@ -95,7 +96,13 @@ impl<K> QueueState<K> {
     }
 
     fn waiters(&self) -> usize {
-        self.consumers.line.len() + self.adders.line.len() + self.listeners.len()
+        self.consumers.line.len()
+            + self.adders.line.len()
+            + self.listeners.iter().map(WaitList::len).sum::<usize>()
+    }
+
+    pub(crate) fn listeners_of(&mut self, event: Event) -> &mut WaitList<Index> {
+        &mut self.listeners[event as usize]
     }
 
     /// Restores, after any change, what the waiters rely on. A missing line here is a lost wake-up.
@@ -117,17 +124,17 @@ impl<K> QueueState<K> {
             wakers.extend([waker]);
         }
         self.promise_room(wakers);
-        let resync = closed || self.resync_due();
-        let idle = closed && self.machine.is_idle();
-        let dirtied = mem::take(&mut self.machine.became_dirty);
-        if resync || idle || dirtied {
+        if closed || self.resync_due() {
+            self.listeners_of(Event::Resync)
+                .wake_where(|_| true, wakers);
+        }
+        if closed && self.machine.is_idle() {
+            self.listeners_of(Event::Idle).wake_where(|_| true, wakers);
+        }
+        if mem::take(&mut self.machine.became_dirty) {
             let machine = &self.machine;
-            let has_come = |event: &Event| match *event {
-                Event::Resync => resync,
-                Event::Idle => idle,
-                Event::Dirty(key) => machine.is_dirty(key),
-            };
-            self.listeners.wake_where(has_come, wakers);
+            let is_dirty = |key: &Index| machine.is_dirty(*key);
+            self.listeners[Event::Dirty as usize].wake_where(is_dirty, wakers);
         }
         // Limiters of groups may wake the queue while no caller waits.
         self.awaited = self.waiters() > 0 || self.has_limited_groups;
