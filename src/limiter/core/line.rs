@@ -167,7 +167,9 @@ impl<T: Tokens> Line<T> {
         }
         let ahead = u64::try_from(self.totals.ahead(0)).unwrap_or(u64::MAX);
         let there = self.tokens.available(now).saturating_sub(ahead).min(n);
-        self.tokens.take_now(there, now);
+        if there > 0 {
+            self.tokens.take_now(there, now);
+        }
         there
     }
 

@@ -5,14 +5,11 @@ use crate::limiter::core::denied::Denied;
 use crate::limiter::core::interval::debited::{Reserved, find};
 use crate::limiter::core::interval::{IntervalBucket, MAX_DEBT_TOKENS};
 use crate::limiter::core::tokens::dated::{DatedTokens, MAX_AHEAD};
+use crate::limiter::core::tokens::{TokenCount, Tokens};
 
-impl DatedTokens for IntervalBucket {
+impl TokenCount for IntervalBucket {
     fn burst(&self) -> u64 {
         u64::try_from(self.burst).unwrap_or(u64::MAX)
-    }
-
-    fn effective_now(&self, now: Timestamp) -> Timestamp {
-        now.max(self.latest)
     }
 
     fn available(&self, now: Timestamp) -> u64 {
@@ -21,6 +18,16 @@ impl DatedTokens for IntervalBucket {
             return 0;
         }
         u64::try_from(self.room(now)).unwrap_or(0)
+    }
+
+    fn take_now(&mut self, n: u64, now: Timestamp) {
+        self.debit(n.into(), self.effective_now(now));
+    }
+}
+
+impl DatedTokens for IntervalBucket {
+    fn effective_now(&self, now: Timestamp) -> Timestamp {
+        now.max(self.latest)
     }
 
     fn full_at(&self, now: Timestamp) -> Option<Timestamp> {
@@ -45,10 +52,6 @@ impl DatedTokens for IntervalBucket {
             }
         }
         plan.as_ref().unwrap_or(self).fit(n, floor, from)
-    }
-
-    fn take_now(&mut self, n: u64, now: Timestamp) {
-        self.debit(n.into(), self.effective_now(now));
     }
 
     /// At most [`MAX_AHEAD`] instants can lie ahead.
@@ -98,7 +101,7 @@ impl DatedTokens for IntervalBucket {
     }
 
     /// What is used leaves more to the cancellations of others.
-    fn commit(&mut self, ready_at: Timestamp, n: u64) {
+    fn commit_at(&mut self, ready_at: Timestamp, n: u64) {
         if let Some(reserved) = find(&mut self.ahead, ready_at) {
             reserved.open -= reserved.open.min(n);
         } else {

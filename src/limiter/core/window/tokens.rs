@@ -3,17 +3,14 @@
 use crate::clock::Timestamp;
 use crate::limiter::core::denied::Denied;
 use crate::limiter::core::tokens::dated::DatedTokens;
+use crate::limiter::core::tokens::{TokenCount, Tokens};
 use crate::limiter::core::window::Window;
 use crate::limiter::core::window::log::Log;
 use crate::limiter::core::window::window_set::has_passed;
 
-impl DatedTokens for Window {
+impl TokenCount for Window {
     fn burst(&self) -> u64 {
         self.limit
-    }
-
-    fn effective_now(&self, now: Timestamp) -> Timestamp {
-        now.max(self.latest)
     }
 
     fn available(&self, now: Timestamp) -> u64 {
@@ -22,6 +19,19 @@ impl DatedTokens for Window {
             return 0;
         }
         self.room(start)
+    }
+
+    fn take_now(&mut self, n: u64, now: Timestamp) {
+        let at = self.effective_now(now);
+        self.latest = at;
+        self.log.forget(at, n, self.remembered);
+        self.log.add(at, n, 0);
+    }
+}
+
+impl DatedTokens for Window {
+    fn effective_now(&self, now: Timestamp) -> Timestamp {
+        now.max(self.latest)
     }
 
     fn full_at(&self, now: Timestamp) -> Option<Timestamp> {
@@ -48,13 +58,6 @@ impl DatedTokens for Window {
         self.windows(&planned, floor).fit(n, at)
     }
 
-    fn take_now(&mut self, n: u64, now: Timestamp) {
-        let at = self.effective_now(now);
-        self.latest = at;
-        self.log.forget(at, n, self.remembered);
-        self.log.add(at, n, 0);
-    }
-
     /// At most `MAX_AHEAD` entries can lie ahead.
     fn reserve_at(&mut self, n: u64, ready_at: Timestamp, now: Timestamp) -> Result<(), Denied> {
         let start = self.effective_now(now);
@@ -79,7 +82,7 @@ impl DatedTokens for Window {
         self.loosen(ready_at);
     }
 
-    fn commit(&mut self, _ready_at: Timestamp, _n: u64) {
+    fn commit_at(&mut self, _ready_at: Timestamp, _n: u64) {
         // Only the holder of a reservation could give it back. Committed, it stays a reservation, which
         // neither a refund before its instant nor another limit removes.
     }
