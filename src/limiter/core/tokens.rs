@@ -2,6 +2,7 @@
 //! the tokens of a bucket.
 
 pub(crate) mod dated;
+pub(crate) mod log;
 
 use std::time::Duration;
 

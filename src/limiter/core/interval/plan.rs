@@ -38,7 +38,7 @@ impl IntervalBucket {
         let mut needs = Vec::with_capacity(self.ahead.len());
         // The need of the reservation behind, and its boundary.
         let mut behind = (0, 0);
-        for reserved in self.ahead.iter().rev() {
+        for reserved in self.ahead.between(None, Timestamp::MAX).rev() {
             let boundary = self.boundary(reserved.at);
             let left = behind.0 - self.tokens * (behind.1 - boundary).max(0);
             let need = self.burst.min(i128::from(reserved.tokens) + left.max(0));

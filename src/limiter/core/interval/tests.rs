@@ -215,18 +215,21 @@ fn reservations_ahead_are_bounded() {
     let mut interval = interval(1, 1, 1, 0);
     let most = u64::try_from(MAX_AHEAD).unwrap();
     for ready_at in 1..=most {
-        interval.reserve_at(1, at(ready_at), at(0)).unwrap();
+        interval.debit_at(1, at(ready_at), at(0)).unwrap();
     }
     let retry_after = Duration::from_nanos(most + 1);
     let too_long = Err(Denied::TooLong { retry_after });
-    assert_eq!(interval.reserve_at(1, at(most + 1), at(0)), too_long);
-    assert_eq!(interval.reserve_at(1, at(most), at(0)), Ok(()));
-    assert_eq!(interval.reserve_at(1, at(most + 1), at(1)), Ok(()));
+    assert_eq!(
+        interval.debit_at(1, at(most + 1), at(0)).map(drop),
+        too_long
+    );
+    assert_eq!(interval.debit_at(1, at(most), at(0)).map(drop), Ok(()));
+    assert_eq!(interval.debit_at(1, at(most + 1), at(1)).map(drop), Ok(()));
     for ready_at in 1..3 * most {
-        interval.reserve_at(1, at(0), at(ready_at)).unwrap();
+        interval.debit_at(1, at(0), at(ready_at)).unwrap();
     }
-    assert!(interval.ahead.is_empty());
-    assert_eq!(interval.debited.reserved.len(), MAX_AHEAD);
+    assert!(interval.ahead.len() == 0);
+    assert_eq!(interval.debited.log.len(), MAX_AHEAD);
 }
 
 #[test]

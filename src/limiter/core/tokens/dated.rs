@@ -35,12 +35,11 @@ pub(crate) trait DatedTokens: TokenCount {
         now: Timestamp,
     ) -> Option<Timestamp>;
 
-    /// Reserves `n` tokens at `ready_at`, when they are there. A `ready_at` that has passed counts as
-    /// `now`, when no reservation is refused.
-    ///
-    /// # Errors
-    /// [`Denied::TooLong`] if the reservations ahead are too many; nothing was changed.
-    fn reserve_at(&mut self, n: u64, ready_at: Timestamp, now: Timestamp) -> Result<(), Denied>;
+    /// Returns whether a reservation at `at` is none after `start`, or one of at most [`MAX_AHEAD`].
+    fn has_place_at(&self, at: Timestamp, start: Timestamp) -> bool;
+
+    /// Reserves `n` tokens at `at`, when they are there. `start` is the time that now counts as.
+    fn reserve_at(&mut self, n: u64, at: Timestamp, start: Timestamp);
 
     /// Gives back `n` tokens that were reserved for `ready_at`, as far as they can come back.
     fn cancel(&mut self, ready_at: Timestamp, n: u64);
@@ -130,14 +129,18 @@ impl<T: DatedTokens> Tokens for T {
 
     fn debit_now(&mut self, n: u64, now: Timestamp) -> Debit {
         let at = self.effective_now(now);
-        let reserved = self.reserve_at(n, at, now);
-        debug_assert!(reserved.is_ok(), "only later instants are refused");
+        self.reserve_at(n, at, at);
         Debit::Dated { at, n }
     }
 
     fn debit_at(&mut self, n: u64, ready_at: Timestamp, now: Timestamp) -> Result<Debit, Denied> {
-        let at = ready_at.max(self.effective_now(now));
-        self.reserve_at(n, at, now)?;
+        let start = self.effective_now(now);
+        let at = ready_at.max(start);
+        if !self.has_place_at(at, start) {
+            let retry_after = at.saturating_since(now);
+            return Err(Denied::TooLong { retry_after });
+        }
+        self.reserve_at(n, at, start);
         Ok(Debit::Dated { at, n })
     }
 
@@ -188,7 +191,7 @@ pub(crate) trait Composed: DatedTokens + Tokens {
             return Err(Denied::TooLong { retry_after });
         }
         let ready_at = now.saturating_add(retry_after).max(self.effective_now(now));
-        self.reserve_at(n, ready_at, now)?;
+        self.debit_at(n, ready_at, now)?;
         Ok(ready_at)
     }
 }

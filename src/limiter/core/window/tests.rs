@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::limiter::core::denied::Denied;
-use crate::limiter::core::tokens::dated::Composed;
+use crate::limiter::core::tokens::dated::{Composed, MAX_AHEAD};
 use crate::limiter::core::tokens::{TokenCount, Tokens};
 
 fn at(nanos: u64) -> Timestamp {

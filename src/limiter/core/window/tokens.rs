@@ -1,11 +1,10 @@
 //! The operations of a sliding window.
 
 use crate::clock::Timestamp;
-use crate::limiter::core::denied::Denied;
 use crate::limiter::core::tokens::dated::DatedTokens;
+use crate::limiter::core::tokens::log::Log;
 use crate::limiter::core::tokens::{TokenCount, Tokens};
 use crate::limiter::core::window::Window;
-use crate::limiter::core::window::log::Log;
 use crate::limiter::core::window::window_set::has_passed;
 
 impl TokenCount for Window {
@@ -59,27 +58,21 @@ impl DatedTokens for Window {
     }
 
     /// At most `MAX_AHEAD` entries can lie ahead.
-    fn reserve_at(&mut self, n: u64, ready_at: Timestamp, now: Timestamp) -> Result<(), Denied> {
-        let start = self.effective_now(now);
-        let at = ready_at.max(start);
-        if !self.has_place_at(at, start) {
-            let retry_after = at.saturating_since(now);
-            return Err(Denied::TooLong { retry_after });
-        }
+    fn has_place_at(&self, at: Timestamp, start: Timestamp) -> bool {
+        self.log.has_place_at(at, start)
+    }
+
+    fn reserve_at(&mut self, n: u64, at: Timestamp, start: Timestamp) {
         self.latest = start;
         self.log.add(at, n, n);
         self.log.forget(start, 0, self.remembered);
-        Ok(())
     }
 
-    /// All of them come back that the log still holds: one admission less breaks no promise.
     fn cancel(&mut self, ready_at: Timestamp, n: u64) {
-        let Some(index) = self.log.find(ready_at) else {
-            return;
-        };
-        let reserved = self.log.get(index).map_or(0, |entry| entry.reserved);
-        self.log.remove(index, 0, n.min(reserved));
-        self.loosen(ready_at);
+        if let Some((index, entry)) = self.log.find(ready_at) {
+            self.log.remove(index, 0, n.min(entry.reserved));
+            self.loosen(ready_at);
+        }
     }
 
     fn commit_at(&mut self, _ready_at: Timestamp, _n: u64) {
