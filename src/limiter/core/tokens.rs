@@ -121,7 +121,7 @@ impl Tokens for BucketTokens {
     }
 
     fn status(&self, now: Timestamp) -> Status {
-        Status::of(&self.fill.view(), 0, now)
+        Status::of(&self.fill.view(), now)
     }
 
     #[inline]

@@ -146,17 +146,10 @@ impl<C> AtomicTokenBucket<C> {
 }
 
 impl<C: Clock> AtomicTokenBucket<C> {
-    fn ops(&self) -> BucketOps<'_, C> {
-        self.shell.with_word(Some(&self.cell))
-    }
-
     #[expect(clippy::inline_always, reason = "a call would cost a third of a take")]
     #[inline(always)]
-    fn take(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-        match self.cell.take(n, floor, now) {
-            Some(taken) => taken,
-            None => self.ops().take_by_word(&self.cell, n, floor, now),
-        }
+    fn ops(&self) -> BucketOps<'_, C> {
+        self.shell.with_word(Some(&self.cell))
     }
 }
 

@@ -115,10 +115,6 @@ impl<C: Clock> IntervalTokenBucket<C> {
         &self.shell
     }
 
-    fn take(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-        self.shell.take(n, floor, now)
-    }
-
     /// Changes how the bucket refills, from now on. Reservations keep their instants; waiters are re-timed,
     /// and those that want more than the new burst end with [`Denied::ExceedsBurst`].
     ///

@@ -99,11 +99,6 @@ impl<C: Clock> LockedTokenBucket<C> {
     fn ops(&self) -> BucketOps<'_, C> {
         self.shell.with_word(None)
     }
-
-    #[inline]
-    fn take(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-        self.ops().take_locked(n, floor, now)
-    }
 }
 
 bucket!(LockedTokenBucket);

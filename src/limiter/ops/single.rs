@@ -1,7 +1,7 @@
 //! What the single limiters have in common: all but where a take is decided.
 
 /// Implements the traits of a limiter with one line. The limiter has a field `shell`, with a clock, an
-/// ordered lock and bounds; a method `ops`, with the operations; and a method `take`, with the hot path.
+/// ordered lock and bounds, and a method `ops`, with the operations.
 macro_rules! limiter {
     ($limiter:ident) => {
         impl<C: Clock> RateLimiter for $limiter<C> {}
@@ -35,7 +35,7 @@ macro_rules! limiter {
                 floor: u64,
                 now: Timestamp,
             ) -> Result<(), Denied> {
-                self.take(n, floor, now)
+                self.ops().take(n, floor, now)
             }
 
             forward! { self => self.ops();

@@ -99,10 +99,6 @@ impl<C: Clock> SlidingWindow<C> {
         &self.shell
     }
 
-    fn take(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-        self.shell.take(n, floor, now)
-    }
-
     /// Changes the limit, for takes from now on. Reservations keep their instants; waiters are re-timed,
     /// and those that want more than the new limit end with [`Denied::ExceedsBurst`].
     ///

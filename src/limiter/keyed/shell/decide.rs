@@ -6,7 +6,6 @@ use std::hash::{BuildHasher, Hash};
 
 use crate::clock::{Clock, Timestamp};
 use crate::limiter::core::denied::Denied;
-use crate::limiter::core::fill::LockedFill;
 use crate::limiter::core::line::Line;
 use crate::limiter::core::rate::{Decided, View};
 use crate::limiter::keyed::core::hashed_key::{HashedKey, SourceOf};
@@ -38,8 +37,7 @@ where
 {
     let op = by_line.clone();
     let by_word = move |view: &View| {
-        let mut line = Line::new(view.rate.units);
-        line.tokens.fill = LockedFill::of(view);
+        let mut line = Line::of(view);
         let value = op(&mut line)?;
         Ok((line.tokens.fill.full_at, value))
     };

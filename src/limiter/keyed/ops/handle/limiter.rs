@@ -12,9 +12,9 @@ use crate::limiter::core::acquire_turn::AcquireTurn;
 use crate::limiter::core::carry::CarryOver;
 use crate::limiter::core::denied::Denied;
 use crate::limiter::core::line::Line;
-use crate::limiter::core::rate::View;
 use crate::limiter::core::reserved_part::{Parts, ReservedPart};
 use crate::limiter::core::status::Status;
+use crate::limiter::core::tokens::TokenCount;
 use crate::limiter::keyed::core::to_key::ToKey;
 use crate::limiter::keyed::ops::handle::KeyHandle;
 use crate::limiter::keyed::shell::decide::line_decision;
@@ -75,11 +75,7 @@ where
             return Ok(());
         }
         self.limiter.lock(self.shard()).check_open()?;
-        self.read(
-            now,
-            |view| view.take(n, floor, now).map(drop),
-            |line| line.ask(n, floor, now),
-        )
+        self.read(now, |line| line.ask(n, floor, now))
     }
 
     fn try_acquire_with_status_at(&self, n: u64, now: Timestamp) -> (Result<(), Denied>, Status) {
@@ -132,19 +128,11 @@ where
     }
 
     fn available_at(&self, now: Timestamp) -> u64 {
-        self.read(
-            now,
-            |view| view.available(now),
-            |line| line.tokens.fill.view().available(now),
-        )
+        self.read(now, |line| line.tokens.available(now))
     }
 
     fn status_at(&self, n: u64, now: Timestamp) -> Status {
-        self.read(
-            now,
-            |view| Status::of(view, n, now),
-            |line| line.status(n, now),
-        )
+        self.read(now, |line| line.status(n, now))
     }
 
     fn reserve_at(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Parts, Denied> {
@@ -287,21 +275,16 @@ where
     }
 
     /// Reads the bucket, after its waiters whose turn has come were served.
-    fn read<T>(
-        &self,
-        now: Timestamp,
-        by_word: impl FnOnce(&View) -> T,
-        by_line: impl FnOnce(&Line) -> T,
-    ) -> T {
+    fn read<T>(&self, now: Timestamp, read: impl FnOnce(&Line) -> T) -> T {
         // Woken once the lock is released.
         let mut wakers = Wakers::default();
         let mut shard = self.limiter.lock(self.shard());
         let Some(at) = shard.lines.find(self.key) else {
-            return by_word(&shard.view(self.key, self.limiter.read_old()));
+            return read(&Line::of(&shard.view(self.key, self.limiter.read_old())));
         };
         let line = &mut shard.lines.at_mut(at).line;
         line.serve(now, &mut wakers);
-        let output = by_line(line);
+        let output = read(line);
         drop(shard);
         output
     }
