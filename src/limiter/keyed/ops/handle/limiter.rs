@@ -29,14 +29,7 @@ use crate::unwind::Panics;
 use crate::wait::{Progress, Wait};
 use crate::wake::Wakers;
 
-impl<K, Q, S, C> RateLimiter for KeyHandle<'_, K, Q, S, C>
-where
-    K: Hash + Borrow<Q> + Send + Sync,
-    Q: Eq + ToKey<K> + Sync + ?Sized,
-    S: BuildHasher + Send + Sync,
-    C: Clock,
-{
-}
+impl<K, Q: ?Sized, S, C> RateLimiter for KeyHandle<'_, K, Q, S, C> where Self: Limiter {}
 
 impl<K, Q, S, C> Limiter for KeyHandle<'_, K, Q, S, C>
 where
