@@ -120,7 +120,7 @@ fn convert(amount: u128, old: Units, new: Units, divide: fn(u128, u128) -> u128)
         .saturating_add(divide(amount % from * to, from))
 }
 
-/// Returns `a * b / c` rounded up, for a <= c; exact although the product needs 256 bits. 0 / 0 is 0.
+/// Returns `a * b / c` rounded up, for a <= c; exact although the product needs 256 bits.
 fn mul_div_up(a: u128, b: u128, c: u128) -> u128 {
     // Multiplies from the top bit of b down: quotient and remainder double with each bit. Since a <= c,
     // no sum is above 2c + a, and c is below 2^125.
