@@ -66,9 +66,9 @@ impl Line {
     /// Creates a line for one decision on a bucket. It never has a waiter or an open debt, so it
     /// allocates nothing, and to drop it would only cost time.
     #[inline]
-    pub(crate) fn of(view: &View) -> ManuallyDrop<Self> {
+    pub(crate) fn of(view: &View, closed: bool) -> ManuallyDrop<Self> {
         let mut line = Self::new(view.rate.units);
-        line.tokens.fill = LockedFill::of(view);
+        (line.tokens.fill, line.closed) = (LockedFill::of(view), closed);
         ManuallyDrop::new(line)
     }
 

@@ -44,7 +44,7 @@ impl<C: Clock> BucketOps<'_, C> {
             return self.on_line(self.shell.state.lock(), now, op);
         };
         let by_word = |view: &View, _| {
-            let mut line = Line::of(view);
+            let mut line = Line::of(view, false);
             let output = op(&mut line);
             (line.tokens.fill.full_at, output)
         };
@@ -107,7 +107,7 @@ impl<C: Clock> BucketOps<'_, C> {
     fn peek<T>(self, now: Timestamp, read: impl Fn(&Line) -> T) -> T {
         loop {
             if let Some(word) = self.word
-                && let Some(output) = word.peek(|view| read(&Line::of(view)))
+                && let Some(output) = word.peek(|view| read(&Line::of(view, false)))
             {
                 return output;
             }

@@ -17,7 +17,7 @@ use crate::limiter::core::status::Status;
 use crate::limiter::core::tokens::TokenCount;
 use crate::limiter::keyed::core::to_key::ToKey;
 use crate::limiter::keyed::ops::handle::KeyHandle;
-use crate::limiter::keyed::shell::decide::line_decision;
+use crate::limiter::keyed::shell::decide::Decision;
 use crate::limiter::keyed::shell::keyed_limiter::SHARED_KEY;
 use crate::limiter::ops::acquire::Acquire;
 use crate::limiter::ops::limiter::Limiter;
@@ -64,30 +64,17 @@ where
     }
 
     fn ask(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-        if n == 0 {
-            return Ok(());
-        }
-        self.limiter.lock(self.shard()).check_open()?;
         self.read(now, |line| line.ask(n, floor, now))
     }
 
     fn try_acquire_with_status_at(&self, n: u64, now: Timestamp) -> (Result<(), Denied>, Status) {
-        // Zero tokens always pass, of a closed limiter too.
-        if n == 0 {
-            return (Ok(()), self.status_at(n, now));
-        }
         let take = |line: &mut Line| Ok((line.take(n, 0, now), line.status(n, now)));
-        let decided = self
-            .limiter
-            .decide(self.key, &line_decision(now, true, take));
+        let decided = self.decide(now, true, take);
         decided.unwrap_or_else(|denied| (Err(denied), self.status_at(n, now)))
     }
 
     fn try_acquire_up_to_at(&self, n: u64, now: Timestamp) -> u64 {
-        let take = |line: &mut Line| Ok(line.take_up_to(n, now));
-        let decided = self
-            .limiter
-            .decide(self.key, &line_decision(now, true, take));
+        let decided = self.decide(now, true, |line| Ok(line.take_up_to(n, now)));
         decided.unwrap_or(0)
     }
 
@@ -269,30 +256,35 @@ where
 
     /// Reads the bucket, after its waiters whose turn has come were served.
     fn read<T>(&self, now: Timestamp, read: impl FnOnce(&Line) -> T) -> T {
-        // Woken once the lock is released.
-        let mut wakers = Wakers::default();
-        let mut shard = self.limiter.lock(self.shard());
+        let shard = self.limiter.lock(self.shard());
         let Some(at) = shard.lines.find(self.key) else {
-            return read(&Line::of(&shard.view(self.key, self.limiter.read_old())));
+            return shard.read(self.key, self.limiter.read_old(), read);
         };
-        let line = &mut shard.lines.at_mut(at).line;
-        line.serve(now, &mut wakers);
-        let output = read(line);
-        drop(shard);
-        output
+        self.limiter.on_line_at(shard, at, now, |line, wakers| {
+            line.serve(now, wakers);
+            read(line)
+        })
+    }
+
+    fn decide<T>(
+        &self,
+        now: Timestamp,
+        takes: bool,
+        op: impl Fn(&mut Line) -> Result<T, Denied>,
+    ) -> Result<T, Denied> {
+        self.limiter.decide(self.key, &Decision { now, takes, op })
     }
 
     /// Changes the bucket, of a closed limiter too.
     fn change(
         &self,
         now: Timestamp,
-        op: impl Fn(&mut Line) -> Result<(), Denied> + Clone,
+        op: impl Fn(&mut Line) -> Result<(), Denied>,
     ) -> Result<(), Denied> {
         if !self.limiter.lock(self.shard()).config().covers(now) {
             self.limiter.move_base(now);
         }
-        self.limiter
-            .decide(self.key, &line_decision(now, false, op))
+        self.decide(now, false, op)
     }
 
     /// Runs `op` on the line that a reservation or a turn stands in, if there still is one.
