@@ -39,7 +39,7 @@ impl<C: Clock> BucketOps<'_, C> {
     }
 
     /// Decides by the line, or by one without waiters that is made of the word if that has the fill.
-    fn decide<T>(self, now: Timestamp, op: impl Fn(&mut Line) -> T) -> T {
+    fn decide<T>(&self, now: Timestamp, op: impl Fn(&mut Line) -> T) -> T {
         let Some(word) = self.word else {
             return self.on_line(self.shell.state.lock(), now, op);
         };
@@ -91,12 +91,12 @@ impl<C: Clock> BucketOps<'_, C> {
         })
     }
 
-    pub(crate) fn try_acquire_up_to_at(self, n: u64, now: Timestamp) -> u64 {
+    pub(crate) fn try_acquire_up_to_at(&self, n: u64, now: Timestamp) -> u64 {
         self.decide(now, |line| line.take_up_to(n, now))
     }
 
     pub(crate) fn try_acquire_with_status_at(
-        self,
+        &self,
         n: u64,
         now: Timestamp,
     ) -> (Result<(), Denied>, Status) {
@@ -104,7 +104,7 @@ impl<C: Clock> BucketOps<'_, C> {
     }
 
     /// Returns what `read` makes of the bucket, as in [`decide`](Self::decide). Takes nothing.
-    fn peek<T>(self, now: Timestamp, read: impl Fn(&Line) -> T) -> T {
+    fn peek<T>(&self, now: Timestamp, read: impl Fn(&Line) -> T) -> T {
         loop {
             if let Some(word) = self.word
                 && let Some(output) = word.peek(|view| read(&Line::of(view, false)))
@@ -120,24 +120,24 @@ impl<C: Clock> BucketOps<'_, C> {
     }
 
     /// Returns the answer of a take. Takes nothing.
-    pub(crate) fn ask(self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
+    pub(crate) fn ask(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
         self.peek(now, |line| line.ask(n, floor, now))
     }
 
-    pub(crate) fn available_at(self, now: Timestamp) -> u64 {
+    pub(crate) fn available_at(&self, now: Timestamp) -> u64 {
         self.peek(now, |line| line.tokens.available(now))
     }
 
-    pub(crate) fn status_at(self, n: u64, now: Timestamp) -> Status {
+    pub(crate) fn status_at(&self, n: u64, now: Timestamp) -> Status {
         self.peek(now, |line| line.status(n, now))
     }
 
     /// Returns the burst that leases leave.
-    pub(crate) fn burst_left(self) -> u64 {
+    pub(crate) fn burst_left(&self) -> u64 {
         self.peek(Timestamp::ZERO, |line| line.tokens.burst())
     }
 
-    pub(crate) fn quota(self) -> Quota {
+    pub(crate) fn quota(&self) -> Quota {
         self.shell.state.lock().quota
     }
 }
