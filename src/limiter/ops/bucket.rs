@@ -1,7 +1,7 @@
 //! What the two token buckets have in common, beside what every single limiter has.
 
-/// Implements [`limiter`](crate::limiter::ops::single), leases, quotas and saving for a bucket with `shell`,
-/// `ops` and `take`. A macro, since a blanket implementation of [`Limiter`](crate::limiter::ops::limiter::Limiter)
+/// Implements [`limiter`](crate::limiter::ops::single), leases, quotas and saving for a bucket with `shell`
+/// and `ops`. A macro, since a blanket implementation of [`Limiter`](crate::limiter::ops::limiter::Limiter)
 /// would overlap with those for `&L` and `Box<L>`.
 macro_rules! bucket {
     ($bucket:ident) => {
@@ -41,7 +41,8 @@ macro_rules! bucket {
                 /// See [`Leasable::lease`](crate::Leasable::lease).
                 ///
                 /// # Errors
-                /// [`Denied::ExceedsBurst`](crate::Denied::ExceedsBurst), with the largest batch, if nothing of the burst would be left.
+                /// [`Denied::ExceedsBurst`](crate::Denied::ExceedsBurst), with the largest batch, if nothing of
+                /// the burst would be left.
                 pub fn lease(&self, batch: u64) -> Result<TokenLease<&Self>, Denied> {
                     TokenLease::new(self, batch)
                 }
@@ -109,7 +110,8 @@ macro_rules! bucket {
 
                 /// Takes the tokens that the saved bucket lacked, less what has accrued until `wall`, exact to
                 /// the part of a token, and goes on with its pause. It only tightens: a wall clock that was set
-                /// back gains nothing. The fill of another quota carries over as by [`CarryOver::Tokens`](crate::CarryOver::Tokens).
+                /// back gains nothing. The fill of another quota carries over as by
+                /// [`CarryOver::Tokens`](crate::CarryOver::Tokens).
                 pub fn restore(&self, saved: &Saved, wall: SystemTime) {
                     self.ops().restore(saved, wall);
                 }

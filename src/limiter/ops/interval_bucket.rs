@@ -21,7 +21,8 @@ use crate::quota::QuotaError;
 /// - An older `now` counts as the time of the latest take.
 /// - A reservation is debited at its `ready_at`. It never stands in line, and takes fit around it.
 /// - `pause_until` blocks all admissions, and tokens accrue meanwhile. With N = 0 it is no error.
-/// - `acquire_many` of more than the burst is denied with [`Denied::ExceedsBurst`](crate::Denied::ExceedsBurst).
+/// - `acquire_many` of more than the burst is denied with
+///   [`Denied::ExceedsBurst`](crate::Denied::ExceedsBurst).
 ///
 /// # Waiting
 /// Waiters are served by floor, then by arrival, as [every limiter](crate::RateLimiter#waiting) serves them: at
@@ -105,7 +106,8 @@ impl<C: Clock> IntervalTokenBucket<C> {
     }
 
     /// Changes how the bucket refills, from now on. Reservations keep their instants; waiters are re-timed,
-    /// and those that want more than the new burst end with [`Denied::ExceedsBurst`](crate::Denied::ExceedsBurst).
+    /// and those that want more than the new burst end with
+    /// [`Denied::ExceedsBurst`](crate::Denied::ExceedsBurst).
     ///
     /// [`History::Kept`] keeps the debt, and the tokens that the new burst can hold;
     /// [`History::Forgotten`] starts full, and ends a pause.

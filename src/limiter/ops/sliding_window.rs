@@ -22,7 +22,8 @@ use crate::limiter::shell::locked_line::LockedLine;
 /// - `refund` removes the newest admissions that still count, but no reservation that is still to come.
 /// - `charge` puts what is above the limit into the windows to come, at most 65,536 entries; the rest is
 ///   cut.
-/// - `acquire_many` of more than the limit is denied with [`Denied::ExceedsBurst`](crate::Denied::ExceedsBurst).
+/// - `acquire_many` of more than the limit is denied with
+///   [`Denied::ExceedsBurst`](crate::Denied::ExceedsBurst).
 ///
 /// # Waiting
 /// Waiters are served by floor, then by arrival, as [every limiter](crate::RateLimiter#waiting) serves them, each
@@ -89,7 +90,8 @@ impl<C: Clock> SlidingWindow<C> {
     }
 
     /// Changes the limit, for takes from now on. Reservations keep their instants; waiters are re-timed,
-    /// and those that want more than the new limit end with [`Denied::ExceedsBurst`](crate::Denied::ExceedsBurst).
+    /// and those that want more than the new limit end with
+    /// [`Denied::ExceedsBurst`](crate::Denied::ExceedsBurst).
     ///
     /// With [`History::Kept`] a limit that goes back and forth mints nothing: the log keeps as many of the
     /// newest tokens as the largest limit since the history was last forgotten.
