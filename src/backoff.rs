@@ -76,11 +76,9 @@ impl ExponentialBackoff {
 
     /// Sets the jitter: up to `percent` of the delay is taken off at random; over 100 counts as
     /// 100.
-    pub const fn jitter(self, percent: u8) -> Self {
-        Self {
-            jitter: capped(percent),
-            ..self
-        }
+    pub const fn jitter(mut self, percent: u8) -> Self {
+        self.jitter = percent;
+        self
     }
 }
 
@@ -126,9 +124,9 @@ impl FixedBackoff {
 
     /// Sets the jitter: up to `percent` of the delay is taken off at random; over 100 counts as
     /// 100.
-    pub const fn jitter(self, percent: u8) -> Self {
-        let jitter = capped(percent);
-        Self { jitter, ..self }
+    pub const fn jitter(mut self, percent: u8) -> Self {
+        self.jitter = percent;
+        self
     }
 }
 
@@ -170,9 +168,9 @@ impl FastSlowBackoff {
 
     /// Sets the jitter: up to `percent` of the delay is taken off at random; over 100 counts as
     /// 100.
-    pub const fn jitter(self, percent: u8) -> Self {
-        let jitter = capped(percent);
-        Self { jitter, ..self }
+    pub const fn jitter(mut self, percent: u8) -> Self {
+        self.jitter = percent;
+        self
     }
 }
 
@@ -210,16 +208,11 @@ impl<B: Backoff> Backoff for CappedBackoff<B> {
     }
 }
 
-/// Returns the percentage that counts: at most 100.
-const fn capped(percent: u8) -> u8 {
-    if percent > 100 { 100 } else { percent }
-}
-
-/// Takes a random part of at most `jitter` percent off a delay.
+/// Takes a random part of at most `jitter` percent, or all, off a delay.
 fn jittered(delay: Duration, jitter: u8, random: u64) -> Duration {
     let delay = u128::from(saturating_nanos(delay));
     // Exact in 128 bits: below 2^64 * 2^7 before the division, below 2^64 * 2^64 after it.
-    let most = delay * u128::from(jitter) / 100;
+    let most = delay * u128::from(jitter.min(100)) / 100;
     let off = (most * u128::from(random)) >> 64;
     Duration::from_nanos(u64::try_from(delay - off).unwrap_or(u64::MAX))
 }

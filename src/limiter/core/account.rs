@@ -74,7 +74,7 @@ impl Account {
     ) -> Result<(), WordOverflow> {
         let paused = self.paused;
         let back = fill.update(now, |view, now| view.refund(n, paused, now))?;
-        self.ledger.add_returned(back);
+        self.ledger.returned += back;
         Ok(())
     }
 
@@ -155,8 +155,7 @@ impl Account {
         let full_at = |view: &View, rate: &Rate, now| change.full_at(view, rate, now);
         fill.configure(units, now, full_at)?;
         let after = units.depth();
-        self.ledger
-            .shrink_burst(before.cast_signed() - after.cast_signed());
+        self.ledger.leased += before.cast_signed() - after.cast_signed();
         Ok(())
     }
 }

@@ -50,15 +50,15 @@ impl CarryOver {
     /// of `old` were missing before. It rounds up, so that rounding never adds a token.
     fn missing(self, old: Units, new: Units, missing: u128) -> u128 {
         let (old_depth, new_depth) = (old.depth(), new.depth());
-        if new.per_token == 0 || self == Self::Full {
+        if new.per_token == 0 || self == Self::Full || old.per_token == 0 && self != Self::Empty {
             return 0;
         }
-        let debt = convert_up(missing.saturating_sub(old_depth), old, new);
+        let debt = convert(missing.saturating_sub(old_depth), old, new, u128::div_ceil);
         let kept = match self {
             Self::Tokens => {
                 // What is there is rounded down, so what is missing is rounded up.
                 let there = old_depth.saturating_sub(missing);
-                new_depth.saturating_sub(convert_down(there, old, new).min(new_depth))
+                new_depth.saturating_sub(convert(there, old, new, u128::div_euclid).min(new_depth))
             }
             Self::Fraction => mul_div_up(missing.min(old_depth), new_depth, old_depth),
             Self::Empty | Self::Full => new_depth,
@@ -110,36 +110,18 @@ impl QuotaChange {
     }
 }
 
-/// Converts units of `old` to units of `new`, for the same tokens, rounded down. An unlimited quota has
-/// every token that a caller asks for.
-fn convert_down(amount: u128, old: Units, new: Units) -> u128 {
-    if old.per_token == 0 {
-        return u128::MAX;
-    }
-    let (from, to) = (u128::from(old.per_token), u128::from(new.per_token));
+/// Converts an amount of tokens from the units of one quota to those of another, by the given division.
+fn convert(amount: u128, old: Units, new: Units, divide: fn(u128, u128) -> u128) -> u128 {
+    // An unlimited quota has no tokens in units, and no debt.
+    let (from, to) = (u128::from(old.per_token.max(1)), u128::from(new.per_token));
     // Both are below 2^62, so the second product fits. The bounds of `Quota` bound the first.
     (amount / from)
         .saturating_mul(to)
-        .saturating_add(amount % from * to / from)
+        .saturating_add(divide(amount % from * to, from))
 }
 
-/// Same as [`convert_down`], for debt, rounded up.
-fn convert_up(amount: u128, old: Units, new: Units) -> u128 {
-    // An unlimited quota has no debt.
-    if old.per_token == 0 {
-        return 0;
-    }
-    let (from, to) = (u128::from(old.per_token), u128::from(new.per_token));
-    (amount / from)
-        .saturating_mul(to)
-        .saturating_add((amount % from * to).div_ceil(from))
-}
-
-/// Returns `a * b / c` rounded up, for a <= c; exact although the product needs 256 bits. 0 / 0 is 0.
+/// Returns `a * b / c` rounded up, for a <= c; exact although the product needs 256 bits.
 fn mul_div_up(a: u128, b: u128, c: u128) -> u128 {
-    if c == 0 {
-        return 0;
-    }
     // Multiplies from the top bit of b down: quotient and remainder double with each bit. Since a <= c,
     // no sum is above 2c + a, and c is below 2^125.
     let (mut quotient, mut rest) = (0_u128, 0_u128);

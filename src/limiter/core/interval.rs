@@ -19,13 +19,13 @@ mod debited;
 mod plan;
 mod tokens;
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::clock::{Timestamp, saturating_nanos};
 use crate::limiter::core::history::History;
-use crate::limiter::core::interval::debited::{Debited, Reserved};
+use crate::limiter::core::interval::debited::Debited;
 use crate::limiter::core::tokens::dated::DatedTokens;
+use crate::limiter::core::tokens::log::Log;
 use crate::quota::{Quota, QuotaError};
 
 /// The largest debt of charges, in tokens. What a charge adds beyond it is dropped.
@@ -77,7 +77,7 @@ pub(crate) struct IntervalBucket {
     /// Until when all admissions are blocked.
     paused: Timestamp,
     /// Reservations after `latest`, in the order of their instants, which differ.
-    ahead: VecDeque<Reserved>,
+    ahead: Log,
     debited: Debited,
 }
 
@@ -96,7 +96,7 @@ impl IntervalBucket {
             level: refill.burst.into(),
             latest: Timestamp::ZERO,
             paused: Timestamp::ZERO,
-            ahead: VecDeque::new(),
+            ahead: Log::default(),
             debited: Debited::default(),
         };
         interval.refill_by(refill);
@@ -144,10 +144,10 @@ impl IntervalBucket {
 
     /// Brings the level up to `to`, an instant no earlier than the latest.
     fn settle(&mut self, to: Timestamp) {
-        while let Some(first) = self.ahead.front().copied().filter(|first| first.at <= to) {
-            self.ahead.pop_front();
+        while let Some(first) = self.ahead.pop_until(to) {
             self.advance(first.at);
-            self.debit_reserved(first);
+            self.level -= i128::from(first.tokens);
+            self.debited.add(first.at, first.reserved);
         }
         self.advance(to);
     }
@@ -162,12 +162,6 @@ impl IntervalBucket {
     fn debit(&mut self, n: i128, at: Timestamp) {
         self.settle(at);
         self.level -= n;
-    }
-
-    /// Debits a reservation at its instant, which is the latest.
-    fn debit_reserved(&mut self, reserved: Reserved) {
-        self.level -= i128::from(reserved.tokens);
-        self.debited.add(reserved);
     }
 }
 

@@ -14,9 +14,9 @@ use crate::sync::UnmodelledU64;
 #[derive(Clone, Debug)]
 pub(crate) struct Ledger {
     /// What has come back since the clock's origin: gross position less virtual time.
-    returned: u128,
+    pub(crate) returned: u128,
     /// By how much leases have shrunk the burst, and so have moved the virtual time back.
-    leased: i128,
+    pub(crate) leased: i128,
     /// The number of the next debt.
     next: u64,
     /// In the order of their numbers.
@@ -236,17 +236,6 @@ impl Ledger {
         // The gross position falls back to the start of the first debt that is removed.
         self.debts.truncate(self.debts.len() - refund.settled);
         self.returned -= refund.closed;
-    }
-
-    /// Notes that the burst has shrunk by `by`, and the bucket is full sooner by as much; a negative
-    /// number means that it has grown.
-    pub(crate) fn shrink_burst(&mut self, by: i128) {
-        self.leased += by;
-    }
-
-    /// Notes that `amount` came back, of no debt in particular.
-    pub(crate) fn add_returned(&mut self, amount: u128) {
-        self.returned += amount;
     }
 
     /// Forgets all debts, for a new quota: what was taken before has no position in its units.

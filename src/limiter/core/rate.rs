@@ -211,12 +211,6 @@ impl View {
         self.full_at.max(self.full_at_after(n, now).min(MAX_DEBT))
     }
 
-    /// Takes the tokens that are there, at most `n`; returns how many.
-    pub(crate) fn take_up_to(&self, n: u64, now: Timestamp) -> (Instant, u64) {
-        let there = self.available(now).min(n);
-        (self.full_at_after(there, now), there)
-    }
-
     /// Takes `n` tokens into debt, if they are there after at most `max_wait`; returns their cost, when
     /// they can be used, and when the bucket is full afterwards.
     pub(crate) fn reserve(
@@ -331,8 +325,8 @@ mod tests {
             let (now, other) = (Timestamp::from_nanos(now), Timestamp::from_nanos(other));
             let _ = view.take(n, floor, now);
             let _ = view.reserve(n, Duration::MAX, now);
-            let (full_at, there) = view.take_up_to(n, now);
-            prop_assert!(full_at >= view.full_at && there <= n);
+            let _ = view.wait_for(n.into(), now);
+            prop_assert!(view.full_at_after(view.available(now).min(n), now) >= view.full_at);
             let (full_at, back) = view.refund(n, other, now);
             prop_assert_eq!(full_at + back, view.full_at);
             prop_assert!(view.tighten(n, now) >= view.full_at);

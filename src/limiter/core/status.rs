@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::limiter::core::denied::Denied;
-use crate::limiter::core::rate::{Instant, View};
+use crate::limiter::core::rate::View;
 
 /// How full a limiter is, and how long tokens take: from
 /// [`RateLimiter::status`](crate::RateLimiter::status).
@@ -50,30 +49,15 @@ impl Status {
         waiting: 0,
     };
 
-    /// Returns the status of a bucket without waiters.
-    pub(crate) fn of(view: &View, n: u64, now: Timestamp) -> Self {
-        let taken = view.take(n, 0, now);
-        let retry_after =
-            taken.map_or_else(|denied| denied.retry_after(), |_| Some(Duration::ZERO));
+    /// Returns the status of a bucket without waiters; `retry_after` is that of no tokens.
+    pub(crate) fn of(view: &View, now: Timestamp) -> Self {
         Self {
             limit: view.rate.units.burst,
             remaining: view.available(now),
-            retry_after,
+            retry_after: Some(Duration::ZERO),
             full_after: view.full_after(now),
             waiting: 0,
         }
-    }
-
-    /// Takes `n` tokens at once, or none: an update of the bucket, with the decision and the status
-    /// after it.
-    pub(crate) fn of_take(
-        view: &View,
-        n: u64,
-        now: Timestamp,
-    ) -> (Instant, (Result<(), Denied>, Self)) {
-        let (full_at, taken) = view.as_update(view.take(n, 0, now));
-        let status = Self::of(&View { full_at, ..*view }, n, now);
-        (full_at, (taken, status))
     }
 
     /// Returns the tighter of two in each field.

@@ -2,6 +2,7 @@
 //! the tokens of a bucket.
 
 pub(crate) mod dated;
+pub(crate) mod log;
 
 use std::time::Duration;
 
@@ -14,8 +15,20 @@ use crate::limiter::core::reserved_part::Debit;
 use crate::limiter::core::status::Status;
 use crate::quota::Units;
 
-/// Tokens behind a lock. `now` is the caller's time.
-pub(crate) trait Tokens {
+/// Tokens that are counted and taken. `now` is the caller's time.
+pub(crate) trait TokenCount {
+    /// Returns the most tokens that can be had at once.
+    fn burst(&self) -> u64;
+
+    /// Returns the tokens there, whether waiters wait for them or not.
+    fn available(&self, now: Timestamp) -> u64;
+
+    /// Takes `n` tokens that are there; `n` is not zero.
+    fn take_now(&mut self, n: u64, now: Timestamp);
+}
+
+/// Tokens behind a lock.
+pub(crate) trait Tokens: TokenCount {
     /// Whether a waiter can take more than the burst, in parts.
     const IN_PARTS: bool;
 
@@ -23,17 +36,11 @@ pub(crate) trait Tokens {
     /// need not stand in line.
     const DATED: bool;
 
-    /// Returns the most tokens that can be had at once.
-    fn burst(&self) -> u64;
-
     /// Checks that `n` tokens can ever be had at once above `floor`.
     fn check_burst(&self, n: u64, floor: u64) -> Result<(), Denied>;
 
     /// Returns whether `n` tokens cost nothing.
     fn is_free(&self, n: u64) -> bool;
-
-    /// Returns the tokens there, whether waiters wait for them or not.
-    fn available(&self, now: Timestamp) -> u64;
 
     /// Returns the status as if there were no waiters; `retry_after` is that of no tokens.
     fn status(&self, now: Timestamp) -> Status;
@@ -53,10 +60,7 @@ pub(crate) trait Tokens {
     /// Takes `n` tokens if `floor` remain.
     fn take(&mut self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied>;
 
-    /// Takes `n` tokens that are there.
-    fn take_now(&mut self, n: u64, now: Timestamp);
-
-    /// Same as [`take_now`](Self::take_now), for tokens that may come back. A bucket that is not
+    /// Same as [`take_now`](TokenCount::take_now), for tokens that may come back. A bucket that is not
     /// [`DATED`](Self::DATED) goes into debt for what is not there.
     fn debit_now(&mut self, n: u64, now: Timestamp) -> Debit;
 
@@ -87,14 +91,25 @@ impl BucketTokens {
     }
 }
 
+impl TokenCount for BucketTokens {
+    fn burst(&self) -> u64 {
+        self.fill.rate.units.burst
+    }
+
+    fn available(&self, now: Timestamp) -> u64 {
+        self.fill.view().available(now)
+    }
+
+    #[inline]
+    fn take_now(&mut self, n: u64, now: Timestamp) {
+        self.fill.set(self.fill.view().full_at_after(n, now), now);
+    }
+}
+
 impl Tokens for BucketTokens {
     const IN_PARTS: bool = true;
     // Debits are one sum: a later one would delay the waiters before it.
     const DATED: bool = false;
-
-    fn burst(&self) -> u64 {
-        self.fill.rate.units.burst
-    }
 
     #[inline]
     fn check_burst(&self, n: u64, floor: u64) -> Result<(), Denied> {
@@ -105,12 +120,8 @@ impl Tokens for BucketTokens {
         self.fill.rate.cost(n) == 0
     }
 
-    fn available(&self, now: Timestamp) -> u64 {
-        self.fill.view().available(now)
-    }
-
     fn status(&self, now: Timestamp) -> Status {
-        Status::of(&self.fill.view(), 0, now)
+        Status::of(&self.fill.view(), now)
     }
 
     #[inline]
@@ -133,11 +144,6 @@ impl Tokens for BucketTokens {
         let next = rate.take(*full_at, n, floor, now)?;
         self.fill.set(next, now);
         Ok(())
-    }
-
-    #[inline]
-    fn take_now(&mut self, n: u64, now: Timestamp) {
-        self.fill.set(self.fill.view().full_at_after(n, now), now);
     }
 
     fn debit_now(&mut self, n: u64, now: Timestamp) -> Debit {

@@ -19,17 +19,16 @@
 //! ahead that it passes, and an insertion moves the entries ahead of it.
 
 mod error;
-mod log;
 mod tokens;
 mod window_set;
 
 use crate::clock::Timestamp;
 use crate::limiter::core::history::History;
-use crate::limiter::core::tokens::dated::{DatedTokens, MAX_AHEAD};
+use crate::limiter::core::tokens::dated::DatedTokens;
+use crate::limiter::core::tokens::log::Log;
 pub(crate) use crate::limiter::core::window::error::MAX_LIMIT;
 pub use crate::limiter::core::window::error::WindowError;
 use crate::limiter::core::window::error::check_limit;
-use crate::limiter::core::window::log::Log;
 use crate::limiter::core::window::window_set::WindowSet;
 
 /// At most `limit` tokens in any window of `period` nanoseconds.
@@ -122,11 +121,6 @@ impl Window {
     fn room(&self, at: Timestamp) -> u64 {
         let nothing = Log::default();
         self.windows(&nothing, 0).room(at)
-    }
-
-    /// Returns whether an entry at `at` is none ahead, or one that is allowed.
-    fn has_place_at(&self, at: Timestamp, start: Timestamp) -> bool {
-        at == start || self.log.len_after(start) < MAX_AHEAD || self.log.find(at).is_some()
     }
 
     /// Notes that there is room again in the windows that hold `at`.

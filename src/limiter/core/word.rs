@@ -150,32 +150,11 @@ impl WordQuota {
         }
     }
 
-    /// Returns the part that takes read.
-    pub(crate) const fn hot(&self) -> HotQuota {
-        HotQuota {
-            per_nano: self.units.per_nano,
-            per_token: self.units.per_token,
-            depth: self.depth,
-            horizon: self.horizon,
-        }
-    }
-
     /// Returns the base for a generation that begins at `now`: earlier by an eighth of the horizon, so
     /// that a thread with a stale time is still judged by its own time.
     pub(crate) const fn base_at(&self, now: u64) -> u64 {
         now.saturating_sub(self.horizon / 8) >> BASE_SHIFT << BASE_SHIFT
     }
-}
-
-/// The part of a [`WordQuota`] that takes read: no more, since each field is a load on the hot path.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct HotQuota {
-    /// As in [`Units`].
-    pub(crate) per_nano: u64,
-    pub(crate) per_token: u64,
-    /// As in [`WordQuota`].
-    pub(crate) depth: u64,
-    pub(crate) horizon: u64,
 }
 
 /// A generation as the hot path reads it.
@@ -185,11 +164,12 @@ pub(crate) struct HotGeneration {
     zero: u64,
     /// The base in nanoseconds.
     base: u64,
-    pub(crate) quota: HotQuota,
+    /// Without its burst, which takes do not read: each field is a load on the hot path.
+    quota: WordQuota,
 }
 
 impl HotGeneration {
-    pub(crate) const fn new(generation: u64, base: u64, quota: HotQuota) -> Self {
+    pub(crate) const fn new(generation: u64, base: u64, quota: WordQuota) -> Self {
         let zero = Word {
             generation,
             time: 0,
@@ -217,12 +197,12 @@ impl HotGeneration {
         floor: u64,
         now: u64,
     ) -> Option<Result<Option<u64>, TooEarly>> {
-        let HotQuota {
-            per_nano,
-            per_token,
+        let WordQuota {
+            units,
             depth,
             horizon,
         } = self.quota;
+        let (per_nano, per_token) = (units.per_nano, units.per_token);
         let cost = n.saturating_mul(per_token);
         let needed = cost.saturating_add(floor.saturating_mul(per_token));
         let elapsed = now.checked_sub(self.base)?;

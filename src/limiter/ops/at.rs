@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 use crate::limiter::core::denied::Denied;
 use crate::limiter::core::status::Status;
 use crate::limiter::ops::limiter::Limiter;
-use crate::limiter::ops::reservation::Reservation;
+use crate::limiter::ops::reservation::{LimiterRef, Reservation};
 
 /// A limiter at the caller's time: from [`RateLimiter::at`](crate::RateLimiter::at).
 ///
@@ -86,7 +86,12 @@ impl<'a, L: Limiter + ?Sized> At<'a, L> {
     /// # Errors
     /// [`Denied`]; nothing was taken.
     pub fn reserve(self, n: u64, max_wait: Duration) -> Result<Reservation<'a>, Denied> {
-        Reservation::of(self.limiter.as_dyn(), n, max_wait, self.now)
+        Reservation::of(
+            LimiterRef::Borrowed(self.limiter.as_dyn()),
+            n,
+            max_wait,
+            self.now,
+        )
     }
 
     /// Same as [`RateLimiter::refund`](crate::RateLimiter::refund).

@@ -1,34 +1,14 @@
 //! The token bucket in one atomic word.
 
-use std::convert::Infallible;
 use std::fmt;
-use std::sync::Arc;
-use std::task::Waker;
-use std::time::{Duration, SystemTime};
 
-use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::limiter::core::acquire_turn::AcquireTurn;
-use crate::limiter::core::carry::CarryOver;
-use crate::limiter::core::denied::Denied;
-use crate::limiter::core::rate::burst_without;
-use crate::limiter::core::reserved_part::Parts;
-use crate::limiter::core::saved::Saved;
-use crate::limiter::core::status::Status;
+use crate::clock::{Clock, SystemClock};
 use crate::limiter::core::word::WordQuota;
-use crate::limiter::ops::acquire::Acquire;
 use crate::limiter::ops::bucket::bucket;
-use crate::limiter::ops::lease::{Leasable, TokenLease};
-use crate::limiter::ops::limiter::{Limiter, forward};
-use crate::limiter::ops::quota_limiter::QuotaLimiter;
-use crate::limiter::ops::quota_limiter::quota_methods;
-use crate::limiter::ops::rate_limiter::RateLimiter;
-use crate::limiter::ops::single::{acquire_methods, limiter};
+use crate::limiter::ops::single::limiter;
 use crate::limiter::shell::bucket::{BucketOps, BucketShell};
-use crate::limiter::shell::line_shell::LineShell;
-use crate::limiter::shell::ordered_lock::OrderedLock;
 use crate::limiter::shell::word_cell::WordCell;
 use crate::quota::{Quota, QuotaError};
-use crate::wait::{Progress, Wait};
 
 /// An exact token bucket in one atomic word: the limiter for the hot path.
 ///
@@ -37,7 +17,7 @@ use crate::wait::{Progress, Wait};
 ///
 /// # Waiting
 /// While a caller waits, the fill is behind a lock and every take goes there, so no newcomer overtakes a
-/// waiter. Waiters are served by floor, then by arrival, as [every limiter](RateLimiter#waiting) serves
+/// waiter. Waiters are served by floor, then by arrival, as [every limiter](crate::RateLimiter#waiting) serves
 /// them. A waiter holds nothing before its turn, so dropping it costs nothing; a pause, another quota, a
 /// refund, a charge, a lease and `close` reach all waiters; a waiter that is not polled blocks no other.
 ///
@@ -146,17 +126,10 @@ impl<C> AtomicTokenBucket<C> {
 }
 
 impl<C: Clock> AtomicTokenBucket<C> {
-    fn ops(&self) -> BucketOps<'_, C> {
-        self.shell.with_word(Some(&self.cell))
-    }
-
     #[expect(clippy::inline_always, reason = "a call would cost a third of a take")]
     #[inline(always)]
-    fn take(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-        match self.cell.take(n, floor, now) {
-            Some(taken) => taken,
-            None => self.ops().take_by_word(&self.cell, n, floor, now),
-        }
+    fn ops(&self) -> BucketOps<'_, C> {
+        self.shell.with_word(Some(&self.cell))
     }
 }
 
@@ -174,10 +147,12 @@ impl<C> fmt::Debug for AtomicTokenBucket<C> {
 #[cfg(all(test, not(tollgate_loom)))]
 mod tests {
     use std::pin::Pin;
-    use std::task::Context;
+    use std::task::{Context, Waker};
+    use std::time::Duration;
 
     use super::*;
     use crate::clock::ManualClock;
+    use crate::limiter::ops::rate_limiter::RateLimiter;
 
     #[test]
     fn a_committed_reservation_is_forgotten() {

@@ -1,26 +1,15 @@
 //! The token bucket that refills at intervals.
 
 use std::fmt;
-use std::task::Waker;
 use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::limiter::core::acquire_turn::AcquireTurn;
-use crate::limiter::core::denied::Denied;
 use crate::limiter::core::history::History;
 use crate::limiter::core::interval::{IntervalBucket, Refill};
-use crate::limiter::core::reserved_part::Parts;
-use crate::limiter::core::status::Status;
-use crate::limiter::ops::acquire::Acquire;
 use crate::limiter::ops::at::At;
-use crate::limiter::ops::limiter::{Limiter, forward};
-use crate::limiter::ops::rate_limiter::RateLimiter;
-use crate::limiter::ops::single::{acquire_methods, limiter};
-use crate::limiter::shell::line_shell::LineShell;
+use crate::limiter::ops::single::limiter;
 use crate::limiter::shell::locked_line::LockedLine;
-use crate::limiter::shell::ordered_lock::OrderedLock;
 use crate::quota::QuotaError;
-use crate::wait::{Progress, Wait};
 
 /// A bucket of B tokens that gains N at each boundary and none between: for a server that refills at
 /// once, at each full minute.
@@ -32,10 +21,11 @@ use crate::wait::{Progress, Wait};
 /// - An older `now` counts as the time of the latest take.
 /// - A reservation is debited at its `ready_at`. It never stands in line, and takes fit around it.
 /// - `pause_until` blocks all admissions, and tokens accrue meanwhile. With N = 0 it is no error.
-/// - `acquire_many` of more than the burst is denied with [`Denied::ExceedsBurst`].
+/// - `acquire_many` of more than the burst is denied with
+///   [`Denied::ExceedsBurst`](crate::Denied::ExceedsBurst).
 ///
 /// # Waiting
-/// Waiters are served by floor, then by arrival, as [every limiter](RateLimiter#waiting) serves them: at
+/// Waiters are served by floor, then by arrival, as [every limiter](crate::RateLimiter#waiting) serves them: at
 /// each boundary as many as it brings tokens for. A waiter holds nothing before its turn, so dropping it
 /// costs nothing; a pause, [`set_refill`](Self::set_refill), a refund, a charge and `close` reach all
 /// waiters; a waiter that is not polled blocks no other.
@@ -115,12 +105,9 @@ impl<C: Clock> IntervalTokenBucket<C> {
         &self.shell
     }
 
-    fn take(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-        self.shell.take(n, floor, now)
-    }
-
     /// Changes how the bucket refills, from now on. Reservations keep their instants; waiters are re-timed,
-    /// and those that want more than the new burst end with [`Denied::ExceedsBurst`].
+    /// and those that want more than the new burst end with
+    /// [`Denied::ExceedsBurst`](crate::Denied::ExceedsBurst).
     ///
     /// [`History::Kept`] keeps the debt, and the tokens that the new burst can hold;
     /// [`History::Forgotten`] starts full, and ends a pause.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::limiter::core::denied::Denied;
+use crate::limiter::core::rate::burst_without;
 use crate::limiter::ops::limiter::forward;
 use crate::limiter::ops::quota_limiter::QuotaLimiter;
 use crate::unwind::Panics;
@@ -106,20 +107,10 @@ impl<L: Leasable> Drop for RefundOnDrop<'_, L> {
 
 impl<L: Leasable> TokenLease<L> {
     pub(crate) fn new(limiter: L, batch: u64) -> Result<Self, Denied> {
-        let burst = limiter.burst_left();
-        if batch >= burst {
-            // Checked before anything is taken.
-            return Err(Denied::ExceedsBurst {
-                burst: burst.saturating_sub(1),
-            });
-        }
+        // Checked before anything is taken.
+        let left = burst_without(limiter.burst_left(), batch)?;
         // The lease starts with the tokens that the smaller burst cannot hold any more.
-        let held = limiter.try_acquire_up_to(
-            limiter
-                .available()
-                .saturating_sub(burst.saturating_sub(batch))
-                .min(batch),
-        );
+        let held = limiter.try_acquire_up_to(limiter.available().saturating_sub(left).min(batch));
         let taken = RefundOnDrop(&limiter, held);
         limiter.carve(batch)?;
         std::mem::forget(taken);

@@ -1,32 +1,12 @@
 //! The token bucket behind a lock.
 
-use std::convert::Infallible;
 use std::fmt;
-use std::sync::Arc;
-use std::task::Waker;
-use std::time::{Duration, SystemTime};
 
-use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::limiter::core::acquire_turn::AcquireTurn;
-use crate::limiter::core::carry::CarryOver;
-use crate::limiter::core::denied::Denied;
-use crate::limiter::core::rate::burst_without;
-use crate::limiter::core::reserved_part::Parts;
-use crate::limiter::core::saved::Saved;
-use crate::limiter::core::status::Status;
-use crate::limiter::ops::acquire::Acquire;
+use crate::clock::{Clock, SystemClock};
 use crate::limiter::ops::bucket::bucket;
-use crate::limiter::ops::lease::{Leasable, TokenLease};
-use crate::limiter::ops::limiter::{Limiter, forward};
-use crate::limiter::ops::quota_limiter::QuotaLimiter;
-use crate::limiter::ops::quota_limiter::quota_methods;
-use crate::limiter::ops::rate_limiter::RateLimiter;
-use crate::limiter::ops::single::{acquire_methods, limiter};
+use crate::limiter::ops::single::limiter;
 use crate::limiter::shell::bucket::{BucketOps, BucketShell};
-use crate::limiter::shell::line_shell::LineShell;
-use crate::limiter::shell::ordered_lock::OrderedLock;
 use crate::quota::{Quota, QuotaError};
-use crate::wait::{Progress, Wait};
 
 /// An exact token bucket behind one lock, for every [`Quota`].
 ///
@@ -34,7 +14,7 @@ use crate::wait::{Progress, Wait};
 /// Choose the locked bucket for a quota that does not fit the word of the atomic one.
 ///
 /// # Waiting
-/// Waiters are served by floor, then by arrival, as [every limiter](RateLimiter#waiting) serves them. A
+/// Waiters are served by floor, then by arrival, as [every limiter](crate::RateLimiter#waiting) serves them. A
 /// waiter holds nothing before its turn, so dropping it costs nothing; a pause, another quota, a refund,
 /// a charge, a lease and `close` reach all waiters; a waiter that is not polled blocks no other.
 ///
@@ -98,11 +78,6 @@ impl<C: Clock> LockedTokenBucket<C> {
     #[inline]
     fn ops(&self) -> BucketOps<'_, C> {
         self.shell.with_word(None)
-    }
-
-    #[inline]
-    fn take(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-        self.ops().take_locked(n, floor, now)
     }
 }
 

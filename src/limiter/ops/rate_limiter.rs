@@ -10,7 +10,7 @@ use crate::limiter::core::status::Status;
 use crate::limiter::ops::acquire::Acquire;
 use crate::limiter::ops::at::At;
 use crate::limiter::ops::limiter::Limiter;
-use crate::limiter::ops::reservation::Reservation;
+use crate::limiter::ops::reservation::{LimiterRef, Reservation};
 use crate::wait::Wait;
 
 /// The operations of every limiter.
@@ -230,7 +230,7 @@ pub trait RateLimiter: Limiter + fmt::Debug {
     /// # Errors
     /// [`Denied`]; nothing was taken. [`Denied::TooLong`] if `max_wait` is too short.
     fn reserve(&self, n: u64, max_wait: Duration) -> Result<Reservation<'_>, Denied> {
-        Reservation::of(self.as_dyn(), n, max_wait, self.now())
+        Reservation::of(LimiterRef::Borrowed(self.as_dyn()), n, max_wait, self.now())
     }
 
     /// Same as [`reserve`](Self::reserve); the reservation owns a share of the limiter.
@@ -245,7 +245,8 @@ pub trait RateLimiter: Limiter + fmt::Debug {
     where
         Self: Sized + 'static,
     {
-        Reservation::of_owned(self, n, max_wait)
+        let now = self.now();
+        Reservation::of(LimiterRef::Owned(self), n, max_wait, now)
     }
 
     /// Returns `n` tokens that were taken and not used, at most a burst of them, and never above the

@@ -11,7 +11,7 @@ use crate::limiter::ops::limiter::Limiter;
 use crate::unwind::Panics;
 
 /// The limiter of a reservation, borrowed or shared.
-enum LimiterRef<'a> {
+pub(crate) enum LimiterRef<'a> {
     Borrowed(&'a dyn Limiter),
     Owned(Arc<dyn Limiter + 'a>),
 }
@@ -63,28 +63,14 @@ pub struct Reservation<'a> {
 
 impl<'a> Reservation<'a> {
     pub(crate) fn of(
-        limiter: &'a dyn Limiter,
+        limiter: LimiterRef<'a>,
         n: u64,
         max_wait: Duration,
         now: Timestamp,
     ) -> Result<Self, Denied> {
-        let parts = limiter.reserve_at(n, max_wait, now)?;
+        let parts = limiter.get().reserve_at(n, max_wait, now)?;
         Ok(Self {
-            limiter: LimiterRef::Borrowed(limiter),
-            ready_at: parts.ready_at(now),
-            parts,
-        })
-    }
-
-    pub(crate) fn of_owned(
-        limiter: Arc<dyn Limiter + 'a>,
-        n: u64,
-        max_wait: Duration,
-    ) -> Result<Self, Denied> {
-        let now = limiter.clock_now();
-        let parts = limiter.reserve_at(n, max_wait, now)?;
-        Ok(Self {
-            limiter: LimiterRef::Owned(limiter),
+            limiter,
             ready_at: parts.ready_at(now),
             parts,
         })

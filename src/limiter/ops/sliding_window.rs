@@ -1,25 +1,14 @@
 //! The sliding window log.
 
 use std::fmt;
-use std::task::Waker;
 use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock, Timestamp, saturating_nanos};
-use crate::limiter::core::acquire_turn::AcquireTurn;
-use crate::limiter::core::denied::Denied;
 use crate::limiter::core::history::History;
-use crate::limiter::core::reserved_part::Parts;
-use crate::limiter::core::status::Status;
 use crate::limiter::core::window::{MAX_LIMIT, Window, WindowError};
-use crate::limiter::ops::acquire::Acquire;
 use crate::limiter::ops::at::At;
-use crate::limiter::ops::limiter::{Limiter, forward};
-use crate::limiter::ops::rate_limiter::RateLimiter;
-use crate::limiter::ops::single::{acquire_methods, limiter};
-use crate::limiter::shell::line_shell::LineShell;
+use crate::limiter::ops::single::limiter;
 use crate::limiter::shell::locked_line::LockedLine;
-use crate::limiter::shell::ordered_lock::OrderedLock;
-use crate::wait::{Progress, Wait};
 
 /// At most N tokens in any window of P, exactly: a sliding window log, for a server that counts so.
 ///
@@ -33,10 +22,11 @@ use crate::wait::{Progress, Wait};
 /// - `refund` removes the newest admissions that still count, but no reservation that is still to come.
 /// - `charge` puts what is above the limit into the windows to come, at most 65,536 entries; the rest is
 ///   cut.
-/// - `acquire_many` of more than the limit is denied with [`Denied::ExceedsBurst`].
+/// - `acquire_many` of more than the limit is denied with
+///   [`Denied::ExceedsBurst`](crate::Denied::ExceedsBurst).
 ///
 /// # Waiting
-/// Waiters are served by floor, then by arrival, as [every limiter](RateLimiter#waiting) serves them, each
+/// Waiters are served by floor, then by arrival, as [every limiter](crate::RateLimiter#waiting) serves them, each
 /// when the window has room for its tokens. A waiter holds nothing before its turn, so dropping it costs
 /// nothing; a pause, another limit, a refund, a charge and `close` reach all waiters. A waiter that is not
 /// polled blocks no other: once its turn has come, the next operation of any caller serves it, and its
@@ -99,12 +89,9 @@ impl<C: Clock> SlidingWindow<C> {
         &self.shell
     }
 
-    fn take(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-        self.shell.take(n, floor, now)
-    }
-
     /// Changes the limit, for takes from now on. Reservations keep their instants; waiters are re-timed,
-    /// and those that want more than the new limit end with [`Denied::ExceedsBurst`].
+    /// and those that want more than the new limit end with
+    /// [`Denied::ExceedsBurst`](crate::Denied::ExceedsBurst).
     ///
     /// With [`History::Kept`] a limit that goes back and forth mints nothing: the log keeps as many of the
     /// newest tokens as the largest limit since the history was last forgotten.

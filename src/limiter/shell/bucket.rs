@@ -88,14 +88,6 @@ pub(crate) struct BucketOps<'a, C> {
     shell: &'a BucketShell<C>,
 }
 
-impl<C> Clone for BucketOps<'_, C> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<C> Copy for BucketOps<'_, C> {}
-
 impl<C: Clock> LineShell for BucketOps<'_, C> {
     type Tokens = BucketTokens;
     type State = BucketState;
@@ -137,7 +129,7 @@ impl<C: Clock> BucketOps<'_, C> {
     /// Runs `op` on the word, as the writer; `None` if there is no word, the line has the fill, or
     /// the word cannot hold the result.
     fn on_word<T>(
-        self,
+        &self,
         op: impl FnOnce(&mut BucketState, &mut BucketFill<'_>) -> Result<T, WordOverflow>,
     ) -> Option<T> {
         let word = self.word?;
@@ -152,7 +144,7 @@ impl<C: Clock> BucketOps<'_, C> {
     /// read when no taker can use a later one unseen. If `debits_reserved`, reservations in line are
     /// debited first; without the fill in the line there are none.
     fn on_fill<T>(
-        self,
+        &self,
         now: Option<Timestamp>,
         debits_reserved: bool,
         op: impl Fn(

@@ -6,7 +6,7 @@
 //! read is consistent. Takers never wait for the writer, and never complete its work (no helping).
 
 use crate::limiter::core::rate::View;
-use crate::limiter::core::word::{Base, HotGeneration, HotQuota, Word, WordQuota};
+use crate::limiter::core::word::{Base, HotGeneration, Word, WordQuota};
 use crate::limiter::shell::cached_denial::CachedDenial;
 use crate::quota::Units;
 use crate::sync::{AtomicU64, Ordering, UnmodelledU64, const_unless_modelled, fence};
@@ -63,33 +63,17 @@ impl ConfigSlot {
         self.burst.store_relaxed(quota.units.burst);
     }
 
+    /// Returns the quota, with a burst that is read beside it.
     #[inline]
-    fn hot(&self) -> HotQuota {
-        HotQuota {
-            per_nano: self.per_nano.load_relaxed(),
-            per_token: self.per_token.load_relaxed(),
+    fn quota(&self, burst: u64) -> WordQuota {
+        WordQuota {
+            units: Units {
+                per_nano: self.per_nano.load_relaxed(),
+                per_token: self.per_token.load_relaxed(),
+                burst,
+            },
             depth: self.depth.load(Ordering::Relaxed),
             horizon: self.horizon.load_relaxed(),
-        }
-    }
-
-    fn word_quota(&self) -> WordQuota {
-        let HotQuota {
-            per_nano,
-            per_token,
-            depth,
-            horizon,
-        } = self.hot();
-        let burst = self.burst.load_relaxed();
-        let units = Units {
-            per_nano,
-            per_token,
-            burst,
-        };
-        WordQuota {
-            units,
-            depth,
-            horizon,
         }
     }
 }
@@ -140,7 +124,7 @@ impl ConfigRing {
         let generation = self.current.load(Ordering::Acquire);
         let slot = self.slot(generation);
         let base = slot.base.load(Ordering::Relaxed);
-        HotGeneration::new(generation, base, slot.hot())
+        HotGeneration::new(generation, base, slot.quota(0))
     }
 
     /// Returns what a word says; `None` if its generation has ended. The caller has loaded the word
@@ -152,7 +136,7 @@ impl ConfigRing {
         let generation = [current, current.wrapping_add(1)];
         let generation = generation.into_iter().find(|number| word.is_of(*number))?;
         let slot = self.slot(generation);
-        let quota = slot.word_quota();
+        let quota = slot.quota(slot.burst.load_relaxed());
         let base = Base::new(&quota.rate(), slot.base.load(Ordering::Relaxed));
         Some(WordSnapshot { word, base, quota })
     }

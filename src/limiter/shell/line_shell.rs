@@ -5,6 +5,7 @@
 //! caller's code and may call the limiter.
 
 use std::task::Waker;
+use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::limiter::core::acquire_turn::AcquireTurn;
@@ -116,6 +117,27 @@ pub(crate) trait LineShell {
         drop(state);
         drop(wakers);
         output
+    }
+
+    /// Reserves `n` tokens by the line.
+    fn reserve(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<ReservedPart, Denied> {
+        let (mut panics, mut reserved) = (Panics::default(), None);
+        panics.catch(|| {
+            self.change(Some(now), |state, now, _| {
+                reserved = Some(state.as_mut().reserve(n, max_wait, now));
+            });
+        });
+        // Another caller's waker has panicked. The panic takes the place of the answer, so the
+        // reservation would never be used nor given back.
+        if !panics.is_empty()
+            && let Some(Ok(part)) = &reserved
+        {
+            self.leave_line(Some(now), |state, now, _| {
+                state.as_mut().give_back(part, now);
+            });
+        }
+        drop(panics);
+        reserved.expect("without a panic it ran to its end")
     }
 
     /// Marks reserved tokens as used: they do not come back.

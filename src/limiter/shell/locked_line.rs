@@ -1,7 +1,5 @@
 //! A [`Line`] behind a lock: the shell of the sliding window and of the bucket that refills at intervals.
 
-use std::time::Duration;
-
 use crate::clock::{Clock, Timestamp};
 use crate::limiter::core::bounds::Bounds;
 use crate::limiter::core::denied::Denied;
@@ -93,15 +91,6 @@ impl<T: DatedTokens, C: Clock> LockedLine<T, C> {
 
     pub(crate) fn status_at(&self, n: u64, now: Timestamp) -> Status {
         self.locked(now, |line| line.status(n, now))
-    }
-
-    pub(crate) fn reserve(
-        &self,
-        n: u64,
-        max_wait: Duration,
-        now: Timestamp,
-    ) -> Result<ReservedPart, Denied> {
-        self.locked(now, |line| line.reserve(n, max_wait, now))
     }
 
     pub(crate) fn give_back(&self, part: &ReservedPart, now: Option<Timestamp>) {

@@ -1,6 +1,9 @@
 //! Waiters of windows and interval buckets, and the changes that reach them.
 
-use std::task::Poll;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use tollgate::{
@@ -248,4 +251,25 @@ fn bounds_on_waiters_hold_and_close_ends_waits() {
     assert_eq!(window.reserve(1, secs(1)).unwrap_err(), Denied::Closed);
     window.refund(1);
     assert_eq!((window.available(), window.is_closed()), (1, true));
+}
+
+#[test]
+fn a_reservation_that_another_callers_panic_hides_goes_back() {
+    struct Bomb;
+    impl Wake for Bomb {
+        fn wake(self: Arc<Self>) {
+            panic!("the waker panics");
+        }
+    }
+    let (window, _clock) = window(2, 10);
+    window.try_acquire(2).unwrap();
+    let mut waiting = pin!(window.acquire(1));
+    let waker = Waker::from(Arc::new(Bomb));
+    let polled = waiting.as_mut().poll(&mut Context::from_waker(&waker));
+    assert!(polled.is_pending());
+    // The turn of the waiter has come, so the call wakes it.
+    let now = window.at(at_secs(10));
+    let reserve = || now.reserve(1, Duration::ZERO).map(drop);
+    assert!(catch_unwind(AssertUnwindSafe(reserve)).is_err());
+    assert_eq!(now.available(), 1);
 }

@@ -22,13 +22,6 @@ impl IntervalBucket {
         }
     }
 
-    /// Returns the instant of a boundary; `None` if it is outside the clock.
-    fn instant(&self, boundary: i128) -> Option<Timestamp> {
-        let since = boundary.checked_mul(self.period.into())?;
-        let at = i128::from(self.anchor.as_nanos()).checked_add(since)?;
-        Some(Timestamp::from_nanos(u64::try_from(at).ok()?))
-    }
-
     /// Returns the level that `level` grows to after that many boundaries.
     pub(crate) fn grown(&self, level: i128, boundaries: i128) -> i128 {
         self.burst.min(level + self.tokens * boundaries)
@@ -38,7 +31,7 @@ impl IntervalBucket {
         let mut needs = Vec::with_capacity(self.ahead.len());
         // The need of the reservation behind, and its boundary.
         let mut behind = (0, 0);
-        for reserved in self.ahead.iter().rev() {
+        for reserved in self.ahead.between(None, Timestamp::MAX).rev() {
             let boundary = self.boundary(reserved.at);
             let left = behind.0 - self.tokens * (behind.1 - boundary).max(0);
             let need = self.burst.min(i128::from(reserved.tokens) + left.max(0));
@@ -116,12 +109,16 @@ impl IntervalBucket {
             .map(|whole| whole + 1)
     }
 
-    /// Returns the instant of that many boundaries after `at`; `at` itself for none.
+    /// Returns the instant of that many boundaries after `at`; `at` itself for none, and `None` if it is
+    /// outside the clock.
     fn after(&self, at: Timestamp, boundaries: i128) -> Option<Timestamp> {
         if boundaries == 0 {
             return Some(at);
         }
-        self.instant(self.boundary(at).checked_add(boundaries)?)
+        let boundary = self.boundary(at).checked_add(boundaries)?;
+        let since = boundary.checked_mul(self.period.into())?;
+        let after = i128::from(self.anchor.as_nanos()).checked_add(since)?;
+        Some(Timestamp::from_nanos(u64::try_from(after).ok()?))
     }
 
     /// Returns a copy to plan takes on.

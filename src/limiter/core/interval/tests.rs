@@ -7,6 +7,7 @@ use super::*;
 use crate::limiter::core::denied::Denied;
 use crate::limiter::core::tokens::dated::Composed;
 use crate::limiter::core::tokens::dated::MAX_AHEAD;
+use crate::limiter::core::tokens::{TokenCount, Tokens};
 
 fn at(nanos: u64) -> Timestamp {
     Timestamp::from_nanos(nanos)
@@ -80,14 +81,14 @@ fn zero_tokens_always_pass_and_more_than_the_burst_never() {
     assert_eq!(interval.take(2, 0, at(0)), Ok(()));
     assert_eq!(interval.take(0, u64::MAX, at(0)), Ok(()));
     assert_eq!(
-        interval.wait_behind([], 0, u64::MAX, at(0)),
+        interval.wait_after([], 0, u64::MAX, at(0)),
         Ok(Duration::ZERO)
     );
     let burst = |burst| Err(Denied::ExceedsBurst { burst });
     assert_eq!(interval.take(3, 0, at(0)), burst(2));
     assert_eq!(interval.take(2, 1, at(0)), burst(1));
     assert_eq!(interval.take(1, 3, at(0)), burst(0));
-    assert_eq!(interval.wait_behind([], 1, 2, at(0)).err(), burst(0).err());
+    assert_eq!(interval.wait_after([], 1, 2, at(0)).err(), burst(0).err());
 }
 
 #[test]
@@ -95,10 +96,7 @@ fn a_rate_of_zero_admits_the_burst_and_nothing_after() {
     let mut interval = interval(0, 10, 2, 0);
     assert_eq!(interval.take(2, 0, at(0)), Ok(()));
     assert_eq!(interval.take(1, 0, at(50)), Err(Denied::Exhausted));
-    assert_eq!(
-        interval.wait_behind([], 2, 0, at(0)),
-        Err(Denied::Exhausted)
-    );
+    assert_eq!(interval.wait_after([], 2, 0, at(0)), Err(Denied::Exhausted));
     assert_eq!(interval.full_at(at(0)), None);
 }
 
@@ -182,7 +180,7 @@ fn a_committed_reservation_leaves_more_to_other_cancellations() {
         let other = interval.reserve(2, WAIT, at(0)).unwrap();
         let ready_at = interval.reserve(2, WAIT, at(5)).unwrap();
         if committed {
-            interval.commit(ready_at, 2);
+            interval.commit_at(ready_at, 2);
         }
         assert_eq!(interval.take(1, 0, at(10)), Ok(()));
         assert_eq!(interval.take(2, 0, at(30)), Ok(()));
@@ -217,18 +215,21 @@ fn reservations_ahead_are_bounded() {
     let mut interval = interval(1, 1, 1, 0);
     let most = u64::try_from(MAX_AHEAD).unwrap();
     for ready_at in 1..=most {
-        interval.reserve_at(1, at(ready_at), at(0)).unwrap();
+        interval.debit_at(1, at(ready_at), at(0)).unwrap();
     }
     let retry_after = Duration::from_nanos(most + 1);
     let too_long = Err(Denied::TooLong { retry_after });
-    assert_eq!(interval.reserve_at(1, at(most + 1), at(0)), too_long);
-    assert_eq!(interval.reserve_at(1, at(most), at(0)), Ok(()));
-    assert_eq!(interval.reserve_at(1, at(most + 1), at(1)), Ok(()));
+    assert_eq!(
+        interval.debit_at(1, at(most + 1), at(0)).map(drop),
+        too_long
+    );
+    assert_eq!(interval.debit_at(1, at(most), at(0)).map(drop), Ok(()));
+    assert_eq!(interval.debit_at(1, at(most + 1), at(1)).map(drop), Ok(()));
     for ready_at in 1..3 * most {
-        interval.reserve_at(1, at(0), at(ready_at)).unwrap();
+        interval.debit_at(1, at(0), at(ready_at)).unwrap();
     }
-    assert!(interval.ahead.is_empty());
-    assert_eq!(interval.debited.reserved.len(), MAX_AHEAD);
+    assert!(interval.ahead.len() == 0);
+    assert_eq!(interval.debited.log.len(), MAX_AHEAD);
 }
 
 #[test]
@@ -257,7 +258,7 @@ fn a_wait_behind_others_counts_what_a_full_bucket_loses() {
     let mut interval = interval(7, 10, 10, 0);
     assert_eq!(interval.take(4, 0, at(0)), Ok(()));
     // 6 are there. The first waiter waits for 8, and the bucket cannot hold 13.
-    let behind = interval.wait_behind([(8, 0), (11, 0)], 5, 0, at(0));
+    let behind = interval.wait_after([(8, 0), (11, 0)], 5, 0, at(0));
     assert_eq!(behind, Ok(Duration::from_nanos(20)));
 }
 

@@ -1,18 +1,13 @@
 //! The operations of a bucket that refills at intervals.
 
 use crate::clock::Timestamp;
-use crate::limiter::core::denied::Denied;
-use crate::limiter::core::interval::debited::{Reserved, find};
 use crate::limiter::core::interval::{IntervalBucket, MAX_DEBT_TOKENS};
-use crate::limiter::core::tokens::dated::{DatedTokens, MAX_AHEAD};
+use crate::limiter::core::tokens::dated::DatedTokens;
+use crate::limiter::core::tokens::{TokenCount, Tokens};
 
-impl DatedTokens for IntervalBucket {
+impl TokenCount for IntervalBucket {
     fn burst(&self) -> u64 {
         u64::try_from(self.burst).unwrap_or(u64::MAX)
-    }
-
-    fn effective_now(&self, now: Timestamp) -> Timestamp {
-        now.max(self.latest)
     }
 
     fn available(&self, now: Timestamp) -> u64 {
@@ -21,6 +16,16 @@ impl DatedTokens for IntervalBucket {
             return 0;
         }
         u64::try_from(self.room(now)).unwrap_or(0)
+    }
+
+    fn take_now(&mut self, n: u64, now: Timestamp) {
+        self.debit(n.into(), self.effective_now(now));
+    }
+}
+
+impl DatedTokens for IntervalBucket {
+    fn effective_now(&self, now: Timestamp) -> Timestamp {
+        now.max(self.latest)
     }
 
     fn full_at(&self, now: Timestamp) -> Option<Timestamp> {
@@ -47,60 +52,29 @@ impl DatedTokens for IntervalBucket {
         plan.as_ref().unwrap_or(self).fit(n, floor, from)
     }
 
-    fn take_now(&mut self, n: u64, now: Timestamp) {
-        self.debit(n.into(), self.effective_now(now));
+    fn has_place_at(&self, at: Timestamp, start: Timestamp) -> bool {
+        self.ahead.has_place_at(at, start)
     }
 
-    /// At most [`MAX_AHEAD`] instants can lie ahead.
-    fn reserve_at(&mut self, n: u64, ready_at: Timestamp, now: Timestamp) -> Result<(), Denied> {
-        let start = self.effective_now(now);
-        let reserved = Reserved {
-            at: ready_at.max(start),
-            tokens: n,
-            open: n,
-        };
-        let place = self.ahead.binary_search_by_key(&reserved.at, |one| one.at);
-        let passed = self.ahead.partition_point(|one| one.at <= start);
-        if reserved.at > start && place.is_err() && self.ahead.len() - passed >= MAX_AHEAD {
-            let retry_after = reserved.at.saturating_since(now);
-            return Err(Denied::TooLong { retry_after });
-        }
+    fn reserve_at(&mut self, n: u64, at: Timestamp, start: Timestamp) {
+        self.ahead.add(at, n, n);
         self.settle(start);
-        if reserved.at == start {
-            self.debit_reserved(reserved);
-            return Ok(());
-        }
-        // Settling has removed the reservations that have passed.
-        match place {
-            Ok(place) => {
-                let same = &mut self.ahead[place - passed];
-                same.tokens = same.tokens.saturating_add(n);
-                same.open = same.open.saturating_add(n);
-            }
-            Err(place) => self.ahead.insert(place - passed, reserved),
-        }
-        Ok(())
     }
 
     /// Before they are debited, all of them come back; after, what the bucket would still hold of them
     /// if all debited reservations were cancelled.
     fn cancel(&mut self, ready_at: Timestamp, n: u64) {
-        if let Some(reserved) = find(&mut self.ahead, ready_at) {
-            let back = reserved.open.min(n);
-            reserved.tokens -= back;
-            reserved.open -= back;
-            if reserved.tokens == 0 {
-                self.ahead.retain(|reserved| reserved.tokens > 0);
-            }
+        if let Some((index, entry)) = self.ahead.find(ready_at) {
+            self.ahead.remove(index, 0, n.min(entry.reserved));
         } else {
             self.level += self.debited.close(ready_at, n);
         }
     }
 
     /// What is used leaves more to the cancellations of others.
-    fn commit(&mut self, ready_at: Timestamp, n: u64) {
-        if let Some(reserved) = find(&mut self.ahead, ready_at) {
-            reserved.open -= reserved.open.min(n);
+    fn commit_at(&mut self, ready_at: Timestamp, n: u64) {
+        if let Some((index, entry)) = self.ahead.find(ready_at) {
+            self.ahead.commit(index, n.min(entry.reserved));
         } else {
             self.debited.close(ready_at, n);
         }

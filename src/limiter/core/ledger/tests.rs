@@ -35,7 +35,7 @@ impl Bucket {
         };
         let debt = bucket.reserve(10);
         bucket.full_at -= 5;
-        bucket.ledger.shrink_burst(5);
+        bucket.ledger.leased += 5;
         (bucket, debt)
     }
 
@@ -81,7 +81,7 @@ fn refunded_tokens_do_not_come_back_twice() {
     bucket.full_at += 10;
     // A caller refunds 5.
     bucket.full_at -= 5;
-    bucket.ledger.add_returned(5);
+    bucket.ledger.returned += 5;
     assert_eq!(bucket.cancel(debt), Some(5));
 }
 
@@ -140,7 +140,7 @@ fn a_lease_that_comes_and_goes_moves_no_debt() {
     assert_eq!(bucket.full_at, 45);
     let debt = bucket.reserve(10);
     bucket.full_at += 5;
-    bucket.ledger.shrink_burst(-5);
+    bucket.ledger.leased -= 5;
     assert_eq!(bucket.cancel(debt), Some(10));
     assert_eq!(bucket.full_at, 50);
 }

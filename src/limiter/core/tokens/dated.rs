@@ -7,30 +7,15 @@ use crate::clock::Timestamp;
 use crate::limiter::core::denied::Denied;
 use crate::limiter::core::reserved_part::Debit;
 use crate::limiter::core::status::Status;
-use crate::limiter::core::tokens::Tokens;
+use crate::limiter::core::tokens::{TokenCount, Tokens};
 
 /// The most instants ahead for which a limiter keeps reservations and charges, at 24 bytes each.
 pub(crate) const MAX_AHEAD: usize = 1 << 16;
 
 /// Tokens whose reservations have instants. A `now` before the latest change counts as that.
-pub(crate) trait DatedTokens {
-    /// Returns the most tokens that can be had at once.
-    fn burst(&self) -> u64;
-
-    /// Checks that `n` tokens can ever be had at once above `floor`.
-    fn check_burst(&self, n: u64, floor: u64) -> Result<(), Denied> {
-        let burst = self.burst().saturating_sub(floor);
-        if n > burst {
-            return Err(Denied::ExceedsBurst { burst });
-        }
-        Ok(())
-    }
-
+pub(crate) trait DatedTokens: TokenCount {
     /// Returns the time that `now` counts as.
     fn effective_now(&self, now: Timestamp) -> Timestamp;
-
-    /// Returns the tokens that can be had at `now`.
-    fn available(&self, now: Timestamp) -> u64;
 
     /// Returns when the whole burst can be had at once, if no caller takes; `None` if that is never, or
     /// the clock ends first.
@@ -50,21 +35,17 @@ pub(crate) trait DatedTokens {
         now: Timestamp,
     ) -> Option<Timestamp>;
 
-    /// Takes `n` tokens that are there; `n` is not zero.
-    fn take_now(&mut self, n: u64, now: Timestamp);
+    /// Returns whether a reservation at `at` is none after `start`, or one of at most [`MAX_AHEAD`].
+    fn has_place_at(&self, at: Timestamp, start: Timestamp) -> bool;
 
-    /// Reserves `n` tokens at `ready_at`, when they are there. A `ready_at` that has passed counts as
-    /// `now`, when no reservation is refused.
-    ///
-    /// # Errors
-    /// [`Denied::TooLong`] if the reservations ahead are too many; nothing was changed.
-    fn reserve_at(&mut self, n: u64, ready_at: Timestamp, now: Timestamp) -> Result<(), Denied>;
+    /// Reserves `n` tokens at `at`, when they are there. `start` is the time that now counts as.
+    fn reserve_at(&mut self, n: u64, at: Timestamp, start: Timestamp);
 
     /// Gives back `n` tokens that were reserved for `ready_at`, as far as they can come back.
     fn cancel(&mut self, ready_at: Timestamp, n: u64);
 
     /// Marks `n` tokens that were reserved for `ready_at` as used.
-    fn commit(&mut self, ready_at: Timestamp, n: u64);
+    fn commit_at(&mut self, ready_at: Timestamp, n: u64);
 
     /// Returns `n` tokens.
     fn refund(&mut self, n: u64, now: Timestamp);
@@ -77,40 +58,6 @@ pub(crate) trait DatedTokens {
 
     /// Blocks all admissions until `until`. Only a change that forgets the history shortens it.
     fn pause_until(&mut self, until: Timestamp);
-
-    /// Takes `n` tokens now, if at least `floor` could be had as well.
-    ///
-    /// # Errors
-    /// [`Denied`]; nothing was changed.
-    fn take(&mut self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-        if n == 0 {
-            return Ok(());
-        }
-        self.check_burst(n, floor)?;
-        match self.fit_behind(std::iter::empty(), n, floor, now) {
-            Some(at) if at == self.effective_now(now) => {
-                self.take_now(n, now);
-                Ok(())
-            }
-            at => Err(Denied::after(at.map(|at| at.saturating_since(now)))),
-        }
-    }
-
-    /// Returns how long after `now` `n` tokens can be had: see [`fit_behind`](Self::fit_behind).
-    fn wait_behind(
-        &self,
-        ahead: impl IntoIterator<Item = (u64, u64)>,
-        n: u64,
-        floor: u64,
-        now: Timestamp,
-    ) -> Result<Duration, Denied> {
-        if n == 0 {
-            return Ok(Duration::ZERO);
-        }
-        self.check_burst(n, floor)?;
-        let at = self.fit_behind(ahead.into_iter(), n, floor, now);
-        Ok(self.wait_until(at.ok_or(Denied::Exhausted)?, now))
-    }
 
     /// Returns how long after `now` the instant `at` is; zero if `now` counts as that.
     fn wait_until(&self, at: Timestamp, now: Timestamp) -> Duration {
@@ -128,26 +75,22 @@ impl<T: DatedTokens> Tokens for T {
     // A debit counts at its instant, and a take is judged by every instant that it affects.
     const DATED: bool = true;
 
-    fn burst(&self) -> u64 {
-        DatedTokens::burst(self)
-    }
-
     fn check_burst(&self, n: u64, floor: u64) -> Result<(), Denied> {
-        DatedTokens::check_burst(self, n, floor)
+        let burst = self.burst().saturating_sub(floor);
+        if n > burst {
+            return Err(Denied::ExceedsBurst { burst });
+        }
+        Ok(())
     }
 
     fn is_free(&self, n: u64) -> bool {
         n == 0
     }
 
-    fn available(&self, now: Timestamp) -> u64 {
-        DatedTokens::available(self, now)
-    }
-
     fn status(&self, now: Timestamp) -> Status {
         Status {
-            limit: DatedTokens::burst(self),
-            remaining: DatedTokens::available(self, now),
+            limit: self.burst(),
+            remaining: self.available(now),
             retry_after: Some(Duration::ZERO),
             full_after: self.full_at(now).map(|at| self.wait_until(at, now)),
             waiting: 0,
@@ -162,29 +105,42 @@ impl<T: DatedTokens> Tokens for T {
         floor: u64,
         now: Timestamp,
     ) -> Result<Duration, Denied> {
-        DatedTokens::wait_behind(self, each, n, floor, now)
+        if n == 0 {
+            return Ok(Duration::ZERO);
+        }
+        self.check_burst(n, floor)?;
+        let at = self.fit_behind(each, n, floor, now);
+        Ok(self.wait_until(at.ok_or(Denied::Exhausted)?, now))
     }
 
     fn take(&mut self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-        DatedTokens::take(self, n, floor, now)
-    }
-
-    fn take_now(&mut self, n: u64, now: Timestamp) {
-        if n > 0 {
-            DatedTokens::take_now(self, n, now);
+        if n == 0 {
+            return Ok(());
+        }
+        self.check_burst(n, floor)?;
+        match self.fit_behind(std::iter::empty(), n, floor, now) {
+            Some(at) if at == self.effective_now(now) => {
+                self.take_now(n, now);
+                Ok(())
+            }
+            at => Err(Denied::after(at.map(|at| at.saturating_since(now)))),
         }
     }
 
     fn debit_now(&mut self, n: u64, now: Timestamp) -> Debit {
         let at = self.effective_now(now);
-        let reserved = self.reserve_at(n, at, now);
-        debug_assert!(reserved.is_ok(), "only later instants are refused");
+        self.reserve_at(n, at, at);
         Debit::Dated { at, n }
     }
 
     fn debit_at(&mut self, n: u64, ready_at: Timestamp, now: Timestamp) -> Result<Debit, Denied> {
-        let at = ready_at.max(self.effective_now(now));
-        self.reserve_at(n, at, now)?;
+        let start = self.effective_now(now);
+        let at = ready_at.max(start);
+        if !self.has_place_at(at, start) {
+            let retry_after = at.saturating_since(now);
+            return Err(Denied::TooLong { retry_after });
+        }
+        self.reserve_at(n, at, start);
         Ok(Debit::Dated { at, n })
     }
 
@@ -196,7 +152,7 @@ impl<T: DatedTokens> Tokens for T {
 
     fn commit(&mut self, debit: Debit) {
         if let Debit::Dated { at, n } = debit {
-            DatedTokens::commit(self, at, n);
+            self.commit_at(at, n);
         }
     }
 }
@@ -204,7 +160,18 @@ impl<T: DatedTokens> Tokens for T {
 /// What a [`Line`](crate::limiter::core::line::Line) composes of the above, for the tests of the tokens
 /// alone.
 #[cfg(all(test, not(tollgate_loom)))]
-pub(crate) trait Composed: DatedTokens {
+pub(crate) trait Composed: DatedTokens + Tokens {
+    /// Same as [`Tokens::wait_behind`], behind a list of waiters.
+    fn wait_after(
+        &self,
+        ahead: impl IntoIterator<Item = (u64, u64)>,
+        n: u64,
+        floor: u64,
+        now: Timestamp,
+    ) -> Result<Duration, Denied> {
+        self.wait_behind(|| 0, ahead.into_iter(), n, floor, now)
+    }
+
     /// Takes what there is, at most `n`; returns how many.
     fn take_up_to(&mut self, n: u64, now: Timestamp) -> u64 {
         let there = self.available(now).min(n);
@@ -219,12 +186,12 @@ pub(crate) trait Composed: DatedTokens {
         if n == 0 {
             return Ok(now);
         }
-        let retry_after = self.wait_behind([], n, 0, now)?;
+        let retry_after = self.wait_after([], n, 0, now)?;
         if retry_after > max_wait {
             return Err(Denied::TooLong { retry_after });
         }
         let ready_at = now.saturating_add(retry_after).max(self.effective_now(now));
-        self.reserve_at(n, ready_at, now)?;
+        self.debit_at(n, ready_at, now)?;
         Ok(ready_at)
     }
 }

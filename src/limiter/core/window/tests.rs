@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::limiter::core::denied::Denied;
-use crate::limiter::core::tokens::dated::Composed;
+use crate::limiter::core::tokens::dated::{Composed, MAX_AHEAD};
+use crate::limiter::core::tokens::{TokenCount, Tokens};
 
 fn at(nanos: u64) -> Timestamp {
     Timestamp::from_nanos(nanos)
@@ -53,14 +54,14 @@ fn zero_tokens_always_pass_and_more_than_the_limit_never() {
     assert_eq!(window.take(2, 0, at(0)), Ok(()));
     assert_eq!(window.take(0, u64::MAX, at(0)), Ok(()));
     assert_eq!(
-        window.wait_behind([], 0, u64::MAX, at(0)),
+        window.wait_after([], 0, u64::MAX, at(0)),
         Ok(Duration::ZERO)
     );
     let burst = |burst| Err(Denied::ExceedsBurst { burst });
     assert_eq!(window.take(3, 0, at(0)), burst(2));
     assert_eq!(window.take(2, 1, at(0)), burst(1));
     assert_eq!(window.take(1, 3, at(0)), burst(0));
-    assert_eq!(window.wait_behind([], 1, 2, at(0)).err(), burst(0).err());
+    assert_eq!(window.wait_after([], 1, 2, at(0)).err(), burst(0).err());
 }
 
 #[test]
@@ -179,7 +180,7 @@ fn tighten_never_adds_a_token() {
 #[test]
 fn a_wait_behind_others_counts_the_room_that_is_left_over() {
     let window = window(10, 100);
-    let behind = window.wait_behind([(6, 0), (11, 0), (6, 0)], 6, 0, at(0));
+    let behind = window.wait_after([(6, 0), (11, 0), (6, 0)], 6, 0, at(0));
     assert_eq!(behind, Ok(Duration::from_nanos(200)));
 }
 

@@ -1,19 +1,15 @@
 //! The operations of a sliding window.
 
 use crate::clock::Timestamp;
-use crate::limiter::core::denied::Denied;
 use crate::limiter::core::tokens::dated::DatedTokens;
+use crate::limiter::core::tokens::log::Log;
+use crate::limiter::core::tokens::{TokenCount, Tokens};
 use crate::limiter::core::window::Window;
-use crate::limiter::core::window::log::Log;
 use crate::limiter::core::window::window_set::has_passed;
 
-impl DatedTokens for Window {
+impl TokenCount for Window {
     fn burst(&self) -> u64 {
         self.limit
-    }
-
-    fn effective_now(&self, now: Timestamp) -> Timestamp {
-        now.max(self.latest)
     }
 
     fn available(&self, now: Timestamp) -> u64 {
@@ -22,6 +18,19 @@ impl DatedTokens for Window {
             return 0;
         }
         self.room(start)
+    }
+
+    fn take_now(&mut self, n: u64, now: Timestamp) {
+        let at = self.effective_now(now);
+        self.latest = at;
+        self.log.forget(at, n, self.remembered);
+        self.log.add(at, n, 0);
+    }
+}
+
+impl DatedTokens for Window {
+    fn effective_now(&self, now: Timestamp) -> Timestamp {
+        now.max(self.latest)
     }
 
     fn full_at(&self, now: Timestamp) -> Option<Timestamp> {
@@ -48,38 +57,25 @@ impl DatedTokens for Window {
         self.windows(&planned, floor).fit(n, at)
     }
 
-    fn take_now(&mut self, n: u64, now: Timestamp) {
-        let at = self.effective_now(now);
-        self.latest = at;
-        self.log.forget(at, n, self.remembered);
-        self.log.add(at, n, 0);
+    /// At most `MAX_AHEAD` entries can lie ahead.
+    fn has_place_at(&self, at: Timestamp, start: Timestamp) -> bool {
+        self.log.has_place_at(at, start)
     }
 
-    /// At most `MAX_AHEAD` entries can lie ahead.
-    fn reserve_at(&mut self, n: u64, ready_at: Timestamp, now: Timestamp) -> Result<(), Denied> {
-        let start = self.effective_now(now);
-        let at = ready_at.max(start);
-        if !self.has_place_at(at, start) {
-            let retry_after = at.saturating_since(now);
-            return Err(Denied::TooLong { retry_after });
-        }
+    fn reserve_at(&mut self, n: u64, at: Timestamp, start: Timestamp) {
         self.latest = start;
         self.log.add(at, n, n);
         self.log.forget(start, 0, self.remembered);
-        Ok(())
     }
 
-    /// All of them come back that the log still holds: one admission less breaks no promise.
     fn cancel(&mut self, ready_at: Timestamp, n: u64) {
-        let Some(index) = self.log.find(ready_at) else {
-            return;
-        };
-        let reserved = self.log.get(index).map_or(0, |entry| entry.reserved);
-        self.log.remove(index, 0, n.min(reserved));
-        self.loosen(ready_at);
+        if let Some((index, entry)) = self.log.find(ready_at) {
+            self.log.remove(index, 0, n.min(entry.reserved));
+            self.loosen(ready_at);
+        }
     }
 
-    fn commit(&mut self, _ready_at: Timestamp, _n: u64) {
+    fn commit_at(&mut self, _ready_at: Timestamp, _n: u64) {
         // Only the holder of a reservation could give it back. Committed, it stays a reservation, which
         // neither a refund before its instant nor another limit removes.
     }

@@ -2,7 +2,7 @@
 //! each of them.
 
 use crate::clock::Timestamp;
-use crate::limiter::core::window::log::Log;
+use crate::limiter::core::tokens::log::Log;
 
 /// Returns whether no window that ends at `end` or later holds `at`, which is no later than `end`.
 pub(crate) fn has_passed(at: Timestamp, period: u64, end: Timestamp) -> bool {

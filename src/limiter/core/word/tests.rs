@@ -24,7 +24,7 @@ fn the_hot_path_does_not_decide_by_a_held_word() {
     })
     .unwrap();
     for generation in [0, 1, 126, 127] {
-        let hot = HotGeneration::new(generation, 0, quota.hot());
+        let hot = HotGeneration::new(generation, 0, quota);
         for time in [0, 1, TIME_MAX] {
             let word = Word { generation, time }.pack();
             assert!(hot.take(word, 1, 0, QUARTER).is_some());
@@ -67,9 +67,13 @@ fn a_new_base_is_always_later() {
 
 #[test]
 fn a_torn_read_admits_nothing_by_a_word_of_another_generation() {
-    let torn = HotQuota {
+    let units = Units {
         per_nano: 999_983,
         per_token: 1_000_000_000,
+        burst: 1,
+    };
+    let torn = WordQuota {
+        units,
         depth: QUARTER,
         horizon: QUARTER,
     };
@@ -95,7 +99,7 @@ fn a_take_never_carries_into_the_generation() {
     })
     .unwrap();
     for generation in [0, 1, 126, 127] {
-        let hot = HotGeneration::new(generation, 0, quota.hot());
+        let hot = HotGeneration::new(generation, 0, quota);
         let take = |word| hot.take(word, 1, 0, quota.horizon);
         let full = hot.zero + QUARTER;
         assert_eq!(take(hot.zero).unwrap().unwrap(), Some(full + QUARTER));

@@ -8,8 +8,8 @@
 use crate::clock::Timestamp;
 use crate::limiter::core::carry::{CarryOver, QuotaChange};
 use crate::limiter::core::rate::{Instant, Rate, View};
-use crate::limiter::core::word::{Base, HotGeneration, HotQuota, Word, WordQuota};
-use crate::quota::{Quota, QuotaError};
+use crate::limiter::core::word::{Base, HotGeneration, Word, WordQuota};
+use crate::quota::{Quota, QuotaError, Units};
 
 /// The configuration of one generation.
 #[derive(Clone, Copy, Debug)]
@@ -18,8 +18,7 @@ pub(crate) struct Config {
     pub(crate) generation: u64,
     pub(crate) rate: Rate,
     base: Base,
-    /// How far after the base words can be computed, in nanoseconds. Beyond it the base has to move.
-    horizon: u64,
+    fitted: WordQuota,
     /// What the hot path decides by.
     pub(crate) hot: HotGeneration,
     /// How the generation before carries over, and since when; `None` if only the base has moved.
@@ -45,8 +44,8 @@ impl Config {
             generation: 0,
             rate,
             base: Base::new(&rate, 0),
-            horizon: fitted.horizon,
-            hot: HotGeneration::new(0, 0, fitted.hot()),
+            fitted,
+            hot: HotGeneration::new(0, 0, fitted),
             carry: None,
             since: Timestamp::ZERO,
             is_closed: false,
@@ -55,10 +54,10 @@ impl Config {
     }
 
     /// Returns the same generation with another base; a closed limiter stays closed.
-    fn with_base(self, fitted: WordQuota, base: u64) -> Self {
+    fn with_base(self, base: u64) -> Self {
         let next = Self {
             base: Base::new(&self.rate, base),
-            hot: HotGeneration::new(self.generation, base, fitted.hot()),
+            hot: HotGeneration::new(self.generation, base, self.fitted),
             ..self
         };
         if next.is_closed { next.closed() } else { next }
@@ -71,9 +70,6 @@ impl Config {
         carry: CarryOver,
         since: Timestamp,
     ) -> Result<Self, QuotaError> {
-        let fitted = WordQuota::new(quota.units()?)?;
-        // Never before the base in force: a word cannot say what happened before its base.
-        let base = fitted.base_at(since.as_nanos()).max(self.base.as_nanos());
         let next = Self {
             generation: self.generation + 1,
             carry: Some((carry, since)),
@@ -81,18 +77,19 @@ impl Config {
             is_closed: self.is_closed,
             ..Self::first(quota)?
         };
-        Ok(next.with_base(fitted, base))
+        // Never before the base in force: a word cannot say what happened before its base.
+        let base = next.fitted.base_at(since.as_nanos());
+        Ok(next.with_base(base.max(self.base.as_nanos())))
     }
 
     /// Returns the next generation, with the same quota and a base nearer to `now`.
-    pub(crate) fn with_base_near(&self, now: Timestamp) -> Result<Self, QuotaError> {
-        let fitted = WordQuota::new(self.rate.units)?;
+    pub(crate) fn with_base_near(&self, now: Timestamp) -> Self {
         let next = Self {
             generation: self.generation + 1,
             carry: None,
             ..*self
         };
-        Ok(next.with_base(fitted, fitted.base_at(now.as_nanos())))
+        next.with_base(self.fitted.base_at(now.as_nanos()))
     }
 
     /// Returns the next generation, with the same quota and base, of a limiter that was closed at
@@ -110,11 +107,13 @@ impl Config {
     /// Returns the same generation, of a closed limiter.
     fn closed(self) -> Self {
         // By this quota the hot path decides nothing, so each take comes to `Shard::check_open`.
-        let undecided = HotQuota {
-            per_nano: 0,
-            per_token: 1,
+        let undecided = WordQuota {
+            units: Units {
+                per_token: 1,
+                ..self.fitted.units
+            },
             depth: 0,
-            horizon: 0,
+            ..self.fitted
         };
         Self {
             is_closed: true,
@@ -126,7 +125,7 @@ impl Config {
     /// Returns whether words can be computed at `now`.
     #[inline]
     pub(crate) fn covers(&self, now: Timestamp) -> bool {
-        now.as_nanos().saturating_sub(self.base.as_nanos()) <= self.horizon
+        now.as_nanos().saturating_sub(self.base.as_nanos()) <= self.fitted.horizon
     }
 
     /// Returns the latest instant that a word can hold.

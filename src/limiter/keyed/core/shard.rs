@@ -10,7 +10,8 @@ mod keys;
 use crate::clock::Timestamp;
 use crate::limiter::core::bounds::Bounds;
 use crate::limiter::core::denied::Denied;
-use crate::limiter::core::rate::{Decided, Instant, View};
+use crate::limiter::core::line::Line;
+use crate::limiter::core::rate::{Decided, Instant};
 use crate::limiter::core::word::TooEarly;
 use crate::limiter::keyed::core::bucket_word::BucketWord;
 use crate::limiter::keyed::core::config::{Config, ReadOld};
@@ -79,14 +80,6 @@ impl<K> Shard<K> {
         self.config = current;
     }
 
-    pub(crate) fn check_open(&self) -> Result<(), Denied> {
-        if self.config.is_closed {
-            Err(Denied::Closed)
-        } else {
-            Ok(())
-        }
-    }
-
     /// Takes from a bucket if its word suffices to decide. `replace` stores the next word, or returns
     /// false if another thread has changed the word.
     #[inline]
@@ -125,14 +118,14 @@ impl<K> Shard<K> {
         &mut self,
         key: HashedKey<'_, Q>,
         read_old: impl ReadOld,
-        decide: impl FnOnce(&View) -> Decided<T>,
+        op: impl FnOnce(&mut Line) -> Result<T, Denied>,
     ) -> Result<Update<T>, Denied> {
         let config = &self.config;
         let Some(bucket) = self.words.find(key.hash, |k| key.is(k)) else {
-            return self.update_absent(decide);
+            return self.update_absent(op);
         };
         let before = config.read(bucket.get(), read_old);
-        let (full_at, value) = decide(&config.view(before))?;
+        let (full_at, value) = self.decide(before, op)?;
         let stored = if full_at > config.max_full_at() {
             Err(SlowPath::BeyondWord)
         } else {
@@ -149,9 +142,9 @@ impl<K> Shard<K> {
     /// Same as [`update`](Self::update), of a key that is known to be absent.
     pub(crate) fn update_absent<T>(
         &self,
-        decide: impl FnOnce(&View) -> Decided<T>,
+        op: impl FnOnce(&mut Line) -> Result<T, Denied>,
     ) -> Result<Update<T>, Denied> {
-        let (full_at, value) = decide(&self.config.view(self.absent))?;
+        let (full_at, value) = self.decide(self.absent, op)?;
         let stored = match full_at {
             // Nothing has changed, so the key need not be kept.
             same if same == self.absent => Ok(()),
@@ -165,16 +158,29 @@ impl<K> Shard<K> {
         })
     }
 
-    /// Returns the bucket of a key without a line.
-    pub(crate) fn view<Q: FormOf<K> + ?Sized>(
+    /// Runs `op` on a line without waiters, of a bucket that is full at `full_at`; returns when the bucket
+    /// is full afterwards.
+    fn decide<T>(
+        &self,
+        full_at: Instant,
+        op: impl FnOnce(&mut Line) -> Result<T, Denied>,
+    ) -> Decided<T> {
+        let mut line = Line::of(&self.config.view(full_at), self.config.is_closed);
+        let value = op(&mut line)?;
+        Ok((line.tokens.fill.full_at, value))
+    }
+
+    /// Returns what `read` makes of the bucket of a key without a line.
+    pub(crate) fn read<Q: FormOf<K> + ?Sized, T>(
         &self,
         key: HashedKey<'_, Q>,
         read_old: impl ReadOld,
-    ) -> View {
+        read: impl FnOnce(&Line) -> T,
+    ) -> T {
         let config = &self.config;
         let bucket = self.words.find(key.hash, |k| key.is(k));
         let full_at = bucket.map_or(self.absent, |bucket| config.read(bucket.get(), read_old));
-        config.view(full_at)
+        read(&Line::of(&config.view(full_at), config.is_closed))
     }
 
     /// Returns whether a key is kept, as a word or with a line.

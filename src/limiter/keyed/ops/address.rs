@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
 /// The network of a client's address, as a key for a limit by address.
 ///
@@ -101,21 +101,9 @@ impl ClientAddr {
     }
 }
 
-impl From<IpAddr> for ClientAddr {
-    fn from(addr: IpAddr) -> Self {
-        Self::new(addr)
-    }
-}
-
-impl From<Ipv4Addr> for ClientAddr {
-    fn from(addr: Ipv4Addr) -> Self {
-        Self::new(IpAddr::V4(addr))
-    }
-}
-
-impl From<Ipv6Addr> for ClientAddr {
-    fn from(addr: Ipv6Addr) -> Self {
-        Self::new(IpAddr::V6(addr))
+impl<A: Into<IpAddr>> From<A> for ClientAddr {
+    fn from(addr: A) -> Self {
+        Self::new(addr.into())
     }
 }
 

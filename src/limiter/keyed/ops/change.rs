@@ -1,5 +1,7 @@
 //! Changes that concern all keys of a [`KeyedLimiter`].
 
+use std::convert::Infallible;
+
 use crate::clock::{Clock, Timestamp};
 use crate::limiter::core::carry::CarryOver;
 use crate::limiter::keyed::core::config::Config;
@@ -41,14 +43,12 @@ impl<K, S, C: Clock> KeyedLimiter<K, S, C> {
     pub fn close(&self) {
         let next = |current: &Config, now| {
             let is_open = !current.is_closed;
-            Ok::<_, QuotaError>(is_open.then(|| current.next_closed(now)))
+            Ok::<_, Infallible>(is_open.then(|| current.next_closed(now)))
         };
         // Dropped once the waiters have been served, as above.
         let mut removed = self.removed_keys();
-        let closed = self.begin(None, next, &mut removed);
-        if let Ok(now) = closed {
-            self.serve_all(now);
-        }
+        let Ok(now) = self.begin(None, next, &mut removed);
+        self.serve_all(now);
     }
 
     /// Returns whether the limiter is closed.

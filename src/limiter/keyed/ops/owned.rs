@@ -80,13 +80,7 @@ impl<K, S, C> OwnedKey<K, S, C> {
     }
 }
 
-impl<K, S, C> RateLimiter for OwnedKey<K, S, C>
-where
-    K: Hash + Eq + Clone + Send + Sync,
-    S: BuildHasher + Send + Sync,
-    C: Clock,
-{
-}
+impl<K, S, C> RateLimiter for OwnedKey<K, S, C> where Self: Limiter {}
 
 impl<K, S, C> Limiter for OwnedKey<K, S, C>
 where

@@ -41,7 +41,10 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
         } else {
             // One shard is locked at a time: two threads that evict from each other's would deadlock.
             drop(shard);
-            let capacity = self.evict_elsewhere(now, evicted)?;
+            // Relaxed: it only spreads the searches.
+            let next = self.capacity.next_shard.fetch_add(1, Ordering::Relaxed);
+            let other = usize::try_from(next % self.shards.len() as u64).unwrap_or(0);
+            let capacity = self.evict(&mut self.lock(other), None, now, evicted)?;
             let shard = self.lock(self.shard_of(key.hash));
             if shard.words.is_full() {
                 return None;
@@ -50,18 +53,6 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
         };
         shard.words.make_room(|key| self.hasher.hash_one(key));
         Some(Place { shard, capacity })
-    }
-
-    /// Evicts from one other shard, each time the next one.
-    fn evict_elsewhere<'a>(
-        &'a self,
-        now: Timestamp,
-        evicted: &mut Evicted<K>,
-    ) -> Option<CapacityGuard<'a>> {
-        // Relaxed: it only spreads the searches.
-        let next = self.capacity.next_shard.fetch_add(1, Ordering::Relaxed);
-        let other = usize::try_from(next % self.shards.len() as u64).unwrap_or(0);
-        self.evict(&mut self.lock(other), None, now, evicted)
     }
 
     /// Evicts keys of a shard, those near a hash first; returns the capacity of one of them.

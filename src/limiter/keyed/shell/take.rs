@@ -6,7 +6,6 @@ use std::hash::{BuildHasher, Hash};
 use crate::clock::{Clock, Timestamp};
 use crate::limiter::core::denied::Denied;
 use crate::limiter::core::line::Line;
-use crate::limiter::core::rate::{Decided, View};
 use crate::limiter::core::word::TooEarly;
 use crate::limiter::keyed::core::bucket_word::BucketWord;
 use crate::limiter::keyed::core::hashed_key::{FormOf, HashedKey, SourceOf};
@@ -20,12 +19,11 @@ fn take_decision(
     n: u64,
     floor: u64,
     now: Timestamp,
-) -> Decision<impl Fn(&View) -> Decided<()>, impl Fn(&mut Line) -> Result<(), Denied>> {
+) -> Decision<impl Fn(&mut Line) -> Result<(), Denied>> {
     Decision {
         now,
         takes: true,
-        by_word: move |view: &View| view.take(n, floor, now),
-        by_line: move |line: &mut Line| line.take(n, floor, now),
+        op: move |line: &mut Line| line.take(n, floor, now),
     }
 }
 
@@ -75,8 +73,7 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
         now: Timestamp,
     ) -> Result<(), Denied> {
         let decision = take_decision(n, floor, now);
-        shard.check_open()?;
-        let update = shard.update_absent(&decision.by_word)?;
+        let update = shard.update_absent(&decision.op)?;
         if update.stored == Err(SlowPath::AbsentKey) {
             drop(shard);
             return self.decide_absent(key, &decision);

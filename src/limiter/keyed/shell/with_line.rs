@@ -8,9 +8,12 @@ use crate::limiter::core::carry::CarryOver;
 use crate::limiter::core::denied::Denied;
 use crate::limiter::core::line::Line;
 use crate::limiter::keyed::core::hashed_key::{HashedKey, SourceOf};
+use crate::limiter::keyed::core::line_table::LineIndex;
+use crate::limiter::keyed::core::shard::Shard;
 use crate::limiter::keyed::core::word_table::Evicted;
 use crate::limiter::keyed::shell::keyed_limiter::{KeyedLimiter, SHARED_KEY};
 use crate::quota::{Quota, QuotaError};
+use crate::sync::RwLockWriteGuard;
 use crate::wake::Wakers;
 
 impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
@@ -32,8 +35,8 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
             return Ok(self.with_shared_line(now, op));
         }
         // Declared before the lock, and so dropped after it: all of these run the caller's code.
-        let (mut wakers, mut evicted) = (Wakers::default(), Evicted::new());
-        let (owned, _removed);
+        let (owned, mut evicted);
+        evicted = Evicted::new();
         let mut shard = self.lock(self.shard_of(key.hash));
         if shard.config().is_closed && shard.lines.find(key).is_none() {
             return Err(Denied::Closed);
@@ -59,12 +62,28 @@ impl<K: Hash, S: BuildHasher, C: Clock> KeyedLimiter<K, S, C> {
                 shard.insert_line(key.hash, owned)
             }
         };
+        Ok(self.on_line_at(shard, at, now, op))
+    }
+
+    /// Runs `op` on the line of a key, serves its waiters, and retires it if it is idle.
+    pub(crate) fn on_line_at<'a, T>(
+        &'a self,
+        shard: RwLockWriteGuard<'a, Shard<K>>,
+        at: LineIndex,
+        now: Timestamp,
+        op: impl FnOnce(&mut Line, &mut Wakers) -> T,
+    ) -> T {
+        // Wakers and keys run the caller's code, so they must outlive the lock. The guard moves into a
+        // local declared after them, since a parameter would be dropped last.
+        let (mut wakers, _removed);
+        wakers = Wakers::default();
+        let mut shard = shard;
         let line = &mut shard.lines.at_mut(at).line;
         let output = op(line, &mut wakers);
         line.serve(now, &mut wakers);
         _removed = self.retire_line(&mut shard, at, now);
         drop(shard);
-        Ok(output)
+        output
     }
 
     /// Gives a key a quota of its own, in force from `now`, or from a time that no earlier take is later

@@ -19,25 +19,25 @@ use crate::limiter::shell::bucket::fill::BucketFill;
 use crate::quota::{Quota, QuotaError, Units};
 
 impl<C: Clock> BucketOps<'_, C> {
-    pub(crate) fn refund_at(self, n: u64, now: Timestamp) {
+    pub(crate) fn refund_at(&self, n: u64, now: Timestamp) {
         self.on_fill(Some(now), false, |state, fill, now| {
             state.account().refund(fill, n, now)
         });
     }
 
-    pub(crate) fn charge_at(self, n: u64, now: Timestamp) {
+    pub(crate) fn charge_at(&self, n: u64, now: Timestamp) {
         self.on_fill(Some(now), true, |_, fill, now| {
             Account::charge(fill, n, now())
         });
     }
 
-    pub(crate) fn tighten_at(self, remaining: u64, now: Timestamp) {
+    pub(crate) fn tighten_at(&self, remaining: u64, now: Timestamp) {
         self.on_fill(Some(now), true, |_, fill, now| {
             Account::tighten(fill, remaining, now())
         });
     }
 
-    pub(crate) fn pause_until_at(self, until: Timestamp, now: Timestamp) -> Result<(), Denied> {
+    pub(crate) fn pause_until_at(&self, until: Timestamp, now: Timestamp) -> Result<(), Denied> {
         self.on_fill(Some(now), true, |state, fill, now| {
             state.account().pause_until(fill, until, now())
         })
@@ -46,7 +46,7 @@ impl<C: Clock> BucketOps<'_, C> {
     /// Puts a quota in force. `carry` says how the fill carries over; what leases hold counts as
     /// taken.
     pub(crate) fn set_quota_from(
-        self,
+        &self,
         quota: Quota,
         carry: CarryOver,
         now: Option<Timestamp>,
@@ -82,7 +82,7 @@ impl<C: Clock> BucketOps<'_, C> {
     }
 
     /// Returns how full the bucket is, as of the wall time `wall`.
-    pub(crate) fn save(self, wall: SystemTime) -> Saved {
+    pub(crate) fn save(&self, wall: SystemTime) -> Saved {
         let now = self.shell.clock.now();
         let state = self.shell.state.lock();
         let (quota, paused) = (state.quota, state.line.tokens.account.paused);
@@ -99,7 +99,7 @@ impl<C: Clock> BucketOps<'_, C> {
     }
 
     /// Takes what a saved bucket lacked, less what has accrued since. Only tightens.
-    pub(crate) fn restore(self, saved: &Saved, wall: SystemTime) {
+    pub(crate) fn restore(&self, saved: &Saved, wall: SystemTime) {
         let now = self.shell.clock.now();
         self.on_fill(Some(now), true, |_, fill, now| {
             fill.update(now, |view, now| {

@@ -11,34 +11,17 @@ use crate::unwind::Panics;
 
 impl<C: Clock> BucketOps<'_, C> {
     pub(crate) fn reserve(
-        self,
+        &self,
         n: u64,
         max_wait: Duration,
         now: Timestamp,
     ) -> Result<ReservedPart, Denied> {
         let by_word = self.on_word(|state, fill| state.account().reserve(fill, n, max_wait, now));
-        if let Some(reserved) = by_word {
-            return reserved;
-        }
-        let (mut panics, mut reserved) = (Panics::default(), None);
-        panics.catch(|| {
-            self.change(Some(now), |state, now, _| {
-                reserved = Some(state.line.reserve(n, max_wait, now));
-            });
-        });
-        // Another caller's waker has panicked. The panic takes the place of the answer, so the
-        // reservation would never be used nor given back.
-        if !panics.is_empty()
-            && let Some(Ok(part)) = &reserved
-        {
-            self.give_back(part, Some(now));
-        }
-        drop(panics);
-        reserved.expect("without a panic it ran to its end")
+        by_word.unwrap_or_else(|| LineShell::reserve(self, n, max_wait, now))
     }
 
     /// Gives back what no later taker has built on.
-    pub(crate) fn give_back(self, part: &ReservedPart, now: Option<Timestamp>) {
+    pub(crate) fn give_back(&self, part: &ReservedPart, now: Option<Timestamp>) {
         match part.debit {
             Some(Debit::Ledger(debt)) => {
                 let mut panics = Panics::default();

@@ -174,7 +174,7 @@ impl Both {
     ) -> Result<(), TestCaseError> {
         let burst = u64::try_from(self.model.burst).unwrap();
         let start = now.max(self.model.latest);
-        let wait = self.interval.wait_behind(ahead.clone(), n, floor, at(now));
+        let wait = self.interval.wait_after(ahead.clone(), n, floor, at(now));
         if n + floor > burst {
             let burst = burst.saturating_sub(floor);
             prop_assert_eq!(wait, Err(Denied::ExceedsBurst { burst }));
@@ -230,7 +230,7 @@ impl Both {
         if cancel {
             self.interval.cancel(ready_at, n);
         } else {
-            self.interval.commit(ready_at, n);
+            self.interval.commit_at(ready_at, n);
         }
         self.model.close(ready_at.as_nanos(), signed(n), cancel);
     }
@@ -308,7 +308,7 @@ proptest! {
                 }
                 Op::Close(which, false) => {
                     let (ready_at, n) = reserved.swap_remove(which % reserved.len());
-                    interval.commit(ready_at, n);
+                    interval.commit_at(ready_at, n);
                     all.push((ready_at, n));
                 }
                 Op::Charge(n) => interval.charge(n, now),
@@ -381,14 +381,14 @@ proptest! {
                 5 => interval.charge(n, now),
                 6 => interval.pause_until(at(n)),
                 7 => interval.tighten(n, now),
-                8 => interval.commit(now, n),
+                8 => interval.commit_at(now, n),
                 _ => drop(interval.set_refill(
                     refill(n.min(Quota::MAX_TOKENS), period, other.clamp(1, Quota::MAX_TOKENS), n),
                     History::Kept,
                     now,
                 )),
             }
-            let _ = interval.wait_behind([(n, other), (1, 0)], 1, 0, now);
+            let _ = interval.wait_after([(n, other), (1, 0)], 1, 0, now);
             prop_assert!(interval.available(now) <= Quota::MAX_TOKENS);
             let _ = interval.full_at(now);
         }

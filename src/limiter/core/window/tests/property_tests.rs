@@ -158,7 +158,7 @@ impl Both {
         let limit = self.model.limit;
         let start = now.max(self.model.latest);
         let nanos = Duration::from_nanos;
-        let wait = self.window.wait_behind(ahead.clone(), n, floor, at(now));
+        let wait = self.window.wait_after(ahead.clone(), n, floor, at(now));
         if n + floor > limit {
             let burst = limit.saturating_sub(floor);
             prop_assert_eq!(wait, Err(Denied::ExceedsBurst { burst }));
@@ -313,7 +313,7 @@ proptest! {
                 7 => window.tighten(n, now),
                 _ => drop(window.set_limit(limit, n.max(1), History::Kept, now)),
             }
-            let _ = window.wait_behind([(n, other), (1, 0)], 1, 0, now);
+            let _ = window.wait_after([(n, other), (1, 0)], 1, 0, now);
             prop_assert!(window.available(now) <= limit);
             let _ = window.full_at(now);
         }

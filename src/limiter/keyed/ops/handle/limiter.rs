@@ -12,12 +12,12 @@ use crate::limiter::core::acquire_turn::AcquireTurn;
 use crate::limiter::core::carry::CarryOver;
 use crate::limiter::core::denied::Denied;
 use crate::limiter::core::line::Line;
-use crate::limiter::core::rate::View;
 use crate::limiter::core::reserved_part::{Parts, ReservedPart};
 use crate::limiter::core::status::Status;
+use crate::limiter::core::tokens::TokenCount;
 use crate::limiter::keyed::core::to_key::ToKey;
 use crate::limiter::keyed::ops::handle::KeyHandle;
-use crate::limiter::keyed::shell::decide::line_decision;
+use crate::limiter::keyed::shell::decide::Decision;
 use crate::limiter::keyed::shell::keyed_limiter::SHARED_KEY;
 use crate::limiter::ops::acquire::Acquire;
 use crate::limiter::ops::limiter::Limiter;
@@ -29,14 +29,7 @@ use crate::unwind::Panics;
 use crate::wait::{Progress, Wait};
 use crate::wake::Wakers;
 
-impl<K, Q, S, C> RateLimiter for KeyHandle<'_, K, Q, S, C>
-where
-    K: Hash + Borrow<Q> + Send + Sync,
-    Q: Eq + ToKey<K> + Sync + ?Sized,
-    S: BuildHasher + Send + Sync,
-    C: Clock,
-{
-}
+impl<K, Q: ?Sized, S, C> RateLimiter for KeyHandle<'_, K, Q, S, C> where Self: Limiter {}
 
 impl<K, Q, S, C> Limiter for KeyHandle<'_, K, Q, S, C>
 where
@@ -71,34 +64,17 @@ where
     }
 
     fn ask(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-        if n == 0 {
-            return Ok(());
-        }
-        self.limiter.lock(self.shard()).check_open()?;
-        self.read(
-            now,
-            |view| view.take(n, floor, now).map(drop),
-            |line| line.ask(n, floor, now),
-        )
+        self.read(now, |line| line.ask(n, floor, now))
     }
 
     fn try_acquire_with_status_at(&self, n: u64, now: Timestamp) -> (Result<(), Denied>, Status) {
-        // Zero tokens always pass, of a closed limiter too.
-        if n == 0 {
-            return (Ok(()), self.status_at(n, now));
-        }
         let take = |line: &mut Line| Ok((line.take(n, 0, now), line.status(n, now)));
-        let decided = self
-            .limiter
-            .decide(self.key, &line_decision(now, true, take));
+        let decided = self.decide(now, true, take);
         decided.unwrap_or_else(|denied| (Err(denied), self.status_at(n, now)))
     }
 
     fn try_acquire_up_to_at(&self, n: u64, now: Timestamp) -> u64 {
-        let take = |line: &mut Line| Ok(line.take_up_to(n, now));
-        let decided = self
-            .limiter
-            .decide(self.key, &line_decision(now, true, take));
+        let decided = self.decide(now, true, |line| Ok(line.take_up_to(n, now)));
         decided.unwrap_or(0)
     }
 
@@ -132,19 +108,11 @@ where
     }
 
     fn available_at(&self, now: Timestamp) -> u64 {
-        self.read(
-            now,
-            |view| view.available(now),
-            |line| line.tokens.fill.view().available(now),
-        )
+        self.read(now, |line| line.tokens.available(now))
     }
 
     fn status_at(&self, n: u64, now: Timestamp) -> Status {
-        self.read(
-            now,
-            |view| Status::of(view, n, now),
-            |line| line.status(n, now),
-        )
+        self.read(now, |line| line.status(n, now))
     }
 
     fn reserve_at(&self, n: u64, max_wait: Duration, now: Timestamp) -> Result<Parts, Denied> {
@@ -287,36 +255,36 @@ where
     }
 
     /// Reads the bucket, after its waiters whose turn has come were served.
-    fn read<T>(
+    fn read<T>(&self, now: Timestamp, read: impl FnOnce(&Line) -> T) -> T {
+        let shard = self.limiter.lock(self.shard());
+        let Some(at) = shard.lines.find(self.key) else {
+            return shard.read(self.key, self.limiter.read_old(), read);
+        };
+        self.limiter.on_line_at(shard, at, now, |line, wakers| {
+            line.serve(now, wakers);
+            read(line)
+        })
+    }
+
+    fn decide<T>(
         &self,
         now: Timestamp,
-        by_word: impl FnOnce(&View) -> T,
-        by_line: impl FnOnce(&Line) -> T,
-    ) -> T {
-        // Woken once the lock is released.
-        let mut wakers = Wakers::default();
-        let mut shard = self.limiter.lock(self.shard());
-        let Some(at) = shard.lines.find(self.key) else {
-            return by_word(&shard.view(self.key, self.limiter.read_old()));
-        };
-        let line = &mut shard.lines.at_mut(at).line;
-        line.serve(now, &mut wakers);
-        let output = by_line(line);
-        drop(shard);
-        output
+        takes: bool,
+        op: impl Fn(&mut Line) -> Result<T, Denied>,
+    ) -> Result<T, Denied> {
+        self.limiter.decide(self.key, &Decision { now, takes, op })
     }
 
     /// Changes the bucket, of a closed limiter too.
     fn change(
         &self,
         now: Timestamp,
-        op: impl Fn(&mut Line) -> Result<(), Denied> + Clone,
+        op: impl Fn(&mut Line) -> Result<(), Denied>,
     ) -> Result<(), Denied> {
         if !self.limiter.lock(self.shard()).config().covers(now) {
             self.limiter.move_base(now);
         }
-        self.limiter
-            .decide(self.key, &line_decision(now, false, op))
+        self.decide(now, false, op)
     }
 
     /// Runs `op` on the line that a reservation or a turn stands in, if there still is one.

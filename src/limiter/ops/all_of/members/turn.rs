@@ -9,29 +9,6 @@ use crate::limiter::core::denied::Denied;
 use crate::limiter::ops::all_of::members::Members;
 use crate::wait::Progress;
 
-/// Turns a take into a claim, whose tokens can be given back, while the turn is polled at one member:
-/// another member may still deny.
-struct AsClaim<'a> {
-    turn: &'a mut AcquireTurn,
-    kind: OnTurn,
-}
-
-impl<'a> AsClaim<'a> {
-    fn new(turn: &'a mut AcquireTurn) -> Self {
-        let kind = turn.on_turn;
-        if kind != OnTurn::Notify {
-            turn.on_turn = OnTurn::Claim;
-        }
-        Self { turn, kind }
-    }
-}
-
-impl Drop for AsClaim<'_> {
-    fn drop(&mut self) {
-        self.turn.on_turn = self.kind;
-    }
-}
-
 impl Members<'_> {
     pub(crate) fn poll_turn(
         &self,
@@ -91,8 +68,11 @@ impl Members<'_> {
         now: Timestamp,
         waker: &Waker,
     ) -> Progress<Result<(), Denied>> {
-        let claim = AsClaim::new(turn);
-        self.0[claim.turn.member].poll_turn(claim.turn, now, waker)
+        // A claim can be given back: another member may still deny.
+        if turn.on_turn != OnTurn::Notify {
+            turn.on_turn = OnTurn::Claim;
+        }
+        self.0[turn.member].poll_turn(turn, now, waker)
     }
 
     pub(crate) fn leave_turn(&self, turn: &mut AcquireTurn) {

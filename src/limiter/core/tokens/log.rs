@@ -1,4 +1,5 @@
-//! The log of a sliding window: admissions in the order of their instants, with running totals.
+//! The log of a limiter that keeps admissions by their instants, in the order of these, with running
+//! totals.
 //!
 //! The tokens between two instants are the difference of two totals, so a binary search counts a
 //! window of any length.
@@ -6,6 +7,7 @@
 use std::collections::VecDeque;
 
 use crate::clock::Timestamp;
+use crate::limiter::core::tokens::dated::MAX_AHEAD;
 
 /// What the log stores of the admissions at one instant.
 #[derive(Clone, Copy, Debug)]
@@ -38,9 +40,10 @@ impl Log {
         self.entries.len()
     }
 
-    /// Returns how many entries lie after `at`.
-    pub(crate) fn len_after(&self, at: Timestamp) -> usize {
-        self.entries.len() - self.position(at)
+    /// Returns whether an entry at `at` is none after `start`, or one that is allowed.
+    pub(crate) fn has_place_at(&self, at: Timestamp, start: Timestamp) -> bool {
+        let ahead = self.entries.len() - self.position(start);
+        at == start || ahead < MAX_AHEAD || self.find(at).is_some()
     }
 
     /// Returns how many entries lie at `at` or before.
@@ -90,11 +93,11 @@ impl Log {
         })
     }
 
-    /// Returns the index of the entry at `at`.
-    pub(crate) fn find(&self, at: Timestamp) -> Option<usize> {
-        self.entries
-            .binary_search_by_key(&at, |entry| entry.at)
-            .ok()
+    /// Returns the entry at `at`, and its index.
+    pub(crate) fn find(&self, at: Timestamp) -> Option<(usize, Admission)> {
+        let index = self.entries.binary_search_by_key(&at, |entry| entry.at);
+        let index = index.ok()?;
+        Some((index, self.get(index)?))
     }
 
     /// Adds `tokens` at `at`, of which `reserved` can be cancelled.
@@ -126,25 +129,39 @@ impl Log {
     /// Removes `plain` tokens that were not reserved, and `reserved` that were, from the entry at
     /// `index`, which has them.
     pub(crate) fn remove(&mut self, index: usize, plain: u64, reserved: u64) {
-        for entry in self.entries.range_mut(index..) {
-            entry.through = entry.through.wrapping_sub(plain + reserved);
+        if index == 0 {
+            self.base = self.base.wrapping_add(plain + reserved);
+        } else {
+            for entry in self.entries.range_mut(index..) {
+                entry.through = entry.through.wrapping_sub(plain + reserved);
+            }
         }
-        self.entries[index].reserved -= reserved;
+        self.commit(index, reserved);
         if self.entries[index].through == self.before(index) {
             self.entries.remove(index);
         }
     }
 
+    /// Makes plain tokens of `reserved` that were reserved.
+    pub(crate) fn commit(&mut self, index: usize, reserved: u64) {
+        self.entries[index].reserved -= reserved;
+    }
+
+    /// Takes the first entry out, if it lies at `to` or before.
+    pub(crate) fn pop_until(&mut self, to: Timestamp) -> Option<Admission> {
+        let first = self.get(0).filter(|first| first.at <= to)?;
+        self.base = self.base.wrapping_add(first.tokens);
+        self.entries.pop_front();
+        Some(first)
+    }
+
     /// Drops entries from the front, as long as those behind them up to `latest`, and `more` tokens, are
     /// at least `enough`: a window that reaches further back is full without them.
     pub(crate) fn forget(&mut self, latest: Timestamp, more: u64, enough: u64) {
-        while let Some(first) = self.entries.front()
-            && first.at <= latest
-            && self.through(latest) - first.through.wrapping_sub(self.base) + more >= enough
-        {
-            self.base = first.through;
-            self.entries.pop_front();
-        }
+        while let Some(first) = self.get(0)
+            && self.through(latest) + more >= enough.saturating_add(first.tokens)
+            && self.pop_until(latest).is_some()
+        {}
     }
 
     /// Returns the entries after `after`, if that is an instant, up to `to`.
@@ -152,7 +169,7 @@ impl Log {
         &self,
         after: Option<Timestamp>,
         to: Timestamp,
-    ) -> impl Iterator<Item = Admission> {
+    ) -> impl DoubleEndedIterator<Item = Admission> {
         let first = after.map_or(0, |after| self.position(after));
         (first..self.position(to)).filter_map(|index| self.get(index))
     }
