@@ -21,7 +21,7 @@ const fn dirty_phase(holds_backoff: bool) -> Phase {
     }
 }
 
-impl<K: Eq> Machine<K> {
+impl<K> Machine<K> {
     /// Adds a live key with pending work or in process, with a delay until `due`, or 0.
     #[inline(never)]
     pub(super) fn add_live(

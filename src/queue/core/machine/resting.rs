@@ -9,7 +9,7 @@ use crate::list::Index;
 use crate::queue::core::entry::{Failures, NEVER, Phase, tick_after, tick_at};
 use crate::queue::core::given_up::Revive;
 use crate::queue::core::machine::Machine;
-use crate::queue::core::machine::add::{AddRequest, Added};
+use crate::queue::core::priority::Priority;
 
 impl<K> Machine<K> {
     /// Returns true if a key of this queue can rest.
@@ -87,22 +87,24 @@ impl<K> Machine<K> {
         let phase = self.entries[index].phase;
         phase == Phase::Resting || revive != Some(Revive::Never)
     }
-}
 
-impl<K: Eq> Machine<K> {
     /// Schedules a resting key that was added.
-    pub(super) fn reactivate(&mut self, index: Index, due: u64, request: &AddRequest) -> Added {
-        let AddRequest { options, now, .. } = *request;
+    pub(super) fn reactivate(
+        &mut self,
+        index: Index,
+        due: u64,
+        priority: Priority,
+        now: Timestamp,
+    ) {
         let entry = &mut self.entries[index];
         self.resting.remove(&(entry.due, index));
         // A resting key has no priority to keep. If it was done it has no failures either, and the
         // backoff tick is 0.
-        (entry.priority, entry.due) = (options.priority, NEVER);
+        (entry.priority, entry.due) = (priority, NEVER);
         let (backoff, since) = (entry.recorded_failures().backoff_tick(), entry.since);
         let (due, window) = self.due_of_new(due, now);
         let due = due.max(backoff).max(self.earliest_start(since));
         self.windows.set(index, window);
         self.make_delayed_or_ready(index, due, now);
-        Added::Updated
     }
 }

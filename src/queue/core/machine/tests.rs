@@ -16,7 +16,7 @@ fn machine<K>(capacity: usize, debounce: Option<Debounce>) -> Machine<K> {
 
 fn add<K: Eq>(machine: &mut Machine<K>, hash: KeyHash, key: K, now: Timestamp) {
     let (options, room) = (AddOptions::new(), Room::Unreserved);
-    let added = machine.add(hash, &mut Some(key), options, room, now);
+    let added = machine.add::<false>(hash, &mut Some(key), options, room, now, None);
     added.expect("the key is live, or there is room");
 }
 

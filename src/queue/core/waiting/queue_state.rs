@@ -15,7 +15,7 @@ use crate::queue::core::groups::group_table::GroupId;
 use crate::queue::core::groups::grouping::GroupKey;
 use crate::queue::core::groups::scheduler::GroupScheduler;
 use crate::queue::core::machine::Machine;
-use crate::queue::core::machine::add::{AddRefusal, AddRequest, Added, Room};
+use crate::queue::core::machine::add::{AddRefusal, Added, Room};
 use crate::queue::core::options::AddOptions;
 use crate::queue::core::throttle::Throttle;
 use crate::queue::core::waiting::adders::Adders;
@@ -309,35 +309,20 @@ impl<K> QueueState<K> {
 impl<K: Eq> QueueState<K> {
     /// Same as [`Machine::add`]; also wakes the adders that wait for room for the same key.
     #[inline]
-    pub(crate) fn add(
+    pub(crate) fn add<const GENERAL: bool>(
         &mut self,
         hash: KeyHash,
         key: &mut Option<K>,
         options: AddOptions,
         room: Room,
         now: Timestamp,
-    ) -> Result<Added, AddRefusal> {
-        let added = self.machine.add(hash, key, options, room, now);
-        self.wake_adders_of(hash, added);
-        added
-    }
-
-    /// Same as [`Machine::add_general`], with the wake-ups of [`add`](Self::add).
-    pub(crate) fn add_general(
-        &mut self,
-        request: &AddRequest,
-        key: &mut Option<K>,
         group: Option<&mut GroupKey<'_>>,
     ) -> Result<Added, AddRefusal> {
-        let added = self.machine.add_general(request, key, group);
-        self.wake_adders_of(request.hash, added);
-        added
-    }
-
-    #[inline]
-    fn wake_adders_of(&mut self, hash: KeyHash, added: Result<Added, AddRefusal>) {
+        let machine = &mut self.machine;
+        let added = machine.add::<GENERAL>(hash, key, options, room, now, group);
         if self.adders.line.len() > 0 && matches!(added, Ok(Added::New)) {
             self.adders.key_added(hash);
         }
+        added
     }
 }

@@ -9,7 +9,7 @@ use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::queue::core::add_error::AddError;
 use crate::queue::core::entry::KeyHash;
 use crate::queue::core::hash::FastHash;
-use crate::queue::core::machine::add::{AddRefusal, AddRequest, Added, Room};
+use crate::queue::core::machine::add::{AddRefusal, Added, Room};
 use crate::queue::core::options::AddOptions;
 use crate::queue::core::waiting::queue_state::QueueState;
 use crate::queue::shell::shared::Shared;
@@ -92,20 +92,14 @@ impl<K: Eq, C, S> Add<'_, K, C, S> {
         let mut stale = None;
         let added = shared.with_adder_of(key, |state, key, mut group| {
             let room = self.take_room(state);
-            let request = AddRequest {
-                hash: self.hash,
-                options: self.options,
-                room,
-                now,
-            };
-            let added = state.add_general(&request, key, group.as_deref_mut());
-            match added {
+            let (hash, options) = (self.hash, self.options);
+            match state.add::<true>(hash, key, options, room, now, group.as_deref_mut()) {
                 Err(AddRefusal::Full) if in_time => {
                     state.awaited = true;
                     let joins = self.place.is_none();
                     let group = group.filter(|_| joins);
                     let group = group.map(|group| state.machine.ready.adder_group(group));
-                    stale = state.adders.wait(&mut self.place, waker, self.hash, group);
+                    stale = state.adders.wait(&mut self.place, waker, hash, group);
                     let id = self.place.and_then(|place| state.adders.group_of(place));
                     if let (Some(id), Some(groups)) = (id, state.machine.ready.groups.as_mut()) {
                         groups.adder_waits(id, joins);
