@@ -71,14 +71,6 @@ impl ReadyKeys {
         }
     }
 
-    /// Removes any key.
-    pub(crate) fn pop_any<T: Linked>(&mut self, slots: &mut [T]) -> Option<Index> {
-        match &mut self.groups {
-            None => self.bands.pop_any(slots),
-            Some(groups) => groups.pop_any(slots),
-        }
-    }
-
     /// Returns all keys, in order.
     pub(crate) fn list<T: Linked>(&self, slots: &[T]) -> Vec<Index> {
         match &self.groups {

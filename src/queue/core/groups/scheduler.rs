@@ -32,8 +32,6 @@ pub(crate) struct GroupScheduler {
     flows: Arena<Flow>,
     /// The flows with keys of the groups that may run: a ring for each band.
     rings: Bands,
-    /// `pop_any` has found no keys in the groups before this one.
-    cursor: Index,
     /// The group of each key, at the index of its entry.
     group_of: Vec<Index>,
     /// The number of ready keys.
@@ -66,7 +64,6 @@ impl GroupScheduler {
             groups: GroupTable::new(names, bounds),
             flows: Arena::new(),
             rings: Bands::new(aging),
-            cursor: 0,
             group_of: Vec::new(),
             len: 0,
             may_hold: bounds.limited || bounds.processing < u32::MAX,
@@ -158,27 +155,12 @@ impl GroupScheduler {
         self.leave(entry);
     }
 
-    /// Removes a ready key of a group.
-    pub(crate) fn pop_of<T: Linked>(&mut self, slots: &mut [T], at: Index) -> Option<Index> {
-        let flow = self.flows_of(at).next()?;
-        let index = self.flows[flow].keys.pop_front(slots)?;
-        self.removed_key(at, flow);
-        Some(index)
-    }
-
-    /// Removes any ready key.
-    pub(crate) fn pop_any<T: Linked>(&mut self, slots: &mut [T]) -> Option<Index> {
-        while self.len > 0 {
-            let Some(group) = self.groups.slots.slots().get(self.cursor as usize) else {
-                self.cursor = 0;
-                continue;
-            };
-            if group.ready > 0 {
-                return self.pop_of(slots, self.cursor);
-            }
-            self.cursor += 1;
-        }
-        None
+    /// Returns the ready keys of a group.
+    pub(crate) fn list_of<T: Linked>(&self, slots: &[T], at: Index) -> Vec<Index> {
+        let flows = self.flows_of(at);
+        flows
+            .flat_map(|flow| self.flows[flow].keys.iter(slots))
+            .collect()
     }
 
     /// Returns all ready keys: those of the rings in order, then those of groups that are held back.
