@@ -24,8 +24,8 @@ use crate::queue::core::groups::group_table::{Group, GroupId, GroupTable};
 use crate::queue::core::groups::grouping::{GroupBounds, Names};
 use crate::queue::core::priority::Priority;
 
-/// Makes the waker that the limiter of a group wakes when it may have a token.
-pub(crate) type MakeGroupWaker = Box<dyn Fn(GroupId) -> Waker + Send>;
+/// Makes the waker that the limiter of a group, or the queue's own, wakes when it may have a token.
+pub(crate) type MakeLimiterWaker = Box<dyn Fn(Option<GroupId>) -> Waker + Send>;
 
 pub(crate) struct GroupScheduler {
     pub(crate) groups: GroupTable,
@@ -48,7 +48,7 @@ pub(crate) struct GroupScheduler {
     /// Whether a full group has refused a key for which a resync is requested, and no room has come
     /// free in any group since.
     pub(crate) missed_in_full_group: bool,
-    make_waker: MakeGroupWaker,
+    make_waker: MakeLimiterWaker,
 }
 
 // The methods that other modules call are out of line, so that they cost queues without groups no
@@ -57,7 +57,7 @@ impl GroupScheduler {
     pub(crate) fn new(
         names: Box<dyn Names>,
         bounds: GroupBounds,
-        make_waker: MakeGroupWaker,
+        make_waker: MakeLimiterWaker,
         aging: u32,
     ) -> Self {
         Self {

@@ -20,7 +20,7 @@ impl GroupScheduler {
     pub(crate) fn enter(&mut self, entry: Index, found: Option<Index>, key: &mut GroupKey<'_>) {
         let at = found.unwrap_or_else(|| {
             let at = self.groups.occupy(key);
-            let waker = || (self.make_waker)(self.groups.id(at));
+            let waker = || (self.make_waker)(Some(self.groups.id(at)));
             let limiter = key.limiter.take();
             let throttle = limiter.map(|limiter| Box::new(Throttle::new(limiter, waker())));
             self.groups.slots[at].throttle = throttle;
