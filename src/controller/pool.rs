@@ -13,9 +13,9 @@ use crate::sync::{AtomicU64, Mutex, Ordering, thread};
 use crate::wait::{Progress, Step, Wait, WaitId, WaitList, block_on};
 use crate::wake::Wakers;
 
-struct Pool {
+pub(super) struct Pool {
     state: Mutex<PoolState>,
-    requests: AtomicU64,
+    pub(super) requests: AtomicU64,
 }
 
 struct PoolState {
@@ -30,11 +30,6 @@ struct PoolState {
 }
 
 impl Pool {
-    fn request_id(&self) -> u64 {
-        // Relaxed: only the uniqueness of each number matters.
-        self.requests.fetch_add(1, Ordering::Relaxed)
-    }
-
     fn with_state<T>(&self, change: impl FnOnce(&mut PoolState) -> T) -> T {
         // Declared before the guard, so dropped after it: a waker runs without the lock, also after
         // a panic.
@@ -223,7 +218,7 @@ where
 
     async fn work_in_task(self: Arc<Self>, mut member: Member) {
         while let Some(work) = self.next(&mut member).await {
-            self.process(work, || member.pool.request_id()).await;
+            self.process(work, &member.pool).await;
         }
     }
 
@@ -231,7 +226,7 @@ where
     /// thread is needed.
     fn work_on_thread(&self, mut member: Member) {
         while let Some(work) = self.next(&mut member).wait() {
-            block_on(self.process(work, || member.pool.request_id()));
+            block_on(self.process(work, &member.pool));
         }
     }
 

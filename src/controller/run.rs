@@ -11,10 +11,12 @@ use std::thread;
 
 use super::failure::{Cause, Failure};
 use super::outcome::NextRun;
+use super::pool::Pool;
 use super::{Action, Controller, ReconcileError, Reconciler, Request};
 use crate::clock::{Clock, Timestamp};
 use crate::observe::ReconcileResult;
 use crate::queue::Work;
+use crate::sync::Ordering;
 
 enum Ended {
     Returned(Result<Action, ReconcileError>),
@@ -33,14 +35,15 @@ where
     ///
     /// Survives the panics of an observer, a backoff or a key's `Debug`; the guard releases the
     /// key.
-    pub(super) async fn process(&self, work: Work<K, C, S>, id: impl FnOnce() -> u64) {
-        let worked = pin!(self.work_on(work, id));
+    pub(super) async fn process(&self, work: Work<K, C, S>, pool: &Pool) {
+        let worked = pin!(self.work_on(work, pool));
         drop(caught(worked).await);
     }
 
-    async fn work_on(&self, work: Work<K, C, S>, id: impl FnOnce() -> u64) {
+    async fn work_on(&self, work: Work<K, C, S>, pool: &Pool) {
         work.observe_start();
-        let id = id();
+        // Relaxed: only the uniqueness of each number matters.
+        let id = pool.requests.fetch_add(1, Ordering::Relaxed);
         let started = self.queue.clock().now();
         let request = Request { work: &work, id };
         let ended = self.attempt(request, started).await;

@@ -63,14 +63,6 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    /// Returns the delay after `now` of the next attempt, if the run failed and there is one.
-    pub(crate) const fn retry_after(self, now: Timestamp) -> Option<Duration> {
-        match self {
-            Self::Retry(failures) => Some(failures.backoff_until.saturating_since(now)),
-            _ => None,
-        }
-    }
-
     /// Returns the tick at which the key is to run again, or `NEVER`, and its failures from now on.
     pub(crate) fn next_run(self, recorded: Failures) -> (u64, Failures) {
         match self {

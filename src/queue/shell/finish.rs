@@ -52,13 +52,6 @@ impl<K, C: Clock, S> Shared<K, C, S> {
         forgotten
     }
 
-    /// Ends a run as done if neither the clock nor the observer is needed for that, and returns
-    /// the key. Otherwise leaves the key in `borrowed`, for [`finish`](Self::finish).
-    #[inline]
-    pub(crate) fn finish_done(&self, borrowed: &mut Option<KeyRef<K>>) -> Option<K> {
-        self.with_state(|state| state.machine.finish_done(borrowed))
-    }
-
     /// Tells the observer that a run has ended, and then its `outcome`.
     pub(crate) fn observe_finish(
         &self,

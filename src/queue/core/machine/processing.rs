@@ -75,7 +75,8 @@ impl<K> Machine<K> {
         if let Some(groups) = &mut self.ready.groups {
             groups.finish(index);
         }
-        Some(self.keys.remove_borrowed(borrowed.take()?))
+        let index = self.keys.release(borrowed.take()?);
+        Some(self.keys.remove(index))
     }
 
     /// Same as [`finish`](Self::finish) with [`Outcome::Done`], by the shorter path if possible.

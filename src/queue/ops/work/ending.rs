@@ -20,7 +20,7 @@ impl<K, C: Clock, S> Work<K, C, S> {
         if let Some(HeldKey { shared, key }) = self.held.take_if(|held| !held.shared.is_observed())
         {
             let mut borrowed = Some(key);
-            let forgotten = shared.finish_done(&mut borrowed);
+            let forgotten = shared.with_state(|state| state.machine.finish_done(&mut borrowed));
             match borrowed {
                 None => return drop(forgotten),
                 Some(key) => self.held = Some(HeldKey { shared, key }),
@@ -147,7 +147,11 @@ impl<K, C: Clock, S> Work<K, C, S> {
             } else {
                 shared.retry(run, own, now)
             };
-            tell(key, run.failures.into(), outcome.retry_after(now));
+            let retry_after = match outcome {
+                Outcome::Retry(failures) => Some(failures.backoff_until.saturating_since(now)),
+                _ => None,
+            };
+            tell(key, run.failures.into(), retry_after);
             outcome
         })
     }
