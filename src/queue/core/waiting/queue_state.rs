@@ -19,7 +19,7 @@ use crate::queue::core::machine::add::{AddRefusal, Added, Room};
 use crate::queue::core::options::AddOptions;
 use crate::queue::core::throttle::Throttle;
 use crate::queue::core::waiting::adders::Adders;
-use crate::queue::core::waiting::consumers::{ConsumerKind, Consumers};
+use crate::queue::core::waiting::consumers::Consumers;
 use crate::wait::{WaitId, WaitList};
 use crate::wake::{Wakers, thread_waker};
 
@@ -218,13 +218,9 @@ impl<K> QueueState<K> {
         waker: &Waker,
     ) -> (Option<Timestamp>, Option<Waker>) {
         self.awaited = true;
-        let kind = if waker.will_wake(&thread_waker()) {
-            ConsumerKind::Thread
-        } else {
-            ConsumerKind::Future
-        };
+        let is_future = !waker.will_wake(&thread_waker());
         let (next_poll, now) = (self.next_poll(), self.machine.time());
-        self.consumers.wait(place, waker, kind, next_poll, now)
+        self.consumers.wait(place, waker, is_future, next_poll, now)
     }
 
     /// Returns how many consumers are to be awake for the keys that may start.

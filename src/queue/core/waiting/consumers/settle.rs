@@ -4,9 +4,7 @@
 use std::task::Waker;
 
 use crate::clock::Timestamp;
-use crate::queue::core::waiting::consumers::{
-    ConsumerKind, Consumers, Leader, Watchdog, WokenFuture, earliest,
-};
+use crate::queue::core::waiting::consumers::{Consumers, Leader, Watchdog, WokenFuture, earliest};
 use crate::wait::WaitId;
 use crate::wake::Wakers;
 
@@ -74,20 +72,18 @@ impl Consumers {
 
     /// Takes the first consumer out of the line, to be woken for a key.
     fn wake_first(&mut self, since: Timestamp, has_inherited: bool) -> Option<Waker> {
-        let (id, &kind) = self.line.first()?;
-        match kind {
-            ConsumerKind::Thread => self.woken_threads += 1,
-            ConsumerKind::Future => {
-                let woken = WokenFuture {
-                    id,
-                    since,
-                    has_inherited,
-                };
-                let at = self
-                    .woken_futures
-                    .partition_point(|other| other.since <= since);
-                self.woken_futures.insert(at, woken);
-            }
+        let (id, &is_future) = self.line.first()?;
+        if is_future {
+            let woken = WokenFuture {
+                id,
+                since,
+                has_inherited,
+            };
+            let is_before = |other: &WokenFuture| other.since <= since;
+            let at = self.woken_futures.partition_point(is_before);
+            self.woken_futures.insert(at, woken);
+        } else {
+            self.woken_threads += 1;
         }
         self.line.wake(id)
     }
