@@ -13,11 +13,13 @@ use crate::sync::{AtomicU64, Mutex, Ordering, thread};
 use crate::wait::{Progress, Step, Wait, WaitId, WaitList, block_on};
 use crate::wake::Wakers;
 
+#[derive(Default)]
 pub(super) struct Pool {
     state: Mutex<PoolState>,
     pub(super) requests: AtomicU64,
 }
 
+#[derive(Default)]
 struct PoolState {
     /// The number of workers that there should be.
     target: usize,
@@ -188,16 +190,7 @@ where
         n: usize,
         spawn: impl Fn(Arc<Self>, Member) + Send + Sync + 'static,
     ) -> Workers<K, C, S> {
-        let state = PoolState {
-            target: 0,
-            running: 0,
-            idle: WaitList::new(),
-            stopped: WaitList::new(),
-        };
-        let pool = Arc::new(Pool {
-            state: Mutex::new(state),
-            requests: AtomicU64::new(0),
-        });
+        let pool = Arc::<Pool>::default();
         let queue = self.queue.clone();
         let (controller, shared) = (Arc::new(self), Arc::clone(&pool));
         let spawn_one = Box::new(move || {

@@ -28,6 +28,7 @@ use crate::wait::{WaitId, WaitList};
 /// How long a consumer that was to poll may hold up the others.
 const GRACE: Duration = Duration::from_millis(5);
 
+#[derive(Default)]
 pub(crate) struct Consumers {
     /// Of each, whether it is a future and not a thread.
     pub(crate) line: WaitList<bool>,
@@ -82,19 +83,6 @@ fn late_at(since: Timestamp) -> Timestamp {
 }
 
 impl Consumers {
-    pub(crate) const fn new() -> Self {
-        Self {
-            line: WaitList::new(),
-            woken_threads: 0,
-            woken_futures: VecDeque::new(),
-            key_since: None,
-            expected_due: None,
-            inherited_since: None,
-            leader: None,
-            watchdogs: [None; 2],
-        }
-    }
-
     /// Returns how many consumers will poll soon.
     fn awake(&self) -> usize {
         self.woken_threads + self.woken_futures.len()
