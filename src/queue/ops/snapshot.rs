@@ -5,7 +5,6 @@ use std::time::Duration;
 use crate::clock::{Clock, Timestamp};
 use crate::list::Index;
 use crate::queue::core::entry::{NEVER, Phase, start_of};
-use crate::queue::core::groups::grouping::NamesOf;
 use crate::queue::core::machine::Machine;
 use crate::queue::core::priority::Priority;
 use crate::queue::ops::work_queue::WorkQueue;
@@ -87,9 +86,10 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
         let are_shown = self.0.with_state(|state| {
             state.pass_time(now);
             let groups = &state.machine.ready.groups.as_ref()?.groups;
-            let names: &NamesOf<G> = groups.names.as_any().downcast_ref()?;
+            let names: &Vec<Option<G>> = groups.names.downcast_ref()?;
             for (at, group) in groups.iter() {
-                shown.extend(names.get(at).map(|name| GroupSnapshot {
+                let name = names.get(at as usize).and_then(Option::as_ref);
+                shown.extend(name.map(|name| GroupSnapshot {
                     group: name.clone(),
                     live: group.live as usize,
                     ready: group.ready as usize,

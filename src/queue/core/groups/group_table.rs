@@ -10,13 +10,14 @@ use hashbrown::HashTable;
 use crate::arena::Arena;
 use crate::clock::Timestamp;
 use crate::list::{Index, Linked, Links, NIL};
-use crate::queue::core::groups::grouping::{GroupBounds, GroupKey, Names};
+use crate::queue::core::groups::grouping::{GroupBounds, GroupKey};
 use crate::queue::core::throttle::Throttle;
 
 pub(crate) struct GroupTable {
     pub(crate) slots: Arena<Group>,
     index: HashTable<Index>,
-    pub(crate) names: Box<dyn Names>,
+    /// See [`GroupName`](super::grouping::GroupName).
+    pub(crate) names: Box<dyn Any + Send>,
     pub(crate) bounds: GroupBounds,
 }
 
@@ -84,7 +85,7 @@ pub(crate) struct GroupId {
 }
 
 impl GroupTable {
-    pub(crate) fn new(names: Box<dyn Names>, bounds: GroupBounds) -> Self {
+    pub(crate) fn new(names: Box<dyn Any + Send>, bounds: GroupBounds) -> Self {
         Self {
             slots: Arena::new(),
             index: HashTable::new(),
@@ -111,8 +112,7 @@ impl GroupTable {
 
     /// Finds the slot of a group, in use or not; tries the hint first. Runs the `Eq` of groups.
     pub(crate) fn find(&self, key: &GroupKey<'_>, hint: Option<Index>) -> Option<Index> {
-        let name: &dyn Any = key.name;
-        let is = |at: Index| self.slots[at].hash == key.hash && self.names.is(at, name);
+        let is = |at: Index| self.slots[at].hash == key.hash && key.name.is_in(&*self.names, at);
         let hint = hint.filter(|at| (*at as usize) < self.slots.slots().len() && is(*at));
         hint.or_else(|| self.index.find(key.hash, |at| is(*at)).copied())
     }
@@ -144,7 +144,7 @@ impl GroupTable {
             }
             None => self.slots.push(Group::new(key.hash, 0, NIL)),
         };
-        self.names.swap(at, key.name);
+        key.name.swap_with(&mut *self.names, at);
         let slots = &self.slots;
         self.index.insert_unique(key.hash, at, |at| slots[*at].hash);
         at

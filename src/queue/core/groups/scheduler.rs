@@ -12,6 +12,7 @@ mod limits;
 mod rings;
 mod room;
 
+use std::any::Any;
 use std::collections::BTreeSet;
 use std::task::Waker;
 
@@ -21,7 +22,7 @@ use crate::list::{Index, Linked, NIL};
 use crate::queue::core::bands::{Bands, NextKey};
 use crate::queue::core::groups::flow::Flow;
 use crate::queue::core::groups::group_table::{Group, GroupId, GroupTable};
-use crate::queue::core::groups::grouping::{GroupBounds, Names};
+use crate::queue::core::groups::grouping::GroupBounds;
 use crate::queue::core::priority::Priority;
 
 /// Makes the waker that the limiter of a group, or the queue's own, wakes when it may have a token.
@@ -55,7 +56,7 @@ pub(crate) struct GroupScheduler {
 // instruction cache.
 impl GroupScheduler {
     pub(crate) fn new(
-        names: Box<dyn Names>,
+        names: Box<dyn Any + Send>,
         bounds: GroupBounds,
         make_waker: MakeLimiterWaker,
         aging: u32,

@@ -105,7 +105,7 @@ impl<K> Machine<K> {
         {
             return Err(AddRefusal::Full);
         }
-        if GENERAL && found.is_none() && group.as_ref().is_some_and(|group| !group.is_ready()) {
+        if GENERAL && found.is_none() && group.as_ref().is_some_and(|group| group.needs_limiter) {
             return Err(AddRefusal::NeedsLimiter);
         }
         // From here on the add succeeds.
