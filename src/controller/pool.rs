@@ -289,7 +289,7 @@ impl<K, C: Clock, S> Workers<K, C, S> {
     /// Dropping the future has no effect.
     pub fn stopped(&self) -> Wait<Stopped<'_>> {
         Wait::new(Stopped {
-            clock: self.queue.clock(),
+            clock: &self.queue.0.clock,
             pool: &self.pool,
             place: None,
         })

@@ -44,10 +44,10 @@ where
         work.observe_start();
         // Relaxed: only the uniqueness of each number matters.
         let id = pool.requests.fetch_add(1, Ordering::Relaxed);
-        let started = self.queue.clock().now();
+        let started = self.queue.0.clock.now();
         let request = Request { work: &work, id };
         let ended = self.attempt(request, started).await;
-        let took = self.queue.clock().now().saturating_since(started);
+        let took = self.queue.0.clock.now().saturating_since(started);
         #[cfg(feature = "tracing")]
         self.log(&work, id, &ended);
         let result = self.conclude(work, id, ended);
@@ -60,7 +60,7 @@ where
             Err(panic) => return Ended::Panicked(panic),
         };
         let mut future = pin!(Some(future));
-        let clock = self.queue.clock();
+        let clock = &self.queue.0.clock;
         let mut limit = self
             .timeout
             .map(|limit| clock.sleep_until(started.saturating_add(limit)));

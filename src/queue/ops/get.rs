@@ -130,7 +130,7 @@ fn try_get<K, C: Clock, S>(shared: &Arc<Shared<K, C, S>>, now: Timestamp) -> Opt
         shared.observe_closed_limiter(limiter_closed);
         return None;
     };
-    if guard.state().is_quiet() && !shared.is_observed() {
+    if guard.state().is_quiet() && shared.observer.is_none() {
         guard.unlock();
         return Some(Work::new(Arc::clone(shared), started));
     }

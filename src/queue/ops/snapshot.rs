@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
-use crate::list::Index;
 use crate::queue::core::entry::{NEVER, Phase, start_of};
 use crate::queue::core::machine::Machine;
 use crate::queue::core::priority::Priority;
@@ -219,29 +218,26 @@ impl<K: Clone> Machine<K> {
         });
         let all = listed.chain(others.map(|(index, _)| index));
         keys.reserve(self.entries.len());
-        keys.extend(all.filter_map(|index| self.snapshot_of(index, now)));
-    }
-
-    /// Returns `None` if the entry is free.
-    fn snapshot_of(&self, index: Index, now: Timestamp) -> Option<KeySnapshot<K>> {
-        let entry = &self.entries[index];
-        let state = match entry.phase {
-            Phase::Free => return None,
-            Phase::Ready => KeyState::Ready,
-            Phase::Delayed => KeyState::Delayed,
-            Phase::Processing => KeyState::Processing,
-            Phase::Dirty | Phase::DirtyHoldBackoff => KeyState::Dirty,
-            Phase::Resting | Phase::GivenUp => KeyState::Resting,
-        };
-        let due = (entry.due != NEVER).then(|| start_of(entry.due));
-        Some(KeySnapshot {
-            key: self.keys.get(index)?.clone(),
-            state,
-            priority: entry.priority,
-            due_in: due.map(|due| due.saturating_since(now)),
-            age: (!matches!(state, KeyState::Delayed | KeyState::Resting))
-                .then(|| now.saturating_since(entry.since)),
-            failures: entry.failures.into(),
-        })
+        keys.extend(all.filter_map(|index| {
+            let entry = &self.entries[index];
+            let state = match entry.phase {
+                Phase::Free => return None,
+                Phase::Ready => KeyState::Ready,
+                Phase::Delayed => KeyState::Delayed,
+                Phase::Processing => KeyState::Processing,
+                Phase::Dirty | Phase::DirtyHoldBackoff => KeyState::Dirty,
+                Phase::Resting | Phase::GivenUp => KeyState::Resting,
+            };
+            let due = (entry.due != NEVER).then(|| start_of(entry.due));
+            Some(KeySnapshot {
+                key: self.keys.get(index)?.clone(),
+                state,
+                priority: entry.priority,
+                due_in: due.map(|due| due.saturating_since(now)),
+                age: (!matches!(state, KeyState::Delayed | KeyState::Resting))
+                    .then(|| now.saturating_since(entry.since)),
+                failures: entry.failures.into(),
+            })
+        }));
     }
 }

@@ -11,15 +11,6 @@ use crate::queue::core::run::{OnFailure, Outcome, Run};
 use crate::queue::shell::shared::Shared;
 
 impl<K, C: Clock, S> Shared<K, C, S> {
-    /// Clones a key that `outcome` gives up, if the queue remembers it: the clone is returned to
-    /// the worker while the key rests.
-    pub(crate) fn clone_of_given_up(&self, key: &KeyRef<K>, outcome: Outcome) -> Option<K> {
-        let gives_up = matches!(outcome, Outcome::GiveUp(_) | Outcome::Fail(_));
-        self.clone_key
-            .filter(|_| gives_up)
-            .map(|clone_key| clone_key(key))
-    }
-
     /// Ends the run of a key that was started at `started`. Returns the key if it is no longer
     /// live, or its clone if it was given up and rests.
     pub(crate) fn finish(

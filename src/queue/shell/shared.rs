@@ -97,11 +97,6 @@ impl<K, C, S> Shared<K, C, S> {
         added
     }
 
-    #[inline]
-    pub(crate) fn is_observed(&self) -> bool {
-        self.observer.is_some()
-    }
-
     /// Tells the observer, if there is one. Never called under the lock.
     #[inline]
     pub(crate) fn observe(&self, event: impl FnOnce(&dyn Observer)) {

@@ -30,7 +30,7 @@ pub(crate) type MakeLimiterWaker = Box<dyn Fn(Option<GroupId>) -> Waker + Send>;
 
 pub(crate) struct GroupScheduler {
     pub(crate) groups: GroupTable,
-    flows: Arena<Flow>,
+    pub(crate) flows: Arena<Flow>,
     /// The flows with keys of the groups that may run: a ring for each band.
     rings: Bands,
     /// The group of each key, at the index of its entry.

@@ -4,7 +4,7 @@ use crate::clock::Timestamp;
 use crate::list::Index;
 use crate::queue::core::bands::NextKey;
 use crate::queue::core::entry::{Failures, NEVER, Phase, tick_after};
-use crate::queue::core::given_up::GivenUp;
+use crate::queue::core::given_up::{GivenUp, Revive};
 use crate::queue::core::keys::KeyRef;
 use crate::queue::core::machine::Machine;
 use crate::queue::core::run::{OnFailure, Outcome, Run, Started};
@@ -159,10 +159,10 @@ impl<K> Machine<K> {
         } else {
             due
         };
-        if gives_up {
-            self.due_after_giving_up(due, failures)
-        } else {
-            due
+        match self.config.given_up.map(|given_up| given_up.revive) {
+            Some(Revive::Never) if gives_up => NEVER,
+            Some(Revive::Once) if gives_up && due != NEVER => due.max(failures.backoff_tick()),
+            _ => due,
         }
     }
 

@@ -6,7 +6,7 @@
 
 use crate::clock::Timestamp;
 use crate::list::Index;
-use crate::queue::core::entry::{Failures, NEVER, Phase, tick_after, tick_at};
+use crate::queue::core::entry::{NEVER, Phase, tick_after, tick_at};
 use crate::queue::core::given_up::Revive;
 use crate::queue::core::machine::Machine;
 use crate::queue::core::priority::Priority;
@@ -27,15 +27,6 @@ impl<K> Machine<K> {
         match tick_after(since.saturating_add(interval)) {
             tick if self.wheel.is_ahead(tick) => tick,
             _ => 0,
-        }
-    }
-
-    /// Returns when a key that is given up runs again, if adds have asked for a run at `due`.
-    pub(super) fn due_after_giving_up(&self, due: u64, failures: Failures) -> u64 {
-        match self.config.given_up.map(|given_up| given_up.revive) {
-            Some(Revive::Never) => NEVER,
-            Some(Revive::Once) if due != NEVER => due.max(failures.backoff_tick()),
-            _ => due,
         }
     }
 

@@ -101,10 +101,6 @@ impl Consumers {
         self.line.first().is_some_and(|(first, _)| first == id)
     }
 
-    fn leads(&self, id: WaitId) -> bool {
-        self.leader.is_some_and(|leader| leader.id == id)
-    }
-
     /// Returns when a future that was woken for a key is late.
     fn woken_late_at(&self) -> Option<Timestamp> {
         let (key_since, first) = (self.key_since?, self.woken_futures.front()?);
@@ -174,7 +170,8 @@ impl Consumers {
 
     /// Returns when a consumer is late that this one could watch.
     fn watched_by(&self, id: WaitId) -> Option<Timestamp> {
-        let leader_late_at = self.leader_late_at().filter(|_| !self.leads(id));
+        let leader = self.leader.filter(|leader| leader.id != id);
+        let leader_late_at = leader.and_then(|_| self.leader_late_at());
         earliest(self.woken_late_at(), leader_late_at)
     }
 

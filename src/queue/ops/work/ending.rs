@@ -17,7 +17,8 @@ impl<K, C: Clock, S> Work<K, C, S> {
     #[inline]
     pub fn done(mut self) {
         // The fast path: no outcome to report, and no clock read if none is needed.
-        if let Some(HeldKey { shared, key }) = self.held.take_if(|held| !held.shared.is_observed())
+        if let Some(HeldKey { shared, key }) =
+            self.held.take_if(|held| held.shared.observer.is_none())
         {
             let mut borrowed = Some(key);
             let forgotten = shared.with_state(|state| state.machine.finish_done(&mut borrowed));
@@ -54,7 +55,7 @@ impl<K, C: Clock, S> Work<K, C, S> {
         let mut guard = shared.lock_mut();
         forgotten = guard.state().machine.finish_as_done(key, now);
         let started = guard.state().start(now, false);
-        if guard.state().is_quiet() && !shared.is_observed() {
+        if guard.state().is_quiet() && shared.observer.is_none() {
             guard.unlock();
             // The handle moves on: no reference count changes.
             let next = started.map(|started| Self::new(shared, started));
@@ -173,14 +174,17 @@ impl<K, C: Clock, S> Work<K, C, S> {
     ) -> Option<K> {
         let held = self.held.as_ref()?;
         let outcome = outcome(&mut self.run, held, now);
-        // Cloned while the guard holds the key: should `Clone` panic, dropping the guard retries.
-        let copy = held.shared.clone_of_given_up(&held.key, outcome);
+        // A key that is given up is returned to the worker by a clone, if it rests in the queue. Cloned
+        // while the guard holds the key: should `Clone` panic, dropping the guard retries.
+        let gives_up = matches!(outcome, Outcome::GiveUp(_) | Outcome::Fail(_));
+        let clone_key = held.shared.clone_key.filter(|_| gives_up);
+        let spare = clone_key.map(|clone| clone(&held.key));
         let HeldKey { shared, key } = self.held.take()?;
-        let given_up = shared.finish(key, copy, outcome, self.run.started, now);
+        let returned = shared.finish(key, spare, outcome, self.run.started, now);
         // The last handle drops every key. If one of those drops panics, unwinding drops locals, but
         // no value that is already returned.
         drop(shared);
-        given_up
+        returned
     }
 
     /// Retries the key of a dropped guard. It is never given up: there is no caller to return it to.
