@@ -8,10 +8,7 @@ use crate::queue::core::keys::KeyRef;
 use crate::queue::core::priority::Priority;
 
 /// A key that was handed out, and its run.
-pub(crate) struct Started<K> {
-    pub(crate) key: KeyRef<K>,
-    pub(crate) run: Run,
-}
+pub(crate) type Started<K> = (KeyRef<K>, Run);
 
 /// One run of a key.
 #[derive(Clone, Copy, Debug)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::queue::core::hash::FastHash;
 use crate::queue::core::keys::KeyRef;
-use crate::queue::core::run::{Run, Started};
+use crate::queue::core::run::Run;
 use crate::queue::core::waiting::queue_state::QueueState;
 use crate::queue::ops::work::Work;
 use crate::queue::shell::shared::Shared;
@@ -68,7 +68,7 @@ impl<K, C: Clock, S> Batch<K, C, S> {
         keys.reserve(most);
         runs.reserve(most);
         while keys.len() < max
-            && let Some(Started { key, run }) = state.start(now, waits && keys.is_empty())
+            && let Some((key, run)) = state.start(now, waits && keys.is_empty())
         {
             keys.push(key);
             runs.push(run);
@@ -92,7 +92,7 @@ impl<K, C: Clock, S> Batch<K, C, S> {
 
     fn take_all(&mut self) -> Vec<Work<K, C, S>> {
         let keys = mem::take(&mut self.keys).into_iter();
-        let work = |(key, &run)| Work::new(Arc::clone(&self.shared), Started { key, run });
+        let work = |(key, &run)| Work::new(Arc::clone(&self.shared), (key, run));
         keys.zip(&self.runs).map(work).collect()
     }
 

@@ -84,7 +84,7 @@ struct HeldKey<K, C, S> {
 
 impl<K, C: Clock, S> Work<K, C, S> {
     #[inline]
-    pub(crate) fn new(shared: Arc<Shared<K, C, S>>, Started { key, run }: Started<K>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared<K, C, S>>, (key, run): Started<K>) -> Self {
         let held = Some(HeldKey { shared, key });
         Self { held, run }
     }

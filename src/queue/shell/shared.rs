@@ -15,7 +15,7 @@ use crate::queue::core::machine::add::{AddRefusal, Added, Room};
 use crate::queue::core::options::AddOptions;
 use crate::queue::core::waiting::queue_state::QueueState;
 use crate::queue::shell::state_guard::StateGuard;
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::Mutex;
 
 pub(crate) struct Shared<K, C, S> {
     pub(crate) state: Mutex<QueueState<K>>,
@@ -38,8 +38,8 @@ pub(crate) struct Shared<K, C, S> {
 impl<K, C, S> Shared<K, C, S> {
     /// Locks the state for a change. Waiters are woken after the guard has unlocked.
     #[inline]
-    pub(crate) fn lock_mut(&self) -> StateGuard<K, MutexGuard<'_, QueueState<K>>> {
-        StateGuard::new(self.state.lock())
+    pub(crate) fn lock_mut(&self) -> StateGuard<'_, K> {
+        StateGuard(Some(self.state.lock()))
     }
 
     /// Runs `change` under the lock.

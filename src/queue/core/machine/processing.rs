@@ -45,8 +45,7 @@ impl<K> Machine<K> {
             ready_since,
             started: now,
         };
-        let key = self.keys.borrow(index);
-        Started { key, run }
+        (self.keys.borrow(index), run)
     }
 
     /// Takes a key out of the processing list; its entry is in no list then.
