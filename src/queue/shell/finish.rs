@@ -56,16 +56,6 @@ impl<K, C: Clock, S> Shared<K, C, S> {
         });
     }
 
-    /// Returns the outcome of a failed run: another attempt, unless this was the last.
-    pub(crate) fn retry(&self, run: &mut Run, own: Option<Duration>, now: Timestamp) -> Outcome {
-        let failures = self.failed(run, own, now);
-        if self.max_attempts.is_some_and(|max| failures.count >= max) {
-            Outcome::GiveUp(failures)
-        } else {
-            Outcome::Retry(failures)
-        }
-    }
-
     /// Counts the failure of a run, and computes the instant until which its key waits: after its
     /// `own` delay, or after the queue's backoff.
     pub(crate) fn failed(&self, run: &mut Run, own: Option<Duration>, now: Timestamp) -> Failures {

@@ -113,16 +113,16 @@ impl<K, C: Clock, S> Work<K, C, S> {
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
     #[must_use = "a key that is given up is returned"]
-    pub fn retry(mut self) -> Option<K> {
-        self.finish(|run, held, now| held.shared.retry(run, None, now))
+    pub fn retry(self) -> Option<K> {
+        self.end_failed(None, false, |_, _, _| {})
     }
 
     /// Same as [`retry`](Self::retry), but after `delay` instead of the queue's backoff.
     ///
     /// Use it for an error that says when to come back, such as a `Retry-After`.
     #[must_use = "a key that is given up is returned"]
-    pub fn retry_after(mut self, delay: Duration) -> Option<K> {
-        self.finish(|run, held, now| held.shared.retry(run, Some(delay), now))
+    pub fn retry_after(self, delay: Duration) -> Option<K> {
+        self.end_failed(Some(delay), false, |_, _, _| {})
     }
 
     /// Ends the run as a failure that no retry can mend: the key is given up, and returned as a dead
@@ -130,12 +130,12 @@ impl<K, C: Clock, S> Work<K, C, S> {
     ///
     /// A key that was added during the run is not returned: it runs again.
     #[must_use = "the key is returned"]
-    pub fn fail(mut self) -> Option<K> {
-        self.finish(|run, held, now| Outcome::Fail(held.shared.failed(run, None, now)))
+    pub fn fail(self) -> Option<K> {
+        self.end_failed(None, true, |_, _, _| {})
     }
 
-    /// Ends a failed run for the controller, after `tell` was called with the key, its failures and
-    /// the delay of its retry. Should `tell` panic, dropping the guard retries the key.
+    /// Ends a failed run, after `tell` was called with the key, its failures and the delay of its
+    /// retry. Should `tell` panic, dropping the guard retries the key.
     pub(crate) fn end_failed(
         mut self,
         own: Option<Duration>,
@@ -143,10 +143,11 @@ impl<K, C: Clock, S> Work<K, C, S> {
         tell: impl FnOnce(&K, u32, Option<Duration>),
     ) -> Option<K> {
         self.finish(|run, HeldKey { shared, key }, now| {
-            let outcome = if is_terminal {
-                Outcome::Fail(shared.failed(run, None, now))
-            } else {
-                shared.retry(run, own, now)
+            let failures = shared.failed(run, own, now);
+            let outcome = match shared.max_attempts {
+                _ if is_terminal => Outcome::Fail(failures),
+                Some(max) if failures.count >= max => Outcome::GiveUp(failures),
+                _ => Outcome::Retry(failures),
             };
             let retry_after = match outcome {
                 Outcome::Retry(failures) => Some(failures.backoff_until.saturating_since(now)),
