@@ -234,14 +234,6 @@ impl<K> QueueState<K> {
         }
     }
 
-    /// Returns how many keys are ready, and how many are in process.
-    pub(crate) fn counts(&self) -> (usize, usize) {
-        (
-            self.machine.ready.len(),
-            self.machine.processing_len as usize,
-        )
-    }
-
     /// Requests a resync for a key that was refused for want of room.
     pub(crate) fn miss_key(&mut self) {
         self.missed = self.missed.saturating_add(1);
