@@ -36,8 +36,8 @@ where
     /// Survives the panics of an observer, a backoff or a key's `Debug`; the guard releases the
     /// key.
     pub(super) async fn process(&self, work: Work<K, C, S>, pool: &Pool) {
-        let worked = pin!(self.work_on(work, pool));
-        drop(caught(worked).await);
+        let mut worked = pin!(self.work_on(work, pool));
+        drop(poll_fn(|cx| poll_caught(worked.as_mut(), cx)).await);
     }
 
     async fn work_on(&self, work: Work<K, C, S>, pool: &Pool) {
@@ -191,10 +191,6 @@ fn poll_caught<F: Future>(
         Ok(polled) => polled.map(Ok),
         Err(panic) => Poll::Ready(Err(panic)),
     }
-}
-
-async fn caught<F: Future>(mut future: Pin<&mut F>) -> thread::Result<F::Output> {
-    poll_fn(|cx| poll_caught(future.as_mut(), cx)).await
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> &str {

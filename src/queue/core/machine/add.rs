@@ -115,7 +115,13 @@ impl<K> Machine<K> {
                 // one is claimed, or the arena would outgrow the capacity.
                 self.evict_resting();
             }
-            self.claim_slot(tombstone, hash, options.priority, now)
+            let Some(index) = tombstone else {
+                return self.allocate_slot(hash, options.priority, now);
+            };
+            // The index has this slot under this hash already.
+            let entry = KeyEntry::new(hash, options.priority, now);
+            self.entries.reuse(index, entry);
+            index
         });
         if GENERAL && let (Some(groups), Some(group)) = (self.ready.groups.as_mut(), &mut group) {
             groups.enter(index, found, group);
@@ -134,26 +140,6 @@ impl<K> Machine<K> {
             Room::None => false,
             Room::Unreserved => self.has_room(),
             Room::WithReserve => self.has_room_within(self.config.capacity),
-        }
-    }
-
-    /// Returns the slot for a new key: the tombstone of its hash, or another.
-    #[inline]
-    fn claim_slot(
-        &mut self,
-        tombstone: Option<Index>,
-        hash: KeyHash,
-        priority: Priority,
-        now: Timestamp,
-    ) -> Index {
-        match tombstone {
-            // The index has this slot under this hash already.
-            Some(index) => {
-                self.entries
-                    .reuse(index, KeyEntry::new(hash, priority, now));
-                index
-            }
-            None => self.allocate_slot(hash, priority, now),
         }
     }
 

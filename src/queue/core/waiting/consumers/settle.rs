@@ -55,19 +55,14 @@ impl Consumers {
         let leader_late = is_late(self.leader_late_at());
         if let Some(Leader { id, .. }) = self.leader
             && (leader_late || woken_late && self.line.was_woken(id))
-            && self.has_other_in_line(id)
+            && let Some((first, _)) = self.line.first()
+            && (first != id || self.line.behind(id).is_some())
         {
             // It leaves the line until it polls: as the first it would lead again.
             wakers.extend(self.line.wake(id));
             self.leader = None;
         }
         woken_late || leader_late
-    }
-
-    /// Returns true if another consumer is in line.
-    fn has_other_in_line(&self, id: WaitId) -> bool {
-        let first = self.line.first();
-        first.is_some_and(|(first, _)| first != id || self.line.behind(id).is_some())
     }
 
     /// Takes the first consumer out of the line, to be woken for a key.
