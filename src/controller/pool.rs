@@ -241,20 +241,19 @@ impl<K, C: Clock, S> Workers<K, C, S> {
     /// [`spawn_tasks`](Controller::spawn_tasks) panics. Workers that did start continue; resize
     /// again for the rest.
     pub fn resize(&self, n: usize) {
-        let missing = self.pool.with_state(|state| {
-            state.target = n;
-            n.saturating_sub(state.running)
-        });
-        for _ in 0..missing {
+        self.pool.with_state(|state| state.target = n);
+        // No more than `n`: the workers of a closed queue end at once.
+        for _ in 0..n {
             // One by one: if a worker fails to start, those after it are not counted as running.
             let is_missing = self.pool.with_state(|state| {
                 let is_missing = state.running < state.target;
                 state.running += usize::from(is_missing);
                 is_missing
             });
-            if is_missing {
-                (self.spawn_one)();
+            if !is_missing {
+                break;
             }
+            (self.spawn_one)();
         }
     }
 
