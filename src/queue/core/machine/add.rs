@@ -4,7 +4,8 @@
 
 use crate::clock::Timestamp;
 use crate::list::Index;
-use crate::queue::core::entry::{KeyEntry, KeyHash, NEVER, Phase, tick_of};
+use crate::queue::core::entry::{KeyEntry, KeyHash, NEVER, Phase, tick_at, tick_of};
+use crate::queue::core::given_up::Revive;
 use crate::queue::core::groups::grouping::GroupKey;
 use crate::queue::core::index::Found;
 use crate::queue::core::machine::Machine;
@@ -66,7 +67,8 @@ impl<K> Machine<K> {
         // Keys that are due by now became ready before this one is added.
         self.advance(now);
         if GENERAL {
-            self.expire_resting(now);
+            let tick = tick_at(now);
+            self.expire_resting(|_, until| until <= tick);
         }
         let due = tick_of(options.delay, now);
         // The caller's `Eq` runs here, before anything of this add has changed.
@@ -87,7 +89,8 @@ impl<K> Machine<K> {
                         self.add_live(index, due, options, now)
                     });
                 }
-                if !self.can_reactivate(index) {
+                let revive = self.config.given_up.map(|given_up| given_up.revive);
+                if entry.phase == Phase::GivenUp && revive == Some(Revive::Never) {
                     return Ok(Added::Coalesced);
                 }
                 (Some(index), None)
@@ -113,7 +116,7 @@ impl<K> Machine<K> {
             if GENERAL {
                 // The room was granted without the resting keys; their slots must be freed before
                 // one is claimed, or the arena would outgrow the capacity.
-                self.evict_resting();
+                self.expire_resting(|this, _| this.entries.len() >= this.config.capacity);
             }
             let Some(index) = tombstone else {
                 return self.allocate_slot(hash, options.priority, now);

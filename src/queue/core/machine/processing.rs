@@ -3,8 +3,8 @@
 use crate::clock::Timestamp;
 use crate::list::Index;
 use crate::queue::core::bands::NextKey;
-use crate::queue::core::entry::{Failures, NEVER, Phase, tick_after};
-use crate::queue::core::given_up::{GivenUp, Revive};
+use crate::queue::core::entry::{Failures, NEVER, Phase};
+use crate::queue::core::given_up::Revive;
 use crate::queue::core::keys::KeyRef;
 use crate::queue::core::machine::Machine;
 use crate::queue::core::run::{OnFailure, Outcome, Run, Started};
@@ -121,10 +121,8 @@ impl<K> Machine<K> {
         let replaced = newest.map(|newest| self.keys.replace(index, newest));
         let mut forgotten = None;
         match added.min(requeue) {
-            NEVER => match self.rest_after_run(gives_up, earliest_start, now) {
-                Some((phase, until)) => self.put_to_rest(index, phase, until),
-                None => forgotten = Some(self.forget(index)),
-            },
+            NEVER if self.rest_after_run(index, gives_up, earliest_start, now) => {}
+            NEVER => forgotten = Some(self.forget(index)),
             due => self.make_delayed_or_ready(index, due.max(earliest_start), now),
         }
         // A closed queue hands out no key that was delayed.
@@ -162,25 +160,6 @@ impl<K> Machine<K> {
             Some(Revive::Never) if gives_up => NEVER,
             Some(Revive::Once) if gives_up && due != NEVER => due.max(failures.backoff_tick()),
             _ => due,
-        }
-    }
-
-    /// Returns how and until which tick a key without pending work rests; `None` if it becomes
-    /// absent.
-    fn rest_after_run(
-        &self,
-        gives_up: bool,
-        earliest_start: u64,
-        now: Timestamp,
-    ) -> Option<(Phase, u64)> {
-        match self.config.given_up {
-            _ if self.is_closed() => None,
-            Some(GivenUp { remembered, .. }) if gives_up => {
-                let until = tick_after(now.saturating_add(remembered));
-                Some((Phase::GivenUp, until))
-            }
-            _ if earliest_start > 0 => Some((Phase::Resting, earliest_start)),
-            _ => None,
         }
     }
 }

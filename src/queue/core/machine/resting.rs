@@ -6,8 +6,8 @@
 
 use crate::clock::Timestamp;
 use crate::list::Index;
-use crate::queue::core::entry::{NEVER, Phase, tick_after, tick_at};
-use crate::queue::core::given_up::Revive;
+use crate::queue::core::entry::{NEVER, Phase, tick_after};
+use crate::queue::core::given_up::GivenUp;
 use crate::queue::core::machine::Machine;
 use crate::queue::core::priority::Priority;
 
@@ -30,7 +30,23 @@ impl<K> Machine<K> {
         }
     }
 
-    pub(super) fn put_to_rest(&mut self, index: Index, phase: Phase, until: u64) {
+    /// Puts a key to rest that has no pending work; returns false if it becomes absent instead.
+    pub(super) fn rest_after_run(
+        &mut self,
+        index: Index,
+        gives_up: bool,
+        earliest_start: u64,
+        now: Timestamp,
+    ) -> bool {
+        let (phase, until) = match self.config.given_up {
+            _ if self.is_closed() => return false,
+            Some(GivenUp { remembered, .. }) if gives_up => {
+                let until = tick_after(now.saturating_add(remembered));
+                (Phase::GivenUp, until)
+            }
+            _ if earliest_start > 0 => (Phase::Resting, earliest_start),
+            _ => return false,
+        };
         let entry = &mut self.entries[index];
         (entry.phase, entry.due) = (phase, until);
         self.resting.insert((until, index));
@@ -38,31 +54,19 @@ impl<K> Machine<K> {
         if let Some(groups) = &mut self.ready.groups {
             groups.leave(index);
         }
+        true
     }
 
-    /// Makes the resting keys absent whose rest is over.
-    pub(super) fn expire_resting(&mut self, now: Timestamp) {
-        let tick = tick_at(now);
+    /// Makes the resting key absent whose rest ends first, and the next, while `ends` returns true of
+    /// its tick.
+    pub(super) fn expire_resting(&mut self, ends: impl Fn(&Self, u64) -> bool) {
         while let Some((until, index)) = self.resting.first().copied()
-            && until <= tick
+            && ends(self, until)
         {
-            self.forget_resting(index);
+            let key = self.take_resting(index);
+            // The caller's `Drop` must not run under the lock.
+            self.expired.push(key);
         }
-    }
-
-    /// Evicts resting keys until an entry is free.
-    pub(super) fn evict_resting(&mut self) {
-        while self.entries.len() >= self.config.capacity
-            && let Some((_, index)) = self.resting.first().copied()
-        {
-            self.forget_resting(index);
-        }
-    }
-
-    fn forget_resting(&mut self, index: Index) {
-        let key = self.take_resting(index);
-        // The caller's `Drop` must not run under the lock.
-        self.expired.push(key);
     }
 
     pub(super) fn take_resting(&mut self, index: Index) -> K {
@@ -70,13 +74,6 @@ impl<K> Machine<K> {
         // Not `forget`: the key left its group when it was put to rest.
         self.release_entry(index);
         self.keys.remove(index)
-    }
-
-    /// Returns true if an add schedules this resting key.
-    pub(super) fn can_reactivate(&self, index: Index) -> bool {
-        let revive = self.config.given_up.map(|given_up| given_up.revive);
-        let phase = self.entries[index].phase;
-        phase == Phase::Resting || revive != Some(Revive::Never)
     }
 
     /// Schedules a resting key that was added.
