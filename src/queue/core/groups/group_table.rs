@@ -42,7 +42,7 @@ pub(crate) struct Group {
     /// The instant until which its limiter has refused.
     pub(crate) parked: Option<Timestamp>,
     pub(crate) throttle: Option<Box<Throttle>>,
-    is_used: bool,
+    pub(crate) is_used: bool,
 }
 
 impl Group {
@@ -99,11 +99,6 @@ impl GroupTable {
         GroupId { at, generation }
     }
 
-    /// Returns the group in a slot, if the slot is in use.
-    pub(crate) fn used_id(&self, at: Index) -> Option<GroupId> {
-        self.slots[at].is_used.then(|| self.id(at))
-    }
-
     /// Returns the group, if it is still in its slot.
     pub(crate) fn get_mut(&mut self, id: GroupId) -> Option<&mut Group> {
         let group = self.slots.slots_mut().get_mut(id.at as usize)?;
@@ -115,14 +110,6 @@ impl GroupTable {
         let is = |at: Index| self.slots[at].hash == key.hash && key.name.is_in(&*self.names, at);
         let hint = hint.filter(|at| (*at as usize) < self.slots.slots().len() && is(*at));
         hint.or_else(|| self.index.find(key.hash, |at| is(*at)).copied())
-    }
-
-    /// Takes the slot of a group into use, if it is not.
-    pub(crate) fn revive(&mut self, at: Index) {
-        if !self.slots[at].is_used {
-            self.slots.revive(at);
-            self.slots[at].is_used = true;
-        }
     }
 
     /// Puts a new group into a slot. The name and the throttle of the last group there move to `key`,

@@ -26,7 +26,10 @@ impl GroupScheduler {
             self.groups.slots[at].throttle = throttle;
             at
         });
-        self.groups.revive(at);
+        // A group without keys and adders has left its slot to others, but none has come.
+        if !std::mem::replace(&mut self.groups.slots[at].is_used, true) {
+            self.groups.slots.revive(at);
+        }
         let group = &mut self.groups.slots[at];
         group.weight = key.weight;
         group.live += 1;
