@@ -132,19 +132,6 @@ impl<K> Machine<K> {
         }
     }
 
-    /// Returns true if a producer may add a new key.
-    #[inline]
-    pub(crate) fn has_room(&self) -> bool {
-        self.has_room_within(self.config.capacity - self.config.reserve)
-    }
-
-    #[inline]
-    fn has_room_within(&self, capacity: usize) -> bool {
-        // Resting keys do not count: an add evicts them. Promised slots do, or a newcomer could
-        // take the slot for which a blocked adder was woken.
-        self.entries.len() - self.resting.len() + self.promised < capacity
-    }
-
     /// Returns how long the oldest run in process has taken so far.
     pub(crate) fn longest_running(&self, now: Timestamp) -> Duration {
         let first = self.processing.head();

@@ -137,13 +137,22 @@ impl<K> Machine<K> {
         Ok(Added::New)
     }
 
+    /// Returns true if a producer may add a new key.
+    #[inline]
+    pub(crate) fn has_room(&self) -> bool {
+        self.has_room_for(Room::Unreserved)
+    }
+
     #[inline]
     fn has_room_for(&self, room: Room) -> bool {
-        match room {
-            Room::None => false,
-            Room::Unreserved => self.has_room(),
-            Room::WithReserve => self.has_room_within(self.config.capacity),
-        }
+        let capacity = match room {
+            Room::None => return false,
+            Room::Unreserved => self.config.capacity - self.config.reserve,
+            Room::WithReserve => self.config.capacity,
+        };
+        // Resting keys do not count: an add evicts them. Promised slots do, or a newcomer could
+        // take the slot for which a blocked adder was woken.
+        self.entries.len() - self.resting.len() + self.promised < capacity
     }
 
     /// Schedules a new key: into the wheel, or to the tail of its band.
