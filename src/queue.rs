@@ -23,7 +23,7 @@ pub use self::core::hash::{FastHash, FastHasher};
 pub use self::core::options::{AddOptions, Merge};
 pub use self::core::priority::{Priority, PriorityError};
 pub use self::ops::add::step::Add;
-pub use self::ops::batch::{Batch, BatchIter};
+pub use self::ops::batch::Batch;
 pub use self::ops::builder::QueueBuilder;
 pub use self::ops::drain::{Drain, Drained};
 pub use self::ops::event_wait::Dirtied;

@@ -13,11 +13,13 @@ use crate::sync::{AtomicU64, Mutex, Ordering, thread};
 use crate::wait::{Progress, Step, Wait, WaitId, WaitList, block_on};
 use crate::wake::Wakers;
 
-struct Pool {
+#[derive(Default)]
+pub(super) struct Pool {
     state: Mutex<PoolState>,
-    requests: AtomicU64,
+    pub(super) requests: AtomicU64,
 }
 
+#[derive(Default)]
 struct PoolState {
     /// The number of workers that there should be.
     target: usize,
@@ -30,11 +32,6 @@ struct PoolState {
 }
 
 impl Pool {
-    fn request_id(&self) -> u64 {
-        // Relaxed: only the uniqueness of each number matters.
-        self.requests.fetch_add(1, Ordering::Relaxed)
-    }
-
     fn with_state<T>(&self, change: impl FnOnce(&mut PoolState) -> T) -> T {
         // Declared before the guard, so dropped after it: a waker runs without the lock, also after
         // a panic.
@@ -193,16 +190,7 @@ where
         n: usize,
         spawn: impl Fn(Arc<Self>, Member) + Send + Sync + 'static,
     ) -> Workers<K, C, S> {
-        let state = PoolState {
-            target: 0,
-            running: 0,
-            idle: WaitList::new(),
-            stopped: WaitList::new(),
-        };
-        let pool = Arc::new(Pool {
-            state: Mutex::new(state),
-            requests: AtomicU64::new(0),
-        });
+        let pool = Arc::<Pool>::default();
         let queue = self.queue.clone();
         let (controller, shared) = (Arc::new(self), Arc::clone(&pool));
         let spawn_one = Box::new(move || {
@@ -223,7 +211,7 @@ where
 
     async fn work_in_task(self: Arc<Self>, mut member: Member) {
         while let Some(work) = self.next(&mut member).await {
-            self.process(work, || member.pool.request_id()).await;
+            self.process(work, &member.pool).await;
         }
     }
 
@@ -231,7 +219,7 @@ where
     /// thread is needed.
     fn work_on_thread(&self, mut member: Member) {
         while let Some(work) = self.next(&mut member).wait() {
-            block_on(self.process(work, || member.pool.request_id()));
+            block_on(self.process(work, &member.pool));
         }
     }
 
@@ -253,20 +241,19 @@ impl<K, C: Clock, S> Workers<K, C, S> {
     /// [`spawn_tasks`](Controller::spawn_tasks) panics. Workers that did start continue; resize
     /// again for the rest.
     pub fn resize(&self, n: usize) {
-        let missing = self.pool.with_state(|state| {
-            state.target = n;
-            n.saturating_sub(state.running)
-        });
-        for _ in 0..missing {
+        self.pool.with_state(|state| state.target = n);
+        // No more than `n`: the workers of a closed queue end at once.
+        for _ in 0..n {
             // One by one: if a worker fails to start, those after it are not counted as running.
             let is_missing = self.pool.with_state(|state| {
                 let is_missing = state.running < state.target;
                 state.running += usize::from(is_missing);
                 is_missing
             });
-            if is_missing {
-                (self.spawn_one)();
+            if !is_missing {
+                break;
             }
+            (self.spawn_one)();
         }
     }
 
@@ -301,7 +288,7 @@ impl<K, C: Clock, S> Workers<K, C, S> {
     /// Dropping the future has no effect.
     pub fn stopped(&self) -> Wait<Stopped<'_>> {
         Wait::new(Stopped {
-            clock: self.queue.clock(),
+            clock: &self.queue.0.clock,
             pool: &self.pool,
             place: None,
         })

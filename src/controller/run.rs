@@ -11,10 +11,12 @@ use std::thread;
 
 use super::failure::{Cause, Failure};
 use super::outcome::NextRun;
+use super::pool::Pool;
 use super::{Action, Controller, ReconcileError, Reconciler, Request};
 use crate::clock::{Clock, Timestamp};
 use crate::observe::ReconcileResult;
 use crate::queue::Work;
+use crate::sync::Ordering;
 
 enum Ended {
     Returned(Result<Action, ReconcileError>),
@@ -33,18 +35,19 @@ where
     ///
     /// Survives the panics of an observer, a backoff or a key's `Debug`; the guard releases the
     /// key.
-    pub(super) async fn process(&self, work: Work<K, C, S>, id: impl FnOnce() -> u64) {
-        let worked = pin!(self.work_on(work, id));
-        drop(caught(worked).await);
+    pub(super) async fn process(&self, work: Work<K, C, S>, pool: &Pool) {
+        let mut worked = pin!(self.work_on(work, pool));
+        drop(poll_fn(|cx| poll_caught(worked.as_mut(), cx)).await);
     }
 
-    async fn work_on(&self, work: Work<K, C, S>, id: impl FnOnce() -> u64) {
+    async fn work_on(&self, work: Work<K, C, S>, pool: &Pool) {
         work.observe_start();
-        let id = id();
-        let started = self.queue.clock().now();
+        // Relaxed: only the uniqueness of each number matters.
+        let id = pool.requests.fetch_add(1, Ordering::Relaxed);
+        let started = self.queue.0.clock.now();
         let request = Request { work: &work, id };
         let ended = self.attempt(request, started).await;
-        let took = self.queue.clock().now().saturating_since(started);
+        let took = self.queue.0.clock.now().saturating_since(started);
         #[cfg(feature = "tracing")]
         self.log(&work, id, &ended);
         let result = self.conclude(work, id, ended);
@@ -57,7 +60,7 @@ where
             Err(panic) => return Ended::Panicked(panic),
         };
         let mut future = pin!(Some(future));
-        let clock = self.queue.clock();
+        let clock = &self.queue.0.clock;
         let mut limit = self
             .timeout
             .map(|limit| clock.sleep_until(started.saturating_add(limit)));
@@ -188,10 +191,6 @@ fn poll_caught<F: Future>(
         Ok(polled) => polled.map(Ok),
         Err(panic) => Poll::Ready(Err(panic)),
     }
-}
-
-async fn caught<F: Future>(mut future: Pin<&mut F>) -> thread::Result<F::Output> {
-    poll_fn(|cx| poll_caught(future.as_mut(), cx)).await
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> &str {

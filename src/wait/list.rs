@@ -49,6 +49,12 @@ impl<T> Linked for Waiter<T> {
     }
 }
 
+impl<T: Copy> Default for WaitList<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<T: Copy> WaitList<T> {
     pub(crate) const fn new() -> Self {
         Self {

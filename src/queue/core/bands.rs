@@ -158,17 +158,6 @@ impl Bands {
             .expect("another band waits")
     }
 
-    /// Removes a key of the highest band, without counting a hand-out.
-    pub(crate) fn pop_any<T: Linked>(&mut self, slots: &mut [T]) -> Option<Index> {
-        let top = self.occupied.checked_ilog2()? as usize;
-        let index = self.lists[top].pop_front(slots)?;
-        if self.lists[top].is_empty() {
-            self.occupied &= !(1 << top);
-        }
-        self.len -= 1;
-        Some(index)
-    }
-
     /// Iterates over all keys, from the highest band to the lowest, each in order.
     pub(crate) fn iter<'a, T: Linked>(
         &'a self,

@@ -5,7 +5,6 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::list::{Linked, Links};
 use crate::queue::core::priority::Priority;
-use crate::queue::core::wheel::Timed;
 
 /// The length of a tick in nanoseconds: 1 ms. Delays are rounded up to ticks, so no key is early.
 pub(crate) const TICK: u64 = 1_000_000;
@@ -150,12 +149,5 @@ impl Linked for KeyEntry {
     #[inline]
     fn links_mut(&mut self) -> &mut Links {
         &mut self.links
-    }
-}
-
-impl Timed for KeyEntry {
-    #[inline]
-    fn tick(&self) -> u64 {
-        self.due
     }
 }

@@ -18,13 +18,6 @@ use crate::unwind::Panics;
 pub(crate) use self::slots::{KeyRef, Keys};
 
 impl<K> Keys<K> {
-    /// Ends a borrow, and takes the key out.
-    #[inline]
-    pub(crate) fn remove_borrowed(&mut self, key: KeyRef<K>) -> K {
-        let index = self.release(key);
-        self.remove(index)
-    }
-
     /// Replaces a key that is not borrowed. Returns the old one.
     pub(crate) fn replace(&mut self, index: Index, key: K) -> K {
         let old = self.remove(index);

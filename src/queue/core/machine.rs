@@ -132,19 +132,6 @@ impl<K> Machine<K> {
         }
     }
 
-    /// Returns true if a producer may add a new key.
-    #[inline]
-    pub(crate) fn has_room(&self) -> bool {
-        self.has_room_within(self.config.capacity - self.config.reserve)
-    }
-
-    #[inline]
-    fn has_room_within(&self, capacity: usize) -> bool {
-        // Resting keys do not count: an add evicts them. Promised slots do, or a newcomer could
-        // take the slot for which a blocked adder was woken.
-        self.entries.len() - self.resting.len() + self.promised < capacity
-    }
-
     /// Returns how long the oldest run in process has taken so far.
     pub(crate) fn longest_running(&self, now: Timestamp) -> Duration {
         let first = self.processing.head();
@@ -241,21 +228,24 @@ impl<K> Machine<K> {
             self.returned.push(key);
         }
         if self.lifecycle == Lifecycle::ShutDown {
-            while let Some(index) = self.ready.pop_any(self.entries.slots_mut()) {
-                let key = self.forget(index);
-                self.returned.push(key);
-            }
+            self.return_ready(self.ready.list(self.entries.slots()));
+        }
+    }
+
+    fn return_ready(&mut self, keys: Vec<Index>) {
+        for index in keys {
+            let priority = self.entries[index].priority;
+            self.ready.remove(self.entries.slots_mut(), index, priority);
+            let key = self.forget(index);
+            self.returned.push(key);
         }
     }
 
     /// Same as [`return_waiting`](Self::return_waiting), for the ready keys of a group whose limiter
     /// is closed.
     pub(crate) fn return_group(&mut self, group: Index) {
-        while let Some(groups) = &mut self.ready.groups
-            && let Some(index) = groups.pop_of(self.entries.slots_mut(), group)
-        {
-            let key = self.forget(index);
-            self.returned.push(key);
+        if let Some(groups) = &self.ready.groups {
+            self.return_ready(groups.list_of(self.entries.slots(), group));
         }
     }
 

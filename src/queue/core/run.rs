@@ -8,10 +8,7 @@ use crate::queue::core::keys::KeyRef;
 use crate::queue::core::priority::Priority;
 
 /// A key that was handed out, and its run.
-pub(crate) struct Started<K> {
-    pub(crate) key: KeyRef<K>,
-    pub(crate) run: Run,
-}
+pub(crate) type Started<K> = (KeyRef<K>, Run);
 
 /// One run of a key.
 #[derive(Clone, Copy, Debug)]
@@ -63,14 +60,6 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    /// Returns the delay after `now` of the next attempt, if the run failed and there is one.
-    pub(crate) const fn retry_after(self, now: Timestamp) -> Option<Duration> {
-        match self {
-            Self::Retry(failures) => Some(failures.backoff_until.saturating_since(now)),
-            _ => None,
-        }
-    }
-
     /// Returns the tick at which the key is to run again, or `NEVER`, and its failures from now on.
     pub(crate) fn next_run(self, recorded: Failures) -> (u64, Failures) {
         match self {

@@ -99,7 +99,16 @@ impl Throttle {
                 self.limiter.at(at).try_acquire(1)
             };
             self.turn = None;
-            taken.map_err(|denied| self.refuse(denied, now)).is_ok()
+            if let Err(denied) = taken {
+                self.is_closed = denied == Denied::Closed;
+                let wait = if self.is_closed {
+                    Duration::MAX
+                } else {
+                    denied.retry_after().unwrap_or(RECHECK_INTERVAL)
+                };
+                self.refused_until = Some(now.saturating_add(wait));
+            }
+            taken.is_ok()
         });
         if taken {
             self.refused_until = None;
@@ -132,16 +141,6 @@ impl Throttle {
         if let Some(mut turn) = self.turn.take_if(|turn| turn.is_in_line()) {
             defer(wakers, || self.limiter.leave_turn(&mut turn));
         }
-    }
-
-    fn refuse(&mut self, denied: Denied, now: Timestamp) {
-        self.is_closed = denied == Denied::Closed;
-        let wait = if self.is_closed {
-            Duration::MAX
-        } else {
-            denied.retry_after().unwrap_or(RECHECK_INTERVAL)
-        };
-        self.refused_until = Some(now.saturating_add(wait));
     }
 }
 

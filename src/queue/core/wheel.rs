@@ -5,19 +5,15 @@
 //! from `now`. The level is a function of these two alone, so all entries of one tick are in one
 //! list, in the order of their inserts.
 
-use crate::list::{Index, Linked, List};
+use crate::list::{Index, List};
+use crate::queue::core::entry::KeyEntry;
 
 const BITS: usize = 6;
 const SLOTS: usize = 1 << BITS;
 /// 48 bits of ticks, which at 1 ms outlast the clock.
 const LEVELS: usize = 8;
 
-/// An entry that waits in a wheel.
-pub(crate) trait Timed: Linked {
-    /// Returns the tick at which the entry is due.
-    fn tick(&self) -> u64;
-}
-
+/// The entries that wait, by the tick at which each is due.
 pub(crate) struct Wheel {
     /// No entry of this tick or an earlier one is in the wheel.
     now: u64,
@@ -39,21 +35,24 @@ impl Wheel {
     }
 
     /// Returns true if `tick` has not come yet.
+    #[inline]
     pub(crate) const fn is_ahead(&self, tick: u64) -> bool {
         tick > self.now
     }
 
     /// Inserts an entry, whose tick must be ahead.
-    pub(crate) fn insert<T: Timed>(&mut self, entries: &mut [T], index: Index) {
-        let (level, slot) = self.position(entries[index as usize].tick());
+    #[inline]
+    pub(crate) fn insert(&mut self, entries: &mut [KeyEntry], index: Index) {
+        let (level, slot) = self.position(entries[index as usize].due);
         self.slots[level][slot].push_back(entries, index);
         self.occupied[level] |= 1 << slot;
         self.len += 1;
     }
 
     /// Removes an entry before it is due.
-    pub(crate) fn remove<T: Timed>(&mut self, entries: &mut [T], index: Index) {
-        let (level, slot) = self.position(entries[index as usize].tick());
+    #[inline]
+    pub(crate) fn remove(&mut self, entries: &mut [KeyEntry], index: Index) {
+        let (level, slot) = self.position(entries[index as usize].due);
         self.slots[level][slot].remove(entries, index);
         if self.slots[level][slot].is_empty() {
             self.occupied[level] &= !(1 << slot);
@@ -63,7 +62,8 @@ impl Wheel {
 
     /// Moves the time to `to`, and each entry that is due by then to the tail of `due`, in order of
     /// tick and insert.
-    pub(crate) fn advance<T: Timed>(&mut self, entries: &mut [T], to: u64, due: &mut List) {
+    #[inline]
+    pub(crate) fn advance(&mut self, entries: &mut [KeyEntry], to: u64, due: &mut List) {
         if to <= self.now {
             return;
         }
@@ -74,7 +74,7 @@ impl Wheel {
             let mut list = std::mem::replace(&mut self.slots[level][slot], List::new());
             while let Some(index) = list.pop_front(entries) {
                 self.len -= 1;
-                if entries[index as usize].tick() <= start {
+                if entries[index as usize].due <= start {
                     due.push_back(entries, index);
                 } else {
                     // Cascades to a lower level.
@@ -92,7 +92,7 @@ impl Wheel {
     }
 
     /// Removes any entry.
-    pub(crate) fn pop_any<T: Timed>(&mut self, entries: &mut [T]) -> Option<Index> {
+    pub(crate) fn pop_any(&mut self, entries: &mut [KeyEntry]) -> Option<Index> {
         let (level, slot, _) = self.next_slot()?;
         let index = self.slots[level][slot].head()?;
         self.remove(entries, index);
@@ -132,30 +132,22 @@ mod tests {
     use crate::arena::Arena;
     use crate::backoff::Random;
     use crate::clock::Timestamp;
-    use crate::list::Links;
-    use crate::queue::core::entry::{TICK, tick_after};
+    use crate::queue::core::entry::{KeyHash, TICK, tick_after};
+    use crate::queue::core::priority::Priority;
     use proptest::prelude::*;
 
-    struct TimedEntry {
-        links: Links,
-        tick: u64,
-        name: usize,
+    /// Creates an entry whose hash is its name.
+    fn entry(due: u64, name: usize) -> KeyEntry {
+        let entry = KeyEntry::new(
+            KeyHash::new(name as u64),
+            Priority::DEFAULT,
+            Timestamp::ZERO,
+        );
+        KeyEntry { due, ..entry }
     }
 
-    impl Linked for TimedEntry {
-        fn links(&self) -> &Links {
-            &self.links
-        }
-
-        fn links_mut(&mut self) -> &mut Links {
-            &mut self.links
-        }
-    }
-
-    impl Timed for TimedEntry {
-        fn tick(&self) -> u64 {
-            self.tick
-        }
+    fn tick_and_name(entry: &KeyEntry) -> (u64, usize) {
+        (entry.due, entry.hash.bits() as usize)
     }
 
     const MILLI: Duration = Duration::from_millis(1);
@@ -171,7 +163,7 @@ mod tests {
     /// The wheel and its model: a map sorted by tick, and by insert within a tick.
     struct Checked {
         wheel: Wheel,
-        arena: Arena<TimedEntry>,
+        arena: Arena<KeyEntry>,
         sorted: BTreeMap<(u64, usize), Index>,
         now: Timestamp,
         named: usize,
@@ -195,7 +187,7 @@ mod tests {
                     let index = (pick % self.arena.slots().len().max(1)) as Index;
                     // The name of a free entry is no longer in the model.
                     let entry = self.arena.slots().get(index as usize);
-                    let name = entry.map(|entry| (entry.tick, entry.name));
+                    let name = entry.map(tick_and_name);
                     if name.and_then(|name| self.sorted.remove(&name)) == Some(index) {
                         self.wheel.remove(self.arena.slots_mut(), index);
                         self.arena.release(index);
@@ -213,8 +205,7 @@ mod tests {
             }
             let name = self.named;
             self.named += 1;
-            let links = Links::new();
-            let index = self.arena.insert(TimedEntry { links, tick, name });
+            let index = self.arena.insert(entry(tick, name));
             self.wheel.insert(self.arena.slots_mut(), index);
             self.sorted.insert((tick, name), index);
         }
@@ -250,9 +241,9 @@ mod tests {
         /// Removes the other entries, in any order.
         fn empty(mut self) {
             while let Some(index) = self.wheel.pop_any(self.arena.slots_mut()) {
-                let TimedEntry { tick, name, .. } = self.arena[index];
+                let name = tick_and_name(&self.arena[index]);
                 self.arena.release(index);
-                assert_eq!(self.sorted.remove(&(tick, name)), Some(index));
+                assert_eq!(self.sorted.remove(&name), Some(index));
                 self.check();
             }
             assert!(self.sorted.is_empty(), "an entry is lost");

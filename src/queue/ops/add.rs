@@ -93,7 +93,7 @@ impl<K: Hash + Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
         } else {
             self.0.with_adder(|state| {
                 for (hash, key, added) in &mut keys {
-                    *added = state.add(*hash, key, options, room, now);
+                    *added = state.add::<false>(*hash, key, options, room, now, None);
                 }
             });
         }

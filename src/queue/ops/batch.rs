@@ -1,13 +1,13 @@
 //! Several keys that one worker takes under one lock.
 
-use std::collections::VecDeque;
 use std::fmt;
+use std::mem;
 use std::sync::Arc;
 
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::queue::core::hash::FastHash;
 use crate::queue::core::keys::KeyRef;
-use crate::queue::core::run::{Run, Started};
+use crate::queue::core::run::Run;
 use crate::queue::core::waiting::queue_state::QueueState;
 use crate::queue::ops::work::Work;
 use crate::queue::shell::shared::Shared;
@@ -35,15 +35,21 @@ use crate::queue::shell::shared::Shared;
 /// # Ok::<(), tollgate::QueueError>(())
 /// ```
 #[must_use = "dropping a batch retries its keys"]
-pub struct Batch<K, C: Clock = SystemClock, S = FastHash>(BatchIter<K, C, S>);
+pub struct Batch<K, C: Clock = SystemClock, S = FastHash> {
+    shared: Arc<Shared<K, C, S>>,
+    keys: Vec<KeyRef<K>>,
+    /// The run of each key. In an allocation of its own: one of both would be a large request, for
+    /// which glibc's allocator consolidates its free lists.
+    runs: Vec<Run>,
+}
 
 impl<K, C: Clock, S> Batch<K, C, S> {
     pub(crate) fn new(shared: &Arc<Shared<K, C, S>>) -> Self {
-        Self(BatchIter {
+        Self {
             shared: Arc::clone(shared),
-            keys: VecDeque::new(),
-            runs: VecDeque::new(),
-        })
+            keys: Vec::new(),
+            runs: Vec::new(),
+        }
     }
 
     /// Starts up to `max` keys, or returns `None` if no key may start. `waits`: the consumer waits
@@ -58,14 +64,14 @@ impl<K, C: Clock, S> Batch<K, C, S> {
         state.machine.advance(now);
         // Allocated before a key is started: a key that is borrowed must not be lost to a failure.
         let most = max.min(state.machine.ready.len());
-        let BatchIter { keys, runs, .. } = &mut self.0;
+        let (keys, runs) = (&mut self.keys, &mut self.runs);
         keys.reserve(most);
         runs.reserve(most);
         while keys.len() < max
-            && let Some(Started { key, run }) = state.start(now, waits && keys.is_empty())
+            && let Some((key, run)) = state.start(now, waits && keys.is_empty())
         {
-            keys.push_back(key);
-            runs.push_back(run);
+            keys.push(key);
+            runs.push(run);
         }
         (!keys.is_empty()).then_some(())
     }
@@ -73,95 +79,71 @@ impl<K, C: Clock, S> Batch<K, C, S> {
     /// Tells the observer of each run and returns the batch, or `None` if it is empty. Called
     /// without the lock.
     pub(crate) fn observe_starts(self) -> Option<Self> {
-        if self.0.keys.is_empty() {
+        if self.keys.is_empty() {
             return None;
         }
-        self.0.shared.observe(|observer| {
-            for run in &self.0.runs {
+        self.shared.observe(|observer| {
+            for run in &self.runs {
                 observer.started(run.queued());
             }
         });
         Some(self)
     }
 
+    fn take_all(&mut self) -> Vec<Work<K, C, S>> {
+        let keys = mem::take(&mut self.keys).into_iter();
+        let work = |(key, &run)| Work::new(Arc::clone(&self.shared), (key, run));
+        keys.zip(&self.runs).map(work).collect()
+    }
+
     /// Returns the number of keys, which is at least one.
     #[expect(clippy::len_without_is_empty, reason = "a batch is never empty")]
     pub fn len(&self) -> usize {
-        self.0.keys.len()
+        self.keys.len()
     }
 
     /// Returns the keys, in the order in which they were handed out.
     pub fn keys(&self) -> impl ExactSizeIterator<Item = &K> {
-        self.0.keys.iter().map(|key| &**key)
+        self.keys.iter().map(|key| &**key)
     }
 
     /// Ends all runs as [`Work::done`], under one lock.
     pub fn done(mut self) {
-        let now = self.0.shared.clock.now();
-        let keys = std::mem::take(&mut self.0.keys);
+        let now = self.shared.clock.now();
+        let keys = mem::take(&mut self.keys);
         // Allocated before the lock is taken, and the keys are dropped after it is released.
         let mut forgotten = Vec::with_capacity(keys.len());
-        self.0.shared.with_state(|state| {
+        self.shared.with_state(|state| {
             let done = |key| state.machine.finish_as_done(key, now);
             forgotten.extend(keys.into_iter().map(done));
         });
-        for run in &self.0.runs {
-            self.0.shared.observe_finish(run.started, now, |_| {});
+        for run in &self.runs {
+            self.shared.observe_finish(run.started, now, |_| {});
         }
     }
 }
 
-/// Turns each key into a [`Work`] of its own.
+/// Turns each key into a [`Work`] of its own. Dropping the iterator [retries](Work::retry) the keys
+/// that are left.
 impl<K, C: Clock, S> IntoIterator for Batch<K, C, S> {
     type Item = Work<K, C, S>;
-    type IntoIter = BatchIter<K, C, S>;
+    type IntoIter = std::vec::IntoIter<Work<K, C, S>>;
 
-    fn into_iter(self) -> Self::IntoIter {
-        self.0
+    fn into_iter(mut self) -> Self::IntoIter {
+        self.take_all().into_iter()
     }
 }
 
-/// The iterator over a [`Batch`]. Dropping it [retries](Work::retry) the keys that are left.
-pub struct BatchIter<K, C: Clock, S> {
-    shared: Arc<Shared<K, C, S>>,
-    keys: VecDeque<KeyRef<K>>,
-    /// The run of each key. In an allocation of its own: one of both would be a large request, for
-    /// which glibc's allocator consolidates its free lists.
-    runs: VecDeque<Run>,
-}
-
-impl<K, C: Clock, S> Iterator for BatchIter<K, C, S> {
-    type Item = Work<K, C, S>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let (key, run) = self.keys.pop_front().zip(self.runs.pop_front())?;
-        Some(Work::new(Arc::clone(&self.shared), Started { key, run }))
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.keys.len(), Some(self.keys.len()))
-    }
-}
-
-impl<K, C: Clock, S> ExactSizeIterator for BatchIter<K, C, S> {}
-
-impl<K, C: Clock, S> Drop for BatchIter<K, C, S> {
+impl<K, C: Clock, S> Drop for Batch<K, C, S> {
     fn drop(&mut self) {
         // In a vector: if the caller's backoff or observer panics at one key, the vector still
         // drops the rest, which releases their keys.
-        drop(self.collect::<Vec<_>>());
+        drop(self.take_all());
     }
 }
 
 impl<K: fmt::Debug, C: Clock, S> fmt::Debug for Batch<K, C, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.keys()).finish()
-    }
-}
-
-impl<K: fmt::Debug, C: Clock, S> fmt::Debug for BatchIter<K, C, S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let keys = self.keys.iter();
-        f.debug_list().entries(keys.map(|key| &**key)).finish()
     }
 }

@@ -64,18 +64,12 @@ impl<K> WorkQueue<K> {
     /// [`QueueError::ZeroCapacity`], [`QueueError::CapacityTooLarge`].
     pub fn new(capacity: usize) -> Result<Self, QueueError> {
         // Without limiters, so keys need not be `Send`, `Sync` and `'static` as `build` asks.
-        Self::builder(capacity).build_with(|_| None, |_| None)
+        Self::builder(capacity).build_with(None)
     }
 
     /// Returns a builder of a queue of at most `capacity` live keys.
     pub fn builder(capacity: usize) -> QueueBuilder<K> {
-        QueueBuilder::new(capacity)
-    }
-}
-
-impl<K> QueueBuilder<K> {
-    fn new(capacity: usize) -> Self {
-        Self {
+        QueueBuilder {
             options: Options {
                 limits: QueueConfig {
                     capacity,

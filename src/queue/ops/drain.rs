@@ -47,11 +47,8 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
     }
 
     fn end(&self, end: impl FnOnce(&mut QueueState<K>)) -> Drained<K> {
-        let counts = self.0.with_state(|state| {
-            end(state);
-            state.counts()
-        });
-        Drained::take(&self.0, counts)
+        self.0.with_state(end);
+        Drained::take(&self.0)
     }
 
     /// Returns true if the queue is closed.
@@ -149,11 +146,12 @@ impl<K> Drained<K> {
     ///
     /// Locks without waking a waiter: a waker that panics would lose the keys. Called after the
     /// change that returned them; should that panic, they stay for the next call.
-    fn take<C, S>(shared: &Shared<K, C, S>, (ready, processing): (usize, usize)) -> Self {
+    fn take<C, S>(shared: &Shared<K, C, S>) -> Self {
+        let machine = &mut shared.state.lock().machine;
         Self {
-            returned: std::mem::take(&mut shared.state.lock().machine.returned),
-            ready,
-            processing,
+            returned: std::mem::take(&mut machine.returned),
+            ready: machine.ready.len(),
+            processing: machine.processing_len as usize,
         }
     }
 
@@ -182,13 +180,13 @@ impl<K, C: Clock, S> Step for Drain<'_, K, C, S> {
         let deadline = *self
             .deadline
             .get_or_insert_with(|| now.saturating_add(self.timeout));
-        let counts = self.wait.step(waker, Some(deadline), |state| {
+        let ended = self.wait.step(waker, Some(deadline), |state| {
             state.close(now);
-            (now >= deadline || state.machine.is_idle()).then(|| state.counts())
+            (now >= deadline || state.machine.is_idle()).then_some(())
         });
         // Taken last: should the destructor of the waiter's waker panic in the step, the next call
         // still returns the keys.
-        counts.map(|counts| Drained::take(self.wait.shared, counts))
+        ended.map(|()| Drained::take(self.wait.shared))
     }
 }
 

@@ -66,28 +66,19 @@ impl<K, C, S> Drop for EventWait<'_, K, C, S> {
 
 /// The operation of [`Work::dirtied`](crate::Work::dirtied), named so that a caller can store or
 /// return it.
-pub struct Dirtied<'a, K, C = SystemClock, S = FastHash> {
-    /// Of the key's entry, which does not move while the key is in process.
-    wait: EventWait<'a, K, C, S>,
-}
-
-impl<'a, K, C, S> Dirtied<'a, K, C, S> {
-    pub(crate) const fn new(shared: &'a Arc<Shared<K, C, S>>, key: Index) -> Self {
-        let wait = EventWait::new(shared, Event::Dirty, key);
-        Self { wait }
-    }
-}
+pub struct Dirtied<'a, K, C = SystemClock, S = FastHash>(pub(super) EventWait<'a, K, C, S>);
 
 impl<K, C: Clock, S> Step for Dirtied<'_, K, C, S> {
     type Output = ();
 
     fn clock(&self) -> &dyn Clock {
-        &self.wait.shared.clock
+        &self.0.shared.clock
     }
 
     fn step(&mut self, _: Timestamp, waker: &Waker) -> Progress<()> {
-        let key = self.wait.key;
-        self.wait.step(waker, None, |state| {
+        // Its entry does not move while the key is in process.
+        let key = self.0.key;
+        self.0.step(waker, None, |state| {
             state.machine.is_dirty(key).then_some(())
         })
     }

@@ -130,7 +130,7 @@ fn try_get<K, C: Clock, S>(shared: &Arc<Shared<K, C, S>>, now: Timestamp) -> Opt
         shared.observe_closed_limiter(limiter_closed);
         return None;
     };
-    if guard.state().is_quiet() && !shared.is_observed() {
+    if guard.state().is_quiet() && shared.observer.is_none() {
         guard.unlock();
         return Some(Work::new(Arc::clone(shared), started));
     }
@@ -183,7 +183,7 @@ impl<K, C, S> Get<'_, K, C, S> {
             limiter_closed = mem::take(&mut state.limiter_closed);
             if taken.is_some() || state.machine.is_over() {
                 let place = self.place.take();
-                stale = place.and_then(|place| state.consumers.leave(place));
+                stale = place.and_then(|place| state.consumers.leave(place, false));
                 return Progress::Done(taken);
             }
             let look;
@@ -201,10 +201,8 @@ impl<K, C, S> Get<'_, K, C, S> {
 impl<K, C, S> Drop for Get<'_, K, C, S> {
     fn drop(&mut self) {
         if let Some(place) = self.place.take() {
-            drop(
-                self.shared
-                    .with_state(|state| state.consumers.cancel(place)),
-            );
+            let leave = |state: &mut QueueState<K>| state.consumers.leave(place, true);
+            drop(self.shared.with_state(leave));
         }
     }
 }

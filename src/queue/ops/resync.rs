@@ -9,7 +9,7 @@ use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::list::NIL;
 use crate::queue::core::add_error::AddError;
 use crate::queue::core::hash::FastHash;
-use crate::queue::core::machine::add::{AddRefusal, AddRequest, Room};
+use crate::queue::core::machine::add::{AddRefusal, Room};
 use crate::queue::core::options::AddOptions;
 use crate::queue::core::waiting::queue_state::{Event, QueueState};
 use crate::queue::ops::event_wait::EventWait;
@@ -42,15 +42,10 @@ impl<K: Hash + Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
         key: K,
         options: impl Into<AddOptions>,
     ) -> Result<(), AddError<K>> {
-        let request = AddRequest {
-            hash: self.0.hash(&key),
-            options: options.into(),
-            room: Room::Unreserved,
-            now: self.0.clock.now(),
-        };
+        let (hash, options, now) = (self.0.hash(&key), options.into(), self.0.clock.now());
         let mut key = Some(key);
         let added = self.0.with_adder_of(&mut key, |state, key, group| {
-            let added = state.add_general(&request, key, group);
+            let added = state.add::<true>(hash, key, options, Room::Unreserved, now, group);
             if matches!(added, Err(AddRefusal::Full)) {
                 state.miss_key();
             }

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
-use crate::list::Index;
 use crate::queue::core::entry::{NEVER, Phase, start_of};
-use crate::queue::core::groups::grouping::NamesOf;
 use crate::queue::core::machine::Machine;
 use crate::queue::core::priority::Priority;
 use crate::queue::ops::work_queue::WorkQueue;
@@ -87,9 +85,10 @@ impl<K, C: Clock, S> WorkQueue<K, C, S> {
         let are_shown = self.0.with_state(|state| {
             state.pass_time(now);
             let groups = &state.machine.ready.groups.as_ref()?.groups;
-            let names: &NamesOf<G> = groups.names.as_any().downcast_ref()?;
+            let names: &Vec<Option<G>> = groups.names.downcast_ref()?;
             for (at, group) in groups.iter() {
-                shown.extend(names.get(at).map(|name| GroupSnapshot {
+                let name = names.get(at as usize).and_then(Option::as_ref);
+                shown.extend(name.map(|name| GroupSnapshot {
                     group: name.clone(),
                     live: group.live as usize,
                     ready: group.ready as usize,
@@ -219,29 +218,26 @@ impl<K: Clone> Machine<K> {
         });
         let all = listed.chain(others.map(|(index, _)| index));
         keys.reserve(self.entries.len());
-        keys.extend(all.filter_map(|index| self.snapshot_of(index, now)));
-    }
-
-    /// Returns `None` if the entry is free.
-    fn snapshot_of(&self, index: Index, now: Timestamp) -> Option<KeySnapshot<K>> {
-        let entry = &self.entries[index];
-        let state = match entry.phase {
-            Phase::Free => return None,
-            Phase::Ready => KeyState::Ready,
-            Phase::Delayed => KeyState::Delayed,
-            Phase::Processing => KeyState::Processing,
-            Phase::Dirty | Phase::DirtyHoldBackoff => KeyState::Dirty,
-            Phase::Resting | Phase::GivenUp => KeyState::Resting,
-        };
-        let due = (entry.due != NEVER).then(|| start_of(entry.due));
-        Some(KeySnapshot {
-            key: self.keys.get(index)?.clone(),
-            state,
-            priority: entry.priority,
-            due_in: due.map(|due| due.saturating_since(now)),
-            age: (!matches!(state, KeyState::Delayed | KeyState::Resting))
-                .then(|| now.saturating_since(entry.since)),
-            failures: entry.failures.into(),
-        })
+        keys.extend(all.filter_map(|index| {
+            let entry = &self.entries[index];
+            let state = match entry.phase {
+                Phase::Free => return None,
+                Phase::Ready => KeyState::Ready,
+                Phase::Delayed => KeyState::Delayed,
+                Phase::Processing => KeyState::Processing,
+                Phase::Dirty | Phase::DirtyHoldBackoff => KeyState::Dirty,
+                Phase::Resting | Phase::GivenUp => KeyState::Resting,
+            };
+            let due = (entry.due != NEVER).then(|| start_of(entry.due));
+            Some(KeySnapshot {
+                key: self.keys.get(index)?.clone(),
+                state,
+                priority: entry.priority,
+                due_in: due.map(|due| due.saturating_since(now)),
+                age: (!matches!(state, KeyState::Delayed | KeyState::Resting))
+                    .then(|| now.saturating_since(entry.since)),
+                failures: entry.failures.into(),
+            })
+        }));
     }
 }

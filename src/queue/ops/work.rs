@@ -17,7 +17,8 @@ use crate::queue::core::machine::add::Room;
 use crate::queue::core::options::AddOptions;
 use crate::queue::core::priority::Priority;
 use crate::queue::core::run::{Run, Started};
-use crate::queue::ops::event_wait::Dirtied;
+use crate::queue::core::waiting::queue_state::Event;
+use crate::queue::ops::event_wait::{Dirtied, EventWait};
 use crate::queue::shell::shared::Shared;
 use crate::wait::Wait;
 
@@ -83,7 +84,7 @@ struct HeldKey<K, C, S> {
 
 impl<K, C: Clock, S> Work<K, C, S> {
     #[inline]
-    pub(crate) fn new(shared: Arc<Shared<K, C, S>>, Started { key, run }: Started<K>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared<K, C, S>>, (key, run): Started<K>) -> Self {
         let held = Some(HeldKey { shared, key });
         Self { held, run }
     }
@@ -148,8 +149,8 @@ impl<K, C: Clock, S> Work<K, C, S> {
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
     pub fn dirtied(&self) -> Wait<Dirtied<'_, K, C, S>> {
-        let shared = self.shared();
-        Wait::new(Dirtied::new(shared, self.held().key.index()))
+        let key = self.held().key.index();
+        Wait::new(Dirtied(EventWait::new(self.shared(), Event::Dirty, key)))
     }
 
     /// Adds another key that this run has found to need work.

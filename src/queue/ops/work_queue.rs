@@ -152,12 +152,6 @@ impl<K: Eq, C: Clock, S: BuildHasher> WorkQueue<K, C, S> {
     }
 }
 
-impl<K, C, S> WorkQueue<K, C, S> {
-    pub(crate) fn clock(&self) -> &C {
-        &self.0.clock
-    }
-}
-
 impl<K, C, S> Clone for WorkQueue<K, C, S> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))

@@ -11,15 +11,6 @@ use crate::queue::core::run::{OnFailure, Outcome, Run};
 use crate::queue::shell::shared::Shared;
 
 impl<K, C: Clock, S> Shared<K, C, S> {
-    /// Clones a key that `outcome` gives up, if the queue remembers it: the clone is returned to
-    /// the worker while the key rests.
-    pub(crate) fn clone_of_given_up(&self, key: &KeyRef<K>, outcome: Outcome) -> Option<K> {
-        let gives_up = matches!(outcome, Outcome::GiveUp(_) | Outcome::Fail(_));
-        self.clone_key
-            .filter(|_| gives_up)
-            .map(|clone_key| clone_key(key))
-    }
-
     /// Ends the run of a key that was started at `started`. Returns the key if it is no longer
     /// live, or its clone if it was given up and rests.
     pub(crate) fn finish(
@@ -52,13 +43,6 @@ impl<K, C: Clock, S> Shared<K, C, S> {
         forgotten
     }
 
-    /// Ends a run as done if neither the clock nor the observer is needed for that, and returns
-    /// the key. Otherwise leaves the key in `borrowed`, for [`finish`](Self::finish).
-    #[inline]
-    pub(crate) fn finish_done(&self, borrowed: &mut Option<KeyRef<K>>) -> Option<K> {
-        self.with_state(|state| state.machine.finish_done(borrowed))
-    }
-
     /// Tells the observer that a run has ended, and then its `outcome`.
     pub(crate) fn observe_finish(
         &self,
@@ -70,16 +54,6 @@ impl<K, C: Clock, S> Shared<K, C, S> {
             observer.finished(now.saturating_since(started));
             outcome(observer);
         });
-    }
-
-    /// Returns the outcome of a failed run: another attempt, unless this was the last.
-    pub(crate) fn retry(&self, run: &mut Run, own: Option<Duration>, now: Timestamp) -> Outcome {
-        let failures = self.failed(run, own, now);
-        if self.max_attempts.is_some_and(|max| failures.count >= max) {
-            Outcome::GiveUp(failures)
-        } else {
-            Outcome::Retry(failures)
-        }
     }
 
     /// Counts the failure of a run, and computes the instant until which its key waits: after its

@@ -11,11 +11,11 @@ use crate::queue::core::add_error::AddError;
 use crate::queue::core::entry::KeyHash;
 use crate::queue::core::groups::grouping::{GroupKey, Grouping};
 use crate::queue::core::index::KeyIndex;
-use crate::queue::core::machine::add::{AddRefusal, AddRequest, Added, Room};
+use crate::queue::core::machine::add::{AddRefusal, Added, Room};
 use crate::queue::core::options::AddOptions;
 use crate::queue::core::waiting::queue_state::QueueState;
 use crate::queue::shell::state_guard::StateGuard;
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::Mutex;
 
 pub(crate) struct Shared<K, C, S> {
     pub(crate) state: Mutex<QueueState<K>>,
@@ -38,8 +38,8 @@ pub(crate) struct Shared<K, C, S> {
 impl<K, C, S> Shared<K, C, S> {
     /// Locks the state for a change. Waiters are woken after the guard has unlocked.
     #[inline]
-    pub(crate) fn lock_mut(&self) -> StateGuard<K, MutexGuard<'_, QueueState<K>>> {
-        StateGuard::new(self.state.lock())
+    pub(crate) fn lock_mut(&self) -> StateGuard<'_, K> {
+        StateGuard(Some(self.state.lock()))
     }
 
     /// Runs `change` under the lock.
@@ -95,11 +95,6 @@ impl<K, C, S> Shared<K, C, S> {
             }
         });
         added
-    }
-
-    #[inline]
-    pub(crate) fn is_observed(&self) -> bool {
-        self.observer.is_some()
     }
 
     /// Tells the observer, if there is one. Never called under the lock.
@@ -164,7 +159,7 @@ impl<K: Eq, C, S> Shared<K, C, S> {
         if self.needs_general_add {
             return self.try_admit_general(hash, key, options, room, now);
         }
-        self.with_adder(|state| state.add(hash, key, options, room, now))
+        self.with_adder(|state| state.add::<false>(hash, key, options, room, now, None))
     }
 
     // Out of line, so that the fast path stays small where it is inlined.
@@ -177,14 +172,9 @@ impl<K: Eq, C, S> Shared<K, C, S> {
         room: Room,
         now: Timestamp,
     ) -> Result<Added, AddRefusal> {
-        let request = AddRequest {
-            hash,
-            options,
-            room,
-            now,
-        };
-        self.with_adder_of(key, |state, key, group| {
-            state.add_general(&request, key, group)
+        // A closure that borrows its arguments makes each caller copy the options to memory.
+        self.with_adder_of(key, move |state, key, group| {
+            state.add::<true>(hash, key, options, room, now, group)
         })
     }
 }

@@ -1,9 +1,9 @@
 //! The lock's guard, which settles the state before it unlocks.
 
 use std::mem;
-use std::ops::DerefMut;
 
 use crate::queue::core::waiting::queue_state::QueueState;
+use crate::sync::MutexGuard;
 use crate::wake::Wakers;
 
 /// The locked state during a change.
@@ -11,17 +11,12 @@ use crate::wake::Wakers;
 /// However the change ends, also by a panic of the caller's `Eq`, the state is
 /// [settled](QueueState::settle) under the lock, and waiters are woken after it is released. Without that
 /// a panic would lose wake-ups.
-pub(crate) struct StateGuard<K, G: DerefMut<Target = QueueState<K>>>(
+pub(crate) struct StateGuard<'a, K>(
     /// `None` once it is unlocked.
-    Option<G>,
+    pub(super) Option<MutexGuard<'a, QueueState<K>>>,
 );
 
-impl<K, G: DerefMut<Target = QueueState<K>>> StateGuard<K, G> {
-    #[inline]
-    pub(crate) const fn new(locked: G) -> Self {
-        Self(Some(locked))
-    }
-
+impl<K> StateGuard<'_, K> {
     #[inline]
     pub(crate) fn state(&mut self) -> &mut QueueState<K> {
         match &mut self.0 {
@@ -45,7 +40,7 @@ impl<K, G: DerefMut<Target = QueueState<K>>> StateGuard<K, G> {
     }
 }
 
-impl<K, G: DerefMut<Target = QueueState<K>>> Drop for StateGuard<K, G> {
+impl<K> Drop for StateGuard<'_, K> {
     fn drop(&mut self) {
         settle(self.0.take());
     }
@@ -53,7 +48,7 @@ impl<K, G: DerefMut<Target = QueueState<K>>> Drop for StateGuard<K, G> {
 
 /// Settles the state, unlocks it, and wakes. Out of line: mostly there is no waiter.
 #[inline(never)]
-fn settle<K>(state: Option<impl DerefMut<Target = QueueState<K>>>) {
+fn settle<K>(state: Option<MutexGuard<'_, QueueState<K>>>) {
     // Declared before the lock guard, so dropped after it: wakers run the caller's code, which may
     // use the queue.
     let mut wakers = Wakers::default();

@@ -4,7 +4,7 @@ use crate::list::{Index, Linked, Links, List};
 use crate::queue::core::priority::Priority;
 
 pub(crate) struct Flow {
-    links: Links,
+    pub(crate) links: Links,
     pub(crate) keys: List,
     pub(crate) group: Index,
     pub(crate) priority: Priority,
@@ -22,20 +22,5 @@ impl Linked for Flow {
 
     fn links_mut(&mut self) -> &mut Links {
         &mut self.links
-    }
-}
-
-impl Flow {
-    /// Creates a flow without keys, in no ring; it precedes `next` among the flows of its group.
-    pub(crate) const fn new(group: Index, priority: Priority, next: Index) -> Self {
-        Self {
-            links: Links::new(),
-            keys: List::new(),
-            group,
-            priority,
-            credit: 0,
-            next,
-            in_ring: false,
-        }
     }
 }

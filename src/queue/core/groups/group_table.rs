@@ -10,13 +10,14 @@ use hashbrown::HashTable;
 use crate::arena::Arena;
 use crate::clock::Timestamp;
 use crate::list::{Index, Linked, Links, NIL};
-use crate::queue::core::groups::grouping::{GroupBounds, GroupKey, Names};
+use crate::queue::core::groups::grouping::{GroupBounds, GroupKey};
 use crate::queue::core::throttle::Throttle;
 
 pub(crate) struct GroupTable {
     pub(crate) slots: Arena<Group>,
     index: HashTable<Index>,
-    pub(crate) names: Box<dyn Names>,
+    /// See [`GroupName`](super::grouping::GroupName).
+    pub(crate) names: Box<dyn Any + Send>,
     pub(crate) bounds: GroupBounds,
 }
 
@@ -41,7 +42,7 @@ pub(crate) struct Group {
     /// The instant until which its limiter has refused.
     pub(crate) parked: Option<Timestamp>,
     pub(crate) throttle: Option<Box<Throttle>>,
-    is_used: bool,
+    pub(crate) is_used: bool,
 }
 
 impl Group {
@@ -84,7 +85,7 @@ pub(crate) struct GroupId {
 }
 
 impl GroupTable {
-    pub(crate) fn new(names: Box<dyn Names>, bounds: GroupBounds) -> Self {
+    pub(crate) fn new(names: Box<dyn Any + Send>, bounds: GroupBounds) -> Self {
         Self {
             slots: Arena::new(),
             index: HashTable::new(),
@@ -98,11 +99,6 @@ impl GroupTable {
         GroupId { at, generation }
     }
 
-    /// Returns the group in a slot, if the slot is in use.
-    pub(crate) fn used_id(&self, at: Index) -> Option<GroupId> {
-        self.slots[at].is_used.then(|| self.id(at))
-    }
-
     /// Returns the group, if it is still in its slot.
     pub(crate) fn get_mut(&mut self, id: GroupId) -> Option<&mut Group> {
         let group = self.slots.slots_mut().get_mut(id.at as usize)?;
@@ -111,18 +107,9 @@ impl GroupTable {
 
     /// Finds the slot of a group, in use or not; tries the hint first. Runs the `Eq` of groups.
     pub(crate) fn find(&self, key: &GroupKey<'_>, hint: Option<Index>) -> Option<Index> {
-        let name: &dyn Any = key.name;
-        let is = |at: Index| self.slots[at].hash == key.hash && self.names.is(at, name);
+        let is = |at: Index| self.slots[at].hash == key.hash && key.name.is_in(&*self.names, at);
         let hint = hint.filter(|at| (*at as usize) < self.slots.slots().len() && is(*at));
         hint.or_else(|| self.index.find(key.hash, |at| is(*at)).copied())
-    }
-
-    /// Takes the slot of a group into use, if it is not.
-    pub(crate) fn revive(&mut self, at: Index) {
-        if !self.slots[at].is_used {
-            self.slots.revive(at);
-            self.slots[at].is_used = true;
-        }
     }
 
     /// Puts a new group into a slot. The name and the throttle of the last group there move to `key`,
@@ -144,7 +131,7 @@ impl GroupTable {
             }
             None => self.slots.push(Group::new(key.hash, 0, NIL)),
         };
-        self.names.swap(at, key.name);
+        key.name.swap_with(&mut *self.names, at);
         let slots = &self.slots;
         self.index.insert_unique(key.hash, at, |at| slots[*at].hash);
         at

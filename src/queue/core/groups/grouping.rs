@@ -1,6 +1,6 @@
 //! The settings of groups, and the group of a key while the key is added.
 //!
-//! The queue does not know the type of groups: [`Grouping`] and [`Names`] erase it.
+//! The queue does not know the type of groups: [`Grouping`] and [`GroupName`] erase it.
 
 use std::any::Any;
 use std::fmt;
@@ -155,28 +155,19 @@ impl<K, G> fmt::Debug for Groups<K, G> {
 pub(crate) struct GroupKey<'a> {
     pub(crate) hash: u64,
     pub(crate) weight: u32,
-    /// An `Option` of the group. The table swaps its own content in, so the caller drops either
-    /// without the lock.
-    pub(crate) name: &'a mut (dyn Any + Send),
-    /// The caller's function for `limiter`, until it was called.
-    limit: Option<&'a AnyLimit<'a>>,
+    pub(crate) name: &'a mut dyn GroupName,
+    /// Whether the caller's function for `limiter` has yet to be called.
+    pub(crate) needs_limiter: bool,
     pub(crate) limiter: Option<Arc<dyn RateLimiter>>,
     /// The throttle of the group that had the slot before.
     pub(crate) evicted: Option<Box<Throttle>>,
 }
 
-type AnyLimit<'a> = dyn Fn(&dyn Any) -> Option<Arc<dyn RateLimiter>> + 'a;
-
 impl GroupKey<'_> {
     /// Calls the caller's function for the limiter of a new group; not under the lock.
     pub(crate) fn make_limiter(&mut self) {
-        let name: &dyn Any = self.name;
-        self.limiter = self.limit.take().and_then(|limit| limit(name));
-    }
-
-    /// Returns true if a new group can be created.
-    pub(crate) const fn is_ready(&self) -> bool {
-        self.limit.is_none()
+        self.needs_limiter = false;
+        self.limiter = self.name.limiter();
     }
 }
 
@@ -189,7 +180,8 @@ pub(crate) trait Grouping<K>: Send + Sync {
         then: &mut dyn FnMut(&mut Option<K>, Option<&mut GroupKey<'_>>),
     );
 
-    fn names(&self) -> Box<dyn Names>;
+    /// Returns an empty vector for the groups of a queue.
+    fn names(&self) -> Box<dyn Any + Send>;
 
     fn bounds(&self) -> GroupBounds;
 }
@@ -204,23 +196,21 @@ impl<K, G: Hash + Eq + Send + 'static> Grouping<K> for Groups<K, G> {
             return then(key, None);
         };
         let (hash, weight) = (self.hasher.hash_one(&group), (self.weight)(&group));
-        let limit = self.limit.as_deref();
-        let limit = limit
-            .map(|limit| move |name: &dyn Any| limit(name.downcast_ref::<Option<G>>()?.as_ref()?));
-        let mut name = Some(group);
+        let (group, limit) = (Some(group), self.limit.as_deref());
+        let mut name = NameOf { group, limit };
         let mut group = GroupKey {
             hash,
             weight: weight.max(1),
             name: &mut name,
-            limit: limit.as_ref().map(|limit| limit as _),
+            needs_limiter: limit.is_some(),
             limiter: None,
             evicted: None,
         };
         then(key, Some(&mut group));
     }
 
-    fn names(&self) -> Box<dyn Names> {
-        Box::new(NamesOf::<G>(Vec::new()))
+    fn names(&self) -> Box<dyn Any + Send> {
+        Box::new(Vec::<Option<G>>::new())
     }
 
     fn bounds(&self) -> GroupBounds {
@@ -228,42 +218,39 @@ impl<K, G: Hash + Eq + Send + 'static> Grouping<K> for Groups<K, G> {
     }
 }
 
-/// The groups of a queue by their slots, with their type erased.
-pub(crate) trait Names: Send {
-    /// Returns true if a group is in this slot. Runs the `Eq` of groups.
-    fn is(&self, at: Index, name: &dyn Any) -> bool;
+/// The group of a key, with its type erased. The groups of a queue are a `Vec<Option<G>>`, by their
+/// slots.
+pub(crate) trait GroupName {
+    /// Returns true if the group is in this slot. Runs the `Eq` of groups.
+    fn is_in(&self, names: &dyn Any, at: Index) -> bool;
 
-    /// Swaps a group with the content of its slot.
-    fn swap(&mut self, at: Index, name: &mut dyn Any);
+    /// Swaps the group with the content of its slot, so that the caller drops that without the lock.
+    fn swap_with(&mut self, names: &mut dyn Any, at: Index);
 
-    fn as_any(&self) -> &dyn Any;
+    /// Calls the caller's function for the limiter of the group.
+    fn limiter(&self) -> Option<Arc<dyn RateLimiter>>;
 }
 
-pub(crate) struct NamesOf<G>(Vec<Option<G>>);
-
-impl<G> NamesOf<G> {
-    pub(crate) fn get(&self, at: Index) -> Option<&G> {
-        self.0.get(at as usize)?.as_ref()
-    }
+struct NameOf<'a, G> {
+    group: Option<G>,
+    limit: Option<&'a LimitOf<G>>,
 }
 
-impl<G: Eq + Send + 'static> Names for NamesOf<G> {
-    fn is(&self, at: Index, name: &dyn Any) -> bool {
-        let name = name.downcast_ref::<Option<G>>();
-        name.is_some_and(|name| self.get(at) == name.as_ref())
+impl<G: Eq + 'static> GroupName for NameOf<'_, G> {
+    fn is_in(&self, names: &dyn Any, at: Index) -> bool {
+        let names = names.downcast_ref::<Vec<Option<G>>>();
+        names.is_some_and(|names| names.get(at as usize) == Some(&self.group))
     }
 
-    fn swap(&mut self, at: Index, name: &mut dyn Any) {
+    fn swap_with(&mut self, names: &mut dyn Any, at: Index) {
         let at = at as usize;
-        if at >= self.0.len() {
-            self.0.resize_with(at + 1, || None);
-        }
-        if let Some(name) = name.downcast_mut::<Option<G>>() {
-            std::mem::swap(&mut self.0[at], name);
+        if let Some(names) = names.downcast_mut::<Vec<Option<G>>>() {
+            names.resize_with(names.len().max(at + 1), || None);
+            std::mem::swap(&mut names[at], &mut self.group);
         }
     }
 
-    fn as_any(&self) -> &dyn Any {
-        self
+    fn limiter(&self) -> Option<Arc<dyn RateLimiter>> {
+        self.limit?(self.group.as_ref()?)
     }
 }

@@ -71,14 +71,6 @@ impl ReadyKeys {
         }
     }
 
-    /// Removes any key.
-    pub(crate) fn pop_any<T: Linked>(&mut self, slots: &mut [T]) -> Option<Index> {
-        match &mut self.groups {
-            None => self.bands.pop_any(slots),
-            Some(groups) => groups.pop_any(slots),
-        }
-    }
-
     /// Returns all keys, in order.
     pub(crate) fn list<T: Linked>(&self, slots: &[T]) -> Vec<Index> {
         match &self.groups {
@@ -102,10 +94,10 @@ impl ReadyKeys {
 
     /// Returns the group of an adder that begins to wait. Runs the `Eq` of groups.
     pub(crate) fn adder_group(&self, key: &GroupKey<'_>) -> AdderGroup {
-        let found = self.find_group(key, None).zip(self.groups.as_ref());
-        AdderGroup {
-            hash: key.hash,
-            id: found.and_then(|(at, groups)| groups.groups.used_id(at)),
-        }
+        let (found, hash) = (self.find_group(key, None), key.hash);
+        let groups = self.groups.as_ref().zip(found);
+        let group = groups.filter(|(groups, at)| groups.groups.slots[*at].is_used);
+        let id = group.map(|(groups, at)| groups.groups.id(at));
+        AdderGroup { hash, id }
     }
 }

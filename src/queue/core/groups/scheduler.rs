@@ -12,6 +12,7 @@ mod limits;
 mod rings;
 mod room;
 
+use std::any::Any;
 use std::collections::BTreeSet;
 use std::task::Waker;
 
@@ -21,19 +22,17 @@ use crate::list::{Index, Linked, NIL};
 use crate::queue::core::bands::{Bands, NextKey};
 use crate::queue::core::groups::flow::Flow;
 use crate::queue::core::groups::group_table::{Group, GroupId, GroupTable};
-use crate::queue::core::groups::grouping::{GroupBounds, Names};
+use crate::queue::core::groups::grouping::GroupBounds;
 use crate::queue::core::priority::Priority;
 
-/// Makes the waker that the limiter of a group wakes when it may have a token.
-pub(crate) type MakeGroupWaker = Box<dyn Fn(GroupId) -> Waker + Send>;
+/// Makes the waker that the limiter of a group, or the queue's own, wakes when it may have a token.
+pub(crate) type MakeLimiterWaker = Box<dyn Fn(Option<GroupId>) -> Waker + Send>;
 
 pub(crate) struct GroupScheduler {
     pub(crate) groups: GroupTable,
-    flows: Arena<Flow>,
+    pub(crate) flows: Arena<Flow>,
     /// The flows with keys of the groups that may run: a ring for each band.
     rings: Bands,
-    /// `pop_any` has found no keys in the groups before this one.
-    cursor: Index,
     /// The group of each key, at the index of its entry.
     group_of: Vec<Index>,
     /// The number of ready keys.
@@ -50,23 +49,22 @@ pub(crate) struct GroupScheduler {
     /// Whether a full group has refused a key for which a resync is requested, and no room has come
     /// free in any group since.
     pub(crate) missed_in_full_group: bool,
-    make_waker: MakeGroupWaker,
+    make_waker: MakeLimiterWaker,
 }
 
 // The methods that other modules call are out of line, so that they cost queues without groups no
 // instruction cache.
 impl GroupScheduler {
     pub(crate) fn new(
-        names: Box<dyn Names>,
+        names: Box<dyn Any + Send>,
         bounds: GroupBounds,
-        make_waker: MakeGroupWaker,
+        make_waker: MakeLimiterWaker,
         aging: u32,
     ) -> Self {
         Self {
             groups: GroupTable::new(names, bounds),
             flows: Arena::new(),
             rings: Bands::new(aging),
-            cursor: 0,
             group_of: Vec::new(),
             len: 0,
             may_hold: bounds.limited || bounds.processing < u32::MAX,
@@ -158,27 +156,12 @@ impl GroupScheduler {
         self.leave(entry);
     }
 
-    /// Removes a ready key of a group.
-    pub(crate) fn pop_of<T: Linked>(&mut self, slots: &mut [T], at: Index) -> Option<Index> {
-        let flow = self.flows_of(at).next()?;
-        let index = self.flows[flow].keys.pop_front(slots)?;
-        self.removed_key(at, flow);
-        Some(index)
-    }
-
-    /// Removes any ready key.
-    pub(crate) fn pop_any<T: Linked>(&mut self, slots: &mut [T]) -> Option<Index> {
-        while self.len > 0 {
-            let Some(group) = self.groups.slots.slots().get(self.cursor as usize) else {
-                self.cursor = 0;
-                continue;
-            };
-            if group.ready > 0 {
-                return self.pop_of(slots, self.cursor);
-            }
-            self.cursor += 1;
-        }
-        None
+    /// Returns the ready keys of a group.
+    pub(crate) fn list_of<T: Linked>(&self, slots: &[T], at: Index) -> Vec<Index> {
+        let flows = self.flows_of(at);
+        flows
+            .flat_map(|flow| self.flows[flow].keys.iter(slots))
+            .collect()
     }
 
     /// Returns all ready keys: those of the rings in order, then those of groups that are held back.

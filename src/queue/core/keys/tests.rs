@@ -63,7 +63,8 @@ fn a_borrowed_key_keeps_its_address() {
     let mut keys = moved;
     assert_eq!(keys.release(borrowed), 7);
     let borrowed = keys.borrow(7);
-    assert_eq!(keys.remove_borrowed(borrowed), "key");
+    assert_eq!(keys.release(borrowed), 7);
+    assert_eq!(keys.remove(7), "key");
     assert_eq!(keys.get(7), None);
 }
 
@@ -89,7 +90,8 @@ fn a_borrowed_key_is_neither_replaced_nor_removed() {
         (*borrowed, keys.get(0), others.get(0)),
         ('a', Some(&'a'), Some(&'b'))
     );
-    assert_eq!(keys.remove_borrowed(borrowed), 'a');
+    assert_eq!(keys.release(borrowed), 0);
+    assert_eq!(keys.remove(0), 'a');
 }
 
 #[test]
@@ -103,7 +105,7 @@ fn a_zero_sized_key_is_released_only_by_its_container() {
     let (borrowed, other) = (keys.borrow(1), others.borrow(1));
     leaks(&*other);
     // Taking this key out would leave `borrowed` with a key that is owned elsewhere.
-    refused(|| keys.remove_borrowed(other));
+    refused(|| keys.release(other));
     assert_eq!(keys.release(borrowed), 1);
 }
 

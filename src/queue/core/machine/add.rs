@@ -1,27 +1,16 @@
 //! Adding a key: a live key is coalesced ([`add_live`](super::add_live)), a new key gets an entry.
 //!
-//! [`Machine::add`] is the fast path of queues without groups, newest-wins and resting keys;
-//! [`Machine::add_general`] serves all. The caller's `Eq` runs before anything has changed, so a
-//! panic in it leaves the machine as it was.
+//! The caller's `Eq` runs before anything has changed, so a panic in it leaves the machine as it was.
 
 use crate::clock::Timestamp;
 use crate::list::Index;
-use crate::queue::core::entry::{KeyEntry, KeyHash, NEVER, Phase, tick_of};
+use crate::queue::core::entry::{KeyEntry, KeyHash, NEVER, Phase, tick_at, tick_of};
+use crate::queue::core::given_up::Revive;
 use crate::queue::core::groups::grouping::GroupKey;
 use crate::queue::core::index::Found;
 use crate::queue::core::machine::Machine;
 use crate::queue::core::options::AddOptions;
 use crate::queue::core::priority::Priority;
-
-/// An add, but for its key. The fast path takes the fields one by one, in registers: passed as one
-/// value they would go through memory.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct AddRequest {
-    pub(crate) hash: KeyHash,
-    pub(crate) options: AddOptions,
-    pub(crate) room: Room,
-    pub(crate) now: Timestamp,
-}
 
 /// Why a key was not added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,164 +43,116 @@ pub(crate) enum Room {
     WithReserve,
 }
 
-/// What the index says of a key that is added.
-enum Lookup {
-    /// It was live with work pending or in process; the add has been coalesced.
-    Live(Added),
-    /// It rests.
-    Resting { index: Index, due: u64 },
-    Absent {
-        /// The free slot of a key with the same hash.
-        tombstone: Option<Index>,
-        due: u64,
-    },
-}
-
-impl<K: Eq> Machine<K> {
+impl<K> Machine<K> {
     /// Adds a key. Takes it if it gets an entry; the caller drops what is left in `key` once the
-    /// lock is released.
+    /// lock is released. Unless `GENERAL`, the queue has no groups, does not keep the newest of equal
+    /// keys and lets no key rest. The arguments come one by one, in registers: passed as one value
+    /// they would go through memory.
     #[inline]
-    pub(crate) fn add(
+    pub(crate) fn add<const GENERAL: bool>(
         &mut self,
         hash: KeyHash,
         key: &mut Option<K>,
         options: AddOptions,
         room: Room,
         now: Timestamp,
-    ) -> Result<Added, AddRefusal> {
-        let (tombstone, due) = match self.coalesce::<false>(hash, key, options, now)? {
-            Lookup::Live(added) => return Ok(added),
-            Lookup::Absent { tombstone, due } => (tombstone, due),
-            Lookup::Resting { .. } => unreachable!("no key rests in this queue"),
-        };
-        if !self.has_room_for(room) {
-            return Err(AddRefusal::Full);
-        }
-        let index = self.claim_slot(tombstone, hash, options.priority, now);
-        self.insert_new::<false>(index, key.take(), due, options.priority, now);
-        Ok(Added::New)
-    }
-
-    /// Same as [`add`](Self::add), for a queue with any features. Runs the `Eq` of groups too,
-    /// before anything has changed.
-    pub(crate) fn add_general(
-        &mut self,
-        request: &AddRequest,
-        key: &mut Option<K>,
         mut group: Option<&mut GroupKey<'_>>,
-    ) -> Result<Added, AddRefusal> {
-        let AddRequest { options, now, .. } = *request;
-        let lookup = self.coalesce::<true>(request.hash, key, options, now)?;
-        let (last_slot, due, is_new) = match lookup {
-            Lookup::Live(added) => return Ok(added),
-            Lookup::Resting { index, due } => (Some(index), due, false),
-            Lookup::Absent { tombstone, due } => (tombstone, due, true),
-        };
-        let found = group
-            .as_ref()
-            .and_then(|group| self.ready.find_group(group, last_slot));
-        if is_new && !(self.has_room_for(request.room) && self.ready.group_has_room(found)) {
-            return Err(AddRefusal::Full);
-        }
-        if found.is_none() && group.as_ref().is_some_and(|group| !group.is_ready()) {
-            return Err(AddRefusal::NeedsLimiter);
-        }
-        // From here on the add succeeds.
-        let index = match last_slot {
-            Some(resting) if !is_new => resting,
-            tombstone => {
-                // The room was granted without the resting keys; their slots must be freed before
-                // one is claimed, or the arena would outgrow the capacity.
-                self.evict_resting();
-                self.claim_slot(tombstone, request.hash, options.priority, now)
-            }
-        };
-        if let (Some(groups), Some(group)) = (self.ready.groups.as_mut(), &mut group) {
-            groups.enter(index, found, group);
-        }
-        if !is_new {
-            return Ok(self.reactivate(index, due, request));
-        }
-        self.insert_new::<true>(index, key.take(), due, options.priority, now);
-        Ok(Added::New)
-    }
-
-    /// Finds the key, and coalesces the add if the key is live.
-    #[expect(clippy::inline_always, reason = "it is most of both its callers")]
-    #[inline(always)]
-    fn coalesce<const GENERAL: bool>(
-        &mut self,
-        hash: KeyHash,
-        key: &mut Option<K>,
-        options: AddOptions,
-        now: Timestamp,
-    ) -> Result<Lookup, AddRefusal> {
+    ) -> Result<Added, AddRefusal>
+    where
+        K: Eq,
+    {
         if self.is_closed() {
             return Err(AddRefusal::Closed);
         }
         // Keys that are due by now became ready before this one is added.
         self.advance(now);
         if GENERAL {
-            self.expire_resting(now);
+            let tick = tick_at(now);
+            self.expire_resting(|_, until| until <= tick);
         }
         let due = tick_of(options.delay, now);
         // The caller's `Eq` runs here, before anything of this add has changed.
         let same = |slot| self.keys.get(slot) == key.as_ref();
-        let tombstone = match self.index.find(self.entries.slots(), hash, same) {
+        let (resting, tombstone) = match self.index.find(self.entries.slots(), hash, same) {
             Found::Live(index) => {
                 if GENERAL && self.config.keeps_newest {
                     self.keep_newest(index, key);
                 }
                 let entry = &self.entries[index];
-                if GENERAL && matches!(entry.phase, Phase::Resting | Phase::GivenUp) {
-                    return Ok(if self.can_reactivate(index) {
-                        Lookup::Resting { index, due }
+                if !GENERAL || !matches!(entry.phase, Phase::Resting | Phase::GivenUp) {
+                    // The hot case, a duplicate of a ready key, changes nothing.
+                    let is_scheduled =
+                        entry.phase == Phase::Ready && entry.priority >= options.priority;
+                    return Ok(if is_scheduled {
+                        Added::Coalesced
                     } else {
-                        Lookup::Live(Added::Coalesced)
+                        self.add_live(index, due, options, now)
                     });
                 }
-                // The hot case, a duplicate of a ready key, changes nothing.
-                let is_scheduled =
-                    entry.phase == Phase::Ready && entry.priority >= options.priority;
-                return Ok(Lookup::Live(if is_scheduled {
-                    Added::Coalesced
-                } else {
-                    self.add_live(index, due, options, now)
-                }));
+                let revive = self.config.given_up.map(|given_up| given_up.revive);
+                if entry.phase == Phase::GivenUp && revive == Some(Revive::Never) {
+                    return Ok(Added::Coalesced);
+                }
+                (Some(index), None)
             }
-            Found::Tombstone(index) => Some(index),
-            Found::Nowhere => None,
+            Found::Tombstone(index) => (None, Some(index)),
+            Found::Nowhere => (None, None),
         };
-        Ok(Lookup::Absent { tombstone, due })
+        let mut found = None;
+        if GENERAL && let Some(group) = &group {
+            // Runs the `Eq` of groups, also before anything has changed.
+            found = self.ready.find_group(group, resting.or(tombstone));
+        }
+        if resting.is_none()
+            && !(self.has_room_for(room) && (!GENERAL || self.ready.group_has_room(found)))
+        {
+            return Err(AddRefusal::Full);
+        }
+        if GENERAL && found.is_none() && group.as_ref().is_some_and(|group| group.needs_limiter) {
+            return Err(AddRefusal::NeedsLimiter);
+        }
+        // From here on the add succeeds.
+        let index = resting.unwrap_or_else(|| {
+            if GENERAL {
+                // The room was granted without the resting keys; their slots must be freed before
+                // one is claimed, or the arena would outgrow the capacity.
+                self.expire_resting(|this, _| this.entries.len() >= this.config.capacity);
+            }
+            let Some(index) = tombstone else {
+                return self.allocate_slot(hash, options.priority, now);
+            };
+            // The index has this slot under this hash already.
+            let entry = KeyEntry::new(hash, options.priority, now);
+            self.entries.reuse(index, entry);
+            index
+        });
+        if GENERAL && let (Some(groups), Some(group)) = (self.ready.groups.as_mut(), &mut group) {
+            groups.enter(index, found, group);
+        }
+        if GENERAL && resting.is_some() {
+            self.reactivate(index, due, options.priority, now);
+            return Ok(Added::Updated);
+        }
+        self.insert_new::<GENERAL>(index, key.take(), due, options.priority, now);
+        Ok(Added::New)
+    }
+
+    /// Returns true if a producer may add a new key.
+    #[inline]
+    pub(crate) fn has_room(&self) -> bool {
+        self.has_room_for(Room::Unreserved)
     }
 
     #[inline]
     fn has_room_for(&self, room: Room) -> bool {
-        match room {
-            Room::None => false,
-            Room::Unreserved => self.has_room(),
-            Room::WithReserve => self.has_room_within(self.config.capacity),
-        }
-    }
-
-    /// Returns the slot for a new key: the tombstone of its hash, or another.
-    #[inline]
-    fn claim_slot(
-        &mut self,
-        tombstone: Option<Index>,
-        hash: KeyHash,
-        priority: Priority,
-        now: Timestamp,
-    ) -> Index {
-        match tombstone {
-            // The index has this slot under this hash already.
-            Some(index) => {
-                self.entries
-                    .reuse(index, KeyEntry::new(hash, priority, now));
-                index
-            }
-            None => self.allocate_slot(hash, priority, now),
-        }
+        let capacity = match room {
+            Room::None => return false,
+            Room::Unreserved => self.config.capacity - self.config.reserve,
+            Room::WithReserve => self.config.capacity,
+        };
+        // Resting keys do not count: an add evicts them. Promised slots do, or a newcomer could
+        // take the slot for which a blocked adder was woken.
+        self.entries.len() - self.resting.len() + self.promised < capacity
     }
 
     /// Schedules a new key: into the wheel, or to the tail of its band.

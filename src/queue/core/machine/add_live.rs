@@ -12,16 +12,7 @@ use crate::queue::core::machine::add::Added;
 use crate::queue::core::options::{AddOptions, Merge};
 use crate::queue::core::priority::Priority;
 
-/// The phase of a key that was added while in process.
-const fn dirty_phase(holds_backoff: bool) -> Phase {
-    if holds_backoff {
-        Phase::DirtyHoldBackoff
-    } else {
-        Phase::Dirty
-    }
-}
-
-impl<K: Eq> Machine<K> {
+impl<K> Machine<K> {
     /// Adds a live key with pending work or in process, with a delay until `due`, or 0.
     #[inline(never)]
     pub(super) fn add_live(
@@ -46,64 +37,49 @@ impl<K: Eq> Machine<K> {
         // By `due` and not by the wheel: a delay that is over by now is a delay all the same.
         if due > 0 {
             self.add_live_delayed(index, due.max(floor), options.merge, now)
-        } else if self.config.debounce.is_some() {
-            self.add_live_debounced(index, floor, holds_backoff, now)
-        } else if floor > 0 {
-            self.add_live_delayed(index, floor, Merge::Earlier, now)
         } else {
-            self.add_live_at_once(index, holds_backoff, now)
+            self.add_live_undelayed(index, floor, holds_backoff, now)
         }
     }
 
-    /// Makes a delayed key ready, and a key in process dirty. With `holds_backoff` a dirty key waits
-    /// for its backoff if its run fails.
-    fn add_live_at_once(&mut self, index: Index, holds_backoff: bool, now: Timestamp) -> Added {
-        let entry = &mut self.entries[index];
-        match entry.phase {
-            Phase::Free | Phase::Resting | Phase::GivenUp => unreachable!("work is pending"),
-            Phase::Ready | Phase::Dirty => Added::Coalesced,
-            // An add that does not hold the backoff ends it, whichever came first.
-            Phase::DirtyHoldBackoff => {
-                entry.phase = dirty_phase(holds_backoff);
-                Added::Coalesced
-            }
-            Phase::Delayed => {
-                self.wheel.remove(self.entries.slots_mut(), index);
-                self.make_ready(index, now);
-                Added::Updated
-            }
-            Phase::Processing => {
-                entry.phase = dirty_phase(holds_backoff);
-                entry.due = NEVER;
-                self.became_dirty = true;
-                Added::Updated
-            }
-        }
-    }
-
-    /// Same as [`add_live_at_once`](Self::add_live_at_once), once the key has been quiet.
-    fn add_live_debounced(
+    /// Makes a delayed key ready, not before the tick `floor`, and a key in process dirty; with a
+    /// debounce, once the key has been quiet. With `holds_backoff` a dirty key waits for its backoff if
+    /// its run fails.
+    fn add_live_undelayed(
         &mut self,
         index: Index,
         floor: u64,
         holds_backoff: bool,
         now: Timestamp,
     ) -> Added {
-        let entry = &mut self.entries[index];
-        let (phase, due, window) = (entry.phase, entry.due, self.windows.end(index));
-        let Some(debounce) = self.config.debounce.filter(|_| phase != Phase::Ready) else {
+        let (entry, debounce) = (&mut self.entries[index], self.config.debounce);
+        let (phase, due) = (entry.phase, entry.due);
+        if phase == Phase::Ready || phase == Phase::Dirty && debounce.is_none() {
             return Added::Coalesced;
+        }
+        let window = self.windows.end(index);
+        let (next, window_end) = match debounce {
+            Some(debounce) => {
+                let (next, window_end) = debounce.next(due, window, now);
+                (next.max(floor), window_end)
+            }
+            None if phase == Phase::Delayed => (floor.min(due), NEVER),
+            // Without a debounce a dirty key has no tick.
+            None => (NEVER, NEVER),
         };
-        let (next, window_end) = debounce.next(due, window, now);
-        let next = next.max(floor);
         self.windows.set(index, window_end);
         match phase {
             Phase::Free | Phase::Ready | Phase::Resting | Phase::GivenUp => {
                 unreachable!("work is pending, and the key is not ready")
             }
             Phase::Dirty => entry.due = next,
+            // An add that does not hold the backoff ends it, whichever came first.
             Phase::Processing | Phase::DirtyHoldBackoff => {
-                entry.phase = dirty_phase(holds_backoff);
+                entry.phase = if holds_backoff {
+                    Phase::DirtyHoldBackoff
+                } else {
+                    Phase::Dirty
+                };
                 entry.due = next;
             }
             Phase::Delayed if next != due => {
@@ -114,10 +90,14 @@ impl<K: Eq> Machine<K> {
         }
         self.became_dirty |= phase == Phase::Processing;
         // The first add of a window schedules the run; later ones only put it off.
-        if window == NEVER || phase == Phase::Processing {
-            Added::Updated
-        } else {
+        let is_scheduled = match debounce {
+            Some(_) => window != NEVER,
+            None => next == due,
+        };
+        if is_scheduled && phase != Phase::Processing {
             Added::Coalesced
+        } else {
+            Added::Updated
         }
     }
 

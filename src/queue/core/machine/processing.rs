@@ -3,8 +3,8 @@
 use crate::clock::Timestamp;
 use crate::list::Index;
 use crate::queue::core::bands::NextKey;
-use crate::queue::core::entry::{Failures, NEVER, Phase, tick_after};
-use crate::queue::core::given_up::GivenUp;
+use crate::queue::core::entry::{Failures, NEVER, Phase};
+use crate::queue::core::given_up::Revive;
 use crate::queue::core::keys::KeyRef;
 use crate::queue::core::machine::Machine;
 use crate::queue::core::run::{OnFailure, Outcome, Run, Started};
@@ -45,8 +45,7 @@ impl<K> Machine<K> {
             ready_since,
             started: now,
         };
-        let key = self.keys.borrow(index);
-        Started { key, run }
+        (self.keys.borrow(index), run)
     }
 
     /// Takes a key out of the processing list; its entry is in no list then.
@@ -75,7 +74,8 @@ impl<K> Machine<K> {
         if let Some(groups) = &mut self.ready.groups {
             groups.finish(index);
         }
-        Some(self.keys.remove_borrowed(borrowed.take()?))
+        let index = self.keys.release(borrowed.take()?);
+        Some(self.keys.remove(index))
     }
 
     /// Same as [`finish`](Self::finish) with [`Outcome::Done`], by the shorter path if possible.
@@ -121,10 +121,8 @@ impl<K> Machine<K> {
         let replaced = newest.map(|newest| self.keys.replace(index, newest));
         let mut forgotten = None;
         match added.min(requeue) {
-            NEVER => match self.rest_after_run(gives_up, earliest_start, now) {
-                Some((phase, until)) => self.put_to_rest(index, phase, until),
-                None => forgotten = Some(self.forget(index)),
-            },
+            NEVER if self.rest_after_run(index, gives_up, earliest_start, now) => {}
+            NEVER => forgotten = Some(self.forget(index)),
             due => self.make_delayed_or_ready(index, due.max(earliest_start), now),
         }
         // A closed queue hands out no key that was delayed.
@@ -158,29 +156,10 @@ impl<K> Machine<K> {
         } else {
             due
         };
-        if gives_up {
-            self.due_after_giving_up(due, failures)
-        } else {
-            due
-        }
-    }
-
-    /// Returns how and until which tick a key without pending work rests; `None` if it becomes
-    /// absent.
-    fn rest_after_run(
-        &self,
-        gives_up: bool,
-        earliest_start: u64,
-        now: Timestamp,
-    ) -> Option<(Phase, u64)> {
-        match self.config.given_up {
-            _ if self.is_closed() => None,
-            Some(GivenUp { remembered, .. }) if gives_up => {
-                let until = tick_after(now.saturating_add(remembered));
-                Some((Phase::GivenUp, until))
-            }
-            _ if earliest_start > 0 => Some((Phase::Resting, earliest_start)),
-            _ => None,
+        match self.config.given_up.map(|given_up| given_up.revive) {
+            Some(Revive::Never) if gives_up => NEVER,
+            Some(Revive::Once) if gives_up && due != NEVER => due.max(failures.backoff_tick()),
+            _ => due,
         }
     }
 }

@@ -6,10 +6,10 @@
 
 use crate::clock::Timestamp;
 use crate::list::Index;
-use crate::queue::core::entry::{Failures, NEVER, Phase, tick_after, tick_at};
-use crate::queue::core::given_up::Revive;
+use crate::queue::core::entry::{NEVER, Phase, tick_after};
+use crate::queue::core::given_up::GivenUp;
 use crate::queue::core::machine::Machine;
-use crate::queue::core::machine::add::{AddRequest, Added};
+use crate::queue::core::priority::Priority;
 
 impl<K> Machine<K> {
     /// Returns true if a key of this queue can rest.
@@ -30,16 +30,23 @@ impl<K> Machine<K> {
         }
     }
 
-    /// Returns when a key that is given up runs again, if adds have asked for a run at `due`.
-    pub(super) fn due_after_giving_up(&self, due: u64, failures: Failures) -> u64 {
-        match self.config.given_up.map(|given_up| given_up.revive) {
-            Some(Revive::Never) => NEVER,
-            Some(Revive::Once) if due != NEVER => due.max(failures.backoff_tick()),
-            _ => due,
-        }
-    }
-
-    pub(super) fn put_to_rest(&mut self, index: Index, phase: Phase, until: u64) {
+    /// Puts a key to rest that has no pending work; returns false if it becomes absent instead.
+    pub(super) fn rest_after_run(
+        &mut self,
+        index: Index,
+        gives_up: bool,
+        earliest_start: u64,
+        now: Timestamp,
+    ) -> bool {
+        let (phase, until) = match self.config.given_up {
+            _ if self.is_closed() => return false,
+            Some(GivenUp { remembered, .. }) if gives_up => {
+                let until = tick_after(now.saturating_add(remembered));
+                (Phase::GivenUp, until)
+            }
+            _ if earliest_start > 0 => (Phase::Resting, earliest_start),
+            _ => return false,
+        };
         let entry = &mut self.entries[index];
         (entry.phase, entry.due) = (phase, until);
         self.resting.insert((until, index));
@@ -47,31 +54,19 @@ impl<K> Machine<K> {
         if let Some(groups) = &mut self.ready.groups {
             groups.leave(index);
         }
+        true
     }
 
-    /// Makes the resting keys absent whose rest is over.
-    pub(super) fn expire_resting(&mut self, now: Timestamp) {
-        let tick = tick_at(now);
+    /// Makes the resting key absent whose rest ends first, and the next, while `ends` returns true of
+    /// its tick.
+    pub(super) fn expire_resting(&mut self, ends: impl Fn(&Self, u64) -> bool) {
         while let Some((until, index)) = self.resting.first().copied()
-            && until <= tick
+            && ends(self, until)
         {
-            self.forget_resting(index);
+            let key = self.take_resting(index);
+            // The caller's `Drop` must not run under the lock.
+            self.expired.push(key);
         }
-    }
-
-    /// Evicts resting keys until an entry is free.
-    pub(super) fn evict_resting(&mut self) {
-        while self.entries.len() >= self.config.capacity
-            && let Some((_, index)) = self.resting.first().copied()
-        {
-            self.forget_resting(index);
-        }
-    }
-
-    fn forget_resting(&mut self, index: Index) {
-        let key = self.take_resting(index);
-        // The caller's `Drop` must not run under the lock.
-        self.expired.push(key);
     }
 
     pub(super) fn take_resting(&mut self, index: Index) -> K {
@@ -81,28 +76,23 @@ impl<K> Machine<K> {
         self.keys.remove(index)
     }
 
-    /// Returns true if an add schedules this resting key.
-    pub(super) fn can_reactivate(&self, index: Index) -> bool {
-        let revive = self.config.given_up.map(|given_up| given_up.revive);
-        let phase = self.entries[index].phase;
-        phase == Phase::Resting || revive != Some(Revive::Never)
-    }
-}
-
-impl<K: Eq> Machine<K> {
     /// Schedules a resting key that was added.
-    pub(super) fn reactivate(&mut self, index: Index, due: u64, request: &AddRequest) -> Added {
-        let AddRequest { options, now, .. } = *request;
+    pub(super) fn reactivate(
+        &mut self,
+        index: Index,
+        due: u64,
+        priority: Priority,
+        now: Timestamp,
+    ) {
         let entry = &mut self.entries[index];
         self.resting.remove(&(entry.due, index));
         // A resting key has no priority to keep. If it was done it has no failures either, and the
         // backoff tick is 0.
-        (entry.priority, entry.due) = (options.priority, NEVER);
+        (entry.priority, entry.due) = (priority, NEVER);
         let (backoff, since) = (entry.recorded_failures().backoff_tick(), entry.since);
         let (due, window) = self.due_of_new(due, now);
         let due = due.max(backoff).max(self.earliest_start(since));
         self.windows.set(index, window);
         self.make_delayed_or_ready(index, due, now);
-        Added::Updated
     }
 }

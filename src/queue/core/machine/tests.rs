@@ -16,7 +16,7 @@ fn machine<K>(capacity: usize, debounce: Option<Debounce>) -> Machine<K> {
 
 fn add<K: Eq>(machine: &mut Machine<K>, hash: KeyHash, key: K, now: Timestamp) {
     let (options, room) = (AddOptions::new(), Room::Unreserved);
-    let added = machine.add(hash, &mut Some(key), options, room, now);
+    let added = machine.add::<false>(hash, &mut Some(key), options, room, now, None);
     added.expect("the key is live, or there is room");
 }
 
@@ -45,7 +45,7 @@ fn a_key_that_returns_gets_its_slot_again_unless_it_was_reused() {
         let hash = KeyHash::new(key.into());
         add(&mut machine, hash, key, Timestamp::ZERO);
         let next = machine.ready.peek().expect("it is ready");
-        let key = machine.start(next, Timestamp::ZERO).key;
+        let (key, _) = machine.start(next, Timestamp::ZERO);
         let slot = key.index();
         assert!(machine.finish_done(&mut Some(key)).is_some());
         (slot, machine.index.len())
@@ -73,7 +73,7 @@ fn a_reused_slot_has_no_debounce_window() {
     // The clock of this add is behind: the quiet time is over at once.
     add(&mut machine, hash, "b", at(10));
     let next = machine.ready.peek().expect("it is ready");
-    let key = machine.start(next, at(1_000)).key;
+    let (key, _) = machine.start(next, at(1_000));
     add(&mut machine, hash, "b", at(1_000));
     let finished = machine.finish(key, Outcome::Done, at(1_000));
     assert!(finished.forgotten.is_none());

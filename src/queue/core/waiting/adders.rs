@@ -14,6 +14,7 @@ use crate::queue::core::groups::group_table::GroupId;
 use crate::queue::core::hash::FastHash;
 use crate::wait::{Left, WaitId, WaitList};
 
+#[derive(Default)]
 pub(crate) struct Adders {
     pub(crate) line: WaitList<Adder>,
     /// The adders by the hash of their keys: if another caller adds the key, they need no room.
@@ -55,16 +56,6 @@ pub(crate) struct AdderGroup {
 const GROUP_BLOCKED: u64 = 1 << 63;
 
 impl Adders {
-    pub(crate) fn new() -> Self {
-        Self {
-            line: WaitList::new(),
-            by_hash: HashTable::new(),
-            to_wake: Vec::new(),
-            rounds: HashMap::default(),
-            round: 0,
-        }
-    }
-
     /// Joins the line, or goes back to its place there. Returns a waker to be dropped once the lock
     /// is released.
     pub(crate) fn wait(
@@ -180,7 +171,7 @@ mod tests {
 
     #[test]
     fn an_adder_that_has_left_is_not_woken() {
-        let mut adders = Adders::new();
+        let mut adders = Adders::default();
         let (hash, other) = (KeyHash::new(1), KeyHash::new(2));
         let mut places = [None; 3];
         for (place, hash) in places.iter_mut().zip([hash, hash, other]) {

@@ -28,8 +28,10 @@ use crate::wait::{WaitId, WaitList};
 /// How long a consumer that was to poll may hold up the others.
 const GRACE: Duration = Duration::from_millis(5);
 
+#[derive(Default)]
 pub(crate) struct Consumers {
-    pub(crate) line: WaitList<ConsumerKind>,
+    /// Of each, whether it is a future and not a thread.
+    pub(crate) line: WaitList<bool>,
     /// Threads that were woken and have not polled yet.
     woken_threads: usize,
     /// Futures that were woken, are not late and have not polled yet, in order of `since`.
@@ -43,13 +45,6 @@ pub(crate) struct Consumers {
     inherited_since: Option<Timestamp>,
     leader: Option<Leader>,
     watchdogs: [Option<Watchdog>; 2],
-}
-
-/// How a consumer waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ConsumerKind {
-    Thread,
-    Future,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -88,19 +83,6 @@ fn late_at(since: Timestamp) -> Timestamp {
 }
 
 impl Consumers {
-    pub(crate) const fn new() -> Self {
-        Self {
-            line: WaitList::new(),
-            woken_threads: 0,
-            woken_futures: VecDeque::new(),
-            key_since: None,
-            expected_due: None,
-            inherited_since: None,
-            leader: None,
-            watchdogs: [None; 2],
-        }
-    }
-
     /// Returns how many consumers will poll soon.
     fn awake(&self) -> usize {
         self.woken_threads + self.woken_futures.len()
@@ -119,10 +101,6 @@ impl Consumers {
         self.line.first().is_some_and(|(first, _)| first == id)
     }
 
-    fn leads(&self, id: WaitId) -> bool {
-        self.leader.is_some_and(|leader| leader.id == id)
-    }
-
     /// Returns when a future that was woken for a key is late.
     fn woken_late_at(&self) -> Option<Timestamp> {
         let (key_since, first) = (self.key_since?, self.woken_futures.front()?);
@@ -132,7 +110,7 @@ impl Consumers {
     /// Returns when the leader is late.
     fn leader_late_at(&self) -> Option<Timestamp> {
         let Leader { id, armed } = self.leader?;
-        let is_future = *self.line.wants(id) == ConsumerKind::Future;
+        let is_future = *self.line.wants(id);
         armed.filter(|_| is_future).map(late_at)
     }
 
@@ -142,16 +120,16 @@ impl Consumers {
         &mut self,
         place: &mut Option<WaitId>,
         waker: &Waker,
-        kind: ConsumerKind,
+        is_future: bool,
         next_poll: Option<Timestamp>,
         now: Timestamp,
     ) -> (Option<Timestamp>, Option<Waker>) {
         if let Some(place) = *place {
             self.polled(place);
         }
-        let replaced = self.line.wait(place, waker, kind);
+        let replaced = self.line.wait(place, waker, is_future);
         let poll_at = place.and_then(|id| {
-            *self.line.wants_mut(id) = kind;
+            *self.line.wants_mut(id) = is_future;
             // Here and not in `settle`, which must not allocate: a failure there loses wake-ups.
             let more = self.line.len() - self.woken_futures.len();
             self.woken_futures.reserve(more);
@@ -192,7 +170,8 @@ impl Consumers {
 
     /// Returns when a consumer is late that this one could watch.
     fn watched_by(&self, id: WaitId) -> Option<Timestamp> {
-        let leader_late_at = self.leader_late_at().filter(|_| !self.leads(id));
+        let leader = self.leader.filter(|leader| leader.id != id);
+        let leader_late_at = leader.and_then(|_| self.leader_late_at());
         earliest(self.woken_late_at(), leader_late_at)
     }
 
@@ -209,39 +188,23 @@ impl Consumers {
         if !self.line.was_woken(id) {
             return;
         }
-        match self.line.wants(id) {
-            ConsumerKind::Thread => self.woken_threads -= 1,
-            ConsumerKind::Future => {
-                // A late future is no longer in the list.
-                if let Some(at) = self.woken_futures.iter().position(|woken| woken.id == id) {
-                    self.woken_futures.remove(at);
-                }
-            }
+        if *self.line.wants(id) {
+            // A late future is no longer in the list.
+            self.woken_futures.retain(|woken| woken.id != id);
+        } else {
+            self.woken_threads -= 1;
         }
     }
 
-    /// Removes a consumer that has polled. When the state settles, others take over its duties.
-    pub(crate) fn leave(&mut self, id: WaitId) -> Option<Waker> {
+    /// Removes a consumer that has polled, or is dropped. When the state settles, others take over its
+    /// duties.
+    pub(crate) fn leave(&mut self, id: WaitId, is_dropped: bool) -> Option<Waker> {
+        // Another is woken for the key of a consumer that is dropped, with what is left of its grace.
         // Where each key needs a token only one is woken at a time, and the next key has waited for
         // this consumer too.
-        let inherited = self.woken_future(id).filter(|woken| woken.has_inherited);
-        self.inherited_since = inherited.map(|woken| woken.since);
-        self.remove(id)
-    }
-
-    /// Same as [`leave`](Self::leave), for a consumer that is dropped: another is woken for its key,
-    /// with what is left of its grace.
-    pub(crate) fn cancel(&mut self, id: WaitId) -> Option<Waker> {
-        self.inherited_since = self.woken_future(id).map(|woken| woken.since);
-        self.remove(id)
-    }
-
-    fn woken_future(&self, id: WaitId) -> Option<WokenFuture> {
         let mut woken = self.woken_futures.iter();
-        woken.find(|woken| woken.id == id).copied()
-    }
-
-    fn remove(&mut self, id: WaitId) -> Option<Waker> {
+        let inherited = woken.find(|woken| woken.id == id && (is_dropped || woken.has_inherited));
+        self.inherited_since = inherited.map(|woken| woken.since);
         self.polled(id);
         self.leader = self.leader.filter(|leader| leader.id != id);
         for watchdog in &mut self.watchdogs {

@@ -15,11 +15,11 @@ use crate::queue::core::groups::group_table::GroupId;
 use crate::queue::core::groups::grouping::GroupKey;
 use crate::queue::core::groups::scheduler::GroupScheduler;
 use crate::queue::core::machine::Machine;
-use crate::queue::core::machine::add::{AddRefusal, AddRequest, Added, Room};
+use crate::queue::core::machine::add::{AddRefusal, Added, Room};
 use crate::queue::core::options::AddOptions;
 use crate::queue::core::throttle::Throttle;
 use crate::queue::core::waiting::adders::Adders;
-use crate::queue::core::waiting::consumers::{ConsumerKind, Consumers};
+use crate::queue::core::waiting::consumers::Consumers;
 use crate::wait::{WaitId, WaitList};
 use crate::wake::{Wakers, thread_waker};
 
@@ -69,13 +69,13 @@ impl<K> QueueState<K> {
         Self {
             has_limited_groups,
             machine,
-            consumers: Consumers::new(),
+            consumers: Consumers::default(),
             paused: false,
             needs_general_start,
             throttle,
             limiter_closed: false,
             wakers: Wakers::default(),
-            adders: Adders::new(),
+            adders: Adders::default(),
             missed: 0,
             listeners: [const { WaitList::new() }; 3],
             awaited: false,
@@ -218,13 +218,9 @@ impl<K> QueueState<K> {
         waker: &Waker,
     ) -> (Option<Timestamp>, Option<Waker>) {
         self.awaited = true;
-        let kind = if waker.will_wake(&thread_waker()) {
-            ConsumerKind::Thread
-        } else {
-            ConsumerKind::Future
-        };
+        let is_future = !waker.will_wake(&thread_waker());
         let (next_poll, now) = (self.next_poll(), self.machine.time());
-        self.consumers.wait(place, waker, kind, next_poll, now)
+        self.consumers.wait(place, waker, is_future, next_poll, now)
     }
 
     /// Returns how many consumers are to be awake for the keys that may start.
@@ -236,14 +232,6 @@ impl<K> QueueState<K> {
             ready if self.throttle.is_some() => ready.min(1),
             ready => ready,
         }
-    }
-
-    /// Returns how many keys are ready, and how many are in process.
-    pub(crate) fn counts(&self) -> (usize, usize) {
-        (
-            self.machine.ready.len(),
-            self.machine.processing_len as usize,
-        )
     }
 
     /// Requests a resync for a key that was refused for want of room.
@@ -309,35 +297,20 @@ impl<K> QueueState<K> {
 impl<K: Eq> QueueState<K> {
     /// Same as [`Machine::add`]; also wakes the adders that wait for room for the same key.
     #[inline]
-    pub(crate) fn add(
+    pub(crate) fn add<const GENERAL: bool>(
         &mut self,
         hash: KeyHash,
         key: &mut Option<K>,
         options: AddOptions,
         room: Room,
         now: Timestamp,
-    ) -> Result<Added, AddRefusal> {
-        let added = self.machine.add(hash, key, options, room, now);
-        self.wake_adders_of(hash, added);
-        added
-    }
-
-    /// Same as [`Machine::add_general`], with the wake-ups of [`add`](Self::add).
-    pub(crate) fn add_general(
-        &mut self,
-        request: &AddRequest,
-        key: &mut Option<K>,
         group: Option<&mut GroupKey<'_>>,
     ) -> Result<Added, AddRefusal> {
-        let added = self.machine.add_general(request, key, group);
-        self.wake_adders_of(request.hash, added);
-        added
-    }
-
-    #[inline]
-    fn wake_adders_of(&mut self, hash: KeyHash, added: Result<Added, AddRefusal>) {
+        let machine = &mut self.machine;
+        let added = machine.add::<GENERAL>(hash, key, options, room, now, group);
         if self.adders.line.len() > 0 && matches!(added, Ok(Added::New)) {
             self.adders.key_added(hash);
         }
+        added
     }
 }

@@ -9,7 +9,7 @@ use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::queue::core::add_error::AddError;
 use crate::queue::core::entry::KeyHash;
 use crate::queue::core::hash::FastHash;
-use crate::queue::core::machine::add::{AddRefusal, AddRequest, Added, Room};
+use crate::queue::core::machine::add::{AddRefusal, Room};
 use crate::queue::core::options::AddOptions;
 use crate::queue::core::waiting::queue_state::QueueState;
 use crate::queue::shell::shared::Shared;
@@ -78,34 +78,39 @@ impl<K, C, S> Add<'_, K, C, S> {
     }
 }
 
-impl<K: Eq, C, S> Add<'_, K, C, S> {
-    /// Adds the key, or joins the line and returns `None`.
-    fn add_or_wait(
-        &mut self,
-        key: &mut Option<K>,
-        now: Timestamp,
-        waker: &Waker,
-    ) -> Option<Result<Added, AddRefusal>> {
+impl<K: Eq, C: Clock, S> Step for Add<'_, K, C, S> {
+    type Output = Result<(), AddError<K>>;
+
+    fn clock(&self) -> &dyn Clock {
+        &self.shared.clock
+    }
+
+    #[inline]
+    fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output> {
+        let mut key = self.key.take();
+        assert!(key.is_some(), "polled after the add has ended");
+        if let Some(timeout) = self.options.timeout {
+            self.deadline
+                .get_or_insert_with(|| now.saturating_add(timeout));
+        }
         let shared = self.shared;
         let in_time = self.deadline.is_none_or(|deadline| now < deadline);
         // Dropped once the lock is released: a waker's destructor may run any code.
         let mut stale = None;
-        let added = shared.with_adder_of(key, |state, key, mut group| {
+        let added = shared.with_adder_of(&mut key, |state, key, mut group| {
             let room = self.take_room(state);
-            let request = AddRequest {
-                hash: self.hash,
-                options: self.options,
-                room,
-                now,
-            };
-            let added = state.add_general(&request, key, group.as_deref_mut());
-            match added {
+            let (hash, options) = (self.hash, self.options);
+            match state.add::<true>(hash, key, options, room, now, group.as_deref_mut()) {
                 Err(AddRefusal::Full) if in_time => {
                     state.awaited = true;
                     let joins = self.place.is_none();
                     let group = group.filter(|_| joins);
                     let group = group.map(|group| state.machine.ready.adder_group(group));
-                    stale = state.adders.wait(&mut self.place, waker, self.hash, group);
+                    stale = state.adders.wait(&mut self.place, waker, hash, group);
                     let id = self.place.and_then(|place| state.adders.group_of(place));
                     if let (Some(id), Some(groups)) = (id, state.machine.ready.groups.as_mut()) {
                         groups.adder_waits(id, joins);
@@ -132,35 +137,13 @@ impl<K: Eq, C, S> Add<'_, K, C, S> {
                 }
             }
         });
-        added.transpose()
-    }
-}
-
-impl<K: Eq, C: Clock, S> Step for Add<'_, K, C, S> {
-    type Output = Result<(), AddError<K>>;
-
-    fn clock(&self) -> &dyn Clock {
-        &self.shared.clock
-    }
-
-    #[inline]
-    fn now(&self) -> Timestamp {
-        self.shared.clock.now()
-    }
-
-    fn step(&mut self, now: Timestamp, waker: &Waker) -> Progress<Self::Output> {
-        let mut key = self.key.take();
-        assert!(key.is_some(), "polled after the add has ended");
-        if let Some(timeout) = self.options.timeout {
-            self.deadline
-                .get_or_insert_with(|| now.saturating_add(timeout));
-        }
-        match self.add_or_wait(&mut key, now, waker) {
+        drop(stale);
+        match added.transpose() {
             None => {
                 self.key = key;
                 Progress::Waiting(self.deadline)
             }
-            Some(added) => Progress::Done(self.shared.observe_add(added, key)),
+            Some(added) => Progress::Done(shared.observe_add(added, key)),
         }
     }
 

@@ -9,8 +9,7 @@ use crate::clock::Clock;
 use crate::prefetch::PrefetchHint;
 use crate::queue::core::groups::grouping::GroupBounds;
 use crate::queue::core::groups::ready::ReadyKeys;
-use crate::queue::core::groups::scheduler::GroupScheduler;
-use crate::queue::core::groups::scheduler::MakeGroupWaker;
+use crate::queue::core::groups::scheduler::{GroupScheduler, MakeLimiterWaker};
 use crate::queue::core::machine::Machine;
 use crate::queue::core::throttle::Throttle;
 use crate::queue::core::waiting::queue_state::QueueState;
@@ -24,6 +23,8 @@ use crate::sync::Mutex;
 /// Entries are numbered by 32 bits, and one number means "none".
 const MAX_CAPACITY: usize = u32::MAX as usize - 1;
 
+type MakeWakersOf<K, C, S> = fn(Weak<Shared<K, C, S>>) -> MakeLimiterWaker;
+
 impl<K, C, S> QueueBuilder<K, C, S>
 where
     K: Send + Sync + 'static,
@@ -36,47 +37,41 @@ where
     ///
     /// # Errors
     /// [`QueueError`], which names the option that is out of bounds.
-    pub fn build(mut self) -> Result<WorkQueue<K, C, S>, QueueError> {
-        let limiter = self.options.limiter.take();
-        let waker = |queue: &Weak<Shared<K, C, S>>, group| {
-            let queue = Weak::clone(queue);
-            Waker::from(Arc::new(LimiterWaker { queue, group }))
-        };
-        self.build_with(
-            |queue| limiter.map(|limiter| Throttle::new(limiter, waker(queue, None))),
-            |queue| {
-                let queue = Weak::clone(queue);
-                Some(Box::new(move |group| waker(&queue, Some(group))))
-            },
-        )
+    pub fn build(self) -> Result<WorkQueue<K, C, S>, QueueError> {
+        self.build_with(Some(|queue| {
+            Box::new(move |group| {
+                let queue = Weak::clone(&queue);
+                Waker::from(Arc::new(LimiterWaker { queue, group }))
+            })
+        }))
     }
 }
 
 impl<K, C, S> QueueBuilder<K, C, S> {
-    /// Builds the queue around its limiter and the wakers of its groups' limiters. A waker owns its
-    /// key type for `'static`, which a queue without limiters need not: so they are arguments.
+    /// Builds the queue with the wakers of its limiters. A waker owns its key type for `'static`, which
+    /// a queue without limiters need not: so they are an argument.
     pub(super) fn build_with(
         self,
-        throttle: impl FnOnce(&Weak<Shared<K, C, S>>) -> Option<Throttle>,
-        group_wakers: impl FnOnce(&Weak<Shared<K, C, S>>) -> Option<MakeGroupWaker>,
+        wakers: Option<MakeWakersOf<K, C, S>>,
     ) -> Result<WorkQueue<K, C, S>, QueueError> {
         self.options.validate()?;
         let (limits, grouping) = (self.options.limits, &self.options.grouping);
         let has_memory = !limits.min_interval.is_zero() || limits.given_up.is_some();
         let needs_general_add = grouping.is_some() || limits.keeps_newest || has_memory;
         let groups = grouping.as_ref().map(|it| (it.names(), it.bounds()));
-        let aging = limits.aging;
-        let ready = |queue: &Weak<Shared<K, C, S>>| {
-            let groups = groups.zip(group_wakers(queue));
+        let (limiter, aging) = (self.options.limiter, limits.aging);
+        let state = |queue: &Weak<Shared<K, C, S>>| {
+            let wakers = || wakers.map(|wakers| wakers(Weak::clone(queue)));
+            let throttle = limiter.zip(wakers());
+            let throttle = throttle.map(|(limiter, waker)| Throttle::new(limiter, waker(None)));
             let scheduler = groups
+                .zip(wakers())
                 .map(|((names, bounds), wakers)| GroupScheduler::new(names, bounds, wakers, aging));
-            ReadyKeys::new(aging, scheduler)
+            let ready = ReadyKeys::new(aging, scheduler);
+            QueueState::new(Machine::new(limits, ready), throttle)
         };
         let shared = Arc::new_cyclic(|queue| Shared {
-            state: Mutex::new(QueueState::new(
-                Machine::new(limits, ready(queue)),
-                throttle(queue),
-            )),
+            state: Mutex::new(state(queue)),
             index_hint: PrefetchHint::new(),
             clock: self.clock,
             hasher: self.hasher,

@@ -17,10 +17,11 @@ impl<K, C: Clock, S> Work<K, C, S> {
     #[inline]
     pub fn done(mut self) {
         // The fast path: no outcome to report, and no clock read if none is needed.
-        if let Some(HeldKey { shared, key }) = self.held.take_if(|held| !held.shared.is_observed())
+        if let Some(HeldKey { shared, key }) =
+            self.held.take_if(|held| held.shared.observer.is_none())
         {
             let mut borrowed = Some(key);
-            let forgotten = shared.finish_done(&mut borrowed);
+            let forgotten = shared.with_state(|state| state.machine.finish_done(&mut borrowed));
             match borrowed {
                 None => return drop(forgotten),
                 Some(key) => self.held = Some(HeldKey { shared, key }),
@@ -54,7 +55,7 @@ impl<K, C: Clock, S> Work<K, C, S> {
         let mut guard = shared.lock_mut();
         forgotten = guard.state().machine.finish_as_done(key, now);
         let started = guard.state().start(now, false);
-        if guard.state().is_quiet() && !shared.is_observed() {
+        if guard.state().is_quiet() && shared.observer.is_none() {
             guard.unlock();
             // The handle moves on: no reference count changes.
             let next = started.map(|started| Self::new(shared, started));
@@ -112,16 +113,16 @@ impl<K, C: Clock, S> Work<K, C, S> {
     /// # Ok::<(), tollgate::QueueError>(())
     /// ```
     #[must_use = "a key that is given up is returned"]
-    pub fn retry(mut self) -> Option<K> {
-        self.finish(|run, held, now| held.shared.retry(run, None, now))
+    pub fn retry(self) -> Option<K> {
+        self.end_failed(None, false, |_, _, _| {})
     }
 
     /// Same as [`retry`](Self::retry), but after `delay` instead of the queue's backoff.
     ///
     /// Use it for an error that says when to come back, such as a `Retry-After`.
     #[must_use = "a key that is given up is returned"]
-    pub fn retry_after(mut self, delay: Duration) -> Option<K> {
-        self.finish(|run, held, now| held.shared.retry(run, Some(delay), now))
+    pub fn retry_after(self, delay: Duration) -> Option<K> {
+        self.end_failed(Some(delay), false, |_, _, _| {})
     }
 
     /// Ends the run as a failure that no retry can mend: the key is given up, and returned as a dead
@@ -129,12 +130,12 @@ impl<K, C: Clock, S> Work<K, C, S> {
     ///
     /// A key that was added during the run is not returned: it runs again.
     #[must_use = "the key is returned"]
-    pub fn fail(mut self) -> Option<K> {
-        self.finish(|run, held, now| Outcome::Fail(held.shared.failed(run, None, now)))
+    pub fn fail(self) -> Option<K> {
+        self.end_failed(None, true, |_, _, _| {})
     }
 
-    /// Ends a failed run for the controller, after `tell` was called with the key, its failures and
-    /// the delay of its retry. Should `tell` panic, dropping the guard retries the key.
+    /// Ends a failed run, after `tell` was called with the key, its failures and the delay of its
+    /// retry. Should `tell` panic, dropping the guard retries the key.
     pub(crate) fn end_failed(
         mut self,
         own: Option<Duration>,
@@ -142,12 +143,17 @@ impl<K, C: Clock, S> Work<K, C, S> {
         tell: impl FnOnce(&K, u32, Option<Duration>),
     ) -> Option<K> {
         self.finish(|run, HeldKey { shared, key }, now| {
-            let outcome = if is_terminal {
-                Outcome::Fail(shared.failed(run, None, now))
-            } else {
-                shared.retry(run, own, now)
+            let failures = shared.failed(run, own, now);
+            let outcome = match shared.max_attempts {
+                _ if is_terminal => Outcome::Fail(failures),
+                Some(max) if failures.count >= max => Outcome::GiveUp(failures),
+                _ => Outcome::Retry(failures),
             };
-            tell(key, run.failures.into(), outcome.retry_after(now));
+            let retry_after = match outcome {
+                Outcome::Retry(failures) => Some(failures.backoff_until.saturating_since(now)),
+                _ => None,
+            };
+            tell(key, run.failures.into(), retry_after);
             outcome
         })
     }
@@ -169,14 +175,17 @@ impl<K, C: Clock, S> Work<K, C, S> {
     ) -> Option<K> {
         let held = self.held.as_ref()?;
         let outcome = outcome(&mut self.run, held, now);
-        // Cloned while the guard holds the key: should `Clone` panic, dropping the guard retries.
-        let copy = held.shared.clone_of_given_up(&held.key, outcome);
+        // A key that is given up is returned to the worker by a clone, if it rests in the queue. Cloned
+        // while the guard holds the key: should `Clone` panic, dropping the guard retries.
+        let gives_up = matches!(outcome, Outcome::GiveUp(_) | Outcome::Fail(_));
+        let clone_key = held.shared.clone_key.filter(|_| gives_up);
+        let spare = clone_key.map(|clone| clone(&held.key));
         let HeldKey { shared, key } = self.held.take()?;
-        let given_up = shared.finish(key, copy, outcome, self.run.started, now);
+        let returned = shared.finish(key, spare, outcome, self.run.started, now);
         // The last handle drops every key. If one of those drops panics, unwinding drops locals, but
         // no value that is already returned.
         drop(shared);
-        given_up
+        returned
     }
 
     /// Retries the key of a dropped guard. It is never given up: there is no caller to return it to.

@@ -3,17 +3,11 @@
 
 use crate::clock::Timestamp;
 use crate::list::Index;
-use crate::queue::core::bands::NextKey;
 use crate::queue::core::groups::group_table::GroupId;
 use crate::queue::core::groups::scheduler::GroupScheduler;
 use crate::wake::Wakers;
 
 impl GroupScheduler {
-    /// Returns the group of the key that was peeked.
-    pub(crate) fn group_of_next(&self, next: NextKey) -> Index {
-        self.flows[next.flow].group
-    }
-
     /// Parks a group whose limiter has refused.
     pub(crate) fn park(&mut self, at: Index, until: Timestamp) {
         self.groups.slots[at].parked = Some(until);

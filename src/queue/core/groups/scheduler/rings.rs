@@ -2,7 +2,7 @@
 //!
 //! Invariant: a group has one flow for each priority of its ready keys, or one without keys.
 
-use crate::list::{Index, NIL};
+use crate::list::{Index, Links, List, NIL};
 use crate::queue::core::groups::flow::Flow;
 use crate::queue::core::groups::scheduler::GroupScheduler;
 use crate::queue::core::priority::Priority;
@@ -61,9 +61,16 @@ impl GroupScheduler {
             flow = this.next;
         }
         let group = &mut self.groups.slots[at];
-        let flow = self.flows.insert(Flow::new(at, priority, group.flows));
-        group.flows = flow;
-        flow
+        group.flows = self.flows.insert(Flow {
+            links: Links::new(),
+            keys: List::new(),
+            group: at,
+            priority,
+            credit: 0,
+            next: group.flows,
+            in_ring: false,
+        });
+        group.flows
     }
 
     /// Frees a flow without keys, unless it is the only one of its group: most groups get keys again.

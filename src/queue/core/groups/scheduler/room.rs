@@ -20,13 +20,16 @@ impl GroupScheduler {
     pub(crate) fn enter(&mut self, entry: Index, found: Option<Index>, key: &mut GroupKey<'_>) {
         let at = found.unwrap_or_else(|| {
             let at = self.groups.occupy(key);
-            let waker = || (self.make_waker)(self.groups.id(at));
+            let waker = || (self.make_waker)(Some(self.groups.id(at)));
             let limiter = key.limiter.take();
             let throttle = limiter.map(|limiter| Box::new(Throttle::new(limiter, waker())));
             self.groups.slots[at].throttle = throttle;
             at
         });
-        self.groups.revive(at);
+        // A group without keys and adders has left its slot to others, but none has come.
+        if !std::mem::replace(&mut self.groups.slots[at].is_used, true) {
+            self.groups.slots.revive(at);
+        }
         let group = &mut self.groups.slots[at];
         group.weight = key.weight;
         group.live += 1;

@@ -4,9 +4,7 @@
 use std::task::Waker;
 
 use crate::clock::Timestamp;
-use crate::queue::core::waiting::consumers::{
-    ConsumerKind, Consumers, Leader, Watchdog, WokenFuture, earliest,
-};
+use crate::queue::core::waiting::consumers::{Consumers, Leader, Watchdog, WokenFuture, earliest};
 use crate::wait::WaitId;
 use crate::wake::Wakers;
 
@@ -57,7 +55,8 @@ impl Consumers {
         let leader_late = is_late(self.leader_late_at());
         if let Some(Leader { id, .. }) = self.leader
             && (leader_late || woken_late && self.line.was_woken(id))
-            && self.has_other_in_line(id)
+            && let Some((first, _)) = self.line.first()
+            && (first != id || self.line.behind(id).is_some())
         {
             // It leaves the line until it polls: as the first it would lead again.
             wakers.extend(self.line.wake(id));
@@ -66,28 +65,20 @@ impl Consumers {
         woken_late || leader_late
     }
 
-    /// Returns true if another consumer is in line.
-    fn has_other_in_line(&self, id: WaitId) -> bool {
-        let first = self.line.first();
-        first.is_some_and(|(first, _)| first != id || self.line.behind(id).is_some())
-    }
-
     /// Takes the first consumer out of the line, to be woken for a key.
     fn wake_first(&mut self, since: Timestamp, has_inherited: bool) -> Option<Waker> {
-        let (id, &kind) = self.line.first()?;
-        match kind {
-            ConsumerKind::Thread => self.woken_threads += 1,
-            ConsumerKind::Future => {
-                let woken = WokenFuture {
-                    id,
-                    since,
-                    has_inherited,
-                };
-                let at = self
-                    .woken_futures
-                    .partition_point(|other| other.since <= since);
-                self.woken_futures.insert(at, woken);
-            }
+        let (id, &is_future) = self.line.first()?;
+        if is_future {
+            let woken = WokenFuture {
+                id,
+                since,
+                has_inherited,
+            };
+            let is_before = |other: &WokenFuture| other.since <= since;
+            let at = self.woken_futures.partition_point(is_before);
+            self.woken_futures.insert(at, woken);
+        } else {
+            self.woken_threads += 1;
         }
         self.line.wake(id)
     }

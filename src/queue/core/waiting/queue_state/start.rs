@@ -55,7 +55,7 @@ impl<K> QueueState<K> {
             return true;
         };
         self.awaited = true;
-        let group = groups.group_of_next(next);
+        let group = groups.flows[next.flow].group;
         let Some(throttle) = &mut groups.groups.slots[group].throttle else {
             return true;
         };
