@@ -13,8 +13,8 @@ use serde_json::json;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tollgate::AtomicTokenBucket;
 
-use crate::apiserver::account::largest_excess;
-use crate::apiserver::{ApiServer, Options};
+use testserver::account::largest_excess;
+use testserver::{ApiServer, Options};
 use crate::children::snapshot_name;
 use crate::cli::Args;
 use crate::client::{self, OPERATOR_AGENT};

@@ -5,7 +5,6 @@
 //! to its desired state; `demo` runs the operator against the embedded server, with the users of `load`, and
 //! checks convergence and budget.
 
-pub mod apiserver;
 pub mod children;
 pub mod cli;
 pub mod client;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::{Client, Config};
-use operator::apiserver::account::largest_excess;
-use operator::apiserver::{ApiServer, Fault, Injection, Options, Verb};
+use testserver::account::largest_excess;
+use testserver::{ApiServer, Fault, Injection, Options, Verb};
 use operator::client::{self, OPERATOR_AGENT};
 use operator::demo::{SLACK, unconverged};
 use operator::load::{Fate, Load};

@@ -1,0 +1,6 @@
+//! Kubernetes operators on tollgate's work queue, controller and limiters.
+
+pub mod budget;
+pub mod call;
+pub mod election;
+pub mod rbac;
