@@ -28,11 +28,10 @@ pub fn core_versions() -> Value {
 
 /// `/apis`.
 pub fn groups() -> Value {
-    let groups: Vec<Value> = TYPES
-        .iter()
-        .filter(|ty| !ty.group.is_empty())
-        .map(group_of)
-        .collect();
+    let mut named: Vec<&ResourceType> = TYPES.iter().filter(|ty| !ty.group.is_empty()).collect();
+    // Types of one group stand together in the table, and every group has one version.
+    named.dedup_by_key(|ty| ty.group);
+    let groups: Vec<Value> = named.into_iter().map(group_of).collect();
     json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups })
 }
 

@@ -183,8 +183,9 @@ fn write(
         }
         Verb::Update => {
             let object = parse_object(content_type, body)?;
-            let updated = shell.write(|store, _| store.update(&target(request), object))?;
-            Ok(reply_object(StatusCode::OK, &updated))
+            let (created, updated) =
+                shell.write(|store, now| store.update(&target(request), object, now))?;
+            Ok(reply_object(written(created), &updated))
         }
         Verb::Patch => {
             let query = &request.query;
@@ -192,12 +193,7 @@ fn write(
             let patch = Patch::parse(content_type, body, manager, query.force)?;
             let (created, object) =
                 shell.write(|store, now| store.patch(&target(request), &patch, now))?;
-            let code = if created {
-                StatusCode::CREATED
-            } else {
-                StatusCode::OK
-            };
-            Ok(reply_object(code, &object))
+            Ok(reply_object(written(created), &object))
         }
         Verb::Delete => {
             let preconditions = delete_options(body)?;
@@ -206,6 +202,14 @@ fn write(
             Ok(reply_deletion(request, &deletion))
         }
         Verb::Get | Verb::List | Verb::Watch => Err(Status::method_not_allowed()),
+    }
+}
+
+/// The code of a write that may have created its object.
+fn written(created: bool) -> StatusCode {
+    match created {
+        true => StatusCode::CREATED,
+        false => StatusCode::OK,
     }
 }
 

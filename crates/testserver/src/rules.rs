@@ -61,7 +61,7 @@ pub fn check_identity(key: &Key, object: &Value) -> Result<(), Status> {
     Ok(())
 }
 
-/// An apply may create an object unless it names a status, a uid or a resource version.
+/// An apply or an update may create an object unless it names a status or a uid.
 pub fn check_may_create(target: &Target, config: &Value) -> Result<(), Status> {
     let (ty, name) = (target.ty, &target.key.name);
     if target.status {

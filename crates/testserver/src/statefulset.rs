@@ -118,7 +118,7 @@ fn notice(store: &Store, ty: &ResourceType, cursor: &mut u64, at: Instant, queue
 }
 
 fn make_ready(shell: &Shell, ty: &'static ResourceType, key: Key) {
-    shell.write(|store, _| {
+    shell.write(|store, now| {
         let Some(object) = store.objects(ty).get(&key) else {
             return;
         };
@@ -135,6 +135,7 @@ fn make_ready(shell: &Shell, ty: &'static ResourceType, key: Key) {
                 status: true,
             },
             ready,
+            now,
         );
     });
 }

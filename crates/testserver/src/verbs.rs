@@ -71,20 +71,38 @@ impl Store {
         Ok(self.put(ty, key, None, object, managers))
     }
 
-    /// Replaces an object, or its status.
-    pub fn update(&mut self, target: &Target, object: Value) -> Result<Arc<Object>, Status> {
-        let old = self.get(target.ty, &target.key)?;
-        validate::shape(target.ty, &object)?;
-        // Built-in types may be replaced without a resource version, custom resources may not.
-        if target.ty.is_custom() && meta::text(&object, "resourceVersion").is_empty() {
-            let cause = Cause::required(
+    /// Replaces an object, or its status. True when the update created the object.
+    pub fn update(
+        &mut self,
+        target: &Target,
+        object: Value,
+        now: Timestamp,
+    ) -> Result<(bool, Arc<Object>), Status> {
+        let (ty, name) = (target.ty, &target.key.name);
+        validate::shape(ty, &object)?;
+        let Some(old) = self.objects(ty).get(&target.key).cloned() else {
+            if !ty.create_on_update || target.status {
+                return Err(Status::not_found(ty, name));
+            }
+            check_identity(&target.key, &object)?;
+            check_may_create(target, &object)?;
+            // A stale resource version is not looked at here: only a uid guards against the recreation of an
+            // object that was deleted.
+            return self
+                .insert(ty, target.key.clone(), object, Managers::default(), now)
+                .map(|object| (true, object));
+        };
+        if !ty.unconditional_update && meta::text(&object, "resourceVersion").is_empty() {
+            let cause = Cause::invalid(
                 "metadata.resourceVersion",
+                &0.into(),
                 "must be specified for an update",
             );
-            return Err(Status::invalid(target.ty, &target.key.name, &[cause]));
+            return Err(Status::invalid(ty, name, &[cause]));
         }
         let managers = old.managers.clone();
         self.replace(target, &old, object, managers)
+            .map(|object| (false, object))
     }
 
     /// Patches an object, or its status. True when an apply created the object.

@@ -195,12 +195,35 @@ async fn cluster_scoped_types_lists_and_discovery_work() {
         "1"
     );
     let groups = client.list_api_groups().await.expect("groups");
-    assert_eq!(groups.groups.len(), 3);
+    let names: Vec<_> = groups
+        .groups
+        .iter()
+        .map(|group| group.name.as_str())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "apps",
+            "batch",
+            "coordination.k8s.io",
+            "events.k8s.io",
+            "example.com",
+            "apiextensions.k8s.io"
+        ]
+    );
     let resources = client
         .list_api_group_resources("example.com/v1")
         .await
         .expect("resources");
-    assert_eq!(resources.resources.len(), 2);
+    let names: Vec<_> = resources
+        .resources
+        .iter()
+        .map(|resource| resource.name.as_str())
+        .collect();
+    assert_eq!(
+        names,
+        ["databases", "databases/status", "backups", "backups/status"]
+    );
     let core = client
         .list_core_api_resources("v1")
         .await

@@ -3,6 +3,7 @@
 mod client;
 mod core;
 mod faulty;
+mod leases;
 mod lists;
 mod watches;
 

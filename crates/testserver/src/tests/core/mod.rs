@@ -7,7 +7,7 @@ mod patches;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::super::patch::Patch;
 use super::super::resource::{ResourceType, by_plural};
@@ -53,7 +53,8 @@ impl Core {
     }
 
     fn update(&mut self, path: &str, name: &str, object: &Value) -> Outcome {
-        outcome(self.0.update(&target(path, name), object.clone()))
+        let updated = self.0.update(&target(path, name), object.clone(), at(0));
+        outcome(updated.map(|(_, object)| object))
     }
 
     fn merge(&mut self, path: &str, name: &str, patch: Value) -> Outcome {
