@@ -162,6 +162,5 @@ fn generate(n: usize) -> Database {
 
 fn change(mut database: Database) -> Database {
     database.spec.replicas = database.spec.replicas % 5 + 1;
-    database.spec.storage = "100Gi".to_owned();
     database
 }
