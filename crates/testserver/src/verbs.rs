@@ -15,7 +15,7 @@ use super::rules::{
 };
 use super::status::{Cause, Status};
 use super::store::{Deletion, Key, Object, Preconditions, Store, Target};
-use super::validate;
+use super::validate::{self, quantities};
 
 impl Store {
     /// Creates an object in a namespace (empty for cluster-scoped types).
@@ -27,6 +27,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Arc<Object>, Status> {
         validate::shape(ty, &object)?;
+        quantities::check(ty, &object).map_err(|unreadable| unreadable.in_body(ty))?;
         let key = Key::new(namespace, meta::text(&object, "name"));
         if key.name.is_empty() {
             let cause = Cause::required("metadata.name", "name is required");
@@ -57,7 +58,7 @@ impl Store {
         // A new object has no server-written metadata, so this removes what the client sent.
         meta::keep_server_fields(&mut object, &Value::Null);
         meta::tidy(&mut object, ty);
-        validate::values(ty, &key.name, &object)?;
+        validate::values(ty, &key, &object)?;
         meta::set(&mut object, "name", key.name.clone());
         if ty.namespaced {
             meta::set(&mut object, "namespace", key.namespace.clone());
@@ -80,6 +81,7 @@ impl Store {
     ) -> Result<(bool, Arc<Object>), Status> {
         let (ty, name) = (target.ty, &target.key.name);
         validate::shape(ty, &object)?;
+        quantities::check(ty, &object).map_err(|unreadable| unreadable.in_body(ty))?;
         let Some(old) = self.objects(ty).get(&target.key).cloned() else {
             if !ty.create_on_update || target.status {
                 return Err(Status::not_found(ty, name));
@@ -128,6 +130,9 @@ impl Store {
             Patch::Merge(patch) => json_patch::merge(&mut object, patch),
             Patch::Apply { .. } => {}
         }
+        let (ty, name) = (target.ty, &target.key.name);
+        quantities::check(ty, &object)
+            .map_err(|unreadable| unreadable.in_patched(ty, name, &object))?;
         let managers = old.managers.clone();
         self.replace(target, &old, object, managers)
             .map(|object| (false, object))
@@ -160,6 +165,8 @@ impl Store {
             force,
         )
         .map_err(|conflicts| Status::apply_conflict(&conflicts))?;
+        let ty = target.ty;
+        quantities::check(ty, &object).map_err(|unreadable| unreadable.in_applied(ty))?;
         match old {
             Some(old) => self
                 .replace(target, &old, object, managers)
@@ -195,7 +202,8 @@ impl Store {
         }
         meta::keep_server_fields(&mut new, &old.value);
         meta::tidy(&mut new, ty);
-        validate::values(ty, name, &new)?;
+        validate::values(ty, &target.key, &new)?;
+        validate::update(ty, name, &old.value, &new)?;
         let deleting = meta::is_deleting(&old.value);
         if deleting {
             check_no_new_finalizers(target, &old.value, &new)?;

@@ -72,6 +72,21 @@ async fn a_lease_is_never_replaced_without_a_version() {
 }
 
 #[tokio::test]
+async fn the_numbers_of_a_lease_have_bounds() {
+    let server = start(Options::default()).await;
+    let api = leases(&server);
+    for (field, value, expected) in [
+        ("leaseDurationSeconds", 0, Some(422)),
+        ("leaseTransitions", -1, Some(422)),
+        ("leaseDurationSeconds", 1, None),
+    ] {
+        let lease = lease_with(field, json!(value), "a");
+        let created = api.create(&PostParams::default(), &lease).await;
+        assert_eq!(created.is_err().then(|| code(created)), expected, "{field}");
+    }
+}
+
+#[tokio::test]
 async fn leases_are_listed_page_by_page() {
     let server = start(Options::default()).await;
     let api = leases(&server);

@@ -2,6 +2,7 @@
 
 mod client;
 mod core;
+mod events;
 mod faulty;
 mod leases;
 mod lists;

@@ -3,6 +3,7 @@
 mod deletion;
 mod objects;
 mod patches;
+mod values;
 
 use std::sync::Arc;
 
@@ -14,9 +15,9 @@ use super::super::resource::{ResourceType, by_plural};
 use super::super::status::Status;
 use super::super::store::{Deletion, Key, Object, Preconditions, Store, Target};
 
-struct Core(Store);
+pub(super) struct Core(Store);
 
-type Outcome = Result<Value, (u16, Value)>;
+pub(super) type Outcome = Result<Value, (u16, Value)>;
 
 fn ty(plural: &str) -> &'static ResourceType {
     by_plural(plural).expect("a served type")
@@ -44,11 +45,11 @@ fn at(second: i64) -> Timestamp {
 }
 
 impl Core {
-    fn new() -> Core {
+    pub(super) fn new() -> Core {
         Core(Store::new(1_000))
     }
 
-    fn create(&mut self, plural: &str, object: Value) -> Outcome {
+    pub(super) fn create(&mut self, plural: &str, object: Value) -> Outcome {
         outcome(self.0.create(ty(plural), "ns", object, at(0)))
     }
 
@@ -57,7 +58,7 @@ impl Core {
         outcome(updated.map(|(_, object)| object))
     }
 
-    fn merge(&mut self, path: &str, name: &str, patch: Value) -> Outcome {
+    pub(super) fn merge(&mut self, path: &str, name: &str, patch: Value) -> Outcome {
         let patched = self
             .0
             .patch(&target(path, name), &Patch::Merge(patch), at(0));
@@ -96,6 +97,6 @@ impl Core {
     }
 }
 
-fn error_code(outcome: Outcome) -> u16 {
+pub(super) fn error_code(outcome: Outcome) -> u16 {
     outcome.expect_err("an error").0
 }

@@ -1,9 +1,19 @@
 //! Validates objects: their shape (400) and their values (422).
 
-use serde_json::Value;
+mod batch;
+mod custom;
+mod event;
+mod labels;
+mod lease;
+pub mod quantities;
+mod statefulset;
 
+use serde_json::{Value, json};
+
+use super::names;
 use super::resource::ResourceType;
 use super::status::{Cause, Status};
+use super::store::Key;
 
 /// Checks that the parts that the server reads have the right JSON types, and that the object has the type of
 /// its path.
@@ -87,57 +97,54 @@ fn is_list(value: &Value, is_item: impl Fn(&Value) -> bool) -> bool {
 }
 
 /// Checks the values of an object before it is stored.
-pub fn values(ty: &ResourceType, name: &str, object: &Value) -> Result<(), Status> {
+pub fn values(ty: &ResourceType, key: &Key, object: &Value) -> Result<(), Status> {
     let mut causes = Vec::new();
-    if !is_subdomain(name) {
-        let why = "must be a lowercase DNS subdomain of at most 253 characters";
-        causes.push(Cause::invalid("metadata.name", &name.into(), why));
-    }
-    if ty.kind == "Database" {
-        database(object, &mut causes);
-    }
-    if causes.is_empty() {
-        Ok(())
-    } else {
-        Err(Status::invalid(ty, name, &causes))
-    }
-}
-
-fn is_subdomain(name: &str) -> bool {
-    let is_label = |label: &str| {
-        !label.is_empty()
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    let verdict = match ty.kind {
+        // These names become a part of host names.
+        "Service" | "Namespace" => names::dns_label(&key.name),
+        _ => names::dns_subdomain(&key.name),
     };
-    name.len() <= 253 && name.split('.').all(is_label)
+    if let Some(why) = verdict {
+        causes.push(Cause::invalid(
+            "metadata.name",
+            &key.name.as_str().into(),
+            &why,
+        ));
+    }
+    let labels = &object["metadata"]["labels"];
+    labels::check("metadata.labels", labels, &mut causes);
+    let template = &object["spec"]["template"]["metadata"]["labels"];
+    match ty.kind {
+        "Database" => custom::database(object, &mut causes),
+        "Lease" => lease::check(object, &mut causes),
+        "Event" => event::check(&key.namespace, object, &mut causes),
+        "CronJob" => batch::cron_job(&key.name, object, &mut causes),
+        "StatefulSet" => labels::check("spec.template.labels", template, &mut causes),
+        "Job" => {
+            labels::check("spec.template.labels", template, &mut causes);
+            // The server puts the job's name on its pods.
+            let label = json!({ "batch.kubernetes.io/job-name": key.name });
+            labels::check("spec.template.labels", &label, &mut causes);
+        }
+        _ => {}
+    }
+    refuse(ty, &key.name, &causes)
 }
 
-/// The schema of the custom resource.
-fn database(object: &Value, causes: &mut Vec<Cause>) {
-    let spec = &object["spec"];
-    match &spec["replicas"] {
-        Value::Null => causes.push(Cause::required("spec.replicas", "")),
-        value => match value.as_i64() {
-            Some(1..=5) => {}
-            Some(_) => {
-                causes.push(Cause::invalid(
-                    "spec.replicas",
-                    value,
-                    "must be between 1 and 5",
-                ));
-            }
-            None => causes.push(Cause::invalid("spec.replicas", value, "must be an integer")),
-        },
+/// Checks that an update leaves the immutable fields as they are.
+pub fn update(ty: &ResourceType, name: &str, old: &Value, new: &Value) -> Result<(), Status> {
+    let mut causes = Vec::new();
+    match ty.kind {
+        "StatefulSet" => statefulset::check_update(old, new, &mut causes),
+        "Event" => event::check_update(old, new, &mut causes),
+        _ => {}
     }
-    for field in ["engine", "storage"] {
-        let path = format!("spec.{field}");
-        match &spec[field] {
-            Value::Null => causes.push(Cause::required(&path, "")),
-            Value::String(text) if !text.is_empty() => {}
-            value => causes.push(Cause::invalid(&path, value, "must be a non-empty string")),
-        }
+    refuse(ty, name, &causes)
+}
+
+fn refuse(ty: &ResourceType, name: &str, causes: &[Cause]) -> Result<(), Status> {
+    if causes.is_empty() {
+        return Ok(());
     }
+    Err(Status::invalid(ty, name, causes))
 }
