@@ -79,7 +79,7 @@ fn ceil_div(numerator: i128, denominator: i128) -> i128 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::faults::Dice;
+    use super::super::dice::Dice;
     use super::*;
 
     fn by_definition(arrivals: &[u64], burst: u64, rate: u64, slack: Duration) -> i64 {

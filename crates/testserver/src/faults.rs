@@ -1,5 +1,6 @@
 //! Injected faults of requests and watches.
 
+use super::dice::Dice;
 use super::route::Verb;
 
 /// The fault of a request.
@@ -12,8 +13,20 @@ pub enum Fault {
         /// The value of `Retry-After`.
         retry_after_s: u64,
     },
+    /// 429 of priority and fairness: the delay stands in the header only, and the body is plain text. Nothing is done.
+    TooManyRequestsText {
+        /// The value of `Retry-After`.
+        retry_after_s: u64,
+    },
+    /// 403, as of a server that has not read its roles yet; nothing is done.
+    Forbidden,
     /// 500, nothing is done.
     InternalError,
+    /// 503 with `Retry-After`, nothing is done.
+    Unavailable {
+        /// The value of `Retry-After`.
+        retry_after_s: u64,
+    },
     /// The connection closes without a reply, nothing is done.
     DropBefore,
     /// The request is carried out, then the connection closes without a reply.
@@ -35,7 +48,7 @@ pub struct Injection {
 }
 
 impl Injection {
-    fn matches(&self, call: &Call<'_>) -> bool {
+    fn matches(&self, call: &Call) -> bool {
         self.verb.is_none_or(|verb| Some(verb) == call.verb)
             && self
                 .resource
@@ -44,54 +57,30 @@ impl Injection {
     }
 }
 
-/// The parts of a request that faults and the authorization hook match.
-#[derive(Debug, Clone, Copy)]
-pub struct Call<'a> {
+/// The parts of a request that faults and the authorization hook match, and that are counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Call {
     /// The verb; `None` outside of resources.
     pub verb: Option<Verb>,
     /// Plural of the resource; empty outside of resources.
-    pub plural: &'a str,
+    pub plural: &'static str,
     /// Whether it goes to the `/status` subresource.
     pub status: bool,
 }
 
-impl Call<'_> {
+impl Call {
+    /// `plural` or `plural/status`.
+    pub fn resource(&self) -> String {
+        let subresource = if self.status { "/status" } else { "" };
+        format!("{}{subresource}", self.plural)
+    }
+
     /// Whether the call goes to `plural` or `plural/status`.
     pub fn is_to(&self, resource: &str) -> bool {
         match resource.strip_suffix("/status") {
             Some(plural) => self.status && plural == self.plural,
             None => resource == self.plural,
         }
-    }
-}
-
-/// A small seeded generator (splitmix64): the same seed gives the same decisions.
-#[derive(Debug, Clone)]
-pub struct Dice(u64);
-
-impl Dice {
-    /// A generator from a seed.
-    pub fn new(seed: u64) -> Dice {
-        Dice(seed)
-    }
-
-    /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number in `0..bound`; 0 for a bound of 0.
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.next().checked_rem(bound).unwrap_or(0)
-    }
-
-    /// True with this probability.
-    pub fn chance(&mut self, probability: f64) -> bool {
-        // A float between 0 and 1 has 53 bits of precision.
-        ((self.next() >> 11) as f64) < probability * (1_u64 << 53) as f64
     }
 }
 
@@ -150,7 +139,7 @@ impl Faults {
     }
 
     /// Whether the call has been forbidden.
-    pub fn forbids(&self, call: &Call<'_>) -> bool {
+    pub fn forbids(&self, call: &Call) -> bool {
         let Some(verb) = call.verb else { return false };
         self.forbidden
             .iter()
@@ -168,7 +157,7 @@ impl Faults {
     }
 
     /// The fault of the next request, if it has one.
-    pub fn next(&mut self, user_agent: &str, call: &Call<'_>) -> Option<Fault> {
+    pub fn next(&mut self, user_agent: &str, call: &Call) -> Option<Fault> {
         if !user_agent.starts_with(&self.prefix) {
             return None;
         }
@@ -177,7 +166,7 @@ impl Faults {
         fault
     }
 
-    fn targeted(&mut self, call: &Call<'_>) -> Option<Fault> {
+    fn targeted(&mut self, call: &Call) -> Option<Fault> {
         self.injections.retain(|injection| injection.times > 0);
         let injection = self
             .injections
@@ -215,7 +204,7 @@ impl Faults {
 mod tests {
     use super::*;
 
-    const CALL: Call<'static> = Call {
+    const CALL: Call = Call {
         verb: Some(Verb::Patch),
         plural: "databases",
         status: true,

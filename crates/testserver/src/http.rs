@@ -4,27 +4,24 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT};
+use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::{Request, Response, StatusCode};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, Limited, StreamBody};
+use http_body_util::{BodyExt, Limited, StreamBody};
 use hyper::body::{Frame, Incoming};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::discovery;
 use super::faults::{Call, Fault};
-use super::meta;
 use super::patch::{Patch, media_type, parse_json};
+use super::reply::{self, Body};
 use super::route::{self, ResourceRequest, Verb};
 use super::shell::Shell;
 use super::status::Status;
-use super::store::{Deletion, Key, Object, Preconditions, Target};
+use super::store::{Key, Preconditions, Target};
 use super::watch;
 
 /// The largest body that is read, as in Kubernetes.
 const LARGEST_BODY: usize = 3 << 20;
-
-type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
 /// The connection is to be closed without a reply.
 #[derive(Debug)]
@@ -51,15 +48,16 @@ pub async fn handle(
             .and_then(|value: &HeaderValue| value.to_str().ok())
     };
     let user_agent = header(USER_AGENT).unwrap_or_default();
-    shell.account.record(user_agent, since_start);
-
     let query = head.uri.query().unwrap_or_default();
     let route = route::parse(&head.method, head.uri.path(), query);
-    // Read the body before a fault is decided, so that the connection stays usable.
+    let call = call(&route);
+    shell.account.record(user_agent, since_start);
+
+    // Read the body before anything is decided, so that the connection stays usable.
     let body = Limited::new(body, LARGEST_BODY).collect().await;
-    let fault = shell.faults().next(user_agent, &call(&route));
-    if let Some(status) = refusal(fault)? {
-        return Ok(failure(&status));
+    let fault = shell.faults().next(user_agent, &call);
+    if let Some(status) = refusal(fault, &route, head.uri.path())? {
+        return Ok(reply::failure(&status));
     }
     let answer = match (route, body) {
         (Err(status), _) => Err(status),
@@ -71,40 +69,38 @@ pub async fn handle(
     };
     match fault {
         Some(Fault::DropAfter) => Err(Dropped),
-        _ => Ok(answer.unwrap_or_else(|status| failure(&status))),
+        _ => Ok(answer.unwrap_or_else(|status| reply::failure(&status))),
     }
 }
 
-fn call(route: &Result<route::Request, Status>) -> Call<'_> {
+fn call(route: &Result<route::Request, Status>) -> Call {
     match route {
-        Ok(route::Request::Resource(request)) => call_of(request),
-        _ => Call {
-            verb: None,
-            plural: "",
-            status: false,
-        },
-    }
-}
-
-fn call_of(request: &ResourceRequest) -> Call<'_> {
-    Call {
-        verb: Some(request.verb),
-        plural: request.ty.plural,
-        status: request.status,
+        Ok(route::Request::Resource(request)) => request.call(),
+        _ => Call::default(),
     }
 }
 
 /// The reply of a fault in place of the request's.
-fn refusal(fault: Option<Fault>) -> Result<Option<Status>, Dropped> {
-    match fault {
-        None | Some(Fault::DropAfter) => Ok(None),
-        Some(Fault::DropBefore) => Err(Dropped),
-        Some(Fault::Conflict) => Ok(Some(Status::injected_conflict())),
-        Some(Fault::TooManyRequests { retry_after_s }) => {
-            Ok(Some(Status::too_many_requests(retry_after_s)))
+fn refusal(
+    fault: Option<Fault>,
+    route: &Result<route::Request, Status>,
+    path: &str,
+) -> Result<Option<Status>, Dropped> {
+    Ok(Some(match fault {
+        None | Some(Fault::DropAfter) => return Ok(None),
+        Some(Fault::DropBefore) => return Err(Dropped),
+        Some(Fault::Conflict) => Status::injected_conflict(),
+        Some(Fault::TooManyRequests { retry_after_s }) => Status::too_many_requests(retry_after_s),
+        Some(Fault::TooManyRequestsText { retry_after_s }) => {
+            Status::too_many_in_flight(retry_after_s)
         }
-        Some(Fault::InternalError) => Ok(Some(Status::internal("an injected internal error"))),
-    }
+        Some(Fault::Forbidden) => match route {
+            Ok(route::Request::Resource(request)) => Status::no_permission(request),
+            _ => Status::no_permission_for_path(path),
+        },
+        Some(Fault::InternalError) => Status::internal("an injected internal error"),
+        Some(Fault::Unavailable { retry_after_s }) => Status::unavailable(retry_after_s),
+    }))
 }
 
 fn unreadable(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Status {
@@ -128,12 +124,8 @@ fn answer(
         route::Request::Group(group) => discovery::group(group)?,
         route::Request::Resources { group, version } => discovery::resources(group, version)?,
         route::Request::Resource(request) => {
-            if shell.faults().forbids(&call_of(request)) {
-                return Err(Status::forbidden(
-                    request.ty,
-                    request.verb.as_str(),
-                    &request.name,
-                ));
+            if shell.faults().forbids(&request.call()) {
+                return Err(Status::no_permission(request));
             }
             return match request.verb {
                 Verb::Get | Verb::List => read(shell, request),
@@ -142,17 +134,20 @@ fn answer(
             };
         }
     };
-    Ok(reply(StatusCode::OK, document.to_string().into()))
+    Ok(reply::json_text(
+        StatusCode::OK,
+        document.to_string().into(),
+    ))
 }
 
 fn read(shell: &Shell, request: &ResourceRequest) -> Result<Response<Body>, Status> {
     if request.verb == Verb::Get {
         let object = shell.read(|store| store.get(request.ty, &key(request)))?;
-        return Ok(reply_object(StatusCode::OK, &object));
+        return Ok(reply::object(StatusCode::OK, &object));
     }
     let query = request.query.list(&request.namespace)?;
     let page = shell.read(|store| store.list(request.ty, &query))?;
-    Ok(reply(StatusCode::OK, page.to_json(request.ty)))
+    Ok(reply::json_text(StatusCode::OK, page.to_json(request.ty)))
 }
 
 fn follow(
@@ -163,7 +158,7 @@ fn follow(
     let cutter = shell.faults().cutter(user_agent);
     let lines = watch::open(shell, request, cutter)?;
     let body = StreamBody::new(lines.map_ok(Frame::data)).boxed_unsync();
-    Ok(response(StatusCode::OK, body))
+    Ok(reply::stream(body))
 }
 
 fn write(
@@ -179,13 +174,13 @@ fn write(
             let namespace = &request.namespace;
             let created =
                 shell.write(|store, now| store.create(request.ty, namespace, object, now))?;
-            Ok(reply_object(StatusCode::CREATED, &created))
+            Ok(reply::object(StatusCode::CREATED, &created))
         }
         Verb::Update => {
             let object = parse_object(content_type, body)?;
             let (created, updated) =
                 shell.write(|store, now| store.update(&target(request), object, now))?;
-            Ok(reply_object(written(created), &updated))
+            Ok(reply::object(written(created), &updated))
         }
         Verb::Patch => {
             let query = &request.query;
@@ -193,13 +188,13 @@ fn write(
             let patch = Patch::parse(content_type, body, manager, query.force)?;
             let (created, object) =
                 shell.write(|store, now| store.patch(&target(request), &patch, now))?;
-            Ok(reply_object(written(created), &object))
+            Ok(reply::object(written(created), &object))
         }
         Verb::Delete => {
             let preconditions = delete_options(body)?;
             let deletion = shell
                 .write(|store, now| store.delete(request.ty, &key(request), &preconditions, now))?;
-            Ok(reply_deletion(request, &deletion))
+            Ok(reply::deletion(request, &deletion))
         }
         Verb::Get | Verb::List | Verb::Watch => Err(Status::method_not_allowed()),
     }
@@ -255,51 +250,4 @@ fn delete_options(body: &Bytes) -> Result<Preconditions, Status> {
         uid: precondition("uid"),
         resource_version: precondition("resourceVersion"),
     })
-}
-
-/// The reply to a delete: a `Status` for a removed object, the object itself if it waits for finalizers.
-fn reply_deletion(request: &ResourceRequest, deletion: &Deletion) -> Response<Body> {
-    let object = match deletion {
-        Deletion::Pending(object) => return reply_object(StatusCode::OK, object),
-        Deletion::Removed(object) => object,
-    };
-    let status = json!({
-        "kind": "Status",
-        "apiVersion": "v1",
-        "metadata": {},
-        "status": "Success",
-        "details": {
-            "name": request.name,
-            "group": request.ty.group,
-            "kind": request.ty.plural,
-            "uid": meta::text(&object.value, "uid"),
-        },
-    });
-    reply(StatusCode::OK, status.to_string().into())
-}
-
-fn reply_object(code: StatusCode, object: &Object) -> Response<Body> {
-    reply(code, object.json.clone())
-}
-
-fn failure(status: &Status) -> Response<Body> {
-    let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = reply(code, status.to_json().to_string().into());
-    if let Some(seconds) = status.retry_after_s {
-        response.headers_mut().insert(RETRY_AFTER, seconds.into());
-    }
-    response
-}
-
-fn reply(code: StatusCode, json: Bytes) -> Response<Body> {
-    let body = Full::new(json).map_err(|never| match never {});
-    response(code, body.boxed_unsync())
-}
-
-fn response(code: StatusCode, body: Body) -> Response<Body> {
-    let mut response = Response::new(body);
-    *response.status_mut() = code;
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(CONTENT_TYPE, json);
-    response
 }

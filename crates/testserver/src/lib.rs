@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 
 pub mod account;
 mod apply;
+mod dice;
 mod discovery;
 mod faults;
 mod gc;
@@ -31,6 +32,7 @@ mod names;
 mod patch;
 mod quantity;
 mod query;
+mod reply;
 mod resource;
 mod route;
 mod rules;

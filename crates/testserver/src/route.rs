@@ -2,12 +2,13 @@
 
 use http::Method;
 
+use super::faults::Call;
 use super::query::Query;
 use super::resource::{self, ResourceType, TYPES};
 use super::status::Status;
 
 /// A verb, as authorization rules name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verb {
     /// Read one object.
     Get,
@@ -77,6 +78,17 @@ pub struct ResourceRequest {
     pub status: bool,
     /// The query parameters.
     pub query: Query,
+}
+
+impl ResourceRequest {
+    /// The parts that faults, the authorization hook and the account look at.
+    pub fn call(&self) -> Call {
+        Call {
+            verb: Some(self.verb),
+            plural: self.ty.plural,
+            status: self.status,
+        }
+    }
 }
 
 /// Reads a request line.

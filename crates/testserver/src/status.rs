@@ -3,6 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::resource::ResourceType;
+use super::route::ResourceRequest;
+
+/// The user of a request without credentials; the server asks for none.
+const USER: &str = "system:anonymous";
 
 /// One reason why an object was refused, pointing at a field.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +69,8 @@ pub struct Status {
     pub message: String,
     /// Seconds for the `Retry-After` header and `details.retryAfterSeconds`.
     pub retry_after_s: Option<u64>,
+    /// Whether the body is the message as plain text instead of an object.
+    pub plain: bool,
     details: Map<String, Value>,
 }
 
@@ -75,6 +81,7 @@ impl Status {
             reason,
             message: message.into(),
             retry_after_s: None,
+            plain: false,
             details: Map::new(),
         }
     }
@@ -95,11 +102,48 @@ impl Status {
         Status::new(400, "BadRequest", message)
     }
 
-    /// 403: the authorization hook denied the request.
-    pub fn forbidden(ty: &ResourceType, verb: &str, name: &str) -> Status {
-        let plural = ty.qualified_plural();
-        let message = format!("{plural} {name:?} is forbidden: cannot {verb} resource {plural:?}");
-        Status::new(403, "Forbidden", message).about(ty, ty.plural, name)
+    fn plain(code: u16, reason: &'static str, text: &str) -> Status {
+        let mut status = Status::new(code, reason, text);
+        status.plain = true;
+        status
+    }
+
+    /// Adds causes to the details.
+    pub fn with_causes(mut self, causes: &[Cause]) -> Status {
+        let causes: Vec<Value> = causes.iter().map(Cause::to_json).collect();
+        self.details.insert("causes".into(), causes.into());
+        self
+    }
+
+    /// 403: the object or the request may not be.
+    pub fn forbidden(ty: &ResourceType, name: &str, why: &str) -> Status {
+        let mut subject = ty.qualified_plural();
+        if !name.is_empty() {
+            subject = format!("{subject} {name:?}");
+        }
+        Status::new(403, "Forbidden", format!("{subject} is forbidden: {why}"))
+            .about(ty, ty.plural, name)
+    }
+
+    /// 403: no role allows this request to its user. All requests have the same user.
+    pub fn no_permission(request: &ResourceRequest) -> Status {
+        let (ty, verb) = (request.ty, request.verb.as_str());
+        let place = match request.namespace.as_str() {
+            "" => "at the cluster scope".to_owned(),
+            namespace => format!("in the namespace {namespace:?}"),
+        };
+        let resource = request.call().resource();
+        let why = format!(
+            "User {USER:?} cannot {verb} resource {resource:?} in API group {:?} {place}",
+            ty.group
+        );
+        Status::forbidden(ty, &request.name, &why)
+    }
+
+    /// 403: no role allows a request outside of resources.
+    pub fn no_permission_for_path(path: &str) -> Status {
+        let message = format!("forbidden: User {USER:?} cannot get path {path:?}");
+        Status::new(403, "Forbidden", message)
     }
 
     /// 404: no such object.
@@ -108,13 +152,9 @@ impl Status {
         Status::new(404, "NotFound", message).about(ty, ty.plural, name)
     }
 
-    /// 404: no such path.
+    /// 404: no such path. The answer is plain text.
     pub fn no_such_path() -> Status {
-        Status::new(
-            404,
-            "NotFound",
-            "the server could not find the requested resource",
-        )
+        Status::plain(404, "NotFound", "404 page not found")
     }
 
     /// 405: the path exists but not with this method.
@@ -204,10 +244,9 @@ impl Status {
             ty.qualified_kind(),
             listed.join(", ")
         );
-        let mut status = Status::new(422, "Invalid", message).about(ty, ty.kind, name);
-        let causes: Vec<Value> = causes.iter().map(Cause::to_json).collect();
-        status.details.insert("causes".into(), causes.into());
-        status
+        Status::new(422, "Invalid", message)
+            .about(ty, ty.kind, name)
+            .with_causes(causes)
     }
 
     /// 422: a JSON patch does not fit the object.
@@ -224,9 +263,25 @@ impl Status {
         status
     }
 
+    /// 429: too many requests are in flight. The answer is plain text.
+    pub fn too_many_in_flight(retry_after_s: u64) -> Status {
+        let text = "Too many requests, please try again later.";
+        let mut status = Status::plain(429, "TooManyRequests", text);
+        status.retry_after_s = Some(retry_after_s);
+        status
+    }
+
     /// 500: an internal error.
     pub fn internal(message: impl Into<String>) -> Status {
         Status::new(500, "InternalError", message)
+    }
+
+    /// 503: the server cannot serve now.
+    pub fn unavailable(retry_after_s: u64) -> Status {
+        let message = "the server is currently unable to handle the request";
+        let mut status = Status::new(503, "ServiceUnavailable", message);
+        status.retry_after_s = Some(retry_after_s);
+        status
     }
 
     /// 504: the resource version asked for is in the future.

@@ -6,6 +6,7 @@ mod events;
 mod faulty;
 mod leases;
 mod lists;
+mod refusals;
 mod watches;
 
 use kube::api::Api;
