@@ -1,35 +1,53 @@
 //! The record of arrivals, independent of the server's decisions.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use super::faults::Call;
+use super::route::Verb;
 
 const NANOS_PER_SECOND: i128 = 1_000_000_000;
 
-/// When each request of each `User-Agent` arrived, in nanoseconds since the server started.
+/// The requests of each `User-Agent`.
 #[derive(Debug, Default)]
 pub struct Account {
-    arrivals: Mutex<HashMap<String, Vec<u64>>>,
+    clients: Mutex<HashMap<String, Client>>,
+}
+
+/// The requests of one client.
+#[derive(Debug, Default)]
+struct Client {
+    /// When each request arrived, in nanoseconds since the server started.
+    arrivals: Vec<u64>,
+    /// How often each call was made: at most one entry for each verb, type and subresource.
+    calls: BTreeMap<Call, usize>,
 }
 
 impl Account {
     /// Records one arrival.
-    pub fn record(&self, user_agent: &str, since_start: Duration) {
+    pub(crate) fn record(&self, user_agent: &str, since_start: Duration, call: Call) {
         let nanos = u64::try_from(since_start.as_nanos()).unwrap_or(u64::MAX);
-        let mut arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
-        match arrivals.get_mut(user_agent) {
-            Some(list) => list.push(nanos),
-            None => {
-                arrivals.insert(user_agent.to_owned(), vec![nanos]);
+        let mut clients = self.clients();
+        if !clients.contains_key(user_agent) {
+            clients.insert(user_agent.to_owned(), Client::default());
+        }
+        if let Some(client) = clients.get_mut(user_agent) {
+            client.arrivals.push(nanos);
+            if call.verb.is_some() {
+                *client.calls.entry(call).or_default() += 1;
             }
         }
     }
 
     /// The arrivals of one client, in order of time.
     pub fn of(&self, user_agent: &str) -> Vec<u64> {
-        let arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut list = arrivals.get(user_agent).cloned().unwrap_or_default();
-        drop(arrivals);
+        let clients = self.clients();
+        let mut list = clients
+            .get(user_agent)
+            .map(|client| client.arrivals.clone())
+            .unwrap_or_default();
+        drop(clients);
         // Instants are read before the lock, so two neighbours may be recorded out of order.
         list.sort_unstable();
         list
@@ -37,8 +55,24 @@ impl Account {
 
     /// The number of requests of one client.
     pub fn count(&self, user_agent: &str) -> usize {
-        let arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
-        arrivals.get(user_agent).map_or(0, Vec::len)
+        let clients = self.clients();
+        clients
+            .get(user_agent)
+            .map_or(0, |client| client.arrivals.len())
+    }
+
+    /// How often one client made each call, by verb and resource.
+    pub fn calls(&self, user_agent: &str) -> BTreeMap<(Verb, String), usize> {
+        let clients = self.clients();
+        let calls = clients.get(user_agent).into_iter();
+        let calls = calls.flat_map(|client| &client.calls);
+        calls
+            .filter_map(|(call, times)| Some(((call.verb?, call.resource()), *times)))
+            .collect()
+    }
+
+    fn clients(&self) -> MutexGuard<'_, HashMap<String, Client>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -130,11 +164,41 @@ mod tests {
     #[test]
     fn arrivals_come_back_in_order_and_per_client() {
         let account = Account::default();
-        account.record("a", Duration::from_nanos(5));
-        account.record("a", Duration::from_nanos(3));
-        account.record("b", Duration::from_nanos(4));
+        let at = Duration::from_nanos;
+        account.record("a", at(5), Call::default());
+        account.record("a", at(3), Call::default());
+        account.record("b", at(4), Call::default());
         assert_eq!(account.of("a"), [3, 5]);
         assert_eq!(account.count("b"), 1);
         assert_eq!(account.count("c"), 0);
+    }
+
+    #[test]
+    fn calls_are_counted_by_verb_and_resource() {
+        let account = Account::default();
+        let call = |verb, status| Call {
+            verb: Some(verb),
+            plural: "databases",
+            status,
+        };
+        for call in [
+            call(Verb::List, false),
+            call(Verb::Patch, false),
+            call(Verb::Patch, true),
+            call(Verb::Patch, true),
+            Call::default(),
+        ] {
+            account.record("a", Duration::ZERO, call);
+        }
+        let calls: Vec<_> = account.calls("a").into_iter().collect();
+        assert_eq!(
+            calls,
+            [
+                ((Verb::List, "databases".to_owned()), 1),
+                ((Verb::Patch, "databases".to_owned()), 1),
+                ((Verb::Patch, "databases/status".to_owned()), 2),
+            ]
+        );
+        assert!(account.calls("b").is_empty());
     }
 }

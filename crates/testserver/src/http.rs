@@ -51,7 +51,7 @@ pub async fn handle(
     let query = head.uri.query().unwrap_or_default();
     let route = route::parse(&head.method, head.uri.path(), query);
     let call = call(&route);
-    shell.account.record(user_agent, since_start);
+    shell.account.record(user_agent, since_start, call);
 
     // Read the body before anything is decided, so that the connection stays usable.
     let body = Limited::new(body, LARGEST_BODY).collect().await;

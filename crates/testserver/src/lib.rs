@@ -1,12 +1,12 @@
 //! An embedded API server with Kubernetes semantics, over HTTP on loopback.
 //!
 //! The store and its verbs are a sequential core without clocks or locks; the shell locks it and wakes
-//! watchers; `http` and `watch` serve clients. `faults` makes requests fail, and [`account`] records when each
-//! request arrived.
+//! watchers; `http` and `watch` serve clients. `faults` makes requests fail, and [`account`] records each request
+//! as it arrives.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,7 +14,6 @@ use std::time::Duration;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
@@ -29,6 +28,7 @@ mod http;
 mod list;
 mod meta;
 mod names;
+mod objects;
 mod patch;
 mod quantity;
 mod query;
@@ -50,7 +50,6 @@ mod watch;
 pub use faults::{Fault, Injection};
 pub use route::Verb;
 use shell::Shell;
-use store::{Key, Object};
 
 /// The options of a server.
 #[derive(Debug, Clone)]
@@ -121,37 +120,6 @@ impl ApiServer {
             .expect("a socket address is an authority")
     }
 
-    /// All objects of a type, in order of namespace and name.
-    pub fn list(&self, plural: &str) -> Vec<Value> {
-        let Some(ty) = resource::by_plural(plural) else {
-            return Vec::new();
-        };
-        // Copy only the references under the lock.
-        let objects: Vec<_> = self
-            .shell
-            .read(|store| store.objects(ty).values().cloned().collect());
-        objects.iter().map(|object| object.value.clone()).collect()
-    }
-
-    /// One object; the namespace of cluster-scoped ones is empty.
-    pub fn get(
-        &self,
-        plural: &str,
-        namespace: &str,
-        name: &str,
-    ) -> Option<impl Deref<Target = Value> + use<>> {
-        let ty = resource::by_plural(plural)?;
-        self.shell
-            .read(|store| store.get(ty, &Key::new(namespace, name)))
-            .ok()
-            .map(Stored)
-    }
-
-    /// The number of objects of a type.
-    pub fn count(&self, plural: &str) -> usize {
-        resource::by_plural(plural).map_or(0, |ty| self.shell.read(|store| store.objects(ty).len()))
-    }
-
     /// When each request of a client arrived, in nanoseconds since the server started, in order.
     pub fn arrivals(&self, user_agent: &str) -> Vec<u64> {
         self.shell.account.of(user_agent)
@@ -160,6 +128,19 @@ impl ApiServer {
     /// The number of requests of a client.
     pub fn requests(&self, user_agent: &str) -> usize {
         self.shell.account.count(user_agent)
+    }
+
+    /// The number of requests of a client that create, update, patch or delete, whatever came of them.
+    pub fn writes(&self, user_agent: &str) -> usize {
+        let calls = self.calls(user_agent);
+        let writes = calls.iter().filter(|((verb, _), _)| verb.writes());
+        writes.map(|(_, times)| times).sum()
+    }
+
+    /// How often a client made each call, by verb and resource (`databases`, `databases/status`), whatever came of it.
+    /// Requests outside of resources and for unknown paths are not among them.
+    pub fn calls(&self, user_agent: &str) -> BTreeMap<(Verb, String), usize> {
+        self.shell.account.calls(user_agent)
     }
 
     /// The number of faults so far, random, injected, and cut watches.
@@ -224,15 +205,4 @@ async fn serve(shell: Arc<Shell>, stream: TcpStream) {
     let _ = http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
         .await;
-}
-
-/// An object as it is stored.
-struct Stored(Arc<Object>);
-
-impl Deref for Stored {
-    type Target = Value;
-
-    fn deref(&self) -> &Value {
-        &self.0.value
-    }
 }

@@ -149,6 +149,15 @@ pub fn by_plural(plural: &str) -> Option<&'static ResourceType> {
     TYPES.iter().find(|ty| ty.plural == plural)
 }
 
+/// The type with this plural, which a test names.
+///
+/// # Panics
+///
+/// If there is none.
+pub fn known(plural: &str) -> &'static ResourceType {
+    by_plural(plural).unwrap_or_else(|| panic!("no type has the plural {plural:?}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -39,6 +39,14 @@ impl Verb {
             Verb::Delete => "delete",
         }
     }
+
+    /// Whether it changes objects.
+    pub fn writes(self) -> bool {
+        matches!(
+            self,
+            Verb::Create | Verb::Update | Verb::Patch | Verb::Delete
+        )
+    }
 }
 
 /// A request the server can answer.

@@ -1,5 +1,6 @@
 //! Tests of the core verb by verb, and of the whole through the real Kubernetes client.
 
+mod access;
 mod client;
 mod core;
 mod events;
