@@ -1,9 +1,8 @@
-//! Minimal discovery documents.
+//! Minimal discovery documents of the served types.
 
 use serde_json::{Value, json};
 
-use super::resource::{ResourceType, TYPES};
-use super::route::served;
+use super::resource::ResourceType;
 use super::status::Status;
 
 /// `/version`.
@@ -27,8 +26,9 @@ pub fn core_versions() -> Value {
 }
 
 /// `/apis`.
-pub fn groups() -> Value {
-    let mut named: Vec<&ResourceType> = TYPES.iter().filter(|ty| !ty.group.is_empty()).collect();
+pub fn groups(served: &[&ResourceType]) -> Value {
+    let named = served.iter().filter(|ty| !ty.group.is_empty());
+    let mut named: Vec<&ResourceType> = named.copied().collect();
     // Types of one group stand together in the table, and every group has one version.
     named.dedup_by_key(|ty| ty.group);
     let groups: Vec<Value> = named.into_iter().map(group_of).collect();
@@ -36,9 +36,11 @@ pub fn groups() -> Value {
 }
 
 /// `/apis/GROUP`.
-pub fn group(name: &str) -> Result<Value, Status> {
-    let ty = TYPES.iter().find(|ty| !name.is_empty() && ty.group == name);
-    let mut group = ty.map(group_of).ok_or_else(Status::no_such_path)?;
+pub fn group(served: &[&ResourceType], name: &str) -> Result<Value, Status> {
+    let ty = served
+        .iter()
+        .find(|ty| !name.is_empty() && ty.group == name);
+    let mut group = ty.map(|ty| group_of(ty)).ok_or_else(Status::no_such_path)?;
     group["kind"] = "APIGroup".into();
     group["apiVersion"] = "v1".into();
     Ok(group)
@@ -50,8 +52,11 @@ fn group_of(ty: &ResourceType) -> Value {
 }
 
 /// `/api/v1` and `/apis/GROUP/VERSION`.
-pub fn resources(group: &str, version: &str) -> Result<Value, Status> {
-    let types: Vec<_> = served(group, version).collect();
+pub fn resources(served: &[&ResourceType], group: &str, version: &str) -> Result<Value, Status> {
+    let of_version = served
+        .iter()
+        .filter(|ty| ty.group == group && ty.version == version);
+    let types: Vec<_> = of_version.collect();
     let first = types.first().ok_or_else(Status::no_such_path)?;
     let resources: Vec<Value> = types.iter().flat_map(|ty| resources_of(ty)).collect();
     Ok(json!({

@@ -156,9 +156,14 @@ impl Faults {
         self.injected += 1;
     }
 
+    /// Whether a client with this `User-Agent` meets faults.
+    pub fn concern(&self, user_agent: &str) -> bool {
+        user_agent.starts_with(&self.prefix)
+    }
+
     /// The fault of the next request, if it has one.
     pub fn next(&mut self, user_agent: &str, call: &Call) -> Option<Fault> {
-        if !user_agent.starts_with(&self.prefix) {
+        if !self.concern(user_agent) {
             return None;
         }
         let fault = self.targeted(call).or_else(|| self.random());
@@ -192,7 +197,7 @@ impl Faults {
 
     /// Decides the cuts of a new watch stream; `None` for clients without faults.
     pub fn cutter(&mut self, user_agent: &str) -> Option<Cutter> {
-        let faulty = self.rate > 0.0 && user_agent.starts_with(&self.prefix);
+        let faulty = self.rate > 0.0 && self.concern(user_agent);
         faulty.then(|| Cutter {
             rate: self.rate * CUT_SHARE,
             dice: Dice::new(self.cut_dice.next()),

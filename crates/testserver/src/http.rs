@@ -17,7 +17,7 @@ use super::reply::{self, Body};
 use super::route::{self, ResourceRequest, Verb};
 use super::shell::Shell;
 use super::status::Status;
-use super::store::{Key, Preconditions, Target};
+use super::store::{Key, Preconditions, Store, Target};
 use super::watch;
 
 /// The largest body that is read, as in Kubernetes.
@@ -55,6 +55,18 @@ pub async fn handle(
 
     // Read the body before anything is decided, so that the connection stays usable.
     let body = Limited::new(body, LARGEST_BODY).collect().await;
+    shell.outage.hang_ended().await;
+    if shell.outage.is_down() {
+        return Err(Dropped);
+    }
+    let concerned = call.verb != Some(Verb::Watch) && shell.faults().concern(user_agent);
+    let seat = concerned.then(|| shell.flow.enter());
+    if let Some(None) = seat {
+        return Ok(reply::failure(&Status::too_many_in_flight(1)));
+    }
+    if concerned && !shell.options.latency.is_zero() {
+        tokio::time::sleep(shell.options.latency).await;
+    }
     let fault = shell.faults().next(user_agent, &call);
     if let Some(status) = refusal(fault, &route, head.uri.path())? {
         return Ok(reply::failure(&status));
@@ -117,15 +129,21 @@ fn answer(
     content_type: &str,
     body: &Bytes,
 ) -> Result<Response<Body>, Status> {
+    let served = || shell.read(Store::served);
     let document = match route {
         route::Request::Version => discovery::version(),
         route::Request::CoreVersions => discovery::core_versions(),
-        route::Request::Groups => discovery::groups(),
-        route::Request::Group(group) => discovery::group(group)?,
-        route::Request::Resources { group, version } => discovery::resources(group, version)?,
+        route::Request::Groups => discovery::groups(&served()),
+        route::Request::Group(group) => discovery::group(&served(), group)?,
+        route::Request::Resources { group, version } => {
+            discovery::resources(&served(), group, version)?
+        }
         route::Request::Resource(request) => {
             if shell.faults().forbids(&request.call()) {
                 return Err(Status::no_permission(request));
+            }
+            if !shell.read(|store| store.serves(request.ty)) {
+                return Err(Status::no_such_path());
             }
             return match request.verb {
                 Verb::Get | Verb::List => read(shell, request),

@@ -1,34 +1,35 @@
 //! An embedded API server with Kubernetes semantics, over HTTP on loopback.
 //!
 //! The store and its verbs are a sequential core without clocks or locks; the shell locks it and wakes
-//! watchers; `http` and `watch` serve clients. `faults` makes requests fail, and [`account`] records each request
-//! as it arrives.
+//! watchers; `listen`, `http` and `watch` serve clients. `faults`, `flow` and `outage` make requests fail,
+//! `admission` and `validate` refuse objects, and [`account`] records each request as it arrives.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 pub mod account;
+mod admission;
 mod apply;
+mod control;
 mod dice;
 mod discovery;
 mod faults;
+mod flow;
 mod gc;
 mod history;
 mod http;
 mod list;
+mod listen;
 mod meta;
 mod names;
 mod objects;
+mod outage;
 mod patch;
 mod quantity;
 mod query;
@@ -37,6 +38,7 @@ mod resource;
 mod route;
 mod rules;
 mod selector;
+mod serving;
 mod shell;
 mod statefulset;
 mod status;
@@ -67,6 +69,11 @@ pub struct Options {
     pub bookmark_every: Duration,
     /// The number of events kept for each type.
     pub history: usize,
+    /// How many requests of the clients that meet faults may be in flight, watches apart. The server answers one more with
+    /// a 429 in plain text, as priority and fairness does; `None` for any number.
+    pub max_in_flight: Option<usize>,
+    /// How long each request of the clients that meet faults is in flight before the server acts on it, watches apart.
+    pub latency: Duration,
 }
 
 impl Default for Options {
@@ -78,6 +85,8 @@ impl Default for Options {
             ready_after: Duration::from_millis(100),
             bookmark_every: Duration::from_secs(10),
             history: 8_192,
+            max_in_flight: None,
+            latency: Duration::ZERO,
         }
     }
 }
@@ -97,7 +106,7 @@ impl ApiServer {
         let address = listener.local_addr()?;
         let shell = Arc::new(Shell::new(options));
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(shell.clone(), listener));
+        tasks.spawn(listen::accept(shell.clone(), listener));
         let collector = shell.clone();
         tasks.spawn(async move { collector.collect_garbage().await });
         let simulator = shell.clone();
@@ -143,66 +152,8 @@ impl ApiServer {
         self.shell.account.calls(user_agent)
     }
 
-    /// The number of faults so far, random, injected, and cut watches.
-    pub fn faults_injected(&self) -> usize {
-        self.shell.faults().injected()
-    }
-
-    /// Makes the next matching requests of faulty clients fail.
-    pub fn inject(&self, injection: Injection) {
-        self.shell.faults().inject(injection);
-    }
-
-    /// Forbids all clients a verb (in lower case) on a resource: `databases` with its subresources,
-    /// or `databases/status` alone.
-    pub fn forbid(&self, verb: &str, plural: &str) {
-        self.shell.faults().forbid(verb, plural);
-    }
-
-    /// Breaks the connections of all open watches of all clients, and returns their number.
-    pub fn cut_watches(&self) -> usize {
-        let open = self.shell.watches.load(Ordering::Relaxed);
-        self.shell.cuts.send_modify(|epoch| *epoch += 1);
-        open
-    }
-
-    /// Makes all resource versions so far too old to watch or list from. Open watches continue if they have
-    /// delivered all events.
-    pub fn expire_history(&self) {
-        self.shell.write(|store, _| store.expire_history());
-    }
-
     /// Stops listening, closes all connections and ends all tasks.
     pub async fn stop(mut self) {
         self.tasks.shutdown().await;
     }
-}
-
-/// Accepts connections, which are closed when this ends.
-async fn accept(shell: Arc<Shell>, listener: TcpListener) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(serve(shell.clone(), stream));
-                }
-                // Most likely out of file descriptors; some may soon be free.
-                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-            },
-            Some(_) = connections.join_next() => {}
-        }
-    }
-}
-
-async fn serve(shell: Arc<Shell>, stream: TcpStream) {
-    // Watch events are small and must not wait for each other.
-    if stream.set_nodelay(true).is_err() {
-        return;
-    }
-    let service = service_fn(|request| http::handle(shell.clone(), request));
-    // Either side broke the connection, on purpose or not.
-    let _ = http1::Builder::new()
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
 }

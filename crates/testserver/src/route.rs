@@ -4,7 +4,7 @@ use http::Method;
 
 use super::faults::Call;
 use super::query::Query;
-use super::resource::{self, ResourceType, TYPES};
+use super::resource::{self, ResourceType};
 use super::status::Status;
 
 /// A verb, as authorization rules name it.
@@ -183,13 +183,6 @@ fn verb(method: &Method, name: &str, status: bool, watch: bool) -> Result<Verb, 
         Method::DELETE if !collection && !status => Ok(Verb::Delete),
         _ => Err(Status::method_not_allowed()),
     }
-}
-
-/// The served types of one group and version.
-pub fn served(group: &str, version: &str) -> impl Iterator<Item = &'static ResourceType> {
-    TYPES
-        .iter()
-        .filter(move |ty| ty.group == group && ty.version == version)
 }
 
 #[cfg(test)]

@@ -110,7 +110,7 @@ pub fn check_no_new_finalizers(target: &Target, old: &Value, new: &Value) -> Res
     Err(Status::invalid(target.ty, &target.key.name, &[cause]))
 }
 
-/// The server serves its types from the start, so a definition is established at once.
+/// The server has its types from the start, so a definition is established at once.
 pub fn establish(definition: &mut Value) {
     let names = definition["spec"]["names"].clone();
     let condition = |kind: &str, reason: &str| json!({ "type": kind, "status": "True", "reason": reason, "message": "" });

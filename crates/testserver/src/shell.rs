@@ -10,6 +10,8 @@ use tokio::sync::{Notify, watch};
 use super::Options;
 use super::account::Account;
 use super::faults::Faults;
+use super::flow::Flow;
+use super::outage::Outage;
 use super::resource::{ResourceType, TYPES};
 use super::store::Store;
 
@@ -29,6 +31,10 @@ pub struct Shell {
     pub watches: AtomicUsize,
     /// Changes to break all open watch streams.
     pub cuts: watch::Sender<u64>,
+    /// Whether the server is down or hangs.
+    pub outage: Outage,
+    /// The requests in flight.
+    pub flow: Flow,
     store: Mutex<Store>,
     faults: Mutex<Faults>,
     newest: Vec<watch::Sender<u64>>,
@@ -43,6 +49,8 @@ impl Shell {
             account: Account::default(),
             watches: AtomicUsize::new(0),
             cuts: watch::Sender::new(0),
+            outage: Outage::none(),
+            flow: Flow::new(options.max_in_flight),
             store: Mutex::new(Store::new(options.history)),
             faults: Mutex::new(Faults::new(
                 options.fault_rate,

@@ -2,12 +2,13 @@
 //!
 //! No code here waits, locks or reads a clock; times are arguments.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::Value;
 
+use super::admission::Admission;
 use super::apply::Managers;
 use super::gc::Owners;
 use super::history::{Event, EventType, History};
@@ -99,6 +100,9 @@ pub(super) struct Collection {
 pub struct Store {
     pub(super) collections: Vec<Collection>,
     pub(super) owners: Owners,
+    pub(super) admission: Admission,
+    /// Positions of the types that are not served.
+    pub(super) unserved: BTreeSet<usize>,
     revision: u64,
     uids: u64,
 }
@@ -113,6 +117,8 @@ impl Store {
         Store {
             collections: TYPES.iter().map(collection).collect(),
             owners: Owners::default(),
+            admission: Admission::default(),
+            unserved: BTreeSet::new(),
             // Resource version 0 means "any" to clients, so no state may have it.
             revision: 1,
             uids: 0,

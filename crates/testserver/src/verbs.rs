@@ -38,9 +38,6 @@ impl Store {
             let message = "resourceVersion should not be set on objects to be created";
             return Err(Status::bad_request(message));
         }
-        if self.objects(ty).contains_key(&key) {
-            return Err(Status::already_exists(ty, &key.name));
-        }
         self.insert(ty, key, object, Managers::default(), now)
     }
 
@@ -52,6 +49,7 @@ impl Store {
         managers: Managers,
         now: Timestamp,
     ) -> Result<Arc<Object>, Status> {
+        self.check_lifecycle(ty, &key)?;
         if ty.has_status {
             meta::set_status(&mut object, Value::Null);
         }
@@ -59,6 +57,10 @@ impl Store {
         meta::keep_server_fields(&mut object, &Value::Null);
         meta::tidy(&mut object, ty);
         validate::values(ty, &key, &object)?;
+        self.check_quota(ty, &key)?;
+        if self.objects(ty).contains_key(&key) {
+            return Err(Status::already_exists(ty, &key.name));
+        }
         meta::set(&mut object, "name", key.name.clone());
         if ty.namespaced {
             meta::set(&mut object, "namespace", key.namespace.clone());
@@ -68,6 +70,7 @@ impl Store {
         meta::set(&mut object, "generation", 1);
         if ty.kind == "CustomResourceDefinition" {
             establish(&mut object);
+            self.serve_defined(&key.name);
         }
         Ok(self.put(ty, key, None, object, managers))
     }

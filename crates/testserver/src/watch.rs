@@ -151,6 +151,7 @@ impl Watcher {
     /// The next line, once there is one; `None` at the end.
     async fn next(&mut self) -> Option<io::Result<Bytes>> {
         loop {
+            self.open.shell.outage.hang_ended().await;
             if self.cuts.has_changed().unwrap_or(true) {
                 return Some(self.cut());
             }

@@ -7,17 +7,24 @@ mod events;
 mod faulty;
 mod leases;
 mod lists;
+mod outages;
 mod refusals;
 mod watches;
+
+use std::time::Duration;
 
 use kube::api::Api;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
 
 use super::{ApiServer, Options};
 
 /// The `User-Agent` of the client in these tests.
 const AGENT: &str = "operator/test";
+
+/// Only a broken test waits this long.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn database(name: &str) -> Value {
     json!({
@@ -74,4 +81,16 @@ fn code<T: std::fmt::Debug>(result: Result<T, kube::Error>) -> u16 {
         kube::Error::Api(status) => status.code,
         _ => 0,
     }
+}
+
+/// Waits until this many requests of the client have arrived.
+async fn arrived(server: &ApiServer, requests: usize) {
+    let arrived = async {
+        while server.requests(AGENT) < requests {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(PATIENCE, arrived)
+        .await
+        .expect("the request arrives");
 }

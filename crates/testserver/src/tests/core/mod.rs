@@ -1,5 +1,6 @@
 //! The sequential core, verb by verb.
 
+mod admission;
 mod deletion;
 mod objects;
 mod patches;
@@ -50,7 +51,11 @@ impl Core {
     }
 
     pub(super) fn create(&mut self, plural: &str, object: Value) -> Outcome {
-        outcome(self.0.create(ty(plural), "ns", object, at(0)))
+        self.create_in("ns", plural, object)
+    }
+
+    fn create_in(&mut self, namespace: &str, plural: &str, object: Value) -> Outcome {
+        outcome(self.0.create(ty(plural), namespace, object, at(0)))
     }
 
     fn update(&mut self, path: &str, name: &str, object: &Value) -> Outcome {
