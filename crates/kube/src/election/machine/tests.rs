@@ -262,6 +262,7 @@ fn a_leader_whose_lease_was_annotated_renews_with_the_new_version() {
     let mut elector = leader();
     let (id, update) = updates(&mut elector, at(3_000));
     elector.answer(id, Answer::Conflict, at(3_100));
+    assert_eq!(elector.valid_until(), Some((Term::new(1), at(10_000))));
     sees(&mut elector, at(3_100), &stored(update.record, "7"));
     let Step::Wait(next) = elector.poll(at(3_100), 0) else {
         panic!("renews early");

@@ -230,9 +230,13 @@ async fn the_real_clock_drives_an_election() {
     let election = Election::spawn(client(&fake), options).unwrap();
     let leadership = election.leadership();
     let term = leadership.leading().await.unwrap();
-    while fake.lock().unwrap().revision < 5 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let renewed = async {
+        while fake.lock().unwrap().revision < 5 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let renewed = tokio::time::timeout(Duration::from_secs(30), renewed);
+    renewed.await.expect("the lease is renewed");
     assert_eq!(leadership.check(), Some(term));
     assert_eq!(election.release().await, Outcome::Released);
     assert_eq!(leadership.check(), None);
