@@ -3,4 +3,5 @@
 pub mod budget;
 pub mod call;
 pub mod election;
+pub mod explain;
 pub mod rbac;
