@@ -2,6 +2,7 @@
 
 pub mod budget;
 pub mod call;
+pub mod client;
 pub mod election;
 pub mod explain;
 pub mod rbac;
