@@ -59,6 +59,21 @@ pub fn apply(
 }
 
 impl Managers {
+    /// The managers whose claims hold in `object`, each with the paths of those claims.
+    pub fn holding<'a>(
+        &'a self,
+        object: &Value,
+    ) -> impl Iterator<Item = (&'a str, Vec<&'a [String]>)> {
+        let object = lists_to_maps(object);
+        self.0.iter().filter_map(move |(manager, fields)| {
+            let held = fields
+                .iter()
+                .filter(|(path, value)| lookup(&object, path) == Some(value));
+            let held: Vec<_> = held.map(|(path, _)| path.as_slice()).collect();
+            (!held.is_empty()).then_some((manager.as_str(), held))
+        })
+    }
+
     fn claim(&self, path: &Path) -> bool {
         self.0.values().any(|fields| fields.contains_key(path))
     }

@@ -79,6 +79,23 @@ impl Store {
         !self.owners.suspects.is_empty()
     }
 
+    /// Removes the reference to the owner `uid` from its dependents.
+    pub fn release_dependents(&mut self, uid: &str) {
+        let dependents = self.owners.dependents.get(uid).cloned().unwrap_or_default();
+        for (index, key) in dependents {
+            let Some(ty) = TYPES.get(index) else { continue };
+            let Some(old) = self.objects(ty).get(&key).cloned() else {
+                continue;
+            };
+            let mut object = old.value.clone();
+            if let Some(owners) = object["metadata"]["ownerReferences"].as_array_mut() {
+                owners.retain(|reference| reference["uid"] != uid);
+            }
+            let managers = old.managers.clone();
+            self.put(ty, key, Some(&old), object, managers);
+        }
+    }
+
     /// Deletes those of up to `limit` candidates that have lost their last owner. True if more are left.
     pub fn collect_garbage(&mut self, limit: usize, now: Timestamp) -> bool {
         for _ in 0..limit {

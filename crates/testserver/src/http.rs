@@ -252,11 +252,6 @@ fn delete_options(body: &Bytes) -> Result<Preconditions, Status> {
         return Ok(Preconditions::default());
     }
     let options: Value = parse_json(body)?;
-    if options["propagationPolicy"] == "Orphan" {
-        return Err(Status::bad_request(
-            "propagationPolicy Orphan is not supported",
-        ));
-    }
     if options["dryRun"]
         .as_array()
         .is_some_and(|stages| !stages.is_empty())
@@ -267,5 +262,6 @@ fn delete_options(body: &Bytes) -> Result<Preconditions, Status> {
     Ok(Preconditions {
         uid: precondition("uid"),
         resource_version: precondition("resourceVersion"),
+        orphan: options["propagationPolicy"] == "Orphan",
     })
 }

@@ -26,6 +26,7 @@ mod history;
 mod http;
 mod list;
 mod listen;
+mod managed;
 mod meta;
 mod names;
 mod objects;

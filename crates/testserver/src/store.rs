@@ -12,6 +12,7 @@ use super::admission::Admission;
 use super::apply::Managers;
 use super::gc::Owners;
 use super::history::{Event, EventType, History};
+use super::managed::managed_fields;
 use super::meta;
 use super::resource::{ResourceType, TYPES};
 use super::status::Status;
@@ -40,17 +41,23 @@ impl Key {
 pub struct Object {
     /// The object.
     pub value: Value,
-    /// Its JSON text, rendered once for all readers.
+    /// Its JSON text with its managed fields, rendered once for all readers.
     pub json: Bytes,
     /// The field managers of server-side apply.
     pub managers: Managers,
 }
 
 impl Object {
-    fn new(value: Value, managers: Managers) -> Arc<Object> {
-        let json = serde_json::to_vec(&value)
-            .expect("a JSON value can be written")
-            .into();
+    pub(super) fn new(value: Value, managers: Managers) -> Arc<Object> {
+        let fields = managed_fields(&value, &managers);
+        let json = if fields.is_empty() {
+            serde_json::to_vec(&value)
+        } else {
+            let mut shown = value.clone();
+            shown["metadata"]["managedFields"] = fields.into();
+            serde_json::to_vec(&shown)
+        };
+        let json = json.expect("a JSON value can be written").into();
         Arc::new(Object {
             value,
             json,
@@ -70,13 +77,15 @@ pub struct Target {
     pub status: bool,
 }
 
-/// The preconditions of a delete.
+/// The preconditions of a delete, and what becomes of the dependents.
 #[derive(Debug, Clone, Default)]
 pub struct Preconditions {
     /// The object's uid.
     pub uid: Option<String>,
     /// The object's resource version.
     pub resource_version: Option<String>,
+    /// Whether its dependents lose their reference to it instead of being collected.
+    pub orphan: bool,
 }
 
 /// The result of a delete.

@@ -228,11 +228,7 @@ impl Store {
         if managers == old.managers {
             return old.clone();
         }
-        let object = Arc::new(Object {
-            value: old.value.clone(),
-            json: old.json.clone(),
-            managers,
-        });
+        let object = Object::new(old.value.clone(), managers);
         let collection = &mut self.collections[target.ty.index];
         collection
             .objects
@@ -258,6 +254,9 @@ impl Store {
                 let why = format!("Precondition failed: {field} is {found}, not {wanted}");
                 return Err(Status::conflict(ty, &key.name, &why));
             }
+        }
+        if preconditions.orphan {
+            self.release_dependents(meta::text(&old.value, "uid"));
         }
         if meta::finalizers(&old.value).next().is_none() {
             let last = old.value.clone();

@@ -50,6 +50,7 @@ fn delete_has_preconditions() {
         let wanted = Preconditions {
             uid: Some(uid.to_owned()),
             resource_version: Some(version.to_owned()),
+            ..Preconditions::default()
         };
         let deletion = core
             .0
@@ -61,6 +62,30 @@ fn delete_has_preconditions() {
     assert_eq!(delete(uid, "1"), Err(409));
     assert_eq!(delete(uid, "2"), Ok(()));
     assert_eq!(delete(uid, "2"), Err(404));
+}
+
+#[test]
+fn orphaned_dependents_stay_and_lose_the_reference() {
+    let mut core = Core::new();
+    let owner = core.create("databases", database("one")).expect("valid");
+    let child = owned_by(config_map("child"), &owner);
+    core.create("configmaps", child).expect("valid");
+    let orphan = Preconditions {
+        orphan: true,
+        ..Preconditions::default()
+    };
+    let deleted = core
+        .0
+        .delete(ty("databases"), &Key::new("ns", "one"), &orphan, at(0));
+    assert!(deleted.is_ok());
+    while core.0.collect_garbage(1, at(0)) {}
+    let child = core.get("configmaps", "child").expect("it stays");
+    assert_eq!(
+        child["metadata"]["ownerReferences"]
+            .as_array()
+            .map(Vec::len),
+        Some(0)
+    );
 }
 
 #[test]
