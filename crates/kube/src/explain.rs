@@ -22,7 +22,7 @@ use kube::error::Error;
 ///
 /// ```
 /// use kube::core::Status;
-/// use tollgate_kube::explain::explain;
+/// use tollgate_kube::explain;
 ///
 /// let status = Status::failure("leases is forbidden", "Forbidden").with_code(403);
 /// assert_eq!(explain(&kube::Error::Api(status.boxed())), "forbidden: leases is forbidden");

@@ -20,7 +20,7 @@ use testserver::{ApiServer, Fault, Injection, Options, Verb};
 use tollgate::{ManualClock, Quota};
 use tollgate_kube::budget::{Budget, LONGEST_PAUSE};
 use tollgate_kube::client::{client, client_with};
-use tollgate_kube::explain::explain;
+use tollgate_kube::explain;
 use tollgate_kube::rbac::Recorder;
 use tower::layer::layer_fn;
 use tower::layer::util::Identity;

@@ -1,0 +1,441 @@
+//! One controller of an operator: what it watches, and how it reconciles.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher;
+use serde::Serialize;
+use tollgate::controller::Failure;
+use tollgate::integrations::metrics::Gauges;
+use tollgate::queue::QueueBuilder;
+use tollgate::{
+    AddOptions, Controller, ExponentialBackoff, Observer, Priority, QueueError, SystemClock,
+    WorkQueue, Workers,
+};
+
+use crate::context::{Reconciler, Shared};
+use crate::debug::{LastErrors, QueueState};
+use crate::drive::{Drive, key_of, path_of};
+use crate::kinds::{Kind, Scope};
+use crate::leading::Leading;
+use crate::observers::Observers;
+use crate::operator::Operator;
+use crate::source::Change;
+
+/// A queue of references to objects.
+pub type Queue<K> = WorkQueue<ObjectRef<K>>;
+
+/// More objects than one API server holds of a kind. A full queue loses no object: the store is added again once
+/// there is room.
+const CAPACITY: usize = 1_000_000;
+/// The first and the longest delay after a failure.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(60));
+
+/// A controller that is being set up: see [`Operator::for_kind`].
+#[must_use = "it watches and reconciles nothing before `reconcile`"]
+pub struct ControllerBuilder<'a, K: Kind> {
+    operator: &'a mut Operator,
+    scope: Scope<K>,
+    config: watcher::Config,
+    name: String,
+    concurrency: usize,
+    timeout: Option<Duration>,
+    observer: Option<Arc<dyn Observer>>,
+    predicate: Option<Predicate<K>>,
+    queue: QueueBuilder<ObjectRef<K>>,
+    triggers: Vec<Trigger<K>>,
+}
+
+type Predicate<K> = Arc<dyn Fn(&K) -> Option<u64> + Send + Sync>;
+/// Watches another kind, and adds the objects that it maps to.
+type Trigger<K> = Box<dyn FnOnce(&mut Operator, &Queue<K>) + Send>;
+
+impl<'a, K: Kind> ControllerBuilder<'a, K> {
+    pub(crate) fn new(operator: &'a mut Operator, scope: Scope<K>) -> Self {
+        Self {
+            operator,
+            scope,
+            config: watcher::Config::default(),
+            name: K::kind(&()).to_lowercase(),
+            concurrency: 1,
+            timeout: None,
+            observer: None,
+            predicate: None,
+            queue: WorkQueue::builder(CAPACITY)
+                .backoff(ExponentialBackoff::new(BACKOFF.0, BACKOFF.1))
+                .hold_backoff(),
+            triggers: Vec::new(),
+        }
+    }
+
+    /// Names it in logs, metrics and events; the kind in lower case otherwise.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Watches only the objects that the selectors of `config` match.
+    pub fn config(mut self, config: watcher::Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Reconciles an object after an update only if `predicate` then returns another value, or `None`. Without
+    /// one each new version counts, so that a controller sees its own status writes. The functions of
+    /// [`kube::runtime::predicates`] fit.
+    pub fn predicate(
+        mut self,
+        predicate: impl Fn(&K) -> Option<u64> + Send + Sync + 'static,
+    ) -> Self {
+        self.predicate = Some(Arc::new(predicate));
+        self
+    }
+
+    /// Reconciles up to `n` objects at once, 1 otherwise; each object is in one reconcile at most.
+    pub fn concurrency(mut self, n: usize) -> Self {
+        self.concurrency = n;
+        self
+    }
+
+    /// Drops a reconcile that takes longer, and retries it with its backoff.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Tells `observer` of the events of queue and workers, besides the metrics.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// Changes the options of the queue: backoff, debounce, aging, groups, limits. Its observer is set by
+    /// [`observer`](Self::observer).
+    pub fn queue(
+        mut self,
+        change: impl FnOnce(QueueBuilder<ObjectRef<K>>) -> QueueBuilder<ObjectRef<K>>,
+    ) -> Self {
+        self.queue = change(self.queue);
+        self
+    }
+
+    /// Reconciles an object when one that it owns as controller changes. `config` selects what to watch: a label
+    /// that the operator sets on what it creates keeps the rest of the cluster out of memory.
+    pub fn owns<C>(self, scope: impl Into<Scope<C>>, config: watcher::Config) -> Self
+    where
+        C: Kind,
+    {
+        self.watches(scope, config, |child: &C| {
+            let owners = child.meta().owner_references.iter().flatten();
+            let mut owners = owners.filter(|owner| owner.controller == Some(true));
+            owners.find_map(|owner| {
+                let namespace = child.meta().namespace.as_deref();
+                let mut owner = ObjectRef::from_owner_ref(namespace, owner, ())?;
+                owner.extra = Default::default();
+                Some(owner)
+            })
+        })
+    }
+
+    /// Reconciles the objects that `mapper` names when an object of another kind changes or is deleted. After an
+    /// update it is asked about both versions, so an object that is no longer named is reconciled too.
+    pub fn watches<T, I>(
+        mut self,
+        scope: impl Into<Scope<T>>,
+        config: watcher::Config,
+        mapper: impl Fn(&T) -> I + Send + Sync + 'static,
+    ) -> Self
+    where
+        T: Kind,
+        I: IntoIterator<Item = ObjectRef<K>>,
+    {
+        let (scope, mapper) = (scope.into(), Arc::new(mapper));
+        self.triggers.push(Box::new(move |operator, queue| {
+            for api in &scope.0 {
+                let (queue, mapper) = (queue.clone(), Arc::clone(&mapper));
+                let handler = move |change: &Change<'_, T>| {
+                    let (old, new, priority) = parts(change);
+                    for key in [old, new]
+                        .into_iter()
+                        .flatten()
+                        .flat_map(|object| mapper(object))
+                    {
+                        add(&queue, key, priority);
+                    }
+                };
+                operator.registry.subscribe(api, &config, Box::new(handler));
+            }
+        }));
+        self
+    }
+
+    /// Completes the set-up. The controller starts with [`Operator::run`].
+    ///
+    /// # Errors
+    /// [`QueueError`] if the options of the queue contradict each other.
+    pub fn reconcile(self, reconciler: impl Reconciler<K>) -> Result<Handle<K>, QueueError> {
+        let observer: Arc<dyn Observer> = Arc::new(Observers::new(&self.name, self.observer));
+        let queue = self.queue.observer(Arc::clone(&observer)).build()?;
+        let operator = self.operator;
+        let mut stores = Vec::new();
+        for api in &self.scope.0 {
+            let handler = primary(queue.clone(), self.predicate.clone());
+            stores.push(operator.registry.subscribe(api, &self.config, handler));
+        }
+        for trigger in self.triggers {
+            trigger(operator, &queue);
+        }
+        let handle = Handle {
+            queue: queue.clone(),
+            stores: stores.clone(),
+        };
+        operator.controllers.push(Box::new(Ready {
+            name: self.name,
+            concurrency: self.concurrency,
+            timeout: self.timeout,
+            observer,
+            queue,
+            stores,
+            reconciler,
+        }));
+        Ok(handle)
+    }
+}
+
+impl<K: Kind> std::fmt::Debug for ControllerBuilder<'_, K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ControllerBuilder")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The queue and the stores of a controller, for callers that add keys of their own, and for tests.
+#[derive(Clone, Debug)]
+pub struct Handle<K: Kind> {
+    /// Its queue.
+    pub queue: Queue<K>,
+    /// Its stores: one for each namespace that is watched.
+    pub stores: Vec<Store<K>>,
+}
+
+/// Adds the objects of the controller's own kind.
+fn primary<K: Kind>(
+    queue: Queue<K>,
+    predicate: Option<Predicate<K>>,
+) -> Box<dyn FnMut(&Change<'_, K>) + Send> {
+    Box::new(move |change| {
+        let (old, new, priority) = parts(change);
+        if let (Some(old), Some(new), Some(predicate)) = (old, new, &predicate) {
+            let value = predicate(new);
+            if value.is_some() && value == predicate(old) {
+                return;
+            }
+        }
+        if let Some(object) = new.or(old) {
+            add(&queue, key_of(object), priority);
+        }
+    })
+}
+
+/// The versions before and after, and the priority: what a list finds waits behind live changes.
+fn parts<'a, T>(change: &Change<'a, T>) -> (Option<&'a T>, Option<&'a T>, Priority) {
+    match *change {
+        Change::Listed { old, new } => (old, Some(new), Priority::LOW),
+        Change::Applied { old, new } => (old, Some(new), Priority::DEFAULT),
+        Change::Deleted(old) => (Some(old), None, Priority::DEFAULT),
+    }
+}
+
+fn add<K: Kind>(queue: &Queue<K>, key: ObjectRef<K>, priority: Priority) {
+    // A full queue asks for the whole store once there is room; a closed one belongs to an operator that ends.
+    let _ = queue.try_add_or_resync(key, AddOptions::new().priority(priority));
+}
+
+/// A controller before it starts.
+struct Ready<K: Kind, R> {
+    name: String,
+    concurrency: usize,
+    timeout: Option<Duration>,
+    observer: Arc<dyn Observer>,
+    queue: Queue<K>,
+    stores: Vec<Store<K>>,
+    reconciler: R,
+}
+
+/// A controller whose kind is erased, before it starts.
+pub(crate) trait AnyController: Send {
+    fn name(&self) -> &str;
+    fn start(self: Box<Self>, shared: Arc<Shared>, leading: Leading) -> Box<dyn AnyRunning>;
+}
+
+impl<K: Kind, R: Reconciler<K>> AnyController for Ready<K, R> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn start(self: Box<Self>, shared: Arc<Shared>, leading: Leading) -> Box<dyn AnyRunning> {
+        let errors = Arc::new(LastErrors::new());
+        let drive = Drive {
+            reconciler: self.reconciler,
+            stores: self.stores.clone(),
+            shared,
+            leading: leading.clone(),
+            errors: Arc::clone(&errors),
+        };
+        let failures = on_failure(self.name.clone(), Arc::clone(&errors));
+        let mut controller = Controller::new(self.queue.clone(), drive)
+            .name(self.name.clone())
+            .on_failure(failures)
+            .observer(self.observer);
+        if let Some(timeout) = self.timeout {
+            controller = controller.timeout(timeout);
+        }
+        if leading.is_leading().is_some() {
+            // Until the lease is won.
+            self.queue.pause();
+        }
+        let workers = controller.spawn_tasks(self.concurrency, |worker| {
+            tokio::spawn(worker);
+        });
+        Box::new(Running {
+            gauges: Gauges::new(&self.name),
+            name: self.name,
+            queue: self.queue,
+            stores: self.stores,
+            workers,
+            errors,
+            sweep: Mutex::default(),
+        })
+    }
+}
+
+/// Logs a failure, a panic or a timeout, and keeps it for the debug page.
+fn on_failure<K: Kind>(
+    controller: String,
+    errors: Arc<LastErrors<K>>,
+) -> impl Fn(&Failure<'_, ObjectRef<K>>) + Send + Sync {
+    move |failure| {
+        let error = failure.cause().to_string();
+        tracing::warn!(
+            controller,
+            request_id = failure.request_id(),
+            resource_key = path_of(failure.key()),
+            attempt = failure.attempt(),
+            retry_after_s = failure.retry_after().map(|delay| delay.as_secs_f64()),
+            error,
+            "a reconcile failed"
+        );
+        errors.set(failure.key(), error);
+    }
+}
+
+struct Running<K: Kind> {
+    name: String,
+    queue: Queue<K>,
+    stores: Vec<Store<K>>,
+    workers: Workers<ObjectRef<K>, SystemClock>,
+    errors: Arc<LastErrors<K>>,
+    sweep: Mutex<Sweep>,
+    gauges: Gauges,
+}
+
+/// What a stopped controller left undone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Left {
+    /// The name of the controller.
+    pub controller: String,
+    /// Objects that waited for a worker.
+    pub ready: usize,
+    /// Objects that waited for a retry or a requeue.
+    pub delayed: usize,
+    /// Reconciles that did not end in time.
+    pub in_flight: usize,
+}
+
+/// A running controller whose kind is erased.
+pub(crate) trait AnyRunning: Send + Sync {
+    /// Hands out nothing from now on.
+    fn pause(&self);
+    /// Hands out, and reconciles every object in the store.
+    fn resume(&self);
+    /// Adds the store again each time that the full queue has room.
+    fn resync(&self) -> BoxFuture<'_, ()>;
+    fn record(&self);
+    fn state(&self) -> QueueState;
+    fn drain(&self, timeout: Duration) -> BoxFuture<'_, Left>;
+}
+
+/// A pass over the stores that adds every object. It stops where the queue is full, and goes on there: one that
+/// began anew would add the same objects each time.
+#[derive(Debug, Default)]
+struct Sweep {
+    next: usize,
+    left: usize,
+}
+
+impl<K: Kind> Running<K> {
+    /// Adds objects until the queue is full. The pass begins anew if more keys were refused than the one at which
+    /// it stopped.
+    fn sweep(&self, begins: bool) {
+        let objects: Vec<_> = self.stores.iter().flat_map(Store::state).collect();
+        let mut sweep = self.sweep.lock().unwrap_or_else(PoisonError::into_inner);
+        sweep.left = if begins || sweep.left == 0 {
+            objects.len()
+        } else {
+            sweep.left.min(objects.len())
+        };
+        while sweep.left > 0 {
+            let key = key_of(&*objects[sweep.next % objects.len()]);
+            let options = AddOptions::new().priority(Priority::LOW);
+            if self.queue.try_add_or_resync(key, options).is_err() {
+                return;
+            }
+            sweep.next = (sweep.next + 1) % objects.len();
+            sweep.left -= 1;
+        }
+    }
+}
+
+impl<K: Kind> AnyRunning for Running<K> {
+    fn pause(&self) {
+        self.queue.pause();
+    }
+
+    fn resume(&self) {
+        self.sweep(true);
+        self.queue.resume();
+    }
+
+    fn resync(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            while let Some(refused) = self.queue.resync().await {
+                self.sweep(refused > 1);
+            }
+        })
+    }
+
+    fn record(&self) {
+        self.gauges.record(&self.queue, &self.workers);
+    }
+
+    fn state(&self) -> QueueState {
+        QueueState::of(&self.name, &self.queue, &self.errors)
+    }
+
+    fn drain(&self, timeout: Duration) -> BoxFuture<'_, Left> {
+        Box::pin(async move {
+            let ready = self.queue.stats().ready;
+            let waiting = self.queue.shutdown_now().returned.len();
+            let drained = self.workers.drain(timeout).await;
+            Left {
+                controller: self.name.clone(),
+                ready,
+                delayed: waiting.saturating_sub(ready) + drained.returned.len(),
+                in_flight: drained.processing,
+            }
+        })
+    }
+}

@@ -1,0 +1,104 @@
+//! Between the library's controller and a user's reconciler: finds the object, holds to the lease, and gives
+//! each reconcile its span.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::ResourceExt;
+use kube::runtime::reflector::{ObjectRef, Store};
+use tollgate::{Action, ReconcileError, Request};
+use tracing::Instrument;
+
+use crate::context::{Context, Object, Reconciler, Shared};
+use crate::debug::LastErrors;
+use crate::election::NotLeading;
+use crate::kinds::Kind;
+use crate::leading::Leading;
+
+/// How long a key waits that was handed out at the end of a term. By then its queue is paused.
+const AFTER_TERM: Duration = Duration::from_millis(100);
+
+/// Runs a user's reconciler in the library's controller.
+pub(crate) struct Drive<K: Kind, R> {
+    pub(crate) reconciler: R,
+    pub(crate) stores: Vec<Store<K>>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) leading: Leading,
+    pub(crate) errors: Arc<LastErrors<K>>,
+}
+
+impl<K: Kind, R: Reconciler<K>> tollgate::Reconciler<ObjectRef<K>> for Drive<K, R> {
+    async fn reconcile(
+        &self,
+        request: Request<'_, ObjectRef<K>>,
+    ) -> Result<Action, ReconcileError> {
+        let Ok(term) = self.leading.check() else {
+            return Ok(Action::defer(AFTER_TERM));
+        };
+        let key = request.key();
+        let context = Context {
+            shared: Arc::clone(&self.shared),
+            term,
+            leading: self.leading.clone(),
+            failures: request.failures(),
+            request_id: request.id(),
+        };
+        let span = tracing::info_span!(
+            "reconcile",
+            controller = self.shared.controller,
+            request_id = request.id(),
+            resource_key = path_of(key),
+        );
+        let object = self
+            .stores
+            .iter()
+            .find_map(|store| store.get(key))
+            .map_or_else(|| Object::Gone(key.clone()), Object::Found);
+        let work = self.reconciler.reconcile(object, context);
+        let result = tokio::select! {
+            biased;
+            result = work.instrument(span) => result,
+            () = self.leading.lost(term) => Ok(Action::defer(AFTER_TERM)),
+        };
+        match result {
+            // The lease was lost, so the next leader reconciles the object.
+            Err(error) if is_not_leading(&error) => Ok(Action::defer(AFTER_TERM)),
+            Ok(action) => {
+                if request.failures() > 0 {
+                    self.errors.clear(key);
+                }
+                Ok(action)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Namespace and name, as `kubectl` writes them.
+pub(crate) fn path_of<K: Kind>(key: &ObjectRef<K>) -> String {
+    match &key.namespace {
+        Some(namespace) => format!("{namespace}/{}", key.name),
+        None => key.name.clone(),
+    }
+}
+
+/// Whether a request was refused because the lease is lost.
+fn is_not_leading(error: &ReconcileError) -> bool {
+    let mut cause = Some(error.source());
+    while let Some(error) = cause {
+        if error.is::<NotLeading>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// The reference to an object, without the version and the uid that it had: a queue keeps one for each object.
+pub(crate) fn key_of<K: Kind>(object: &K) -> ObjectRef<K> {
+    let reference = ObjectRef::new(&object.name_any());
+    match object.namespace() {
+        Some(namespace) => reference.within(&namespace),
+        None => reference,
+    }
+}

@@ -1,0 +1,174 @@
+//! A running operator, from its first watch to its report.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use kube::runtime::events::{Recorder, Reporter};
+use metrics::{describe_gauge, gauge};
+use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::{Operator, OperatorError};
+use crate::context::Shared;
+use crate::controller::{AnyController, AnyRunning, Left};
+use crate::election::machine::Outcome;
+use crate::election::{Election, Leadership, LeaseError, Role};
+use crate::leading::Leading;
+use crate::progress::Sources;
+use crate::serve::{self, Shown};
+
+/// The gauge of client-go's leader election.
+const LEADING: &str = "leader_election_master_status";
+
+/// What a stopped operator left undone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Each controller, in the order in which they were set up.
+    pub controllers: Vec<Left>,
+    /// Whether the lease was given back, so that another replica need not wait for its end.
+    pub released: bool,
+}
+
+impl Operator {
+    /// Runs until SIGTERM or SIGINT: see [`run_until`](Self::run_until).
+    ///
+    /// # Errors
+    /// As [`run_until`](Self::run_until).
+    pub async fn run(self) -> Result<Report, OperatorError> {
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(OperatorError::Signals)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(OperatorError::Signals)?;
+        let stopped = async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        };
+        self.run_until(stopped).await
+    }
+
+    /// Runs until `stop` completes. Then it stops the watches, hands out nothing more, gives the reconciles in
+    /// flight the drain timeout to end, and gives the lease back.
+    ///
+    /// # Errors
+    /// [`OperatorError::Cluster`] if a kind is not served or the operator may not list it, for the start timeout.
+    /// Whatever happens after the first list is logged and tried again.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops everything at once; the lease then runs out.
+    pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<Report, OperatorError> {
+        let sources = Arc::new(Sources::new(self.start_timeout));
+        let stores = self.registry.stores.clone();
+        let mut watches = JoinSet::new();
+        for watch in self.registry.into_tasks(&sources) {
+            watches.spawn(watch);
+        }
+        let lease = self.election.as_ref().map(|options| options.name.clone());
+        let lease = lease.unwrap_or_default();
+        let election = match self.election {
+            None => None,
+            // Its requests wait behind no others.
+            Some(options) => Some(Election::spawn(self.clients.make_for_leases()?, options)?),
+        };
+        let leadership = election.as_ref().map(Election::leadership);
+        let leading = Leading::new(leadership.clone());
+        let client = self.clients.make(leadership)?;
+        let start = |controller: Box<dyn AnyController>| {
+            let reporter = Reporter {
+                controller: controller.name().to_owned(),
+                instance: Some(self.name.clone()),
+            };
+            let shared = Shared {
+                controller: controller.name().to_owned(),
+                client: client.clone(),
+                stores: stores.clone(),
+                events: Recorder::new(client.clone(), reporter),
+            };
+            controller.start(Arc::new(shared), leading.clone())
+        };
+        let running: Arc<[_]> = self.controllers.into_iter().map(start).collect();
+
+        let mut tasks = JoinSet::new();
+        for at in 0..running.len() {
+            let running: Arc<[Box<dyn AnyRunning>]> = Arc::clone(&running);
+            tasks.spawn(async move { running[at].resync().await });
+        }
+        if let Some((listener, metrics)) = self.listener {
+            let shown = Shown {
+                sources: Arc::clone(&sources),
+                controllers: Arc::clone(&running),
+                leading: leading.clone(),
+                metrics,
+            };
+            tasks.spawn(serve::serve(listener, Arc::new(shown)));
+        }
+        if let Some(election) = &election {
+            tasks.spawn(follow(leading, Arc::clone(&running), lease));
+            tasks.spawn(report_errors(election.leadership(), Arc::clone(&sources)));
+        }
+
+        let ended = tokio::select! {
+            () = stop => Ok(()),
+            line = sources.failed() => Err(OperatorError::Cluster(line)),
+        };
+        watches.shutdown().await;
+        let drains = running
+            .iter()
+            .map(|controller| controller.drain(self.drain_timeout));
+        let controllers = futures::future::join_all(drains).await;
+        let released = match election {
+            // Not before the reconciles have ended: another replica starts at once.
+            Some(election) => election.release().await == Outcome::Released,
+            None => false,
+        };
+        tasks.shutdown().await;
+        ended.map(|()| Report {
+            controllers,
+            released,
+        })
+    }
+}
+
+/// Hands out while this replica leads. A new term begins with every object of the stores, since the last leader
+/// may have ended in the midst of any of them.
+async fn follow(leading: Leading, running: Arc<[Box<dyn AnyRunning>]>, lease: String) {
+    describe_gauge!(LEADING, "1 while this replica holds the lease");
+    let gauge = gauge!(LEADING, "name" => lease);
+    gauge.set(0.0);
+    while let Some(term) = leading.won().await {
+        tracing::info!(%term, "leading");
+        gauge.set(1.0);
+        running.iter().for_each(|controller| controller.resume());
+        leading.lost(Some(term)).await;
+        running.iter().for_each(|controller| controller.pause());
+        gauge.set(0.0);
+        tracing::warn!(%term, "no longer leading");
+    }
+}
+
+/// Logs why the lease cannot be reached, and ends the operator if it may not be used for too long from the
+/// start.
+async fn report_errors(leadership: Leadership, sources: Arc<Sources>) {
+    let mut errors = leadership.errors();
+    let started = Instant::now();
+    let mut has_worked = false;
+    loop {
+        let error = errors.borrow_and_update().clone();
+        match error.as_deref() {
+            None => {
+                has_worked = leadership.role() != Role::Following { holder: None } || has_worked
+            }
+            Some(error) => {
+                tracing::warn!(%error, "the lease was not reached");
+                let forbidden = matches!(error, LeaseError::Forbidden { .. });
+                if forbidden && !has_worked && started.elapsed() >= sources.patience {
+                    sources.fail(error.to_string());
+                }
+            }
+        }
+        if errors.changed().await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! What a watch tells, and what happens when it breaks.
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::watcher;
+use kube::{Api, ResourceExt};
+use serde_json::json;
+use testserver::{Fault, Injection, Verb};
+use tollgate_kube::{Action, Context, Object};
+
+use crate::setup::{AGENT, Log, all, builder, create, operator, run, server, until};
+
+#[tokio::test]
+async fn an_object_that_vanished_without_a_watch_is_reconciled_as_gone() {
+    let server = server().await;
+    create(&server, "kept");
+    create(&server, "vanished");
+    let log = Log::default();
+    let mut operator = operator(&server).await;
+    let (maps, seen) = (all(&operator), log.clone());
+    operator
+        .for_kind(maps)
+        .reconcile(move |object, _| {
+            seen.note(&object);
+            async { Ok(Action::done()) }
+        })
+        .unwrap();
+    let running = run(operator);
+    log.wait_for("kept").await;
+    log.wait_for("vanished").await;
+    server.set_available(false);
+    server.delete("configmaps", "ns", "vanished").unwrap();
+    server.expire_history();
+    server.set_available(true);
+    log.wait_for("vanished is gone").await;
+    // The new list found it unchanged.
+    let kept = log.lines().iter().filter(|line| *line == "kept").count();
+    assert_eq!(kept, 1);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn controllers_share_the_watch_of_a_kind() {
+    let server = server().await;
+    create(&server, "a");
+    let log = Log::default();
+    let mut operator = operator(&server).await;
+    for name in ["one", "two"] {
+        let (maps, seen) = (all(&operator), log.clone());
+        operator
+            .for_kind(maps)
+            .name(name)
+            .reconcile(move |_: Object<ConfigMap>, context: Context| {
+                seen.push(context.controller());
+                async { Ok(Action::done()) }
+            })
+            .unwrap();
+    }
+    let running = run(operator);
+    log.wait_for("one").await;
+    log.wait_for("two").await;
+    let lists = server.calls(AGENT)[&(Verb::List, "configmaps".to_owned())];
+    assert_eq!(lists, 1);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn both_objects_of_a_moved_reference_are_reconciled() {
+    let server = server().await;
+    create(&server, "before");
+    create(&server, "after");
+    let service = json!({
+        "metadata": { "name": "s", "labels": { "of": "before" } },
+        "spec": { "ports": [{ "port": 1 }] },
+    });
+    server.create("services", "ns", service).unwrap();
+    let log = Log::default();
+    let mut operator = operator(&server).await;
+    let (maps, seen) = (all(&operator), log.clone());
+    let services = Api::<k8s_openapi::api::core::v1::Service>::all(operator.client());
+    let handle = operator
+        .for_kind(maps)
+        .watches(services, watcher::Config::default(), |service| {
+            let of = service.labels().get("of");
+            of.map(|name| ObjectRef::new(name).within("ns"))
+        })
+        .reconcile(move |object, _| {
+            seen.note(&object);
+            async { Ok(Action::done()) }
+        })
+        .unwrap();
+    let running = run(operator);
+    log.wait_for("before").await;
+    log.wait_for("after").await;
+    until(|| handle.queue.is_empty()).await;
+    let so_far = log.lines().len();
+    let label = json!({ "metadata": { "labels": { "of": "after" } } });
+    server.merge("services", "ns", "s", label).unwrap();
+    until(|| {
+        let lines = log.lines();
+        let new = &lines[so_far..];
+        ["before", "after"]
+            .iter()
+            .all(|name| new.iter().any(|line| line == name))
+    })
+    .await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn overload_at_the_start_delays_the_operator_and_does_not_end_it() {
+    let server = server().await;
+    server.inject(Injection {
+        verb: Some(Verb::List),
+        resource: Some("configmaps".into()),
+        fault: Fault::TooManyRequestsText { retry_after_s: 1 },
+        times: 2,
+    });
+    create(&server, "a");
+    let log = Log::default();
+    let mut operator = operator(&server).await;
+    let (maps, seen) = (all(&operator), log.clone());
+    operator
+        .for_kind(maps)
+        .reconcile(move |object, _| {
+            seen.note(&object);
+            async { Ok(Action::done()) }
+        })
+        .unwrap();
+    let running = run(operator);
+    log.wait_for("a").await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_missing_kind_ends_the_operator_with_one_line() {
+    let server = server().await;
+    server.unserve("databases");
+    let mut operator = builder(&server)
+        .start_timeout(std::time::Duration::ZERO)
+        .build()
+        .await
+        .unwrap();
+    let jobs: Api<databases::Database> = Api::all(operator.client());
+    operator
+        .for_kind(jobs)
+        .reconcile(|_, _| async { Ok(Action::done()) })
+        .unwrap();
+    let error = run(operator).task.await.unwrap().unwrap_err().to_string();
+    assert!(
+        error.starts_with("the cluster does not serve databases.example.com"),
+        "{error}"
+    );
+    assert!(!error.contains('\n'));
+}
+
+mod databases {
+    use kube::CustomResource;
+    use schemars::JsonSchema;
+    use serde::{Deserialize, Serialize};
+
+    #[derive(CustomResource, Clone, Debug, Deserialize, Serialize, JsonSchema)]
+    #[kube(group = "example.com", version = "v1", kind = "Database", namespaced)]
+    pub struct DatabaseSpec {}
+}

@@ -1,0 +1,153 @@
+//! What a reconcile writes, and what it leaves alone.
+
+use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use kube::runtime::watcher;
+use kube::{Api, Resource, ResourceExt};
+use serde_json::{Value, json};
+use testserver::ApiServer;
+use tollgate_kube::{Action, ApplyError, Context, Object};
+
+use crate::setup::{AGENT, Log, Running, all, create, operator, run, server, until};
+
+/// Gives each map a Service with the port in its data, and logs how that ended.
+async fn start(server: &ApiServer, log: &Log) -> Running {
+    let mut operator = operator(server).await;
+    let (maps, seen) = (all(&operator), log.clone());
+    let services: Api<Service> = Api::all(operator.client());
+    let labelled = watcher::Config::default().labels("made=by-us");
+    operator
+        .for_kind(maps)
+        .owns(services, labelled)
+        .reconcile(move |object, context| {
+            let seen = seen.clone();
+            async move {
+                let Object::Found(map) = object else {
+                    return Ok(Action::done());
+                };
+                let done = apply(&map, &context).await;
+                seen.push(match &done {
+                    Ok(service) => {
+                        format!("{} {}", map.name_any(), service.resource_version().unwrap())
+                    }
+                    Err(error) => error.to_string(),
+                });
+                done?;
+                Ok(Action::done())
+            }
+        })
+        .unwrap();
+    run(operator)
+}
+
+async fn apply(map: &ConfigMap, context: &Context) -> Result<std::sync::Arc<Service>, ApplyError> {
+    let port: u16 = map.data.as_ref().unwrap()["a"].parse().unwrap();
+    let service = json!({
+        "metadata": { "name": map.name_any(), "labels": { "made": "by-us" } },
+        "spec": { "ports": [{ "port": port }] },
+    });
+    context.apply(map, service).await
+}
+
+fn port(server: &ApiServer, name: &str) -> Value {
+    let service = server.get("services", "ns", name);
+    service.map_or(Value::Null, |service| {
+        service["spec"]["ports"][0]["port"].clone()
+    })
+}
+
+#[tokio::test]
+async fn a_child_in_the_desired_state_is_not_written() {
+    let server = server().await;
+    create(&server, "a");
+    let log = Log::default();
+    let running = start(&server, &log).await;
+    until(|| port(&server, "a") == 1).await;
+    until(|| log.lines().len() >= 2).await;
+    let before = server.writes(AGENT);
+    let label = json!({ "metadata": { "labels": { "x": "y" } } });
+    let so_far = log.lines().len();
+    server.merge("configmaps", "ns", "a", label).unwrap();
+    until(|| log.lines().len() > so_far).await;
+    assert_eq!(server.writes(AGENT), before);
+    // By hand, and back.
+    let edit = json!({ "spec": { "ports": [{ "port": 7 }] } });
+    server.merge("services", "ns", "a", edit).unwrap();
+    until(|| port(&server, "a") == 1).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_object_of_somebody_else_is_left_alone() {
+    let server = server().await;
+    let theirs = json!({ "metadata": { "name": "a" }, "spec": { "ports": [{ "port": 9 }] } });
+    let theirs = server.create("services", "ns", theirs).unwrap();
+    create(&server, "a");
+    let log = Log::default();
+    let running = start(&server, &log).await;
+    log.wait_for("Service a exists and is not controlled by ConfigMap a")
+        .await;
+    assert_eq!(*server.get("services", "ns", "a").unwrap(), theirs);
+    assert_eq!(server.writes(AGENT), 0);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_child_of_an_earlier_owner_of_the_name_is_left_alone() {
+    let server = server().await;
+    let owner = json!([{
+        "apiVersion": "v1", "kind": ConfigMap::kind(&()), "name": "a", "uid": "an-earlier-one", "controller": true,
+    }]);
+    let metadata = json!({ "name": "a", "labels": { "made": "by-us" }, "ownerReferences": owner });
+    // Its owner is gone, so it is collected before long; until then it is not ours.
+    let theirs = json!({ "metadata": metadata, "spec": { "ports": [{ "port": 9 }] } });
+    create(&server, "a");
+    let log = Log::default();
+    server.create("services", "ns", theirs).unwrap();
+    let running = start(&server, &log).await;
+    until(|| port(&server, "a") == 1).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_write_from_an_old_version_is_refused() {
+    let server = server().await;
+    create(&server, "a");
+    let log = Log::default();
+    let mut operator = operator(&server).await;
+    let (maps, seen) = (all(&operator), log.clone());
+    let edits = std::sync::Arc::new(server);
+    let shared = std::sync::Arc::clone(&edits);
+    operator
+        .for_kind(maps)
+        .reconcile(move |object: Object<ConfigMap>, context: Context| {
+            let (seen, server) = (seen.clone(), std::sync::Arc::clone(&shared));
+            async move {
+                let Object::Found(map) = object else {
+                    return Ok(Action::done());
+                };
+                // Somebody else is faster.
+                let edit = json!({ "metadata": { "finalizers": ["others/hold"] } });
+                if map.finalizers().is_empty() {
+                    server.merge("configmaps", "ns", "a", edit).unwrap();
+                }
+                let added = context.add_finalizer(&*map, "ours/hold").await;
+                seen.push(match &added {
+                    Ok(added) => format!("added {added}"),
+                    Err(kube::Error::Api(status)) => status.code.to_string(),
+                    Err(error) => error.to_string(),
+                });
+                added?;
+                Ok(Action::done())
+            }
+        })
+        .unwrap();
+    let running = run(operator);
+    log.wait_for("added true").await;
+    assert_eq!(log.lines()[0], "409");
+    let map = edits.get("configmaps", "ns", "a").unwrap();
+    assert_eq!(
+        map["metadata"]["finalizers"],
+        json!(["others/hold", "ours/hold"])
+    );
+    running.stop().await;
+}
