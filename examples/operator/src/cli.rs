@@ -4,14 +4,19 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
 use clap::builder::RangedU64ValueParser;
+use clap::{Parser, ValueEnum};
 use tollgate::{Quota, QuotaError};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::operator::Settings;
 
 /// Brings Database objects to their desired state, under an API budget that is never exceeded.
 ///
-/// Without --kubeconfig or --context it starts an embedded API server on loopback, creates objects,
-/// changes and deletes some, and checks that all of them converge.
+/// It runs on the cluster of --kubeconfig, --context, KUBECONFIG or the pod that it is in. Without any, or with
+/// --demo, it starts an embedded API server on loopback, creates objects, changes and deletes some, and checks that
+/// all of them converge.
 #[derive(Clone, Debug, Parser)]
 #[command(version)]
 pub struct Args {
@@ -40,9 +45,25 @@ pub struct Args {
     #[arg(long, default_value_t = 16, value_parser = RangedU64ValueParser::<usize>::new().range(1..=10_000))]
     pub workers: usize,
 
-    /// Serve Prometheus metrics on this address, under /metrics
+    /// Serve probes (/healthz, /readyz), metrics (/metrics) and the queues (/debug) on this address
     #[arg(long, value_name = "ADDR")]
-    pub metrics_addr: Option<SocketAddr>,
+    pub listen: Option<SocketAddr>,
+
+    /// Run against an embedded API server, whatever cluster is configured
+    #[arg(long, conflicts_with_all = ["kubeconfig", "context"])]
+    pub demo: bool,
+
+    /// Watch these namespaces only, each with a fair share of the reconciles
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', value_parser = namespace)]
+    pub namespaces: Vec<String>,
+
+    /// The namespace of the lease that elects the leader; that of the pod or the context otherwise
+    #[arg(long, value_name = "NAME", value_parser = namespace)]
+    pub lease_namespace: Option<String>,
+
+    /// Work without an election: no other replica may run
+    #[arg(long)]
+    pub no_election: bool,
 
     /// Run on the cluster of this kubeconfig file
     #[arg(long, value_name = "FILE")]
@@ -52,19 +73,67 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     pub context: Option<String>,
 
-    /// Install the CustomResourceDefinition first
+    /// Install the CustomResourceDefinitions first
     #[arg(long)]
     pub install_crd: bool,
+
+    /// End with an error if the cluster refuses what the operator needs for this many seconds from the start
+    #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = seconds)]
+    pub start_timeout: Duration,
+
+    /// The format of the log on stderr; RUST_LOG selects what is logged [default: json on a cluster, none in a demo]
+    #[arg(long, value_name = "FORMAT")]
+    pub log: Option<LogFormat>,
 
     /// Give reconciles in flight this many seconds to finish when asked to stop
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub drain_timeout: Duration,
 }
 
+/// The format of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// A JSON object a line.
+    Json,
+    /// For people.
+    Text,
+    /// No log.
+    None,
+}
+
 impl Args {
-    /// Whether the flags select a real cluster.
+    /// Starts the log.
+    pub fn start_log(&self) {
+        let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into());
+        let log = tracing_subscriber::fmt()
+            .with_writer(std::io::stderr)
+            .with_env_filter(filter.from_env_lossy());
+        let default = if self.wants_cluster() {
+            LogFormat::Json
+        } else {
+            LogFormat::None
+        };
+        match self.log.unwrap_or(default) {
+            LogFormat::Json => log.json().init(),
+            LogFormat::Text => log.init(),
+            LogFormat::None => {}
+        }
+    }
+
+    /// Whether the flags or the environment select a real cluster.
     pub fn wants_cluster(&self) -> bool {
-        self.kubeconfig.is_some() || self.context.is_some()
+        let configured = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        self.kubeconfig.is_some()
+            || self.context.is_some()
+            || !self.demo && (configured("KUBECONFIG") || configured("KUBERNETES_SERVICE_HOST"))
+    }
+
+    /// What the controllers are given.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            workers: self.workers,
+            namespaces: self.namespaces.clone(),
+        }
     }
 
     /// The API budget.
@@ -82,6 +151,16 @@ fn fault_rate(text: &str) -> Result<f64, String> {
         Ok(rate)
     } else {
         Err("must be from 0 to 0.5".to_owned())
+    }
+}
+
+/// The name of a namespace: a DNS label.
+fn namespace(text: &str) -> Result<String, String> {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if (1..=63).contains(&text.len()) && text.bytes().all(fits) {
+        Ok(text.to_owned())
+    } else {
+        Err("not the name of a namespace".to_owned())
     }
 }
 
@@ -106,7 +185,7 @@ mod tests {
 
     #[test]
     fn defaults_are_valid() {
-        let args = parse(&[]).unwrap();
+        let args = parse(&["--demo"]).unwrap();
         assert!(!args.wants_cluster());
         assert_eq!(args.quota().unwrap().to_string(), "1000/s burst 200");
     }
@@ -121,7 +200,9 @@ mod tests {
             &["--fault-rate", "0.6"],
             &["--fault-rate", "NaN"],
             &["--objects", "100001"],
-            &["--metrics-addr", "localhost"],
+            &["--listen", "localhost"],
+            &["--namespaces", "a,B"],
+            &["--demo", "--context", "a"],
             &["--context", "a", "--objects", "3"],
             &["--nonsense"],
         ] {

@@ -3,17 +3,19 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tollgate::{AtomicTokenBucket, Observer};
+use tollgate::Observer;
+use tollgate_kube::budget::Budget;
+use tollgate_kube::election::ElectionOptions;
+use tollgate_kube::{Operator, OperatorBuilder};
 
+use crate::MANAGED_BY;
 use crate::cli::Args;
-use crate::client;
-use crate::measure::{Measure, Observers};
-use crate::metrics_endpoint::Metrics;
-use crate::operator::{self, Operator};
+use crate::measure::Measure;
+use crate::operator::{install_crds, set_up};
 use crate::report;
 
 /// Runs until a signal or a fatal error.
@@ -21,31 +23,51 @@ use crate::report;
 /// # Errors
 /// A one-line message of what is wrong.
 pub async fn run(args: &Args) -> Result<ExitCode> {
-    let budget = Arc::new(AtomicTokenBucket::new(args.quota()?)?);
-    let client = client::throttled(config(args).await?, &budget)?;
-    if args.install_crd {
-        operator::install_crd(&client)
-            .await
-            .map_err(|line| anyhow!(line))?;
-    }
-    operator::check(&client)
-        .await
-        .map_err(|line| anyhow!(line))?;
-
-    let measure = Arc::new(Measure::new());
-    let (metrics, observer) = observe(args, &measure).await?;
-    let operator = Operator::start(&client, args.workers, &observer);
     let mut signals = StopSignals::listen()?;
-    println!("running; stop with SIGINT or SIGTERM");
-    tokio::select! {
-        line = operator.failed() => bail!(line),
-        () = serve(metrics.as_ref(), &operator) => {}
-        signal = signals.first() => println!("{signal}: draining"),
+    let config = config(args).await?;
+    println!(
+        "running on {}; stop with SIGINT or SIGTERM",
+        config.cluster_url
+    );
+    let mut operator = builder(args, config)?.build().await?;
+    if args.install_crd {
+        let installed = install_crds(&operator.client()).await;
+        installed.map_err(|line| anyhow!(line))?;
     }
-    let left = operator.drain(args.drain_timeout).await;
-    println!("{}", report::stopped(left));
+    if let Some(address) = operator.address() {
+        println!("probes, metrics and queues on http://{address}/");
+    }
+    let measure = Arc::new(Measure::new());
+    let observer: Arc<dyn Observer> = measure.clone();
+    set_up(&mut operator, &args.settings(), &observer)?;
+    let stop = async {
+        println!("{}: draining", signals.first().await);
+    };
+    let left = operator.run_until(stop).await?;
+    println!("{}", report::stopped(&left));
     println!("{}", report::table(&report::of_measure(&measure)));
     Ok(ExitCode::SUCCESS)
+}
+
+/// The options of the operator that the flags select.
+///
+/// # Errors
+/// If the budget is invalid.
+pub fn builder(args: &Args, config: Config) -> Result<OperatorBuilder> {
+    let namespace = args.lease_namespace.clone();
+    let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
+    let mut builder = Operator::builder(config)
+        .name(MANAGED_BY.1)
+        .budget(Budget::new(args.quota()?)?)
+        .start_timeout(args.start_timeout)
+        .drain_timeout(args.drain_timeout);
+    if !args.no_election {
+        builder = builder.elect(ElectionOptions::new(namespace, MANAGED_BY.1));
+    }
+    if let Some(address) = args.listen {
+        builder = builder.listen(address);
+    }
+    Ok(builder)
 }
 
 async fn config(args: &Args) -> Result<Config> {
@@ -59,34 +81,11 @@ async fn config(args: &Args) -> Result<Config> {
                 .with_context(|| format!("cannot read {}", file.display()))?;
             Config::from_custom_kubeconfig(kubeconfig, &options).await
         }
-        None => Config::from_kubeconfig(&options).await,
+        None if args.context.is_some() => Config::from_kubeconfig(&options).await,
+        // By KUBECONFIG, or by the service account of the pod.
+        None => return Config::infer().await.context("no cluster is configured"),
     };
     config.context("the kubeconfig cannot be used")
-}
-
-/// The observers that the flags select, as one observer.
-///
-/// # Errors
-/// If the metrics' address cannot be bound.
-pub async fn observe(
-    args: &Args,
-    measure: &Arc<Measure>,
-) -> Result<(Option<Metrics>, Arc<dyn Observer>)> {
-    let Some(address) = args.metrics_addr else {
-        return Ok((None, measure.clone()));
-    };
-    let metrics = Metrics::install(address).await?;
-    println!("metrics on http://{}/metrics", metrics.address()?);
-    let observers = Observers(vec![measure.clone(), metrics.observer.clone()]);
-    Ok((Some(metrics), Arc::new(observers)))
-}
-
-/// Serves metrics, if enabled, for as long as it is polled.
-pub async fn serve(metrics: Option<&Metrics>, operator: &Operator) {
-    match metrics {
-        Some(metrics) => metrics.serve(operator).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// SIGINT and SIGTERM. Each ends the process until [`listen`](Self::listen), which records it instead.

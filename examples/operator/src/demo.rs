@@ -8,24 +8,25 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use kube::Config;
-use serde_json::json;
+use http::HeaderValue;
+use http::header::USER_AGENT;
+use kube::{Client, Config};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
 use tokio::time::{Interval, MissedTickBehavior, interval};
-use tollgate::AtomicTokenBucket;
+use tollgate::Observer;
 
+use crate::MANAGED_BY;
+use crate::cli::Args;
+use crate::cluster::{StopSignals, builder};
+use crate::database::DatabaseSpec;
+use crate::load::{Expected, Fate, Key, Load};
+use crate::measure::Measure;
+use crate::operator::{Controllers, set_up};
+use crate::progress::{Moment, Progress};
+use crate::report;
 use testserver::account::largest_excess;
 use testserver::{ApiServer, Options};
-use crate::children::snapshot_name;
-use crate::cli::Args;
-use crate::client::{self, OPERATOR_AGENT};
-use crate::cluster::{StopSignals, observe, serve};
-use crate::crd::DatabaseSpec;
-use crate::load::{Expected, Fate, Load};
-use crate::measure::Measure;
-use crate::operator::Operator;
-use crate::progress::{Moment, Progress};
-use crate::reconcile::Key;
-use crate::report;
 
 /// Allowance for jitter between the limiter's decision and the arrival at the server.
 pub const SLACK: Duration = Duration::from_millis(50);
@@ -33,6 +34,11 @@ pub const SLACK: Duration = Duration::from_millis(50);
 const TICK: Duration = Duration::from_millis(250);
 /// A run without progress for this long has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The `User-Agent` of the operator.
+pub const OPERATOR_AGENT: &str = MANAGED_BY.1;
+/// The `User-Agent` of the demo's users.
+const USERS_AGENT: &str = "tollgate-load";
 
 /// Runs the operator against an embedded server until all objects have converged, or a signal.
 ///
@@ -51,27 +57,27 @@ pub async fn run(args: &Args) -> Result<ExitCode> {
     let mut signals = StopSignals::listen()?;
     println!("API server on {}, budget {}", server.url(), args.quota()?);
 
-    let budget = Arc::new(AtomicTokenBucket::new(args.quota()?)?);
-    let client = client::throttled(Config::new(server.url()), &budget)?;
-    let mut load = Load::new(
-        client::unthrottled(Config::new(server.url()))?,
-        args.objects,
-    )?;
+    let mut load = Load::new(users(&server)?, args.objects)?;
     let measure = Arc::new(Measure::new());
-    let (metrics, observer) = observe(args, &measure).await?;
-    let operator = Operator::start(&client, args.workers, &observer);
+    let mut operator = builder(args, Config::new(server.url()))?.build().await?;
+    if let Some(address) = operator.address() {
+        println!("probes, metrics and queues on http://{address}/");
+    }
+    let observer: Arc<dyn Observer> = measure.clone();
+    let controllers = set_up(&mut operator, &args.settings(), &observer)?;
+    let (stop, stopping) = oneshot::channel::<()>();
+    let mut running = tokio::spawn(operator.run_until(async move { drop(stopping.await) }));
 
     let started = Instant::now();
     let mut run = Run {
         server: &server,
-        operator: &operator,
+        controllers: &controllers,
         measure: &measure,
         progress: Progress::new(args.qps),
         total: load.expected.len(),
     };
     let stopped = tokio::select! {
-        line = operator.failed() => bail!(line),
-        () = serve(metrics.as_ref(), &operator) => None,
+        ended = &mut running => { ended??; bail!("the operator ended by itself") }
         signal = signals.first() => Some(signal),
         converged = run.converge(&mut load) => { converged?; None }
     };
@@ -79,7 +85,9 @@ pub async fn run(args: &Args) -> Result<ExitCode> {
     if let Some(signal) = stopped {
         println!("{signal}: draining");
     }
-    let left = operator.drain(args.drain_timeout).await;
+    // The receiver waits in the operator.
+    let _ = stop.send(());
+    let left = running.await??;
     let judgement = Judgement::of(&server, &load.expected, args);
     let mut rows = vec![
         ("objects created / deleted", objects(&load.expected)),
@@ -87,12 +95,20 @@ pub async fn run(args: &Args) -> Result<ExitCode> {
     ];
     rows.extend(report::of_measure(&measure));
     rows.extend(judgement.rows(args, took));
-    println!("{}", report::stopped(left));
+    println!("{}", report::stopped(&left));
     println!("{}", report::table(&rows));
     if stopped.is_some() {
         return Ok(ExitCode::SUCCESS);
     }
     Ok(judgement.verdict())
+}
+
+/// A client without a budget.
+fn users(server: &ApiServer) -> Result<Client> {
+    let mut config = Config::new(server.url());
+    let agent = HeaderValue::from_static(USERS_AGENT);
+    config.headers.push((USER_AGENT, agent));
+    Client::try_from(config).context("the users' client cannot be set up")
 }
 
 fn objects(expected: &Expected) -> String {
@@ -113,7 +129,7 @@ fn ticks() -> Interval {
 /// A running demo.
 struct Run<'a> {
     server: &'a ApiServer,
-    operator: &'a Operator,
+    controllers: &'a Controllers,
     measure: &'a Measure,
     progress: Progress,
     total: usize,
@@ -166,13 +182,16 @@ impl Run<'_> {
 
     fn show(&mut self, expected: &Expected) -> usize {
         let converged = self.total - unconverged(self.server, expected).len();
-        let stats = self.operator.queue.stats();
+        let [databases, backups] = [
+            self.controllers.databases.queue.stats(),
+            self.controllers.backups.queue.stats(),
+        ];
         self.progress.show(Moment {
             converged,
             total: self.total,
             reconciles: self.measure.reconciles.load(Ordering::Relaxed),
-            depth: stats.ready,
-            delayed: stats.delayed,
+            depth: databases.ready + backups.ready,
+            delayed: databases.delayed + backups.delayed,
             calls: self.server.requests(OPERATOR_AGENT),
         });
         converged
@@ -183,7 +202,8 @@ impl Run<'_> {
 pub fn unconverged(server: &ApiServer, expected: &Expected) -> Vec<Key> {
     let wrong = expected.values().filter(|(key, fate)| match fate {
         Fate::Is(spec) => !is_converged(server, key, spec),
-        Fate::Gone { snapshot } => !is_gone(server, key, *snapshot),
+        Fate::Gone { snapshot } => !is_gone(server, key, snapshot.as_deref()),
+        Fate::Scheduled => !is_scheduled(server, key),
     });
     wrong.map(|(key, _)| key.clone()).collect()
 }
@@ -199,12 +219,7 @@ fn is_converged(server: &ApiServer, key: &Key, spec: &DatabaseSpec) -> bool {
         return false;
     };
     let status = &database["status"];
-    let ready = status["conditions"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
-    ready
+    is_ready(status)
         && database["spec"] == json!(spec)
         && status["observedGeneration"] == database["metadata"]["generation"]
         && status["readyReplicas"] == spec.replicas
@@ -215,12 +230,26 @@ fn is_converged(server: &ApiServer, key: &Key, spec: &DatabaseSpec) -> bool {
         && service["spec"]["clusterIP"] == "None"
 }
 
+fn is_ready(status: &Value) -> bool {
+    let mut conditions = status["conditions"].as_array().into_iter().flatten();
+    conditions.any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+}
+
+/// Whether a Backup has its CronJob.
+fn is_scheduled(server: &ApiServer, key: &Key) -> bool {
+    let get = |plural: &str| server.get(plural, &key.namespace, &key.name);
+    let (Some(backup), Some(cron)) = (get("backups"), get("cronjobs")) else {
+        return false;
+    };
+    is_ready(&backup["status"]) && cron["spec"]["schedule"] == backup["spec"]["schedule"]
+}
+
 /// Whether an object and its children are deleted, and its snapshot exists if it should.
-fn is_gone(server: &ApiServer, key: &Key, snapshot: bool) -> bool {
+fn is_gone(server: &ApiServer, key: &Key, snapshot: Option<&str>) -> bool {
     let exists = |plural: &str, name: &str| server.get(plural, &key.namespace, name).is_some();
     let rest = ["databases", "configmaps", "services", "statefulsets"];
     !rest.iter().any(|plural| exists(plural, &key.name))
-        && (!snapshot || exists("configmaps", &snapshot_name(&key.name)))
+        && snapshot.is_none_or(|snapshot| exists("configmaps", snapshot))
 }
 
 /// The server's account of a run.

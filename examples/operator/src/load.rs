@@ -1,15 +1,17 @@
 //! The users of the demo: they create objects, change some and delete some, and keep the expected result.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use anyhow::{Context, Result};
 use futures::stream::{self, StreamExt, TryStreamExt};
+use k8s_openapi::NamespaceResourceScope;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
-use kube::{Client, ResourceExt};
+use kube::{Client, Resource, ResourceExt};
 use serde_json::json;
 
-use crate::crd::{Database, DatabaseSpec};
-use crate::reconcile::Key;
+use crate::backup::{Backup, BackupSpec};
+use crate::database::{Database, DatabaseSpec, snapshot_name};
 
 const SAMPLES: [&str; 3] = [
     include_str!("../config/samples/orders.yaml"),
@@ -21,6 +23,34 @@ const ENGINES: [&str; 4] = ["postgres", "mysql", "mariadb", "redis"];
 
 /// Concurrent requests of the users.
 const CONCURRENCY: usize = 8;
+/// One Database in so many is deleted.
+const DELETED: usize = 11;
+/// One Database in so many has a Backup.
+const BACKED_UP: usize = 20;
+
+/// Namespace and name of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Key {
+    fn of(object: &impl Resource) -> Self {
+        Self {
+            namespace: object.namespace().unwrap_or_default(),
+            name: object.name_any(),
+        }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
 
 /// The expected state of an object.
 #[derive(Clone, Debug)]
@@ -29,9 +59,11 @@ pub enum Fate {
     Is(DatabaseSpec),
     /// It is deleted, with a snapshot if it had its finalizer by then.
     Gone {
-        /// Whether a snapshot is expected.
-        snapshot: bool,
+        /// The name of the snapshot.
+        snapshot: Option<String>,
     },
+    /// It is a Backup, which has a schedule.
+    Scheduled,
 }
 
 /// The expected state of each object ever created.
@@ -41,6 +73,7 @@ pub type Expected = BTreeMap<String, (Key, Fate)>;
 pub struct Load {
     client: Client,
     objects: Vec<Database>,
+    backups: Vec<Backup>,
     /// The expected state of all objects.
     pub expected: Expected,
 }
@@ -58,13 +91,19 @@ impl Load {
             .collect::<Result<Vec<_>, _>>()
             .context("a sample is no Database")?;
         objects.extend((0..generated).map(generate));
-        let expected = objects
-            .iter()
-            .map(|database| entry(database, Fate::Is(database.spec.clone())))
+        let spared = objects.iter().enumerate().filter(|(n, _)| n % DELETED != 0);
+        let backups: Vec<_> = spared
+            .step_by(BACKED_UP)
+            .map(|(_, database)| backup_of(database))
             .collect();
+        let databases = objects.iter();
+        let databases = databases.map(|object| entry(object, Fate::Is(object.spec.clone())));
+        let scheduled = backups.iter().map(|object| entry(object, Fate::Scheduled));
+        let expected = databases.chain(scheduled).collect();
         Ok(Self {
             client,
             objects,
+            backups,
             expected,
         })
     }
@@ -77,6 +116,13 @@ impl Load {
         self.each(&self.objects, async |api, database| {
             let params = PatchParams::apply("user");
             api.patch(&database.name_any(), &params, &Patch::Apply(database))
+                .await
+                .map(drop)
+        })
+        .await?;
+        self.each(&self.backups, async |api, backup| {
+            let params = PatchParams::apply("user");
+            api.patch(&backup.name_any(), &params, &Patch::Apply(backup))
                 .await
                 .map(drop)
         })
@@ -109,7 +155,7 @@ impl Load {
                 .map(|database| entry(database, Fate::Is(database.spec.clone()))),
         );
 
-        let deleted: Vec<_> = self.objects.iter().step_by(11).cloned().collect();
+        let deleted: Vec<_> = self.objects.iter().step_by(DELETED).cloned().collect();
         let fates = self.each(&deleted, async |api, database| {
             let answer = api
                 .delete(&database.name_any(), &DeleteParams::default())
@@ -118,7 +164,9 @@ impl Load {
             Ok(entry(
                 database,
                 Fate::Gone {
-                    snapshot: answer.is_left(),
+                    snapshot: answer.left().map(|object| {
+                        snapshot_name(&object.name_any(), &object.uid().unwrap_or_default())
+                    }),
                 },
             ))
         });
@@ -127,15 +175,18 @@ impl Load {
         Ok(())
     }
 
-    async fn each<T>(
+    async fn each<K, T>(
         &self,
-        databases: &[Database],
-        request: impl AsyncFn(Api<Database>, &Database) -> kube::Result<T>,
-    ) -> Result<Vec<T>> {
-        stream::iter(databases)
-            .map(|database| {
-                let namespace = database.namespace().unwrap_or_default();
-                request(Api::namespaced(self.client.clone(), &namespace), database)
+        objects: &[K],
+        request: impl AsyncFn(Api<K>, &K) -> kube::Result<T>,
+    ) -> Result<Vec<T>>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        stream::iter(objects)
+            .map(|object| {
+                let namespace = object.namespace().unwrap_or_default();
+                request(Api::namespaced(self.client.clone(), &namespace), object)
             })
             .buffer_unordered(CONCURRENCY)
             .try_collect()
@@ -144,9 +195,9 @@ impl Load {
     }
 }
 
-fn entry(database: &Database, fate: Fate) -> (String, (Key, Fate)) {
-    let key = Key::of(database);
-    (key.to_string(), (key, fate))
+fn entry<K: Resource<DynamicType = ()>>(object: &K, fate: Fate) -> (String, (Key, Fate)) {
+    let key = Key::of(object);
+    (format!("{} {key}", K::kind(&())), (key, fate))
 }
 
 fn generate(n: usize) -> Database {
@@ -158,6 +209,17 @@ fn generate(n: usize) -> Database {
     let mut database = Database::new(&format!("generated-{n:05}"), spec);
     database.metadata.namespace = Some(format!("team-{}", n % 10));
     database
+}
+
+fn backup_of(database: &Database) -> Backup {
+    let spec = BackupSpec {
+        database: database.name_any(),
+        schedule: "30 3 * * *".to_owned(),
+        retention: 7,
+    };
+    let mut backup = Backup::new(&format!("{}-nightly", database.name_any()), spec);
+    backup.metadata.namespace = database.namespace();
+    backup
 }
 
 fn change(mut database: Database) -> Database {

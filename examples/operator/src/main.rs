@@ -9,6 +9,7 @@ use operator::{cluster, demo};
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
+    args.start_log();
     let ended = if args.wants_cluster() {
         cluster::run(&args).await
     } else {

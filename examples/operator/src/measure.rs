@@ -1,7 +1,7 @@
 //! Counts and latencies of a run, for the table at its end.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -83,51 +83,4 @@ fn record(histogram: &Mutex<Histogram<u64>>, duration: Duration) {
 fn percentiles(histogram: &Mutex<Histogram<u64>>) -> [Duration; 3] {
     let histogram = histogram.lock().unwrap_or_else(PoisonError::into_inner);
     [0.50, 0.95, 0.99].map(|quantile| Duration::from_micros(histogram.value_at_quantile(quantile)))
-}
-
-/// Forwards each event to several observers.
-pub struct Observers(pub Vec<Arc<dyn Observer>>);
-
-impl Observer for Observers {
-    fn added(&self) {
-        self.0.iter().for_each(|observer| observer.added());
-    }
-
-    fn coalesced(&self) {
-        self.0.iter().for_each(|observer| observer.coalesced());
-    }
-
-    fn rejected(&self) {
-        self.0.iter().for_each(|observer| observer.rejected());
-    }
-
-    fn started(&self, queued: Duration) {
-        self.0.iter().for_each(|observer| observer.started(queued));
-    }
-
-    fn finished(&self, worked: Duration) {
-        self.0.iter().for_each(|observer| observer.finished(worked));
-    }
-
-    fn deferred(&self) {
-        self.0.iter().for_each(|observer| observer.deferred());
-    }
-
-    fn failed(&self) {
-        self.0.iter().for_each(|observer| observer.failed());
-    }
-
-    fn gave_up(&self) {
-        self.0.iter().for_each(|observer| observer.gave_up());
-    }
-
-    fn retried(&self) {
-        self.0.iter().for_each(|observer| observer.retried());
-    }
-
-    fn reconciled(&self, result: ReconcileResult, took: Duration) {
-        self.0
-            .iter()
-            .for_each(|observer| observer.reconciled(result, took));
-    }
 }

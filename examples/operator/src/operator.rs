@@ -1,166 +1,122 @@
-//! Watches, queue and controller, wired together.
+//! The two controllers of this operator.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use kube::api::{Api, ListParams, Patch, PatchParams};
-use kube::runtime::reflector::store;
+use k8s_openapi::api::batch::v1::CronJob;
+use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::wait::{await_condition, conditions};
 use kube::runtime::watcher;
-use kube::{Client, CustomResourceExt};
-use tokio::sync;
-use tokio::task::JoinSet;
-use tollgate::{Controller, ExponentialBackoff, Observer, WorkQueue, Workers};
+use kube::{Api, Client, CustomResourceExt, Resource};
+use tollgate::queue::QueueBuilder;
+use tollgate::{ExponentialBackoff, Observer, QueueError};
+use tollgate_kube::{Handle, Kind, Operator, Scope, explain};
 
-use crate::client::explain;
-use crate::crd::Database;
-use crate::reconcile::{DatabaseReconciler, Key};
-use crate::watches::{changed, feed, owners, watch};
+use crate::MANAGED_BY;
+use crate::backup::{self, Backup};
+use crate::database::{self, Database};
 
-/// The capacity of the queue: more objects than such an API server holds.
-const CAPACITY: usize = 1_000_000;
 /// Short enough that a run ends soon after the server has recovered.
-const MAX_BACKOFF: Duration = Duration::from_secs(30);
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(30));
 /// A longer reconcile is cancelled and retried.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// The label selector of the objects that this operator creates.
-const OURS: &str = "app.kubernetes.io/managed-by=tollgate-operator";
+/// Backups reconciled at once.
+const BACKUPS_AT_ONCE: usize = 3;
 
-/// A running operator.
-pub struct Operator {
-    /// Its queue.
-    pub queue: WorkQueue<Key>,
-    /// Its workers.
-    pub workers: Workers<Key, tollgate::SystemClock>,
-    /// A one-line message once there is a fatal error.
-    pub fatal: sync::watch::Receiver<Option<String>>,
-    watches: JoinSet<()>,
+/// How the operator works.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Databases reconciled at once.
+    pub workers: usize,
+    /// The namespaces to watch; the whole cluster if empty.
+    pub namespaces: Vec<String>,
 }
 
-/// What a stopped operator left undone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stopped {
-    /// Objects that waited for a worker.
-    pub ready: usize,
-    /// Objects that waited for a retry or a requeue.
-    pub delayed: usize,
-    /// Reconciles that did not end in time.
-    pub in_flight: usize,
+/// The controllers of the operator.
+#[derive(Clone, Debug)]
+pub struct Controllers {
+    /// Of Databases.
+    pub databases: Handle<Database>,
+    /// Of Backups.
+    pub backups: Handle<Backup>,
 }
 
-/// Checks that the server answers, serves the resource, and lets us list it.
+/// Sets up both controllers. `observer` hears of both queues.
 ///
 /// # Errors
-/// A one-line message of what is wrong.
-pub async fn check(client: &Client) -> Result<(), String> {
-    let databases: Api<Database> = Api::all(client.clone());
-    match databases.list(&ListParams::default().limit(1)).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_not_found() => Err(
-            "the cluster has no resource databases.example.com: install it with --install-crd"
-                .to_owned(),
-        ),
-        Err(error) => Err(explain(&error)),
+/// Never: the options of the queues do not contradict each other.
+pub fn set_up(
+    operator: &mut Operator,
+    settings: &Settings,
+    observer: &Arc<dyn Observer>,
+) -> Result<Controllers, QueueError> {
+    let client = operator.client();
+    let ours = || watcher::Config::default().labels(&format!("{}={}", MANAGED_BY.0, MANAGED_BY.1));
+    let databases = operator
+        .for_kind(scope::<Database>(&client, settings))
+        .owns(scope::<StatefulSet>(&client, settings), ours())
+        .owns(scope::<Service>(&client, settings), ours())
+        .owns(scope::<ConfigMap>(&client, settings), ours())
+        .concurrency(settings.workers)
+        .timeout(TIMEOUT)
+        .observer(Arc::clone(observer))
+        .queue(options)
+        .reconcile(database::reconcile)?;
+    let backups = operator
+        .for_kind(scope::<Backup>(&client, settings))
+        .owns(scope::<CronJob>(&client, settings), ours())
+        .concurrency(BACKUPS_AT_ONCE)
+        .timeout(TIMEOUT)
+        .observer(Arc::clone(observer))
+        .queue(options)
+        .reconcile(backup::reconcile)?;
+    Ok(Controllers { databases, backups })
+}
+
+/// Each namespace has a fair share of the reconciles, so that ten thousand objects of one tenant do not hold up
+/// the one of another.
+fn options<K: Kind>(queue: QueueBuilder<ObjectRef<K>>) -> QueueBuilder<ObjectRef<K>> {
+    queue
+        .backoff(ExponentialBackoff::new(BACKOFF.0, BACKOFF.1))
+        .group_by(|key: &ObjectRef<K>| key.namespace.clone())
+}
+
+fn scope<T>(client: &Client, settings: &Settings) -> Scope<T>
+where
+    T: Kind + Resource<Scope = NamespaceResourceScope>,
+{
+    if settings.namespaces.is_empty() {
+        return Api::all(client.clone()).into();
     }
+    let namespaces = settings.namespaces.iter();
+    let apis = namespaces.map(|namespace| Api::namespaced(client.clone(), namespace));
+    apis.collect::<Vec<_>>().into()
 }
 
-/// Applies the CustomResourceDefinition and waits until the server serves it.
+/// Applies the CustomResourceDefinitions and waits until the server serves them.
 ///
 /// # Errors
 /// A one-line message of what is wrong.
-pub async fn install_crd(client: &Client) -> Result<(), String> {
-    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-    use kube::runtime::wait::{await_condition, conditions};
-
+pub async fn install_crds(client: &Client) -> Result<(), String> {
     let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
-    let params = PatchParams::apply("tollgate-operator").force();
-    let applied = crds
-        .patch(
-            Database::crd_name(),
-            &params,
-            &Patch::Apply(Database::crd()),
-        )
-        .await;
-    applied.map_err(|error| explain(&error))?;
-    let established = await_condition(crds, Database::crd_name(), conditions::is_crd_established());
-    match tokio::time::timeout(Duration::from_secs(30), established).await {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(format!(
-            "the CustomResourceDefinition cannot be watched: {error}"
-        )),
-        Err(_) => Err("the CustomResourceDefinition was not established within 30 s".to_owned()),
-    }
-}
-
-impl Operator {
-    /// Starts watching, and `workers` workers.
-    pub fn start(client: &Client, workers: usize, observer: &Arc<dyn Observer>) -> Self {
-        let backoff = ExponentialBackoff::new(Duration::from_millis(5), MAX_BACKOFF);
-        let queue = WorkQueue::builder(CAPACITY)
-            .backoff(backoff)
-            .observer(Arc::clone(observer))
-            .build();
-        let queue = queue.expect("the capacity is not zero");
-        let (databases, writer) = store();
-        let (fatal, on_fatal) = sync::watch::channel(None);
-
-        let mut watches = JoinSet::new();
-        let databases_seen = watch(
-            Api::<Database>::all(client.clone()),
-            watcher::Config::default(),
-            &fatal,
-        );
-        watches.spawn(feed(changed(writer, databases_seen), queue.clone()));
-        let ours = watcher::Config::default().labels(OURS);
-        let sets_seen = watch(Api::<StatefulSet>::all(client.clone()), ours, &fatal);
-        watches.spawn(feed(owners(sets_seen), queue.clone()));
-
-        let reconciler = DatabaseReconciler {
-            client: client.clone(),
-            databases,
-            fatal,
-        };
-        let controller = Controller::new(queue.clone(), reconciler)
-            .name("database")
-            .timeout(TIMEOUT);
-        let workers = controller
-            .observer(Arc::clone(observer))
-            .spawn_tasks(workers, |worker| {
-                tokio::spawn(worker);
-            });
-        Self {
-            queue,
-            workers,
-            fatal: on_fatal,
-            watches,
+    let params = PatchParams::apply(MANAGED_BY.1).force();
+    for (name, crd) in [
+        (Database::crd_name(), Database::crd()),
+        (Backup::crd_name(), Backup::crd()),
+    ] {
+        let applied = crds.patch(name, &params, &Patch::Apply(crd)).await;
+        applied.map_err(|error| explain(&error))?;
+        let established = await_condition(crds.clone(), name, conditions::is_crd_established());
+        match tokio::time::timeout(Duration::from_secs(30), established).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => return Err(format!("{name} cannot be watched: {error}")),
+            Err(_) => return Err(format!("{name} was not established within 30 s")),
         }
     }
-
-    /// Stops watching and waits for the reconciles in flight, at most for `timeout`. Reports what is left.
-    pub async fn drain(mut self, timeout: Duration) -> Stopped {
-        self.watches.shutdown().await;
-        let ready = self.queue.stats().ready;
-        let waiting = self.queue.shutdown_now().returned.len();
-        let drained = self.workers.drain(timeout).await;
-        let delayed = waiting.saturating_sub(ready) + drained.returned.len();
-        Stopped {
-            ready,
-            delayed,
-            in_flight: drained.processing,
-        }
-    }
-
-    /// Completes with a one-line message at a fatal error.
-    pub async fn failed(&self) -> String {
-        let mut fatal = self.fatal.clone();
-        let line = fatal
-            .wait_for(Option::is_some)
-            .await
-            .map(|line| line.clone());
-        match line {
-            Ok(line) => line.unwrap_or_default(),
-            // All senders are gone, so no fatal error can follow.
-            Err(_) => std::future::pending().await,
-        }
-    }
+    Ok(())
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
+use tollgate_kube::{Left, Report};
 
 use crate::measure::Measure;
-use crate::operator::Stopped;
 
 /// A name and its value.
 pub type Row = (&'static str, String);
@@ -45,13 +45,17 @@ fn durations(percentiles: [Duration; 3]) -> String {
 }
 
 /// The line about what a stopped operator left undone.
-pub fn stopped(stopped: Stopped) -> String {
-    let Stopped {
-        ready,
-        delayed,
-        in_flight,
-    } = stopped;
+pub fn stopped(report: &Report) -> String {
+    let sum = |part: fn(&Left) -> usize| report.controllers.iter().map(part).sum::<usize>();
+    let lease = if report.released {
+        "the lease is released"
+    } else {
+        "no lease was held"
+    };
     format!(
-        "stopped: {ready} objects waited for a worker, {delayed} were delayed, {in_flight} were still in flight"
+        "stopped: {} objects waited for a worker, {} were delayed, {} were still in flight; {lease}",
+        sum(|left| left.ready),
+        sum(|left| left.delayed),
+        sum(|left| left.in_flight),
     )
 }

@@ -1,17 +1,24 @@
 //! The operator against the embedded API server over HTTP, under the failures of a real cluster.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use clap::Parser;
 use kube::{Client, Config};
-use testserver::account::largest_excess;
-use testserver::{ApiServer, Fault, Injection, Options, Verb};
-use operator::client::{self, OPERATOR_AGENT};
-use operator::demo::{SLACK, unconverged};
+use operator::cli::Args;
+use operator::cluster::builder;
+use operator::demo::{OPERATOR_AGENT, SLACK, unconverged};
 use operator::load::{Fate, Load};
 use operator::measure::Measure;
-use operator::operator::{Operator, check, install_crd};
-use tollgate::{AtomicTokenBucket, Observer, Quota};
+use operator::operator::set_up;
+use testserver::account::largest_excess;
+use testserver::{ApiServer, Fault, Injection, Options, Verb};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tollgate::Observer;
+use tollgate_kube::{Operator, OperatorError, Report};
 
 const QPS: u64 = 2_000;
 const BURST: u64 = 100;
@@ -20,8 +27,27 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 struct Setup {
     server: ApiServer,
-    client: Client,
     load: Load,
+}
+
+/// An operator that runs.
+struct Running {
+    measure: Arc<Measure>,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<Report, OperatorError>>,
+}
+
+impl Running {
+    async fn drain(self) -> Report {
+        self.stop.send(()).expect("the operator runs");
+        self.task.await.unwrap().unwrap()
+    }
+
+    /// The line with which the operator ends by itself.
+    async fn failed(self) -> String {
+        let ended = tokio::time::timeout(PATIENCE, self.task).await;
+        ended.unwrap().unwrap().unwrap_err().to_string()
+    }
 }
 
 impl Setup {
@@ -32,20 +58,46 @@ impl Setup {
             ..options
         };
         let server = ApiServer::start(options).await.unwrap();
-        let quota = Quota::per_second(QPS).unwrap().burst(BURST).unwrap();
-        let budget = Arc::new(AtomicTokenBucket::new(quota).unwrap());
-        let client = client::throttled(Config::new(server.url()), &budget).unwrap();
-        let users = client::unthrottled(Config::new(server.url())).unwrap();
+        let users = Client::try_from(Config::new(server.url())).unwrap();
         Self {
             load: Load::new(users, objects).unwrap(),
             server,
-            client,
         }
     }
 
-    fn start(&self) -> Operator {
-        let observer: Arc<dyn Observer> = Arc::new(Measure::new());
-        Operator::start(&self.client, 8, &observer)
+    async fn operator(&self, flags: &[&str]) -> (Operator, Args) {
+        let (qps, burst) = (QPS.to_string(), BURST.to_string());
+        let fixed = [
+            "operator",
+            "--qps",
+            &qps,
+            "--burst",
+            &burst,
+            "--workers",
+            "8",
+        ];
+        let args = Args::try_parse_from(fixed.iter().chain(flags)).unwrap();
+        let config = Config::new(self.server.url());
+        (builder(&args, config).unwrap().build().await.unwrap(), args)
+    }
+
+    async fn start(&self) -> Running {
+        self.start_with(&[]).await
+    }
+
+    async fn start_with(&self, flags: &[&str]) -> Running {
+        let (mut operator, args) = self.operator(flags).await;
+        let measure = Arc::new(Measure::new());
+        let observer: Arc<dyn Observer> = measure.clone();
+        set_up(&mut operator, &args.settings(), &observer).unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let stopped = async move { drop(stopped.await) };
+        let task = tokio::spawn(operator.run_until(stopped));
+        Running {
+            measure,
+            stop,
+            task,
+        }
     }
 
     fn converged(&self) -> usize {
@@ -66,6 +118,17 @@ impl Setup {
                 unconverged(&self.server, &self.load.expected)
             );
         }
+    }
+
+    /// Waits until the operator has reconciled this often.
+    async fn wait_for_reconciles(&self, operator: &Running, enough: usize) {
+        let reached = async {
+            let mut poll = tokio::time::interval(Duration::from_millis(5));
+            while (operator.measure.reconciles.load(Ordering::Relaxed) as usize) < enough {
+                poll.tick().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, reached).await.unwrap();
     }
 
     async fn wait_for_all(&self) {
@@ -94,7 +157,7 @@ fn inject(server: &ApiServer, verb: Verb, resource: &str, fault: Fault, times: u
 #[tokio::test]
 async fn created_changed_and_deleted_objects_converge() {
     let mut setup = Setup::new(60, Options::default()).await;
-    let operator = setup.start();
+    let operator = setup.start().await;
     setup.load.create().await.unwrap();
     setup.wait_for_all().await;
     setup.load.change().await.unwrap();
@@ -103,19 +166,26 @@ async fn created_changed_and_deleted_objects_converge() {
         .load
         .expected
         .values()
-        .filter(|(_, fate)| matches!(fate, Fate::Gone { snapshot: true }));
+        .filter(|(_, fate)| matches!(fate, Fate::Gone { snapshot: Some(_) }));
     assert!(
         gone.count() > 3,
         "objects were deleted after their snapshots"
     );
-    assert_eq!(operator.drain(PATIENCE).await.in_flight, 0);
+    assert!(
+        operator
+            .drain()
+            .await
+            .controllers
+            .iter()
+            .all(|left| left.in_flight == 0)
+    );
     setup.assert_in_budget();
 }
 
 #[tokio::test]
 async fn a_broken_watch_loses_no_change() {
     let mut setup = Setup::new(40, Options::default()).await;
-    let operator = setup.start();
+    let operator = setup.start().await;
     setup.load.create().await.unwrap();
     setup.wait_for(10).await;
     assert!(setup.server.cut_watches() > 0);
@@ -132,16 +202,17 @@ async fn a_broken_watch_loses_no_change() {
 async fn a_restarted_operator_finishes_the_remaining_objects() {
     let setup = Setup::new(60, Options::default()).await;
     setup.load.create().await.unwrap();
-    let first = setup.start();
+    let first = setup.start().await;
     setup.wait_for(30).await;
-    let left = first.drain(PATIENCE).await;
-    assert_eq!(left.in_flight, 0, "no reconcile is in flight");
+    let left = first.drain().await;
+    assert!(left.controllers.iter().all(|left| left.in_flight == 0));
+    assert!(left.released, "the lease is free for the next operator");
     let done = setup.converged();
     assert!(
         done < setup.load.expected.len(),
         "the first operator stopped half-way"
     );
-    let second = setup.start();
+    let second = setup.start().await;
     setup.wait_for_all().await;
     drop(second);
     setup.assert_in_budget();
@@ -153,7 +224,7 @@ async fn conflicts_are_retried() {
     for resource in ["databases", "databases/status", "statefulsets"] {
         inject(&setup.server, Verb::Patch, resource, Fault::Conflict, 25);
     }
-    let operator = setup.start();
+    let operator = setup.start().await;
     setup.load.create().await.unwrap();
     setup.wait_for_all().await;
     inject(&setup.server, Verb::Patch, "databases", Fault::Conflict, 4);
@@ -171,7 +242,7 @@ async fn all_objects_converge_though_one_request_in_five_fails() {
         ..Options::default()
     };
     let mut setup = Setup::new(40, options).await;
-    let operator = setup.start();
+    let operator = setup.start().await;
     setup.load.create().await.unwrap();
     setup.wait_for(20).await;
     setup.load.change().await.unwrap();
@@ -182,42 +253,68 @@ async fn all_objects_converge_though_one_request_in_five_fails() {
 }
 
 #[tokio::test]
-async fn a_forbidden_verb_ends_the_run_with_one_line() {
+async fn an_operator_that_may_not_watch_a_kind_ends_with_the_rule_that_is_missing() {
     let setup = Setup::new(1, Options::default()).await;
-    setup.server.forbid("patch", "statefulsets");
-    let operator = setup.start();
-    setup.load.create().await.unwrap();
-    let line = tokio::time::timeout(PATIENCE, operator.failed())
-        .await
-        .unwrap();
-    assert!(line.starts_with("forbidden: "), "{line}");
+    setup.server.forbid("list", "statefulsets");
+    let operator = setup.start_with(&["--start-timeout", "0"]).await;
+    let line = operator.failed().await;
+    let rule = "forbidden: the operator needs list and watch of statefulsets.apps";
+    assert!(line.starts_with(rule), "{line}");
     assert!(!line.contains('\n'));
 }
 
 #[tokio::test]
-async fn a_forbidden_watch_ends_the_run_with_one_line() {
+async fn an_operator_that_may_not_use_leases_ends_with_the_rule_that_is_missing() {
     let setup = Setup::new(1, Options::default()).await;
-    setup.server.forbid("watch", "databases");
-    let operator = setup.start();
-    let line = tokio::time::timeout(PATIENCE, operator.failed())
-        .await
-        .unwrap();
-    assert!(line.contains("forbidden"), "{line}");
-}
-
-#[tokio::test]
-async fn check_reports_a_broken_server_in_one_line() {
-    let setup = Setup::new(0, Options::default()).await;
-    install_crd(&setup.client).await.unwrap();
-    check(&setup.client).await.unwrap();
-    setup.server.forbid("list", "databases");
-    let line = check(&setup.client).await.unwrap_err();
-    assert!(line.starts_with("forbidden: "), "{line}");
-    setup.server.stop().await;
-    let line = check(&setup.client).await.unwrap_err();
+    setup.server.forbid("get", "leases");
+    let operator = setup.start_with(&["--start-timeout", "0"]).await;
+    let line = operator.failed().await;
     assert!(
-        line.starts_with("the API server cannot be reached: "),
+        line.contains("leases.coordination.k8s.io: needs get"),
         "{line}"
     );
     assert!(!line.contains('\n'));
+}
+
+#[tokio::test]
+async fn a_forbidden_write_is_an_error_of_its_object_and_stands_in_its_status() {
+    let setup = Setup::new(3, Options::default()).await;
+    setup.server.forbid("patch", "services");
+    let operator = setup.start().await;
+    setup.load.create().await.unwrap();
+    let refused = |database: &serde_json::Value| {
+        let condition = &database["status"]["conditions"][0];
+        condition["reason"] == "Refused" && condition["status"] == "False"
+    };
+    let shown = async {
+        let mut poll = tokio::time::interval(Duration::from_millis(5));
+        while !setup.server.list("databases").iter().all(refused) {
+            poll.tick().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, shown).await.unwrap();
+    assert!(!operator.task.is_finished());
+    operator.drain().await;
+}
+
+#[tokio::test]
+async fn a_converged_object_costs_no_write() {
+    let setup = Setup::new(20, Options::default()).await;
+    let operator = setup.start().await;
+    setup.load.create().await.unwrap();
+    setup.wait_for_all().await;
+    operator.drain().await;
+    let before = setup.server.calls(OPERATOR_AGENT);
+    // A new operator reconciles every object once.
+    let second = setup.start().await;
+    setup
+        .wait_for_reconciles(&second, setup.load.expected.len())
+        .await;
+    second.drain().await;
+    let writes = |calls: BTreeMap<(Verb, String), usize>| {
+        let writes = calls.into_iter().filter(|((verb, _), _)| verb.writes());
+        writes.collect::<Vec<_>>()
+    };
+    let after = setup.server.calls(OPERATOR_AGENT);
+    assert_eq!(writes(after), writes(before));
 }

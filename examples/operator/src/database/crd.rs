@@ -2,8 +2,10 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::conditions_schema;
 
 /// The finalizer that holds a deleted Database until its snapshot is taken.
 pub const FINALIZER: &str = "example.com/snapshot";
@@ -17,6 +19,8 @@ pub const FINALIZER: &str = "example.com/snapshot";
     namespaced,
     status = "DatabaseStatus",
     derive = "PartialEq",
+    // The names of its children, and the labels of their pods, allow no more.
+    validation = Rule::new("self.metadata.name.size() <= 52 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("the name must be a DNS label of at most 52 characters"),
     shortname = "db",
     printcolumn(name = "Engine", type_ = "string", json_path = ".spec.engine"),
     printcolumn(name = "Ready", type_ = "integer", json_path = ".status.readyReplicas")
@@ -45,27 +49,8 @@ pub struct DatabaseStatus {
     pub ready_replicas: i32,
     /// `Ready`, with its reason and the time of its last change.
     #[serde(default)]
-    #[schemars(schema_with = "conditions")]
+    #[schemars(schema_with = "conditions_schema")]
     pub conditions: Vec<Condition>,
-}
-
-/// The schema of `metav1.Condition`, by hand: `k8s-openapi` with derived schemas doubles the build time.
-fn conditions(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "array",
-        "items": {
-            "type": "object",
-            "required": ["type", "status", "lastTransitionTime", "reason", "message"],
-            "properties": {
-                "type": { "type": "string" },
-                "status": { "type": "string" },
-                "observedGeneration": { "type": "integer", "format": "int64" },
-                "lastTransitionTime": { "type": "string", "format": "date-time" },
-                "reason": { "type": "string" },
-                "message": { "type": "string" },
-            },
-        },
-    })
 }
 
 impl Database {

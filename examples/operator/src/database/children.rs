@@ -1,16 +1,17 @@
 //! The child objects of a Database: pure functions from the desired state to the objects to apply.
 
-use kube::{Resource, ResourceExt};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::ResourceExt;
 use serde_json::{Value, json};
 
-use crate::crd::Database;
+use super::crd::Database;
+use crate::MANAGED_BY;
 
 /// The configuration of the instances.
 pub fn config_map(database: &Database) -> Value {
     let spec = &database.spec;
     json!({
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
         "metadata": metadata(database),
         "data": { "engine": spec.engine, "storage": spec.storage, "max_connections": format!("{}", spec.replicas * 100) },
     })
@@ -19,8 +20,6 @@ pub fn config_map(database: &Database) -> Value {
 /// The headless service of the instances.
 pub fn service(database: &Database) -> Value {
     json!({
-        "apiVersion": "v1",
-        "kind": "Service",
         "metadata": metadata(database),
         "spec": {
             "clusterIP": "None",
@@ -34,8 +33,6 @@ pub fn service(database: &Database) -> Value {
 pub fn stateful_set(database: &Database) -> Value {
     let (spec, labels) = (&database.spec, labels(database));
     json!({
-        "apiVersion": "apps/v1",
-        "kind": "StatefulSet",
         "metadata": metadata(database),
         "spec": {
             "replicas": spec.replicas,
@@ -61,31 +58,45 @@ pub fn stateful_set(database: &Database) -> Value {
     })
 }
 
-/// The (simulated) snapshot that is taken before a Database is deleted. It has no owner, so it is kept.
-pub fn snapshot(database: &Database) -> Value {
-    json!({
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {
-            "name": snapshot_name(&database.name_any()),
-            "namespace": database.namespace(),
-            "labels": labels(database),
-        },
-        "data": { "engine": database.spec.engine, "uid": database.uid() },
-    })
+/// Whether the instances have claims of another size.
+pub fn claims_differ(set: &StatefulSet, database: &Database) -> bool {
+    let claims = set.spec.volume_claim_templates.as_ref();
+    let storage = claims.and_then(|claims| {
+        let resources = claims.first()?.spec.as_ref()?.resources.as_ref()?;
+        resources.requests.as_ref()?.get("storage")
+    });
+    storage.is_some_and(|storage| storage.0 != database.spec.storage)
 }
 
-/// The name of the snapshot of the Database with this name.
-pub fn snapshot_name(database: &str) -> String {
-    format!("{database}-snapshot")
+/// The (simulated) snapshot that is taken before a Database is deleted. It has no owner, so it is kept.
+pub fn snapshot(database: &Database) -> ConfigMap {
+    let mut map = ConfigMap::default();
+    let uid = database.uid().unwrap_or_default();
+    map.metadata.name = Some(snapshot_name(&database.name_any(), &uid));
+    map.metadata.namespace = database.namespace();
+    map.metadata.labels = Some(
+        [MANAGED_BY]
+            .map(|(name, value)| (name.into(), value.into()))
+            .into(),
+    );
+    let data = [
+        ("engine", database.spec.engine.clone()),
+        ("database", database.name_any()),
+        ("uid", uid),
+    ];
+    map.data = Some(data.map(|(name, value)| (name.to_owned(), value)).into());
+    map
+}
+
+/// The name of the snapshot of a Database.
+pub fn snapshot_name(database: &str, uid: &str) -> String {
+    format!("{database}.{uid}")
 }
 
 fn metadata(database: &Database) -> Value {
     json!({
         "name": database.name_any(),
-        "namespace": database.namespace(),
         "labels": labels(database),
-        "ownerReferences": database.controller_owner_ref(&()).into_iter().collect::<Vec<_>>(),
     })
 }
 
@@ -93,6 +104,6 @@ fn labels(database: &Database) -> Value {
     json!({
         "app.kubernetes.io/name": "database",
         "app.kubernetes.io/instance": database.name_any(),
-        "app.kubernetes.io/managed-by": "tollgate-operator",
+        (MANAGED_BY.0): MANAGED_BY.1,
     })
 }
