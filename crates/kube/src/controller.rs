@@ -22,7 +22,7 @@ use crate::kinds::{Kind, Scope};
 use crate::leading::Leading;
 use crate::observers::Observers;
 use crate::operator::Operator;
-use crate::source::Change;
+use crate::source::{Change, Handler};
 
 /// A queue of references to objects.
 pub type Queue<K> = WorkQueue<ObjectRef<K>>;
@@ -225,7 +225,7 @@ pub struct Handle<K: Kind> {
 fn primary<K: Kind>(
     queue: Queue<K>,
     predicate: Option<Predicate<K>>,
-) -> Box<dyn FnMut(&Change<'_, K>) + Send> {
+) -> Handler<K> {
     Box::new(move |change| {
         let (old, new, priority) = parts(change);
         if let (Some(old), Some(new), Some(predicate)) = (old, new, &predicate) {

@@ -47,6 +47,9 @@
 //! | What may a late write overwrite? | Nothing: [`Context::apply`] and the other writes carry the version that they were computed from. |
 //! | Who is leader? | See [`election`], which also says what a lease cannot promise. |
 //! | What rights does it need? | Those that [`rbac`] recorded in a run. |
+//!
+//! The [guide] has a page for those who come from kube's `Controller`, and each [promise](guide::promises) with its
+//! test.
 
 pub mod budget;
 pub mod call;
@@ -57,6 +60,7 @@ mod debug;
 mod drive;
 pub mod election;
 mod explain;
+pub mod guide;
 mod kinds;
 mod leading;
 mod observers;
