@@ -1,12 +1,15 @@
 //! One controller of an operator: what it watches, and how it reconciles.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::any::TypeId;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use k8s_openapi::ClusterResourceScope;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use serde::Serialize;
+use tokio::task::JoinSet;
 use tollgate::controller::Failure;
 use tollgate::integrations::metrics::Gauges;
 use tollgate::queue::QueueBuilder;
@@ -130,12 +133,19 @@ impl<'a, K: Kind> ControllerBuilder<'a, K> {
         self.watches(scope, config, |child: &C| {
             let owners = child.meta().owner_references.iter().flatten();
             let mut owners = owners.filter(|owner| owner.controller == Some(true));
-            owners.find_map(|owner| {
-                let namespace = child.meta().namespace.as_deref();
-                let mut owner = ObjectRef::from_owner_ref(namespace, owner, ())?;
-                owner.extra = Default::default();
-                Some(owner)
-            })
+            // An owner may be named by another version than the one that is watched.
+            let group = |version: &str| {
+                version.rsplit_once('/').map_or("", |(group, _)| group) == K::group(&())
+            };
+            let owner =
+                owners.find(|owner| owner.kind == K::kind(&()) && group(&owner.api_version))?;
+            let mut key = ObjectRef::new(&owner.name);
+            key.namespace = child
+                .meta()
+                .namespace
+                .clone()
+                .filter(|_| is_namespaced::<K>());
+            Some(key)
         })
     }
 
@@ -221,11 +231,13 @@ pub struct Handle<K: Kind> {
     pub stores: Vec<Store<K>>,
 }
 
+/// Whether the objects of a kind live in namespaces. A child in a namespace may have an owner in none.
+fn is_namespaced<K: Kind>() -> bool {
+    TypeId::of::<K::Scope>() != TypeId::of::<ClusterResourceScope>()
+}
+
 /// Adds the objects of the controller's own kind.
-fn primary<K: Kind>(
-    queue: Queue<K>,
-    predicate: Option<Predicate<K>>,
-) -> Handler<K> {
+fn primary<K: Kind>(queue: Queue<K>, predicate: Option<Predicate<K>>) -> Handler<K> {
     Box::new(move |change| {
         let (old, new, priority) = parts(change);
         if let (Some(old), Some(new), Some(predicate)) = (old, new, &predicate) {
@@ -297,8 +309,10 @@ impl<K: Kind, R: Reconciler<K>> AnyController for Ready<K, R> {
             // Until the lease is won.
             self.queue.pause();
         }
-        let workers = controller.spawn_tasks(self.concurrency, |worker| {
-            tokio::spawn(worker);
+        let tasks = Arc::new(Mutex::new(JoinSet::new()));
+        let spawner = Arc::clone(&tasks);
+        let workers = controller.spawn_tasks(self.concurrency, move |worker| {
+            lock(&spawner).spawn(worker);
         });
         Box::new(Running {
             gauges: Gauges::new(&self.name),
@@ -306,6 +320,7 @@ impl<K: Kind, R: Reconciler<K>> AnyController for Ready<K, R> {
             queue: self.queue,
             stores: self.stores,
             workers,
+            tasks,
             errors,
             sweep: Mutex::default(),
         })
@@ -337,6 +352,8 @@ struct Running<K: Kind> {
     queue: Queue<K>,
     stores: Vec<Store<K>>,
     workers: Workers<ObjectRef<K>, SystemClock>,
+    /// The workers: dropping them drops their reconciles.
+    tasks: Arc<Mutex<JoinSet<()>>>,
     errors: Arc<LastErrors<K>>,
     sweep: Mutex<Sweep>,
     gauges: Gauges,
@@ -381,7 +398,7 @@ impl<K: Kind> Running<K> {
     /// it stopped.
     fn sweep(&self, begins: bool) {
         let objects: Vec<_> = self.stores.iter().flat_map(Store::state).collect();
-        let mut sweep = self.sweep.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sweep = lock(&self.sweep);
         sweep.left = if begins || sweep.left == 0 {
             objects.len()
         } else {
@@ -430,6 +447,8 @@ impl<K: Kind> AnyRunning for Running<K> {
             let ready = self.queue.stats().ready;
             let waiting = self.queue.shutdown_now().returned.len();
             let drained = self.workers.drain(timeout).await;
+            // Those that have not ended in time.
+            lock(&self.tasks).abort_all();
             Left {
                 controller: self.name.clone(),
                 ready,
@@ -438,4 +457,8 @@ impl<K: Kind> AnyRunning for Running<K> {
             }
         })
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

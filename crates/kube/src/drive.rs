@@ -64,9 +64,7 @@ impl<K: Kind, R: Reconciler<K>> tollgate::Reconciler<ObjectRef<K>> for Drive<K, 
             // The lease was lost, so the next leader reconciles the object.
             Err(error) if is_not_leading(&error) => Ok(Action::defer(AFTER_TERM)),
             Ok(action) => {
-                if request.failures() > 0 {
-                    self.errors.clear(key);
-                }
+                self.errors.clear(key);
                 Ok(action)
             }
             Err(error) => Err(error),

@@ -8,12 +8,24 @@ use serde::de::DeserializeOwned;
 /// A kind that the operator can watch: one that is known when the operator is built, such as those of
 /// `k8s-openapi` and of `#[derive(CustomResource)]`.
 pub trait Kind:
-    Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
+    Resource<DynamicType = (), Scope: 'static>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
 {
 }
 
 impl<T> Kind for T where
-    T: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
+    T: Resource<DynamicType = (), Scope: 'static>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static
 {
 }
 

@@ -44,7 +44,7 @@ impl Context {
     /// manager. Returns the child; nothing is sent if the store shows that it is in that state already.
     ///
     /// `desired` is the JSON of the fields that this controller wants to own, with `metadata.name`. The owner
-    /// reference and the namespace of `owner` are added. A child that exists is written with the resource version
+    /// reference and the namespace of `owner`, if it has one, are added. A child that exists is written with the resource version
     /// of the store, so that a late write never replaces a newer one: then the API server answers with a conflict,
     /// and a retry finds the newer state. A child that the store does not have is read first, so that an object
     /// of somebody else with the same name is never taken over.
@@ -64,14 +64,18 @@ impl Context {
         desired["apiVersion"] = T::api_version(&()).into();
         desired["kind"] = T::kind(&()).into();
         let metadata = &mut desired["metadata"];
-        if let Some(namespace) = owner.namespace() {
-            metadata["namespace"] = namespace.into();
+        // The child of an owner in no namespace says where it lives.
+        let namespace = owner
+            .namespace()
+            .or_else(|| metadata["namespace"].as_str().map(str::to_owned));
+        if let Some(namespace) = &namespace {
+            metadata["namespace"] = namespace.as_str().into();
         }
         if let Some(reference) = owner.controller_owner_ref(&()) {
             metadata["ownerReferences"] = json!([reference]);
         }
         let mut reference = ObjectRef::<T>::new(&name);
-        reference.namespace = owner.namespace();
+        reference.namespace = namespace;
         let live = match self.get(&reference) {
             Some(live) => Some(live),
             // The store may be behind, or not select the object.

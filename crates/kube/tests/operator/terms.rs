@@ -109,6 +109,57 @@ async fn a_lost_lease_drops_the_reconcile_and_refuses_what_it_left_running() {
     running.stop().await;
 }
 
+#[tokio::test]
+async fn dropping_the_operator_drops_what_runs() {
+    let server = server().await;
+    create(&server, "a");
+    let log = Log::default();
+    let mut operator = builder(&server).build().await.unwrap();
+    let (maps, seen) = (all(&operator), log.clone());
+    operator
+        .for_kind(maps)
+        .reconcile(move |_: Object<ConfigMap>, _: Context| {
+            let seen = seen.clone();
+            async move {
+                seen.push("started");
+                let _dropped = OnDrop(seen);
+                std::future::pending::<()>().await;
+                Ok(Action::done())
+            }
+        })
+        .unwrap();
+    let running = run(operator);
+    log.wait_for("started").await;
+    running.task.abort();
+    log.wait_for("dropped").await;
+}
+
+#[tokio::test]
+async fn a_reconcile_that_outlives_the_drain_timeout_is_dropped_and_reported() {
+    let server = server().await;
+    create(&server, "a");
+    let log = Log::default();
+    let builder = builder(&server).drain_timeout(Duration::from_millis(1));
+    let mut operator = builder.build().await.unwrap();
+    let (maps, seen) = (all(&operator), log.clone());
+    operator
+        .for_kind(maps)
+        .reconcile(move |_: Object<ConfigMap>, _: Context| {
+            let seen = seen.clone();
+            async move {
+                seen.push("started");
+                let _dropped = OnDrop(seen);
+                std::future::pending::<()>().await;
+                Ok(Action::done())
+            }
+        })
+        .unwrap();
+    let running = run(operator);
+    log.wait_for("started").await;
+    assert_eq!(running.stop().await.controllers[0].in_flight, 1);
+    log.wait_for("dropped").await;
+}
+
 struct OnDrop(Log);
 
 impl Drop for OnDrop {

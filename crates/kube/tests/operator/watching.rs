@@ -1,6 +1,6 @@
 //! What a watch tells, and what happens when it breaks.
 
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Api, ResourceExt};
@@ -104,6 +104,40 @@ async fn both_objects_of_a_moved_reference_are_reconciled() {
             .all(|name| new.iter().any(|line| line == name))
     })
     .await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn an_owner_in_no_namespace_hears_of_its_child_in_one() {
+    let server = server().await;
+    let team = json!({ "metadata": { "name": "team" } });
+    server.create("namespaces", "", team).unwrap();
+    let log = Log::default();
+    let mut operator = operator(&server).await;
+    let (teams, maps) = (Api::<Namespace>::all(operator.client()), all(&operator));
+    let seen = log.clone();
+    operator
+        .for_kind(teams)
+        .owns(maps, watcher::Config::default())
+        .reconcile(move |object, context: Context| {
+            let seen = seen.clone();
+            async move {
+                let Object::Found(team) = object else {
+                    return Ok(Action::done());
+                };
+                let map =
+                    json!({ "metadata": { "name": "m", "namespace": "ns" }, "data": { "a": "1" } });
+                context.apply::<_, ConfigMap>(&*team, map).await?;
+                seen.push("applied");
+                Ok(Action::done())
+            }
+        })
+        .unwrap();
+    let running = run(operator);
+    log.wait_for("applied").await;
+    let edit = json!({ "data": { "a": "2" } });
+    server.merge("configmaps", "ns", "m", edit).unwrap();
+    until(|| server.get("configmaps", "ns", "m").unwrap()["data"]["a"] == "1").await;
     running.stop().await;
 }
 
