@@ -18,7 +18,7 @@ use super::route::{self, ResourceRequest, Verb};
 use super::shell::Shell;
 use super::status::Status;
 use super::store::{Key, Preconditions, Store, Target};
-use super::watch;
+use super::{watch, webhook};
 
 /// The largest body that is read, as in Kubernetes.
 const LARGEST_BODY: usize = 3 << 20;
@@ -76,7 +76,7 @@ pub async fn handle(
         (Ok(_), Err(error)) => Err(unreadable(error.as_ref())),
         (Ok(route), Ok(body)) => {
             let content_type = header(CONTENT_TYPE).unwrap_or_default();
-            answer(&shell, &route, user_agent, content_type, &body.to_bytes())
+            answer(&shell, &route, user_agent, content_type, &body.to_bytes()).await
         }
     };
     match fault {
@@ -122,7 +122,7 @@ fn unreadable(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Status
     }
 }
 
-fn answer(
+async fn answer(
     shell: &Arc<Shell>,
     route: &route::Request,
     user_agent: &str,
@@ -148,7 +148,7 @@ fn answer(
             return match request.verb {
                 Verb::Get | Verb::List => read(shell, request),
                 Verb::Watch => follow(shell, request, user_agent),
-                _ => write(shell, request, content_type, body),
+                _ => write(shell, request, content_type, body).await,
             };
         }
     };
@@ -179,33 +179,40 @@ fn follow(
     Ok(reply::stream(body))
 }
 
-fn write(
+async fn write(
     shell: &Shell,
     request: &ResourceRequest,
     content_type: &str,
     body: &Bytes,
 ) -> Result<Response<Body>, Status> {
-    // Parse the body before the store is locked.
+    // Parse the body before the store is locked. A write runs again if the object changes during its review.
+    let (ty, status) = (request.ty, request.status);
     match request.verb {
         Verb::Create => {
             let object = parse_object(content_type, body)?;
             let namespace = &request.namespace;
-            let created =
-                shell.write(|store, now| store.create(request.ty, namespace, object, now))?;
+            let created = webhook::write(shell, ty, status, |store, now| {
+                store.create(ty, namespace, object.clone(), now)
+            });
+            let created = created.await?;
             Ok(reply::object(StatusCode::CREATED, &created))
         }
         Verb::Update => {
             let object = parse_object(content_type, body)?;
-            let (created, updated) =
-                shell.write(|store, now| store.update(&target(request), object, now))?;
+            let updated = webhook::write(shell, ty, status, |store, now| {
+                store.update(&target(request), object.clone(), now)
+            });
+            let (created, updated) = updated.await?;
             Ok(reply::object(written(created), &updated))
         }
         Verb::Patch => {
             let query = &request.query;
             let manager = query.field_manager.as_deref();
             let patch = Patch::parse(content_type, body, manager, query.force)?;
-            let (created, object) =
-                shell.write(|store, now| store.patch(&target(request), &patch, now))?;
+            let patched = webhook::write(shell, ty, status, |store, now| {
+                store.patch(&target(request), &patch, now)
+            });
+            let (created, object) = patched.await?;
             Ok(reply::object(written(created), &object))
         }
         Verb::Delete => {

@@ -2,7 +2,8 @@
 //!
 //! The store and its verbs are a sequential core without clocks or locks; the shell locks it and wakes
 //! watchers; `listen`, `http` and `watch` serve clients. `faults`, `flow` and `outage` make requests fail,
-//! `admission` and `validate` refuse objects, and [`account`] records each request as it arrives.
+//! `admission` and `validate` refuse objects, `webhook` asks a validating webhook about them, and [`account`] records
+//! each request as it arrives.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -49,10 +50,12 @@ mod tests;
 mod validate;
 mod verbs;
 mod watch;
+mod webhook;
 
 pub use faults::{Fault, Injection};
 pub use route::Verb;
 use shell::Shell;
+pub use webhook::{Reviews, Webhook};
 
 /// The options of a server.
 #[derive(Debug, Clone)]

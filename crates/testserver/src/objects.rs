@@ -1,4 +1,4 @@
-//! Direct access to the objects: no faults, no outage, and no entry in the account.
+//! Direct access to the objects: no faults, no outage, no webhook, and no entry in the account.
 
 use std::ops::Deref;
 use std::sync::Arc;

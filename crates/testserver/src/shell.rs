@@ -1,7 +1,7 @@
 //! The shell around the sequential core: locks, notifications, clock.
 
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -14,6 +14,7 @@ use super::flow::Flow;
 use super::outage::Outage;
 use super::resource::{ResourceType, TYPES};
 use super::store::Store;
+use super::webhook::Registered;
 
 /// The number of objects that the garbage collector checks under one lock.
 const GARBAGE_BATCH: usize = 32;
@@ -37,6 +38,7 @@ pub struct Shell {
     pub flow: Flow,
     store: Mutex<Store>,
     faults: Mutex<Faults>,
+    webhook: Mutex<Option<Arc<Registered>>>,
     newest: Vec<watch::Sender<u64>>,
     garbage: Notify,
 }
@@ -57,6 +59,7 @@ impl Shell {
                 options.seed,
                 &options.faults_for,
             )),
+            webhook: Mutex::new(None),
             newest: TYPES.iter().map(|_| watch::Sender::new(0)).collect(),
             garbage: Notify::new(),
             options,
@@ -66,6 +69,17 @@ impl Shell {
     /// The source of faults.
     pub fn faults(&self) -> MutexGuard<'_, Faults> {
         self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The webhook that reviews writes.
+    pub fn webhook(&self) -> Option<Arc<Registered>> {
+        let webhook = self.webhook.lock().unwrap_or_else(PoisonError::into_inner);
+        webhook.clone()
+    }
+
+    /// Reviews later writes by this webhook, in place of another.
+    pub fn register(&self, webhook: Arc<Registered>) {
+        *self.webhook.lock().unwrap_or_else(PoisonError::into_inner) = Some(webhook);
     }
 
     /// Reads the store.

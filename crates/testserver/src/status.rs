@@ -6,7 +6,7 @@ use super::resource::ResourceType;
 use super::route::ResourceRequest;
 
 /// The user of a request without credentials; the server asks for none.
-const USER: &str = "system:anonymous";
+pub const USER: &str = "system:anonymous";
 
 /// One reason why an object was refused, pointing at a field.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,6 +144,27 @@ impl Status {
     pub fn no_permission_for_path(path: &str) -> Status {
         let message = format!("forbidden: User {USER:?} cannot get path {path:?}");
         Status::new(403, "Forbidden", message)
+    }
+
+    /// The refusal of a webhook, from the status in its answer; 400 unless that has a code of its own.
+    pub fn denied(webhook: &str, answer: &Value) -> Status {
+        let text = |field: &str| answer[field].as_str().filter(|text| !text.is_empty());
+        let why = text("message").or(text("reason"));
+        let by = format!("admission webhook {webhook:?} denied the request");
+        let message = why.map_or(format!("{by} without explanation"), |why| {
+            format!("{by}: {why}")
+        });
+        let code = answer["code"]
+            .as_u64()
+            .and_then(|code| code.try_into().ok());
+        let code = code.filter(|code| (400..600).contains(code)).unwrap_or(400);
+        let reason = match code {
+            400 => "BadRequest",
+            403 => "Forbidden",
+            422 => "Invalid",
+            _ => "",
+        };
+        Status::new(code, reason, message)
     }
 
     /// 404: no such object.

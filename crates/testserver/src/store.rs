@@ -16,6 +16,7 @@ use super::managed::managed_fields;
 use super::meta;
 use super::resource::{ResourceType, TYPES};
 use super::status::Status;
+use super::webhook::Review;
 
 /// Name of an object within its type; the namespace is empty for cluster-scoped types.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -112,6 +113,8 @@ pub struct Store {
     pub(super) admission: Admission,
     /// Positions of the types that are not served.
     pub(super) unserved: BTreeSet<usize>,
+    /// The review of the write that has the lock; `None` if it needs none.
+    pub(super) review: Option<Review>,
     revision: u64,
     uids: u64,
 }
@@ -128,6 +131,7 @@ impl Store {
             owners: Owners::default(),
             admission: Admission::default(),
             unserved: BTreeSet::new(),
+            review: None,
             // Resource version 0 means "any" to clients, so no state may have it.
             revision: 1,
             uids: 0,

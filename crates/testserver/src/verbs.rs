@@ -56,14 +56,15 @@ impl Store {
         // A new object has no server-written metadata, so this removes what the client sent.
         meta::keep_server_fields(&mut object, &Value::Null);
         meta::tidy(&mut object, ty);
-        validate::values(ty, &key, &object)?;
-        self.check_quota(ty, &key)?;
-        if self.objects(ty).contains_key(&key) {
-            return Err(Status::already_exists(ty, &key.name));
-        }
         meta::set(&mut object, "name", key.name.clone());
         if ty.namespaced {
             meta::set(&mut object, "namespace", key.namespace.clone());
+        }
+        validate::values(ty, &key, &object)?;
+        self.check_review(ty, &key, None, &object)?;
+        self.check_quota(ty, &key)?;
+        if self.objects(ty).contains_key(&key) {
+            return Err(Status::already_exists(ty, &key.name));
         }
         meta::set(&mut object, "uid", self.next_uid());
         meta::set(&mut object, "creationTimestamp", format!("{now:.0}"));
@@ -211,6 +212,7 @@ impl Store {
         if deleting {
             check_no_new_finalizers(target, &old.value, &new)?;
         }
+        self.check_review(ty, &target.key, Some(old), &new)?;
         if new == old.value {
             return Ok(self.touch(target, old, managers));
         }

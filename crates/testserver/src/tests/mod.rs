@@ -10,6 +10,7 @@ mod lists;
 mod outages;
 mod refusals;
 mod watches;
+mod webhook;
 
 use std::time::Duration;
 
