@@ -15,6 +15,7 @@ pub mod measure;
 pub mod operator;
 pub mod progress;
 pub mod report;
+pub mod webhook;
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
