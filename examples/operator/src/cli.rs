@@ -49,6 +49,24 @@ pub struct Args {
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
 
+    /// Review Databases and Backups on this address, over HTTPS at /validate; a demo has a webhook of its own
+    #[arg(
+        long,
+        value_name = "ADDR",
+        requires = "webhook_certs",
+        conflicts_with = "demo"
+    )]
+    pub webhook_listen: Option<SocketAddr>,
+
+    /// The webhook's certificate: a folder with tls.crt and tls.key, which may be renewed at any time
+    #[arg(
+        long,
+        value_name = "DIR",
+        requires = "webhook_listen",
+        conflicts_with = "demo"
+    )]
+    pub webhook_certs: Option<PathBuf>,
+
     /// Run against an embedded API server, whatever cluster is configured
     #[arg(long, conflicts_with_all = ["kubeconfig", "context"])]
     pub demo: bool,
@@ -204,6 +222,15 @@ mod tests {
             &["--namespaces", "a,B"],
             &["--demo", "--context", "a"],
             &["--context", "a", "--objects", "3"],
+            &["--webhook-listen", "127.0.0.1:9443"],
+            &["--webhook-certs", "/etc/webhook"],
+            &[
+                "--demo",
+                "--webhook-listen",
+                "127.0.0.1:0",
+                "--webhook-certs",
+                "a",
+            ],
             &["--nonsense"],
         ] {
             assert!(parse(words).is_err(), "{words:?}");

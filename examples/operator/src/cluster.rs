@@ -17,6 +17,8 @@ use crate::cli::Args;
 use crate::measure::Measure;
 use crate::operator::{install_crds, set_up};
 use crate::report;
+use crate::webhook::certificates::RECHECK;
+use crate::webhook::{self, Certificates, Webhook};
 
 /// Runs until a signal or a fatal error.
 ///
@@ -24,6 +26,7 @@ use crate::report;
 /// A one-line message of what is wrong.
 pub async fn run(args: &Args) -> Result<ExitCode> {
     let mut signals = StopSignals::listen()?;
+    let webhook = webhook(args).await?;
     let config = config(args).await?;
     println!(
         "running on {}; stop with SIGINT or SIGTERM",
@@ -37,13 +40,23 @@ pub async fn run(args: &Args) -> Result<ExitCode> {
     if let Some(address) = operator.address() {
         println!("probes, metrics and queues on http://{address}/");
     }
+    // A replica that does not lead reviews too.
+    let webhook = webhook.map(|webhook| {
+        println!("webhook on https://{}{}", webhook.address(), webhook::PATH);
+        webhook.start(args.drain_timeout)
+    });
     let measure = Arc::new(Measure::new());
     let observer: Arc<dyn Observer> = measure.clone();
     set_up(&mut operator, &args.settings(), &observer)?;
     let stop = async {
         println!("{}: draining", signals.first().await);
     };
-    let left = operator.run_until(stop).await?;
+    let left = operator.run_until(stop).await;
+    // Until here the API server may still send reviews.
+    if let Some(webhook) = webhook {
+        webhook.stop().await?;
+    }
+    let left = left?;
     println!("{}", report::stopped(&left));
     println!("{}", report::table(&report::of_measure(&measure)));
     Ok(ExitCode::SUCCESS)
@@ -68,6 +81,18 @@ pub fn builder(args: &Args, config: Config) -> Result<OperatorBuilder> {
         builder = builder.listen(address);
     }
     Ok(builder)
+}
+
+/// The webhook that the flags select.
+async fn webhook(args: &Args) -> Result<Option<Webhook>> {
+    let (Some(folder), Some(address)) = (&args.webhook_certs, args.webhook_listen) else {
+        return Ok(None);
+    };
+    let certificates = Certificates::from_folder(folder, RECHECK).await;
+    let certificates = certificates.context("the webhook has no certificate")?;
+    let webhook = Webhook::bind(address, certificates).await;
+    let webhook = webhook.with_context(|| format!("the webhook cannot listen on {address}"))?;
+    Ok(Some(webhook))
 }
 
 async fn config(args: &Args) -> Result<Config> {
