@@ -1,5 +1,7 @@
 //! A run against the embedded API server, and its verdict.
 
+mod hook;
+
 use std::future::Future;
 use std::pin::pin;
 use std::process::ExitCode;
@@ -20,7 +22,7 @@ use crate::MANAGED_BY;
 use crate::cli::Args;
 use crate::cluster::{StopSignals, builder};
 use crate::database::DatabaseSpec;
-use crate::load::{Expected, Fate, Key, Load};
+use crate::load::{Expected, Fate, Key, Load, Refusals};
 use crate::measure::Measure;
 use crate::operator::{Controllers, set_up};
 use crate::progress::{Moment, Progress};
@@ -45,6 +47,9 @@ const USERS_AGENT: &str = "tollgate-load";
 /// # Errors
 /// A one-line message of what is wrong.
 pub async fn run(args: &Args) -> Result<ExitCode> {
+    if args.webhook_certs.is_some() {
+        bail!("--webhook-certs is of use on a cluster only, and none is configured");
+    }
     let options = Options {
         fault_rate: args.fault_rate,
         seed: args.seed,
@@ -60,6 +65,7 @@ pub async fn run(args: &Args) -> Result<ExitCode> {
     let mut load = Load::new(users(&server)?, args.objects)?;
     let measure = Arc::new(Measure::new());
     let mut operator = builder(args, Config::new(server.url()))?.build().await?;
+    let webhook = hook::start(&server, args.drain_timeout).await?;
     if let Some(address) = operator.address() {
         println!("probes, metrics and queues on http://{address}/");
     }
@@ -75,20 +81,22 @@ pub async fn run(args: &Args) -> Result<ExitCode> {
         measure: &measure,
         progress: Progress::new(args.qps),
         total: load.expected.len(),
+        refusals: Refusals::default(),
     };
     let stopped = tokio::select! {
         ended = &mut running => { ended??; bail!("the operator ended by itself") }
         signal = signals.first() => Some(signal),
         converged = run.converge(&mut load) => { converged?; None }
     };
-    let took = started.elapsed();
+    let (took, refusals) = (started.elapsed(), run.refusals);
     if let Some(signal) = stopped {
         println!("{signal}: draining");
     }
     // The receiver waits in the operator.
     let _ = stop.send(());
     let left = running.await??;
-    let judgement = Judgement::of(&server, &load.expected, args);
+    webhook.stop().await?;
+    let judgement = Judgement::of(&server, &load.expected, args, refusals);
     let mut rows = vec![
         ("objects created / deleted", objects(&load.expected)),
         ("run time", format!("{took:.1?}")),
@@ -133,15 +141,22 @@ struct Run<'a> {
     measure: &'a Measure,
     progress: Progress,
     total: usize,
+    refusals: Refusals,
 }
 
 impl Run<'_> {
-    /// Lets the users create objects, change and delete some once half have converged, and waits for the
-    /// rest.
+    /// Lets the users create objects, try what must be refused, change and delete some once half have converged, and
+    /// waits for the rest.
     async fn converge(&mut self, load: &mut Load) -> Result<()> {
         self.show_while(&load.expected, load.create()).await?;
         if self.until(&load.expected, self.total / 2).await {
             let before = load.expected.clone();
+            self.refusals = self.show_while(&before, load.try_forbidden()).await?;
+            if !self.refusals.are_complete() {
+                // What was taken has no expected state to converge to.
+                self.progress.finish();
+                return Ok(());
+            }
             self.show_while(&before, load.change()).await?;
             self.until(&load.expected, self.total).await;
         }
@@ -258,16 +273,18 @@ struct Judgement {
     calls: usize,
     faults: usize,
     excess: i64,
+    refusals: Refusals,
 }
 
 impl Judgement {
-    fn of(server: &ApiServer, expected: &Expected, args: &Args) -> Self {
+    fn of(server: &ApiServer, expected: &Expected, args: &Args, refusals: Refusals) -> Self {
         let arrivals = server.arrivals(OPERATOR_AGENT);
         Self {
             unconverged: unconverged(server, expected),
             calls: arrivals.len(),
             faults: server.faults_injected(),
             excess: largest_excess(&arrivals, args.burst, args.qps, SLACK),
+            refusals,
         }
     }
 
@@ -286,18 +303,26 @@ impl Judgement {
                 "largest excess over budget",
                 format!("{} ({slack} ms allowed for jitter)", self.excess.max(0)),
             ),
+            (
+                "refused by the webhook",
+                self.refusals.by_webhook.to_string(),
+            ),
+            ("refused by the schema", self.refusals.by_schema.to_string()),
             ("not converged or lost", self.unconverged.len().to_string()),
         ]
     }
 
     fn verdict(&self) -> ExitCode {
+        for edit in self.refusals.missing.iter().take(10) {
+            eprintln!("error: {edit}");
+        }
         for key in self.unconverged.iter().take(10) {
             eprintln!("error: {key} has not converged");
         }
         if self.excess > 0 {
             eprintln!("error: the budget was exceeded by {} calls", self.excess);
         }
-        if self.unconverged.is_empty() && self.excess <= 0 {
+        if self.refusals.are_complete() && self.unconverged.is_empty() && self.excess <= 0 {
             ExitCode::SUCCESS
         } else {
             ExitCode::FAILURE

@@ -1,5 +1,7 @@
 //! The users of the demo: they create objects, change some and delete some, and keep the expected result.
 
+mod edits;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -12,6 +14,8 @@ use serde_json::json;
 
 use crate::backup::{Backup, BackupSpec};
 use crate::database::{Database, DatabaseSpec, snapshot_name};
+
+pub use edits::Refusals;
 
 const SAMPLES: [&str; 3] = [
     include_str!("../config/samples/orders.yaml"),
