@@ -95,6 +95,10 @@ pub struct Args {
     #[arg(long)]
     pub install_crd: bool,
 
+    /// Print the CustomResourceDefinitions as YAML, and end
+    #[arg(long)]
+    pub print_crds: bool,
+
     /// End with an error if the cluster refuses what the operator needs for this many seconds from the start
     #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = seconds)]
     pub start_timeout: Duration,

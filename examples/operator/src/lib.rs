@@ -7,6 +7,7 @@
 pub mod backup;
 pub mod cli;
 pub mod cluster;
+pub mod crds;
 pub mod database;
 pub mod demo;
 mod failure;

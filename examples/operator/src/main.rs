@@ -4,11 +4,15 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use operator::cli::Args;
-use operator::{cluster, demo};
+use operator::{cluster, crds, demo};
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
+    if args.print_crds {
+        print!("{}", crds::yaml());
+        return ExitCode::SUCCESS;
+    }
     args.start_log();
     let ended = if args.wants_cluster() {
         cluster::run(&args).await

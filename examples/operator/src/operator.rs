@@ -12,7 +12,7 @@ use kube::api::{Patch, PatchParams};
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::wait::{await_condition, conditions};
 use kube::runtime::watcher;
-use kube::{Api, Client, CustomResourceExt, Resource};
+use kube::{Api, Client, Resource, ResourceExt};
 use tollgate::queue::QueueBuilder;
 use tollgate::{ExponentialBackoff, Observer, QueueError};
 use tollgate_kube::{Handle, Kind, Operator, Scope, explain};
@@ -105,13 +105,11 @@ where
 pub async fn install_crds(client: &Client) -> Result<(), String> {
     let crds: Api<CustomResourceDefinition> = Api::all(client.clone());
     let params = PatchParams::apply(MANAGED_BY.1).force();
-    for (name, crd) in [
-        (Database::crd_name(), Database::crd()),
-        (Backup::crd_name(), Backup::crd()),
-    ] {
-        let applied = crds.patch(name, &params, &Patch::Apply(crd)).await;
+    for crd in crate::crds::all() {
+        let name = crd.name_any();
+        let applied = crds.patch(&name, &params, &Patch::Apply(crd)).await;
         applied.map_err(|error| explain(&error))?;
-        let established = await_condition(crds.clone(), name, conditions::is_crd_established());
+        let established = await_condition(crds.clone(), &name, conditions::is_crd_established());
         match tokio::time::timeout(Duration::from_secs(30), established).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => return Err(format!("{name} cannot be watched: {error}")),
