@@ -42,10 +42,10 @@ mod overload;
 mod tests;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tollgate::clock::{Clock, SystemClock};
+use tollgate::clock::{Clock, SystemClock, Timestamp};
 use tollgate::{
     AtomicTokenBucket, CarryOver, Denied, Quota, QuotaError, QuotaLimiter, RateLimiter, Status,
 };
@@ -76,6 +76,8 @@ struct Shared {
     requests: Box<dyn QuotaLimiter>,
     leases: Box<dyn QuotaLimiter>,
     floor: Option<u64>,
+    /// The end of the longest pause so far. The bucket knows when a token is there, and not why none is.
+    paused_until: Mutex<Timestamp>,
 }
 
 /// The settings of a [`Budget`].
@@ -156,9 +158,25 @@ impl Budget {
 
     /// Holds all requests for `pause` from now on, those for leases excepted. A longer pause stays.
     pub fn pause_for(&self, pause: Duration) {
+        let until = self.shared.requests.now().saturating_add(pause);
         let paused = self.shared.requests.pause_for(pause);
         // The only error is a rate of zero, which `pausable` has refused.
         debug_assert_eq!(paused, Ok(()));
+        let mut longest = self.paused_until();
+        *longest = until.max(*longest);
+    }
+
+    /// Returns how long a pause still holds all requests; `None` without one.
+    pub fn pause_left(&self) -> Option<Duration> {
+        let left = self
+            .paused_until()
+            .saturating_since(self.shared.requests.now());
+        (!left.is_zero()).then_some(left)
+    }
+
+    fn paused_until(&self) -> MutexGuard<'_, Timestamp> {
+        let until = self.shared.paused_until.lock();
+        until.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the number of requests that would be sent at once in the normal lane.
@@ -245,6 +263,7 @@ impl<C: Clock + Clone + 'static> BudgetBuilder<C> {
             requests: bucket(self.quota, self.clock.clone())?,
             leases: bucket(self.leases, self.clock)?,
             floor: self.floor,
+            paused_until: Mutex::new(Timestamp::ZERO),
         };
         Ok(Budget {
             shared: Arc::new(shared),

@@ -1,4 +1,4 @@
-//! The state of the queues, as JSON for `/debug/queue`.
+//! The state of the queues and of the budget, as JSON for `/debug/queue`.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,9 +7,34 @@ use kube::runtime::reflector::ObjectRef;
 use serde::Serialize;
 use tollgate::queue::{KeySnapshot, KeyState as State};
 
+use crate::budget::Budget;
 use crate::controller::Queue;
 use crate::drive::path_of;
 use crate::kinds::Kind;
+
+/// The budget of API calls.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct BudgetState {
+    /// Rate and burst.
+    quota: String,
+    /// Requests that would be sent at once.
+    available: u64,
+    /// Requests that wait.
+    waiting: usize,
+    /// Seconds until the end of the pause that the API server asked for.
+    pause_left_s: Option<f64>,
+}
+
+impl BudgetState {
+    pub(crate) fn of(budget: &Budget) -> Self {
+        Self {
+            quota: budget.quota().to_string(),
+            available: budget.available(),
+            waiting: budget.status().waiting,
+            pause_left_s: budget.pause_left().map(|left| left.as_secs_f64()),
+        }
+    }
+}
 
 /// One controller's queue.
 #[derive(Clone, Debug, Serialize)]

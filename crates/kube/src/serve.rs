@@ -15,7 +15,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tollgate::integrations::metrics::QUEUE_BUCKETS;
 
+use crate::budget::Budget;
 use crate::controller::AnyRunning;
+use crate::debug::BudgetState;
 use crate::leading::Leading;
 use crate::observers::RECONCILE_SECONDS;
 use crate::progress::Sources;
@@ -28,6 +30,7 @@ pub(crate) struct Shown {
     pub(crate) sources: Arc<Sources>,
     pub(crate) controllers: Arc<[Box<dyn AnyRunning>]>,
     pub(crate) leading: Leading,
+    pub(crate) budget: Budget,
     pub(crate) metrics: PrometheusHandle,
 }
 
@@ -100,8 +103,11 @@ impl Shown {
             }
             "/debug/queue" => {
                 let queues: Vec<_> = self.controllers.iter().map(|each| each.state()).collect();
-                let leading = self.leading.is_leading();
-                let state = serde_json::json!({ "leading": leading, "queues": queues });
+                let state = serde_json::json!({
+                    "leading": self.leading.is_leading(),
+                    "budget": BudgetState::of(&self.budget),
+                    "queues": queues,
+                });
                 answer(StatusCode::OK, "application/json", state.to_string())
             }
             "/" | "/debug" => answer(StatusCode::OK, "text/html; charset=utf-8", PAGE.into()),

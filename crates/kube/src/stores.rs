@@ -66,13 +66,7 @@ impl Registry {
         config: &watcher::Config,
         handler: Handler<T>,
     ) -> Store<T> {
-        let (labels, fields) = (&config.label_selector, &config.field_selector);
-        let name = format!(
-            "{}?{}&{}",
-            api.resource_url(),
-            labels.as_deref().unwrap_or_default(),
-            fields.as_deref().unwrap_or_default()
-        );
+        let name = name_of(&api.resource_url(), config);
         let key = (TypeId::of::<T>(), name.clone());
         let source = self.sources.entry(key).or_insert_with(|| {
             let source = Source::new(name, api.clone(), config.clone());
@@ -94,6 +88,22 @@ impl Registry {
         })
         .collect()
     }
+}
+
+/// What a source watches, for keys and for people: its URL, with the selectors if there are any.
+fn name_of(url: &str, config: &watcher::Config) -> String {
+    let labels = config
+        .label_selector
+        .iter()
+        .map(|labels| ("labels", labels));
+    let fields = config
+        .field_selector
+        .iter()
+        .map(|fields| ("fields", fields));
+    let selectors = labels.chain(fields);
+    selectors.fold(url.to_owned(), |name, (kind, selector)| {
+        format!("{name} with {kind} {selector}")
+    })
 }
 
 /// A [`Source`] whose kind is erased.

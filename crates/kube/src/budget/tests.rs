@@ -336,3 +336,17 @@ async fn a_broken_service_is_an_error_of_the_request() {
         .unwrap_err();
     assert_eq!(error.to_string(), "broken");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_budget_tells_how_long_its_pause_lasts() {
+    let quota = Quota::per_second(10).unwrap();
+    let budget = Budget::builder(quota).clock(TokioClock::new());
+    let budget = budget.build().unwrap();
+    assert_eq!(budget.pause_left(), None);
+    budget.pause_for(Duration::from_secs(5));
+    budget.pause_for(Duration::from_secs(2));
+    advance(Duration::from_secs(1)).await;
+    assert_eq!(budget.pause_left(), Some(Duration::from_secs(4)));
+    advance(Duration::from_secs(4)).await;
+    assert_eq!(budget.pause_left(), None);
+}

@@ -99,6 +99,7 @@ impl Operator {
                 sources: Arc::clone(&sources),
                 controllers: Arc::clone(&running),
                 leading: leading.clone(),
+                budget: self.clients.budget.clone(),
                 metrics,
             };
             tasks.spawn(serve::serve(listener, Arc::new(shown)));
