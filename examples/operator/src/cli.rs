@@ -33,6 +33,10 @@ pub struct Args {
     #[arg(long, default_value_t = 0, conflicts_with_all = ["kubeconfig", "context"])]
     pub seed: u64,
 
+    /// Draw the demo run as SVG into this file: API calls against the budget, queue depth and converged objects
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["kubeconfig", "context"])]
+    pub report: Option<PathBuf>,
+
     /// API calls per second
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub qps: u64,
@@ -225,6 +229,7 @@ mod tests {
             &["--listen", "localhost"],
             &["--namespaces", "a,B"],
             &["--demo", "--context", "a"],
+            &["--report", "run.svg", "--context", "a"],
             &["--context", "a", "--objects", "3"],
             &["--webhook-listen", "127.0.0.1:9443"],
             &["--webhook-certs", "/etc/webhook"],

@@ -2,7 +2,10 @@
 
 mod hook;
 
+use std::fs::File;
 use std::future::Future;
+use std::io::Write;
+use std::path::Path;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -26,7 +29,8 @@ use crate::load::{Expected, Fate, Key, Load, Refusals};
 use crate::measure::Measure;
 use crate::operator::{Controllers, set_up};
 use crate::progress::{Moment, Progress};
-use crate::report;
+use crate::report::timeline::Timeline;
+use crate::report::{self, svg};
 use testserver::account::largest_excess;
 use testserver::{ApiServer, Options};
 
@@ -59,6 +63,9 @@ pub async fn run(args: &Args) -> Result<ExitCode> {
     let server = ApiServer::start(options)
         .await
         .context("the embedded API server cannot start")?;
+    let timeline = Timeline::start();
+    // Before the run, so that none is lost to a file that cannot be written.
+    let drawing = args.report.as_deref().map(create).transpose()?;
     let mut signals = StopSignals::listen()?;
     println!("API server on {}, budget {}", server.url(), args.quota()?);
 
@@ -82,13 +89,15 @@ pub async fn run(args: &Args) -> Result<ExitCode> {
         progress: Progress::new(args.qps),
         total: load.expected.len(),
         refusals: Refusals::default(),
+        timeline,
     };
     let stopped = tokio::select! {
         ended = &mut running => { ended??; bail!("the operator ended by itself") }
         signal = signals.first() => Some(signal),
         converged = run.converge(&mut load) => { converged?; None }
     };
-    let (took, refusals) = (started.elapsed(), run.refusals);
+    let took = started.elapsed();
+    let (timeline, total, refusals) = (run.timeline, run.total, run.refusals);
     if let Some(signal) = stopped {
         println!("{signal}: draining");
     }
@@ -97,6 +106,12 @@ pub async fn run(args: &Args) -> Result<ExitCode> {
     let left = running.await??;
     webhook.stop().await?;
     let judgement = Judgement::of(&server, &load.expected, args, refusals);
+    if let Some(mut file) = drawing {
+        let arrivals = server.arrivals(OPERATOR_AGENT);
+        let picture = svg::draw(&timeline, &arrivals, total, (args.qps, args.burst));
+        file.write_all(picture.as_bytes())
+            .context("the report cannot be written")?;
+    }
     let mut rows = vec![
         ("objects created / deleted", objects(&load.expected)),
         ("run time", format!("{took:.1?}")),
@@ -109,6 +124,10 @@ pub async fn run(args: &Args) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     Ok(judgement.verdict())
+}
+
+fn create(path: &Path) -> Result<File> {
+    File::create(path).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// A client without a budget.
@@ -142,6 +161,7 @@ struct Run<'a> {
     progress: Progress,
     total: usize,
     refusals: Refusals,
+    timeline: Timeline,
 }
 
 impl Run<'_> {
@@ -201,12 +221,15 @@ impl Run<'_> {
             self.controllers.databases.queue.stats(),
             self.controllers.backups.queue.stats(),
         ];
+        let ready = databases.ready + backups.ready;
+        let delayed = databases.delayed + backups.delayed;
+        self.timeline.add(ready, delayed, converged);
         self.progress.show(Moment {
             converged,
             total: self.total,
             reconciles: self.measure.reconciles.load(Ordering::Relaxed),
-            depth: databases.ready + backups.ready,
-            delayed: databases.delayed + backups.delayed,
+            depth: ready,
+            delayed,
             calls: self.server.requests(OPERATOR_AGENT),
         });
         converged

@@ -14,6 +14,10 @@ async fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     args.start_log();
+    if args.wants_cluster() && args.report.is_some() {
+        eprintln!("error: --report draws a demo run, and a cluster is configured; add --demo");
+        return ExitCode::FAILURE;
+    }
     let ended = if args.wants_cluster() {
         cluster::run(&args).await
     } else {

@@ -1,4 +1,7 @@
-//! The table at the end of a run.
+//! The table at the end of a run, and its picture.
+
+pub mod svg;
+pub mod timeline;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
