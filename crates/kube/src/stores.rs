@@ -66,7 +66,7 @@ impl Registry {
         config: &watcher::Config,
         handler: Handler<T>,
     ) -> Store<T> {
-        let name = name_of(&api.resource_url(), config);
+        let name = name_of(api.resource_url(), config);
         let key = (TypeId::of::<T>(), name.clone());
         let source = self.sources.entry(key).or_insert_with(|| {
             let source = Source::new(name, api.clone(), config.clone());
