@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::builder::RangedU64ValueParser;
 use clap::{Parser, ValueEnum};
 use tollgate::{Quota, QuotaError};
+use tollgate_kube::election::{ConfigError, ElectionConfig};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -82,6 +83,18 @@ pub struct Args {
     /// The namespace of the lease that elects the leader; that of the pod or the context otherwise
     #[arg(long, value_name = "NAME", value_parser = namespace)]
     pub lease_namespace: Option<String>,
+
+    /// How long another replica waits before it takes over a lease that is not renewed
+    #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
+    pub lease_duration: Duration,
+
+    /// How long the leader works on after the last renewal of its lease; less than --lease-duration
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub renew_deadline: Duration,
+
+    /// The time between two requests for the lease
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
+    pub retry_period: Duration,
 
     /// Work without an election: no other replica may run
     #[arg(long)]
@@ -162,6 +175,19 @@ impl Args {
         }
     }
 
+    /// The durations of the election.
+    ///
+    /// # Errors
+    /// If they contradict each other.
+    pub fn election(&self) -> Result<ElectionConfig, ConfigError> {
+        let config = ElectionConfig {
+            lease_duration: self.lease_duration,
+            renew_deadline: self.renew_deadline,
+            retry_period: self.retry_period,
+        };
+        config.validate().map(|()| config)
+    }
+
     /// The API budget.
     ///
     /// # Errors
@@ -214,6 +240,14 @@ mod tests {
         let args = parse(&["--demo"]).unwrap();
         assert!(!args.wants_cluster());
         assert_eq!(args.quota().unwrap().to_string(), "1000/s burst 200");
+        assert_eq!(args.election(), Ok(ElectionConfig::default()));
+    }
+
+    #[test]
+    fn contradictory_durations_of_the_election_are_rejected() {
+        let args = parse(&["--lease-duration", "5", "--renew-deadline", "5"]).unwrap();
+        let line = args.election().unwrap_err().to_string();
+        assert!(line.contains("must be below the lease duration"), "{line}");
     }
 
     #[test]

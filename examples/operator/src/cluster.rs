@@ -65,7 +65,7 @@ pub async fn run(args: &Args) -> Result<ExitCode> {
 /// The options of the operator that the flags select.
 ///
 /// # Errors
-/// If the budget is invalid.
+/// If the budget is invalid, or if the durations of the election contradict each other.
 pub fn builder(args: &Args, config: Config) -> Result<OperatorBuilder> {
     let namespace = args.lease_namespace.clone();
     let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
@@ -75,7 +75,9 @@ pub fn builder(args: &Args, config: Config) -> Result<OperatorBuilder> {
         .start_timeout(args.start_timeout)
         .drain_timeout(args.drain_timeout);
     if !args.no_election {
-        builder = builder.elect(ElectionOptions::new(namespace, MANAGED_BY.1));
+        let mut election = ElectionOptions::new(namespace, MANAGED_BY.1);
+        election.config = args.election()?;
+        builder = builder.elect(election);
     }
     if let Some(address) = args.listen {
         builder = builder.listen(address);
