@@ -75,7 +75,10 @@ impl<T: Kind> Source<T> {
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => {
-                    refused_since = None;
+                    // Each try of a list starts with `Init`, before the server has answered.
+                    if !matches!(event, Event::Init) {
+                        refused_since = None;
+                    }
                     self.take(event, &sources);
                 }
                 Err(error) => {

@@ -264,6 +264,15 @@ async fn an_operator_that_may_not_watch_a_kind_ends_with_the_rule_that_is_missin
 }
 
 #[tokio::test]
+async fn an_operator_that_is_refused_for_the_start_timeout_ends() {
+    let setup = Setup::new(1, Options::default()).await;
+    setup.server.forbid("list", "statefulsets");
+    let operator = setup.start_with(&["--start-timeout", "1"]).await;
+    let line = operator.failed().await;
+    assert!(line.contains("statefulsets.apps"), "{line}");
+}
+
+#[tokio::test]
 async fn an_operator_that_may_not_use_leases_ends_with_the_rule_that_is_missing() {
     let setup = Setup::new(1, Options::default()).await;
     setup.server.forbid("get", "leases");
