@@ -12,7 +12,16 @@ pub(crate) struct Sources {
     pending: Mutex<BTreeSet<String>>,
     /// How long a first list, or the lease, may be refused before the operator ends with an error.
     pub(crate) patience: Duration,
-    fatal: watch::Sender<Option<String>>,
+    fatal: watch::Sender<Option<Lack>>,
+}
+
+/// What an operator cannot start without, as one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Lack {
+    /// The cluster does not serve a kind.
+    Kind(String),
+    /// The cluster refuses a list, or the lease.
+    Right(String),
 }
 
 impl Sources {
@@ -44,18 +53,18 @@ impl Sources {
         self.with_pending(|pending| !pending.contains(name))
     }
 
-    /// Ends the operator with this line; the first one counts.
-    pub(crate) fn fail(&self, line: String) {
+    /// Ends the operator for this reason; the first one counts.
+    pub(crate) fn fail(&self, lack: Lack) {
         self.fatal
-            .send_if_modified(|fatal| fatal.is_none() && fatal.replace(line).is_none());
+            .send_if_modified(|fatal| fatal.is_none() && fatal.replace(lack).is_none());
     }
 
-    /// Completes with the line that ends the operator.
-    pub(crate) async fn failed(&self) -> String {
+    /// Completes with the reason that ends the operator.
+    pub(crate) async fn failed(&self) -> Lack {
         let mut fatal = self.fatal.subscribe();
-        let line = fatal.wait_for(Option::is_some).await;
-        // The sender lives as long as `self`.
-        line.ok().and_then(|line| line.clone()).unwrap_or_default()
+        let lack = fatal.wait_for(Option::is_some).await;
+        let lack = lack.ok().and_then(|lack| lack.clone());
+        lack.expect("the sender lives as long as `self`")
     }
 
     fn with_pending<T>(&self, change: impl FnOnce(&mut BTreeSet<String>) -> T) -> T {
@@ -70,9 +79,9 @@ mod tests {
     #[tokio::test]
     async fn the_first_failure_counts() {
         let sources = Sources::new(Duration::ZERO);
-        sources.fail("one".into());
-        sources.fail("two".into());
-        assert_eq!(sources.failed().await, "one");
+        sources.fail(Lack::Kind("one".into()));
+        sources.fail(Lack::Right("two".into()));
+        assert_eq!(sources.failed().await, Lack::Kind("one".into()));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use kube::{Api, ResourceExt};
 use tokio::time::Instant;
 
 use crate::kinds::Kind;
-use crate::progress::Sources;
+use crate::progress::{Lack, Sources};
 
 /// The longest backoff of a broken watch, which delays every change of its objects.
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
@@ -83,14 +83,14 @@ impl<T: Kind> Source<T> {
                 }
                 Err(error) => {
                     tracing::warn!(url = self.api.resource_url(), %error, "a watch failed");
-                    let line = refusal::<T>(&error, &self.api);
+                    let refusal = refusal::<T>(&error, &self.api);
                     let since = *refused_since.get_or_insert_with(Instant::now);
-                    match line {
-                        Some(line)
+                    match refusal {
+                        Some(refusal)
                             if !sources.is_ready(&self.name)
                                 && since.elapsed() >= sources.patience =>
                         {
-                            sources.fail(line);
+                            sources.fail(refusal);
                         }
                         Some(_) => {}
                         None => refused_since = None,
@@ -159,8 +159,8 @@ impl<T: Kind> Source<T> {
     }
 }
 
-/// What a list or a watch is refused for, as one line; `None` for a failure that passes by itself.
-fn refusal<T: Kind>(error: &watcher::Error, api: &Api<T>) -> Option<String> {
+/// What a list or a watch is refused for; `None` for a failure that passes by itself.
+fn refusal<T: Kind>(error: &watcher::Error, api: &Api<T>) -> Option<Lack> {
     let kind = format!("{}.{}", T::plural(&()), T::group(&()));
     let kind = kind.trim_end_matches('.');
     let status = match error {
@@ -171,19 +171,19 @@ fn refusal<T: Kind>(error: &watcher::Error, api: &Api<T>) -> Option<String> {
         _ => return None,
     };
     match status.code {
-        403 => Some(format!(
+        403 => Some(Lack::Right(format!(
             "forbidden: the operator needs list and watch of {kind} under {}: {}",
             api.resource_url(),
             status.message.trim()
-        )),
-        404 => Some(format!(
+        ))),
+        404 => Some(Lack::Kind(format!(
             "the cluster does not serve {kind} in version {}: install its CustomResourceDefinition",
             T::version(&())
-        )),
-        400 | 401 | 422 => Some(format!(
+        ))),
+        400 | 401 | 422 => Some(Lack::Right(format!(
             "{kind} cannot be watched: {}",
             status.message.trim()
-        )),
+        ))),
         _ => None,
     }
 }

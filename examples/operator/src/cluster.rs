@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tollgate::Observer;
 use tollgate_kube::budget::Budget;
 use tollgate_kube::election::ElectionOptions;
-use tollgate_kube::{Operator, OperatorBuilder};
+use tollgate_kube::{Operator, OperatorBuilder, OperatorError};
 
 use crate::MANAGED_BY;
 use crate::cli::Args;
@@ -56,7 +56,10 @@ pub async fn run(args: &Args) -> Result<ExitCode> {
     if let Some(webhook) = webhook {
         webhook.stop().await?;
     }
-    let left = left?;
+    let left = left.map_err(|error| match error {
+        OperatorError::NotServed(line) => anyhow!("{line}, which --install-crd does"),
+        error => error.into(),
+    })?;
     println!("{}", report::stopped(&left));
     println!("{}", report::table(&report::of_measure(&measure)));
     Ok(ExitCode::SUCCESS)

@@ -273,6 +273,19 @@ async fn an_operator_that_is_refused_for_the_start_timeout_ends() {
 }
 
 #[tokio::test]
+async fn an_operator_of_a_kind_that_is_not_served_ends() {
+    let setup = Setup::new(1, Options::default()).await;
+    setup.server.unserve("backups");
+    let operator = setup.start_with(&["--start-timeout", "0"]).await;
+    let error = tokio::time::timeout(PATIENCE, operator.task).await;
+    let error = error.unwrap().unwrap().unwrap_err();
+    assert!(
+        matches!(&error, OperatorError::NotServed(line) if line.contains("backups.example.com")),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
 async fn an_operator_that_may_not_use_leases_ends_with_the_rule_that_is_missing() {
     let setup = Setup::new(1, Options::default()).await;
     setup.server.forbid("get", "leases");

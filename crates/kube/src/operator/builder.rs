@@ -48,7 +48,10 @@ pub enum OperatorError {
     /// No handler of signals can be installed.
     #[error("signals cannot be handled: {0}")]
     Signals(#[source] std::io::Error),
-    /// What the operator lacks in the cluster: a permission, or a kind.
+    /// The cluster does not serve a kind.
+    #[error("{0}")]
+    NotServed(String),
+    /// What the cluster refuses the operator: a list, or the lease.
     #[error("{0}")]
     Cluster(String),
 }

@@ -16,7 +16,7 @@ use crate::controller::{AnyController, AnyRunning, Left};
 use crate::election::machine::Outcome;
 use crate::election::{Election, Leadership, LeaseError, Role};
 use crate::leading::Leading;
-use crate::progress::Sources;
+use crate::progress::{Lack, Sources};
 use crate::serve::{self, Shown};
 
 /// The gauge of client-go's leader election.
@@ -52,7 +52,8 @@ impl Operator {
     /// flight the drain timeout to end, and gives the lease back.
     ///
     /// # Errors
-    /// [`OperatorError::Cluster`] if a kind is not served or the operator may not list it, for the start timeout.
+    /// [`OperatorError::NotServed`] if a kind is not served, and [`OperatorError::Cluster`] if the operator may not
+    /// list it or use its lease, for the start timeout.
     /// Whatever happens after the first list is logged and tried again.
     ///
     /// # Cancel safety
@@ -111,7 +112,10 @@ impl Operator {
 
         let ended = tokio::select! {
             () = stop => Ok(()),
-            line = sources.failed() => Err(OperatorError::Cluster(line)),
+            lack = sources.failed() => Err(match lack {
+                Lack::Kind(line) => OperatorError::NotServed(line),
+                Lack::Right(line) => OperatorError::Cluster(line),
+            }),
         };
         watches.shutdown().await;
         let drains = running
@@ -164,7 +168,7 @@ async fn report_errors(leadership: Leadership, sources: Arc<Sources>) {
                 tracing::warn!(%error, "the lease was not reached");
                 let forbidden = matches!(error, LeaseError::Forbidden { .. });
                 if forbidden && !has_worked && started.elapsed() >= sources.patience {
-                    sources.fail(error.to_string());
+                    sources.fail(Lack::Right(error.to_string()));
                 }
             }
         }
