@@ -10,12 +10,12 @@ use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, PropagationPolicy};
 use kube::runtime::reflector::ObjectRef;
 use tollgate::{Action, ReconcileError};
-use tollgate_kube::{ApplyError, Context, Object, conditions};
+use tollgate_kube::{Context, Object, conditions};
 
 pub use crd::{Backup, BackupSpec, BackupStatus, FINALIZER};
 
 use crate::database::{DRIFT_INTERVAL, Database};
-use crate::failure::is_shown;
+use crate::failure::Failure;
 
 /// How soon a missing Database, and the Jobs of a Backup that is being deleted, are looked at again.
 const RECHECK: Duration = Duration::from_secs(2);
@@ -34,7 +34,7 @@ pub async fn reconcile(object: Object<Backup>, context: Context) -> Result<Actio
         ensure(&backup, &context).await
     };
     if let Err(error) = &done
-        && is_shown(error)
+        && error.is_shown()
     {
         context.warn(&*backup, "Refused", error.to_string()).await;
         let status = status_of(&backup, None, "Refused", error.to_string());
@@ -45,7 +45,7 @@ pub async fn reconcile(object: Object<Backup>, context: Context) -> Result<Actio
     Ok(done?)
 }
 
-async fn ensure(backup: &Backup, context: &Context) -> Result<Action, ApplyError> {
+async fn ensure(backup: &Backup, context: &Context) -> Result<Action, Failure> {
     if context.add_finalizer(backup, FINALIZER).await? {
         return Ok(Action::done());
     }
@@ -71,7 +71,7 @@ async fn ensure(backup: &Backup, context: &Context) -> Result<Action, ApplyError
 
 /// Deletes the Jobs that were made by the schedule or by hand, and lets the object go once they are gone. The
 /// CronJob has the Backup as its owner, and is collected.
-async fn finalize(backup: &Backup, context: &Context) -> Result<Action, ApplyError> {
+async fn finalize(backup: &Backup, context: &Context) -> Result<Action, Failure> {
     let namespace = backup.namespace().unwrap_or_default();
     let jobs: Api<Job> = Api::namespaced(context.client().clone(), &namespace);
     let params = ListParams::default().labels(&children::selector(backup));

@@ -12,12 +12,13 @@ use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, PostParams, Preconditions, PropagationPolicy};
 use kube::runtime::reflector::ObjectRef;
 use tollgate::{Action, ReconcileError};
-use tollgate_kube::{ApplyError, Context, Object};
+use tollgate_kube::{Context, Object, is_controlled};
 
 pub use children::snapshot_name;
 pub use crd::{Database, DatabaseSpec, DatabaseStatus, FINALIZER};
 
-use crate::failure::is_shown;
+use crate::failure::Failure;
+use crate::quantity::Quantity;
 
 /// How often an object is reconciled without an event.
 pub const DRIFT_INTERVAL: Duration = Duration::from_secs(30);
@@ -40,7 +41,7 @@ pub async fn reconcile(
         ensure(&database, &context).await
     };
     if let Err(error) = &done
-        && is_shown(error)
+        && error.is_shown()
     {
         context.warn(&*database, "Refused", error.to_string()).await;
         let status = status::refused(&database, error);
@@ -56,10 +57,14 @@ fn child_of(database: &Database) -> ObjectRef<StatefulSet> {
     ObjectRef::new(&database.name_any()).within(&database.namespace().unwrap_or_default())
 }
 
-async fn ensure(database: &Database, context: &Context) -> Result<Action, ApplyError> {
+async fn ensure(database: &Database, context: &Context) -> Result<Action, Failure> {
     if context.add_finalizer(database, FINALIZER).await? {
         // The change of the object is the next event.
         return Ok(Action::done());
+    }
+    // Before anything is changed: the StatefulSet would be refused, after the rest was written.
+    if Quantity::parse(&database.spec.storage).is_none() {
+        return Err(Failure::Storage(database.spec.storage.clone()));
     }
     context
         .apply::<_, ConfigMap>(database, children::config_map(database))
@@ -67,14 +72,20 @@ async fn ensure(database: &Database, context: &Context) -> Result<Action, ApplyE
     context
         .apply::<_, Service>(database, children::service(database))
         .await?;
-    let set = context.get::<StatefulSet>(&child_of(database));
-    if let Some(set) = set.filter(|set| children::claims_differ(set, database)) {
-        replace(&set, database, context).await?;
-        return Ok(Action::requeue());
+    let live = context.get::<StatefulSet>(&child_of(database));
+    let ours = live.as_deref().filter(|set| is_controlled(*set, database));
+    if let Some(set) = ours.filter(|set| children::claims_differ(set, database)) {
+        // The garbage collector may take a while; the end of the deletion is an event.
+        if set.metadata.deletion_timestamp.is_none() {
+            replace(set, database, context).await?;
+        }
+        context
+            .set_status(database, &status::replacing(database))
+            .await?;
+        return Ok(Action::requeue_after(context.jittered(DRIFT_INTERVAL)));
     }
-    let instances = context
-        .apply(database, children::stateful_set(database))
-        .await?;
+    let desired = children::stateful_set(database, live.as_deref());
+    let instances = context.apply(database, desired).await?;
     let status = status::observed(database, &instances);
     context.set_status(database, &status).await?;
     Ok(Action::requeue_after(context.jittered(DRIFT_INTERVAL)))
@@ -82,11 +93,7 @@ async fn ensure(database: &Database, context: &Context) -> Result<Action, ApplyE
 
 /// Deletes the StatefulSet and leaves its pods: the claims of one that exists cannot change, so the next apply
 /// creates it anew.
-async fn replace(
-    set: &StatefulSet,
-    database: &Database,
-    context: &Context,
-) -> Result<(), ApplyError> {
+async fn replace(set: &StatefulSet, database: &Database, context: &Context) -> Result<(), Failure> {
     let sets: Api<StatefulSet> = Api::namespaced(
         context.client().clone(),
         &database.namespace().unwrap_or_default(),
@@ -106,7 +113,7 @@ async fn replace(
 }
 
 /// Takes the snapshot, and then lets the object go.
-async fn finalize(database: &Database, context: &Context) -> Result<Action, ApplyError> {
+async fn finalize(database: &Database, context: &Context) -> Result<Action, Failure> {
     if database.has_finalizer() {
         take_snapshot(database, context).await?;
         context.remove_finalizer(database, FINALIZER).await?;
@@ -116,7 +123,7 @@ async fn finalize(database: &Database, context: &Context) -> Result<Action, Appl
 
 /// Creates the snapshot, which belongs to nobody and stays. Its name holds the uid, so neither a Database of that
 /// name nor one that had the same name before can have it.
-async fn take_snapshot(database: &Database, context: &Context) -> Result<(), ApplyError> {
+async fn take_snapshot(database: &Database, context: &Context) -> Result<(), Failure> {
     let namespace = database.namespace().unwrap_or_default();
     let maps: Api<ConfigMap> = Api::namespaced(context.client().clone(), &namespace);
     let params = PostParams {

@@ -15,6 +15,7 @@ pub mod load;
 pub mod measure;
 pub mod operator;
 pub mod progress;
+pub mod quantity;
 pub mod report;
 pub mod webhook;
 

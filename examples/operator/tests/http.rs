@@ -13,6 +13,7 @@ use operator::demo::{OPERATOR_AGENT, SLACK, unconverged};
 use operator::load::{Fate, Load};
 use operator::measure::Measure;
 use operator::operator::set_up;
+use serde_json::{Value, json};
 use testserver::account::largest_excess;
 use testserver::{ApiServer, Fault, Injection, Options, Verb};
 use tokio::sync::oneshot;
@@ -339,4 +340,138 @@ async fn a_converged_object_costs_no_write() {
     };
     let after = setup.server.calls(OPERATOR_AGENT);
     assert_eq!(writes(after), writes(before));
+}
+
+/// A server with one Database that has converged, with a claim of `storage`.
+async fn converged_with(storage: &str) -> (Setup, Running) {
+    let setup = Setup::new(0, Options::default()).await;
+    let operator = setup.start().await;
+    let spec = json!({ "engine": "postgres", "replicas": 1, "storage": storage });
+    let database = json!({
+        "apiVersion": "example.com/v1",
+        "kind": "Database",
+        "metadata": { "name": "one" },
+        "spec": spec,
+    });
+    setup.server.create("databases", "ns", database).unwrap();
+    setup
+        .until(|setup| setup.reason() == "AllReplicasReady")
+        .await;
+    (setup, operator)
+}
+
+impl Setup {
+    /// Waits until `holds`.
+    async fn until(&self, holds: impl Fn(&Self) -> bool) {
+        let reached = async {
+            let mut poll = tokio::time::interval(Duration::from_millis(5));
+            while !holds(self) {
+                poll.tick().await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, reached).await.is_err() {
+            panic!(
+                "never: {:?} {:?}",
+                self.one("databases"),
+                self.one("statefulsets")
+            );
+        }
+    }
+
+    /// The object `one`, or null.
+    fn one(&self, plural: &str) -> Value {
+        let found = self.server.get(plural, "ns", "one");
+        found.map(|object| object.clone()).unwrap_or_default()
+    }
+
+    /// The reason of the condition of the present generation.
+    fn reason(&self) -> String {
+        let database = self.one("databases");
+        let status = &database["status"];
+        let current = status["observedGeneration"] == database["metadata"]["generation"];
+        let reason = status["conditions"][0]["reason"].as_str();
+        reason.filter(|_| current).unwrap_or_default().to_owned()
+    }
+
+    fn edit_storage(&self, storage: &str) {
+        let change = json!({ "spec": { "storage": storage } });
+        self.server.merge("databases", "ns", "one", change).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_stateful_set_is_deleted_once_for_more_storage() {
+    let (setup, operator) = converged_with("1Gi").await;
+    let before = setup.one("statefulsets");
+    // As with a garbage collector that takes a while.
+    let held = json!({ "metadata": { "finalizers": ["example.com/slow"] } });
+    setup
+        .server
+        .merge("statefulsets", "ns", "one", held)
+        .unwrap();
+    setup.edit_storage("2Gi");
+    setup.until(|setup| setup.reason() == "Replacing").await;
+    // An edit meanwhile is another reconcile.
+    let change = json!({ "spec": { "engine": "mysql" } });
+    setup
+        .server
+        .merge("databases", "ns", "one", change)
+        .unwrap();
+    setup.until(|setup| setup.reason() == "Replacing").await;
+    let freed = json!({ "metadata": { "finalizers": null } });
+    setup
+        .server
+        .merge("statefulsets", "ns", "one", freed)
+        .unwrap();
+    setup
+        .until(|setup| setup.reason() == "AllReplicasReady")
+        .await;
+    assert_ne!(
+        setup.one("statefulsets")["metadata"]["uid"],
+        before["metadata"]["uid"]
+    );
+    operator.drain().await;
+    let calls = setup.server.calls(OPERATOR_AGENT);
+    let deletions = calls.get(&(Verb::Delete, "statefulsets".to_owned()));
+    assert_eq!(deletions, Some(&1), "{calls:?}");
+}
+
+#[tokio::test]
+async fn storage_that_is_no_quantity_changes_no_child() {
+    let (setup, operator) = converged_with("1Gi").await;
+    let children = || ["configmaps", "services", "statefulsets"].map(|plural| setup.one(plural));
+    let before = children();
+    setup.edit_storage("lots");
+    setup.until(|setup| setup.reason() == "Refused").await;
+    let database = setup.one("databases");
+    let message = database["status"]["conditions"][0]["message"].as_str();
+    assert!(
+        message.unwrap().contains("quantities must match"),
+        "{message:?}"
+    );
+    assert_eq!(children(), before);
+    setup.edit_storage("1024Mi");
+    setup
+        .until(|setup| setup.reason() == "AllReplicasReady")
+        .await;
+    assert_eq!(
+        setup.one("statefulsets"),
+        before[2],
+        "the same quantity in other words"
+    );
+    operator.drain().await;
+}
+
+#[tokio::test]
+async fn a_stateful_set_of_somebody_else_is_not_replaced() {
+    let (setup, operator) = converged_with("1Gi").await;
+    let orphaned = json!({ "metadata": { "ownerReferences": null } });
+    let before = setup
+        .server
+        .merge("statefulsets", "ns", "one", orphaned)
+        .unwrap();
+    setup.edit_storage("2Gi");
+    setup.until(|setup| setup.reason() == "Refused").await;
+    assert_eq!(setup.one("statefulsets"), before);
+    operator.drain().await;
 }

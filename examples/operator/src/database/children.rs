@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::crd::Database;
 use crate::MANAGED_BY;
+use crate::quantity::Quantity;
 
 /// The configuration of the instances.
 pub fn config_map(database: &Database) -> Value {
@@ -29,9 +30,14 @@ pub fn service(database: &Database) -> Value {
     })
 }
 
-/// The instances.
-pub fn stateful_set(database: &Database) -> Value {
+/// The instances. `live` are those that exist: the API server rewrites a quantity (`1024Mi` to `1Gi`), so one of the
+/// same value is left as it is.
+pub fn stateful_set(database: &Database, live: Option<&StatefulSet>) -> Value {
     let (spec, labels) = (&database.spec, labels(database));
+    let kept = live
+        .and_then(claimed)
+        .filter(|_| !live.is_some_and(|live| claims_differ(live, database)));
+    let storage = kept.unwrap_or(&spec.storage);
     json!({
         "metadata": metadata(database),
         "spec": {
@@ -51,7 +57,7 @@ pub fn stateful_set(database: &Database) -> Value {
                 "metadata": { "name": "data" },
                 "spec": {
                     "accessModes": ["ReadWriteOnce"],
-                    "resources": { "requests": { "storage": spec.storage } },
+                    "resources": { "requests": { "storage": storage } },
                 },
             }],
         },
@@ -60,12 +66,15 @@ pub fn stateful_set(database: &Database) -> Value {
 
 /// Whether the instances have claims of another size.
 pub fn claims_differ(set: &StatefulSet, database: &Database) -> bool {
-    let claims = set.spec.volume_claim_templates.as_ref();
-    let storage = claims.and_then(|claims| {
-        let resources = claims.first()?.spec.as_ref()?.resources.as_ref()?;
-        resources.requests.as_ref()?.get("storage")
-    });
-    storage.is_some_and(|storage| storage.0 != database.spec.storage)
+    claimed(set)
+        .is_some_and(|claimed| Quantity::parse(claimed) != Quantity::parse(&database.spec.storage))
+}
+
+/// The storage of each claim.
+fn claimed(set: &StatefulSet) -> Option<&str> {
+    let claims = set.spec.volume_claim_templates.as_ref()?;
+    let resources = claims.first()?.spec.as_ref()?.resources.as_ref()?;
+    Some(&resources.requests.as_ref()?.get("storage")?.0)
 }
 
 /// The (simulated) snapshot that is taken before a Database is deleted. It has no owner, so it is kept.
@@ -106,4 +115,39 @@ fn labels(database: &Database) -> Value {
         "app.kubernetes.io/instance": database.name_any(),
         (MANAGED_BY.0): MANAGED_BY.1,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::DatabaseSpec;
+
+    fn set_of(storage: &str) -> StatefulSet {
+        serde_json::from_value(stateful_set(&database(storage), None)).unwrap()
+    }
+
+    fn database(storage: &str) -> Database {
+        let spec = DatabaseSpec {
+            engine: "postgres".into(),
+            replicas: 1,
+            storage: storage.into(),
+        };
+        Database::new("db", spec)
+    }
+
+    #[test]
+    fn claims_differ_by_value_and_keep_the_words_of_the_server() {
+        for (live, desired, differ) in [
+            ("1Gi", "1Gi", false),
+            ("1Gi", "1024Mi", false),
+            ("512Mi", "0.5Gi", false),
+            ("1Gi", "2Gi", true),
+            ("1Gi", "1G", true),
+        ] {
+            let (set, database) = (set_of(live), database(desired));
+            assert_eq!(claims_differ(&set, &database), differ, "{live} {desired}");
+            let next = serde_json::from_value(stateful_set(&database, Some(&set))).unwrap();
+            assert_eq!(claimed(&next), Some(if differ { desired } else { live }));
+        }
+    }
 }

@@ -1,9 +1,10 @@
 //! The status of a Database.
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use tollgate_kube::{ApplyError, conditions};
+use tollgate_kube::conditions;
 
 use super::crd::{Database, DatabaseStatus};
+use crate::failure::Failure;
 
 /// The status by the instances.
 pub fn observed(database: &Database, instances: &StatefulSet) -> DatabaseStatus {
@@ -23,8 +24,16 @@ pub fn observed(database: &Database, instances: &StatefulSet) -> DatabaseStatus 
     with_condition(database, ready, ready == wanted, reason, message)
 }
 
+/// The status while the instances are deleted, to be made anew with other claims.
+pub fn replacing(database: &Database) -> DatabaseStatus {
+    let before = database.status.as_ref();
+    let ready = before.map_or(0, |status| status.ready_replicas);
+    let message = "the StatefulSet is being replaced".to_owned();
+    with_condition(database, ready, false, "Replacing", message)
+}
+
 /// The status of an object that the API server refuses to bring to its desired state.
-pub fn refused(database: &Database, error: &ApplyError) -> DatabaseStatus {
+pub fn refused(database: &Database, error: &Failure) -> DatabaseStatus {
     let before = database.status.as_ref();
     let ready = before.map_or(0, |status| status.ready_replicas);
     with_condition(database, ready, false, "Refused", error.to_string())
@@ -112,11 +121,11 @@ mod tests {
     fn a_refusal_says_why_and_keeps_the_replicas() {
         let mut database = database(3);
         database.status = Some(observed(&database, &instances(3, 2)));
-        let status = refused(&database, &ApplyError::Unnamed);
+        let status = refused(&database, &Failure::Storage("lots".into()));
         assert_eq!(
             (status.ready_replicas, status.conditions[0].status.as_str()),
             (3, "False")
         );
-        assert!(status.conditions[0].message.contains("metadata.name"));
+        assert!(status.conditions[0].message.contains("\"lots\""));
     }
 }
