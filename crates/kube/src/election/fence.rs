@@ -1,10 +1,10 @@
 //! A tower layer that lets requests pass only while this process leads.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use futures::TryFutureExt;
-use futures::future::{Either, MapErr, Ready, err};
 use http::{Method, Request};
 use tollgate::{BootClock, Clock};
 use tower::{BoxError, Layer, Service};
@@ -12,7 +12,8 @@ use tower::{BoxError, Layer, Service};
 use super::leadership::Leadership;
 use super::record::Term;
 
-/// Wraps a service so that each request checks the leadership directly before it is passed on.
+/// Wraps a service so that each request checks the leadership directly before it is sent: when it is
+/// passed on, and when its response future is first polled.
 ///
 /// It belongs directly around the service that sends: a layer below it that waits (a budget, a
 /// buffer, a retry) sends requests after their check. The election's own client must not have it.
@@ -78,14 +79,30 @@ impl<S, C> Layer<S> for FenceLayer<C> {
 }
 
 impl<S, C: Clock> Fence<S, C> {
-    fn lets_pass<B>(&self, request: &Request<B>) -> bool {
+    /// What must hold when a request is sent; `None` if it passes always.
+    fn condition<B>(&self, request: &Request<B>) -> Option<Condition<C>> {
         if self.reads_pass && matches!(*request.method(), Method::GET | Method::HEAD) {
-            return true;
+            return None;
         }
-        let required = request.extensions().get::<Term>();
+        Some(Condition {
+            leadership: self.leadership.clone(),
+            required: request.extensions().get::<Term>().copied(),
+        })
+    }
+}
+
+/// That this process leads, in the term of the request if it names one.
+struct Condition<C> {
+    leadership: Leadership<C>,
+    required: Option<Term>,
+}
+
+impl<C: Clock> Condition<C> {
+    fn holds(&self) -> bool {
+        let required = self.required;
         self.leadership
             .check()
-            .is_some_and(|term| required.is_none_or(|required| *required == term))
+            .is_some_and(|term| required.is_none_or(|required| required == term))
     }
 }
 
@@ -93,24 +110,32 @@ impl<S, B, C> Service<Request<B>> for Fence<S, C>
 where
     S: Service<Request<B>>,
     S::Error: Into<BoxError>,
-    C: Clock,
+    S::Future: Send + 'static,
+    C: Clock + 'static,
 {
     type Response = S::Response;
     type Error = BoxError;
-    type Future =
-        Either<MapErr<S::Future, fn(S::Error) -> BoxError>, Ready<Result<S::Response, BoxError>>>;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, BoxError>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        if self.lets_pass(&request) {
-            let into: fn(S::Error) -> BoxError = Into::into;
-            Either::Left(self.inner.call(request).map_err(into))
-        } else {
-            Either::Right(err(NotLeading.into()))
+        let condition = self.condition(&request);
+        let holds = move || condition.as_ref().is_none_or(Condition::holds);
+        if !holds() {
+            return Box::pin(async { Err(NotLeading.into()) });
         }
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            // Behind a buffer, `call` runs in another task than this future, and much may pass in between. A client
+            // sends nothing before its future is polled.
+            if !holds() {
+                return Err(NotLeading.into());
+            }
+            answer.await.map_err(Into::into)
+        })
     }
 }
 
@@ -155,6 +180,8 @@ impl<S: fmt::Debug, C: Clock> fmt::Debug for Fence<S, C> {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
     use tollgate::{ManualClock, Timestamp};
@@ -213,5 +240,27 @@ mod tests {
         clock.set(until);
         let error = ready.call(Request::new(())).await.unwrap_err();
         assert_eq!(error.downcast_ref(), Some(&NotLeading));
+    }
+
+    #[tokio::test]
+    async fn a_request_whose_future_waits_to_be_polled_is_checked_again() {
+        let clock = ManualClock::new();
+        let reporter = Reporter::new(clock.clone());
+        let until = Timestamp::ZERO + Duration::from_secs(10);
+        reporter.publish(Some((Term::new(1), until)), None);
+        let sent = Arc::new(AtomicBool::new(false));
+        let inner = service_fn(|_: Request<()>| {
+            let sent = Arc::clone(&sent);
+            async move {
+                sent.store(true, Ordering::Relaxed);
+                Ok::<_, Infallible>(())
+            }
+        });
+        let mut service = FenceLayer::new(reporter.leadership()).layer(inner);
+        let answer = service.call(Request::new(()));
+        clock.set(until);
+        let error = answer.await.unwrap_err();
+        assert_eq!(error.downcast_ref(), Some(&NotLeading));
+        assert!(!sent.load(Ordering::Relaxed));
     }
 }
