@@ -121,6 +121,13 @@ impl Cluster {
             .await
             .unwrap();
         let admin = cluster.admin().await;
+        // A kind that was installed just now is listed before it can be watched.
+        for kind in ["databases", "backups"] {
+            let watch = format!("/apis/example.com/v1/{kind}?watch=true&timeoutSeconds=1");
+            while admin.text(&watch).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
         admin
             .create("/apis/rbac.authorization.k8s.io/v1/clusterroles", role())
             .await

@@ -66,6 +66,17 @@ async fn a_quota_is_an_error_of_its_object_until_it_is_raised() {
     let operator = case.operator().await;
     case.database("a", "1Gi").await.unwrap();
     case.until_refused("a", "exceeded quota: sets").await;
+    let events = case
+        .admin
+        .list("/apis/events.k8s.io/v1/namespaces/quota/events")
+        .await;
+    let told = events.iter().any(|event| {
+        event["regarding"]["kind"] == "Database"
+            && event["note"]
+                .as_str()
+                .is_some_and(|note| note.contains("exceeded quota"))
+    });
+    assert!(told, "{events:?}");
     limit("1").await;
     case.until_ready("databases", "a").await;
     operator.drain().await;
