@@ -63,7 +63,8 @@ async fn ensure(database: &Database, context: &Context) -> Result<Action, Failur
         return Ok(Action::done());
     }
     // Before anything is changed: the StatefulSet would be refused, after the rest was written.
-    if Quantity::parse(&database.spec.storage).is_none() {
+    let storage = database.spec.storage.parse::<Quantity>();
+    if !storage.is_ok_and(|storage| storage.is_size()) {
         return Err(Failure::Storage(database.spec.storage.clone()));
     }
     context

@@ -5,14 +5,12 @@ use std::fmt;
 
 use tollgate_kube::ApplyError;
 
-use crate::quantity;
-
 /// Why a reconcile failed.
 #[derive(Debug)]
 pub enum Failure {
     /// A request failed, or was not made.
     Apply(ApplyError),
-    /// The storage of a Database is no quantity.
+    /// The storage of a Database is not a number of bytes.
     Storage(String),
 }
 
@@ -34,7 +32,9 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Apply(error) => error.fmt(f),
-            Self::Storage(storage) => write!(f, "storage {storage:?}: {}", quantity::RULE),
+            Self::Storage(storage) => {
+                write!(f, "spec.storage: {storage:?} is not a number of bytes")
+            }
         }
     }
 }

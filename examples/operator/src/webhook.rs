@@ -6,7 +6,6 @@
 
 pub mod authority;
 pub mod certificates;
-pub mod quantity;
 pub mod review;
 pub mod rules;
 pub mod schedule;

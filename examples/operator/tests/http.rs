@@ -437,7 +437,7 @@ async fn a_stateful_set_is_deleted_once_for_more_storage() {
 }
 
 #[tokio::test]
-async fn storage_that_is_no_quantity_changes_no_child() {
+async fn storage_that_is_no_size_changes_no_child() {
     let (setup, operator) = converged_with("1Gi").await;
     let children = || ["configmaps", "services", "statefulsets"].map(|plural| setup.one(plural));
     let before = children();
@@ -446,7 +446,7 @@ async fn storage_that_is_no_quantity_changes_no_child() {
     let database = setup.one("databases");
     let message = database["status"]["conditions"][0]["message"].as_str();
     assert!(
-        message.unwrap().contains("quantities must match"),
+        message.unwrap().contains("is not a number of bytes"),
         "{message:?}"
     );
     assert_eq!(children(), before);

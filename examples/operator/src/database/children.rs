@@ -66,8 +66,8 @@ pub fn stateful_set(database: &Database, live: Option<&StatefulSet>) -> Value {
 
 /// Whether the instances have claims of another size.
 pub fn claims_differ(set: &StatefulSet, database: &Database) -> bool {
-    claimed(set)
-        .is_some_and(|claimed| Quantity::parse(claimed) != Quantity::parse(&database.spec.storage))
+    let size = |text: &str| text.parse::<Quantity>().ok();
+    claimed(set).is_some_and(|claimed| size(claimed) != size(&database.spec.storage))
 }
 
 /// The storage of each claim.

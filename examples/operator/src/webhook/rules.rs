@@ -7,10 +7,10 @@ use std::fmt;
 
 use kube::{Resource, ResourceExt};
 
-use super::quantity::Quantity;
 use super::schedule;
 use crate::backup::Backup;
 use crate::database::Database;
+use crate::quantity::Quantity;
 
 /// The longest name: those of the children and the labels of their pods allow no more.
 const LONGEST_NAME: usize = 52;

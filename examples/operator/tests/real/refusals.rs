@@ -83,19 +83,19 @@ async fn a_quota_is_an_error_of_its_object_until_it_is_raised() {
 }
 
 #[tokio::test]
-async fn storage_that_is_no_quantity_is_refused_and_deletes_nothing() {
+async fn storage_that_is_no_size_is_refused_and_deletes_nothing() {
     let Some(case) = Case::new("lots").await else {
         return;
     };
     let _controllers = case.controller_manager();
     let operator = case.operator().await;
     case.database("new", "lots").await.unwrap();
-    case.until_refused("new", "quantities must match").await;
+    case.until_refused("new", "is not a number of bytes").await;
     case.database("old", "1Gi").await.unwrap();
     case.until_ready("databases", "old").await;
     let before = case.get("statefulsets", "old").await.unwrap();
     case.edit("old", json!({ "storage": "lots" })).await;
-    case.until_refused("old", "quantities must match").await;
+    case.until_refused("old", "is not a number of bytes").await;
     let after = case.get("statefulsets", "old").await.unwrap();
     assert_eq!(after["metadata"]["uid"], before["metadata"]["uid"]);
     assert!(after["metadata"]["deletionTimestamp"].is_null());
