@@ -305,10 +305,8 @@ impl<K: Kind, R: Reconciler<K>> AnyController for Ready<K, R> {
         if let Some(timeout) = self.timeout {
             controller = controller.timeout(timeout);
         }
-        if leading.is_leading().is_some() {
-            // Until the lease is won.
-            self.queue.pause();
-        }
+        // Until every source has its first list, and until the lease is won if there is one.
+        self.queue.pause();
         let tasks = Arc::new(Mutex::new(JoinSet::new()));
         let spawner = Arc::clone(&tasks);
         let workers = controller.spawn_tasks(self.concurrency, move |worker| {

@@ -1,7 +1,6 @@
 //! Which sources have their first list, for the readiness probe, and what ends the operator.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -9,7 +8,7 @@ use tokio::sync::watch;
 /// The sources of an operator.
 #[derive(Debug)]
 pub(crate) struct Sources {
-    pending: Mutex<BTreeSet<String>>,
+    pending: watch::Sender<BTreeSet<String>>,
     /// How long a first list, or the lease, may be refused before the operator ends with an error.
     pub(crate) patience: Duration,
     fatal: watch::Sender<Option<Lack>>,
@@ -27,7 +26,7 @@ pub(crate) enum Lack {
 impl Sources {
     pub(crate) fn new(patience: Duration) -> Self {
         Self {
-            pending: Mutex::default(),
+            pending: watch::Sender::default(),
             patience,
             fatal: watch::Sender::new(None),
         }
@@ -35,22 +34,31 @@ impl Sources {
 
     /// Counts one more source that has no list yet.
     pub(crate) fn expect(&self, name: &str) {
-        self.with_pending(|pending| pending.insert(name.to_owned()));
+        self.pending
+            .send_if_modified(|pending| pending.insert(name.to_owned()));
     }
 
     /// Counts a source as ready.
     pub(crate) fn ready(&self, name: &str) {
-        self.with_pending(|pending| pending.remove(name));
+        self.pending
+            .send_if_modified(|pending| pending.remove(name));
     }
 
     /// The sources that have no list yet.
     pub(crate) fn pending(&self) -> Vec<String> {
-        self.with_pending(|pending| pending.iter().cloned().collect())
+        self.pending.borrow().iter().cloned().collect()
     }
 
     /// Whether a source has its first list.
     pub(crate) fn is_ready(&self, name: &str) -> bool {
-        self.with_pending(|pending| !pending.contains(name))
+        !self.pending.borrow().contains(name)
+    }
+
+    /// Completes once every source has its first list.
+    pub(crate) async fn listed(&self) {
+        let mut pending = self.pending.subscribe();
+        // The sender lives as long as `self`.
+        drop(pending.wait_for(BTreeSet::is_empty).await);
     }
 
     /// Ends the operator for this reason; the first one counts.
@@ -66,14 +74,12 @@ impl Sources {
         let lack = lack.ok().and_then(|lack| lack.clone());
         lack.expect("the sender lives as long as `self`")
     }
-
-    fn with_pending<T>(&self, change: impl FnOnce(&mut BTreeSet<String>) -> T) -> T {
-        change(&mut self.pending.lock().unwrap_or_else(PoisonError::into_inner))
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+
     use super::*;
 
     #[tokio::test]
@@ -84,13 +90,16 @@ mod tests {
         assert_eq!(sources.failed().await, Lack::Kind("one".into()));
     }
 
-    #[test]
-    fn a_source_is_pending_until_it_is_ready() {
+    #[tokio::test]
+    async fn a_source_is_pending_until_it_is_ready() {
         let sources = Sources::new(Duration::ZERO);
         sources.expect("pods");
         sources.expect("jobs");
         sources.ready("pods");
         assert_eq!(sources.pending(), ["jobs"]);
         assert!(sources.is_ready("pods") && !sources.is_ready("jobs"));
+        assert!(sources.listed().now_or_never().is_none());
+        sources.ready("jobs");
+        sources.listed().await;
     }
 }

@@ -48,8 +48,9 @@ impl Operator {
         self.run_until(stopped).await
     }
 
-    /// Runs until `stop` completes. Then it stops the watches, hands out nothing more, gives the reconciles in
-    /// flight the drain timeout to end, and gives the lease back.
+    /// Runs until `stop` completes. Reconciles start once every watch has its first list. At the end it stops the
+    /// watches, hands out nothing more, gives the reconciles in flight the drain timeout to end, and gives the lease
+    /// back.
     ///
     /// # Errors
     /// [`OperatorError::NotServed`] if a kind is not served, and [`OperatorError::Cluster`] if the operator may not
@@ -105,9 +106,13 @@ impl Operator {
             };
             tasks.spawn(serve::serve(listener, Arc::new(shown)));
         }
-        if let Some(election) = &election {
-            tasks.spawn(follow(leading, Arc::clone(&running), lease));
-            tasks.spawn(report_errors(election.leadership(), Arc::clone(&sources)));
+        let (expected, workers) = (Arc::clone(&sources), Arc::clone(&running));
+        match &election {
+            None => drop(tasks.spawn(async move { work(&expected, &workers).await })),
+            Some(election) => {
+                tasks.spawn(follow(leading, expected, workers, lease));
+                tasks.spawn(report_errors(election.leadership(), Arc::clone(&sources)));
+            }
         }
 
         let ended = tokio::select! {
@@ -135,17 +140,31 @@ impl Operator {
     }
 }
 
-/// Hands out while this replica leads. A new term begins with every object of the stores, since the last leader
-/// may have ended in the midst of any of them.
-async fn follow(leading: Leading, running: Arc<[Box<dyn AnyRunning>]>, lease: String) {
+/// Hands out once every source has its first list. A reconcile before that would take an object that is not listed
+/// yet for one that does not exist.
+async fn work(sources: &Sources, running: &[Box<dyn AnyRunning>]) {
+    sources.listed().await;
+    running.iter().for_each(|controller| controller.resume());
+}
+
+/// Works while this replica leads. A new term begins with every object of the stores, since the last leader may
+/// have ended in the midst of any of them.
+async fn follow(
+    leading: Leading,
+    sources: Arc<Sources>,
+    running: Arc<[Box<dyn AnyRunning>]>,
+    lease: String,
+) {
     describe_gauge!(LEADING, "1 while this replica holds the lease");
     let gauge = gauge!(LEADING, "name" => lease);
     gauge.set(0.0);
     while let Some(term) = leading.won().await {
         tracing::info!(%term, "leading");
         gauge.set(1.0);
-        running.iter().for_each(|controller| controller.resume());
-        leading.lost(Some(term)).await;
+        tokio::select! {
+            () = leading.lost(Some(term)) => {}
+            () = work(&sources, &running) => leading.lost(Some(term)).await,
+        }
         running.iter().for_each(|controller| controller.pause());
         gauge.set(0.0);
         tracing::warn!(%term, "no longer leading");

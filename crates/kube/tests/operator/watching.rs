@@ -40,6 +40,44 @@ async fn an_object_that_vanished_without_a_watch_is_reconciled_as_gone() {
 }
 
 #[tokio::test]
+async fn nothing_is_reconciled_before_all_kinds_are_listed() {
+    let server = server().await;
+    create(&server, "a");
+    let namespace = json!({ "metadata": { "name": "ns" } });
+    server.create("namespaces", "", namespace).unwrap();
+    server.inject(Injection {
+        verb: Some(Verb::List),
+        resource: Some("namespaces".into()),
+        fault: Fault::InternalError,
+        times: 1,
+    });
+    let log = Log::default();
+    let mut operator = operator(&server).await;
+    let (maps, namespaces, seen) = (
+        all(&operator),
+        Api::<Namespace>::all(operator.client()),
+        log.clone(),
+    );
+    operator
+        .for_kind(maps)
+        .watches(namespaces, watcher::Config::default(), |_| None)
+        .reconcile(move |_: Object<ConfigMap>, context: Context| {
+            let namespace = context.get(&ObjectRef::<Namespace>::new("ns"));
+            seen.push(if namespace.is_some() {
+                "listed"
+            } else {
+                "not listed"
+            });
+            async { Ok(Action::done()) }
+        })
+        .unwrap();
+    let running = run(operator);
+    until(|| !log.lines().is_empty()).await;
+    assert_eq!(log.lines(), ["listed"]);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn controllers_share_the_watch_of_a_kind() {
     let server = server().await;
     create(&server, "a");
