@@ -274,6 +274,15 @@ async fn an_operator_that_is_refused_for_the_start_timeout_ends() {
 }
 
 #[tokio::test]
+async fn an_operator_whose_lease_is_refused_for_the_start_timeout_ends() {
+    let setup = Setup::new(1, Options::default()).await;
+    setup.server.forbid("get", "leases");
+    let operator = setup.start_with(&["--start-timeout", "1"]).await;
+    let line = operator.failed().await;
+    assert!(line.contains("leases.coordination.k8s.io"), "{line}");
+}
+
+#[tokio::test]
 async fn an_operator_of_a_kind_that_is_not_served_ends() {
     let setup = Setup::new(1, Options::default()).await;
     setup.server.unserve("backups");

@@ -8,7 +8,7 @@ use metrics::{describe_gauge, gauge};
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::{Operator, OperatorError};
 use crate::context::Shared;
@@ -175,23 +175,31 @@ async fn follow(
 /// start.
 async fn report_errors(leadership: Leadership, sources: Arc<Sources>) {
     let mut errors = leadership.errors();
-    let started = Instant::now();
+    let deadline = Instant::now() + sources.patience;
     let mut has_worked = false;
     loop {
         let error = errors.borrow_and_update().clone();
+        let mut refused = None;
         match error.as_deref() {
             None => {
                 has_worked = leadership.role() != Role::Following { holder: None } || has_worked
             }
             Some(error) => {
                 tracing::warn!(%error, "the lease was not reached");
-                let forbidden = matches!(error, LeaseError::Forbidden { .. });
-                if forbidden && !has_worked && started.elapsed() >= sources.patience {
-                    sources.fail(Lack::Right(error.to_string()));
+                if matches!(error, LeaseError::Forbidden { .. }) && !has_worked {
+                    refused = Some(error.to_string());
                 }
             }
         }
-        if errors.changed().await.is_err() {
+        let changed = match refused {
+            None => errors.changed().await,
+            // An error that stays the same is no change.
+            Some(line) => match timeout_at(deadline, errors.changed()).await {
+                Ok(changed) => changed,
+                Err(_) => return sources.fail(Lack::Right(line)),
+            },
+        };
+        if changed.is_err() {
             return;
         }
     }
