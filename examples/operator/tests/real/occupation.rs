@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream;
 use http::Request;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, EXPECT};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
 use hyper_util::client::legacy::Client;
@@ -35,8 +35,10 @@ impl Occupation {
                 let request = Request::post(&url)
                     .header(AUTHORIZATION, &token)
                     .header(CONTENT_TYPE, "application/json")
+                    // Without it, the server waits for the body of a request that it refuses.
+                    .header(EXPECT, "100-continue")
                     .body(body);
-                // It is refused if the server does not know yet of the right to create.
+                // It is refused while another request has the seat, or the server does not know of the right yet.
                 let _refused = client.request(request.unwrap()).await;
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
