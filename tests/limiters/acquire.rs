@@ -195,7 +195,7 @@ for_both! {
 }
 
 #[test]
-fn a_cancelled_waiter_moves_up_all_behind_it_and_wakes_at_most_one() {
+fn a_cancelled_waiter_moves_up_all_behind_it_and_wakes_at_most_two() {
     let (bucket, clock) = empty!(LockedTokenBucket, "1000/s burst 1");
     let mut tasks = Tasks::new(&clock);
     for _ in 0..1_000 {
@@ -205,8 +205,8 @@ fn a_cancelled_waiter_moves_up_all_behind_it_and_wakes_at_most_one() {
     for task in (0..1_000).filter(|task| task % 2 == 0).rev() {
         tasks.cancel(task);
         assert!(
-            tasks.wakes() <= before + 1,
-            "only the first in line has a timer to move"
+            tasks.wakes() <= before + 2,
+            "only the first two in line have timers to move"
         );
     }
     tasks.run_until(u64::MAX);

@@ -31,5 +31,6 @@ mod ownership;
 mod saved;
 mod stale_time;
 mod support;
+mod unpolled;
 mod waiting;
 mod windows;

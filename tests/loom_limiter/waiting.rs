@@ -1,8 +1,8 @@
 //! Waiters beside takers and changes: no interleaving loses a wake-up, and none lets a newcomer pass a
 //! waiter.
 
-use std::future::Future;
-use std::pin::pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
@@ -340,6 +340,80 @@ fn every_change_of_its_turn_reaches_a_waiter() {
         assert!(matches!(ended, Err(Denied::Closed) | Ok(())), "{ended:?}");
         assert!(newcomer.is_err(), "the newcomer passes the waiter");
         assert_eq!(bucket.at(at(S)).try_acquire(1), Err(Denied::Closed));
+    });
+}
+
+#[test]
+fn a_wait_that_is_not_polled_neither_wakes_nor_delays_the_next() {
+    const S: u64 = SECOND;
+    // With room for the token that the first does not fetch.
+    let raise = |bucket: &AtomicTokenBucket<TestClock>| {
+        let quota = "1/s burst 2".parse().unwrap();
+        bucket.set_quota(quota, CarryOver::Tokens).unwrap();
+    };
+    explore_in_turns(
+        "set_quota x poll of the second of a task's waits",
+        None,
+        move |spawned| {
+            let (bucket, clock) = spent("1/h burst 2", 0);
+            let [mut first, mut second] = [(); 2].map(|()| Acquire::of(Arc::clone(&bucket), 1));
+            let mut polls = 0;
+            let mut waiting = Waiter::pending(poll_fn(move |cx| {
+                polls += 1;
+                assert!(polls < 8, "the polls of the task wake it");
+                if polls == 1 {
+                    assert!(Pin::new(&mut first).poll(cx).is_pending());
+                }
+                Pin::new(&mut second).poll(cx)
+            }));
+            let changer = beside(&bucket, raise);
+            spawned();
+            assert!(waiting.poll().is_pending());
+            changer.join().unwrap();
+            assert_eq!(waiting.finish(&clock), (2 * S, Ok(())));
+        },
+    );
+    explore_in_turns(
+        "set_quota x poll behind a wait that is not polled",
+        None,
+        move |spawned| {
+            let (bucket, clock) = spent("1/h burst 2", 0);
+            let (_first, mut second) = (joined(&bucket, 1), joined(&bucket, 1));
+            let changer = beside(&bucket, raise);
+            spawned();
+            assert!(second.poll().is_pending());
+            changer.join().unwrap();
+            assert_eq!(second.finish(&clock), (2 * S, Ok(())));
+        },
+    );
+    // The change times the first two anew, and a poll of the first times the third.
+    explore_in_turns(
+        "set_quota x poll of the second of three",
+        None,
+        move |spawned| {
+            let (bucket, clock) = spent("1/h burst 2", 0);
+            let [first, mut second, third] = [(); 3].map(|()| joined(&bucket, 1));
+            let changer = beside(&bucket, raise);
+            spawned();
+            assert!(second.poll().is_pending());
+            changer.join().unwrap();
+            let ended = [first, second, third].map(|waiting| waiting.finish(&clock));
+            assert_eq!(ended, [S, 2 * S, 3 * S].map(|at| (at, Ok(()))));
+        },
+    );
+    explore_in_turns("set_quota x poll, set_quota", None, move |spawned| {
+        let (bucket, clock) = spent("1/h burst 2", 0);
+        let mut waiting = joined(&bucket, 1);
+        let changer = beside(&bucket, |bucket| {
+            let quota = "1/min burst 2".parse().unwrap();
+            bucket.set_quota(quota, CarryOver::Tokens).unwrap();
+        });
+        spawned();
+        assert!(waiting.poll().is_pending());
+        changer.join().unwrap();
+        assert!(waiting.poll().is_pending());
+        raise(&bucket);
+        assert_eq!(waiting.finish(&clock), (S, Ok(())));
     });
 }
 

@@ -1,11 +1,16 @@
 //! Futurelock: a waiting consumer that is not polled delays the other consumers by at most 5 ms. Such a
 //! consumer may lead while a delayed key is due, or may have been woken for a ready key.
 
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use tollgate::{AddOptions, LockedTokenBucket, ManualClock, Quota, Timestamp, WorkQueue};
+use tollgate::{
+    AddOptions, CarryOver, LockedTokenBucket, ManualClock, Quota, RateLimiter, Timestamp, WorkQueue,
+};
 
 use crate::tasks::{Polled, Tasks};
 use crate::{Queue, millis};
@@ -226,6 +231,54 @@ fn an_unpolled_leader_delays_the_next_token_by_5_ms() {
     let mut tasks = Tasks::new(&clock);
     tasks.start(one(&queue));
     assert_eq!(run(&mut tasks), [(0, 15 * MILLI, Some(2))]);
+}
+
+/// A queue with the ready key 2, and its limiter, which has one token an hour and none now.
+fn out_of_tokens(clock: &ManualClock) -> (Queue, Arc<LockedTokenBucket<ManualClock>>) {
+    let limiter = LockedTokenBucket::with_clock("1/h".parse().unwrap(), clock.clone());
+    let limiter = Arc::new(limiter.unwrap());
+    let builder = WorkQueue::builder(8).clock(clock.clone());
+    let queue = builder.rate_limit(limiter.clone()).build().unwrap();
+    assert!(queue.try_add_batch([1, 2], AddOptions::new()).is_empty());
+    queue.try_get().unwrap().done();
+    (queue, limiter)
+}
+
+fn raise(limiter: &LockedTokenBucket<ManualClock>) {
+    let faster = "100/s burst 2".parse().unwrap();
+    limiter.set_quota(faster, CarryOver::Tokens).unwrap();
+}
+
+#[test]
+fn an_unpolled_wait_for_a_token_does_not_delay_the_queue_behind_it() {
+    let clock = ManualClock::new();
+    let (queue, limiter) = out_of_tokens(&clock);
+    let unpolled = Polled::pending(limiter.acquire(1));
+    let mut tasks = Tasks::new(&clock);
+    tasks.start(one(&queue));
+    raise(&limiter);
+    assert_eq!(run(&mut tasks), [(0, 20 * MILLI, Some(2))]);
+    assert!(unpolled.woken() <= 3, "{}", unpolled.woken());
+}
+
+#[test]
+fn a_task_that_polls_the_second_of_its_consumers_is_not_woken_by_its_polls() {
+    let clock = ManualClock::new();
+    let (queue, limiter) = out_of_tokens(&clock);
+    let (mut first, mut second) = (queue.get(), queue.get());
+    let polls = Cell::new(0);
+    let mut tasks = Tasks::new(&clock);
+    tasks.start(poll_fn(|cx| {
+        polls.set(polls.get() + 1);
+        assert!(polls.get() <= 8, "the polls of the task wake it");
+        if polls.get() == 1 {
+            assert!(Pin::new(&mut first).poll(cx).is_pending());
+        }
+        let polled = Pin::new(&mut second).poll(cx);
+        polled.map(|work| work.map(|work| *work))
+    }));
+    raise(&limiter);
+    assert_eq!(run(&mut tasks), [(0, 10 * MILLI, Some(2))]);
 }
 
 #[test]

@@ -39,6 +39,9 @@ enum Served {
     Part,
 }
 
+/// How many of the first in line have timers that are never set too late.
+const REARMED: usize = 2;
+
 #[derive(Debug)]
 pub(crate) struct Line<T = BucketTokens> {
     pub(crate) tokens: T,
@@ -243,10 +246,10 @@ impl<T: Tokens> Line<T> {
         }
     }
 
-    /// Serves the waiters whose turn has come, and has the first of the others set its timer anew.
+    /// Serves the waiters whose turn has come, and has the first of the others set their timers anew.
     pub(crate) fn serve(&mut self, now: Timestamp, wakers: &mut Wakers) {
         self.grant(None, now, wakers, &mut None);
-        wakers.extend(self.rearm_first(now));
+        self.rearm(now, wakers);
     }
 
     /// Gives the first in line what its turn brings.
@@ -281,14 +284,22 @@ impl<T: Tokens> Line<T> {
         Ok(now.saturating_add(wait))
     }
 
-    /// Returns the waker of the first in line, if its timer is set too late: woken, it sets it anew.
-    pub(crate) fn rearm_first(&self, now: Timestamp) -> Option<Waker> {
-        let (id, first) = self.waiters.first()?;
-        let due = self.first_due(first, now).ok()?;
-        if due < first.armed && first.ready_at.is_none() {
-            self.waiters.waker_of(id)
-        } else {
-            None
+    /// Wakes the first two in line if their timers are set too late: woken, each sets its own anew. The
+    /// second serves both, should the first not be polled.
+    pub(crate) fn rearm(&mut self, now: Timestamp, wakers: &mut Wakers) {
+        let is_late = |(id, waiter): &(WaitId, &LineWaiter)| {
+            // One wake-up until the next poll, which sets the timer by what holds then. With more, a task
+            // that polls only the second of its waits would wake itself at each poll, through the first.
+            !waiter.is_notified
+                && waiter.ready_at.is_none()
+                && self.due(*id, now).is_some_and(|due| due < waiter.armed)
+        };
+        let late = self.waiters.in_line().take(REARMED).filter(is_late);
+        let late: SmallVec<[WaitId; REARMED]> = late.map(|(id, _)| id).collect();
+        for id in late {
+            // The clone before the mark: if it panics, the next operation wakes the waiter.
+            wakers.extend(self.waiters.waker_of(id));
+            self.waiters.wants_mut(id).is_notified = true;
         }
     }
 

@@ -42,7 +42,7 @@ pub(crate) trait LineShell {
 
     /// Runs `op` with the fill in the line, at the caller's time or at one that is read there, so
     /// that no taker before has used a later one. Then serves the waiters whose turn has come, and
-    /// has the first of the others set its timer anew.
+    /// has the first of the others set their timers anew.
     fn change<O>(
         &self,
         now: Option<Timestamp>,
@@ -170,7 +170,7 @@ pub(crate) trait LineShell {
         self.hold(&mut state);
         let line = state.as_mut();
         let progress = line.poll_turn(turn, now, waker, &mut wakers, &mut stale);
-        wakers.extend(line.rearm_first(now));
+        line.rearm(now, &mut wakers);
         self.release(&mut state, now);
         drop(state);
         drop(wakers);
@@ -180,11 +180,7 @@ pub(crate) trait LineShell {
 
     /// Takes a turn out of the line.
     fn leave_turn(&self, turn: &mut AcquireTurn) {
-        let left = self.leave_line(None, |state, now, wakers| {
-            let (left, behind) = state.as_mut().leave(turn, now);
-            wakers.extend(behind);
-            left
-        });
+        let left = self.leave_line(None, |state, now, _| state.as_mut().leave(turn, now));
         drop(left);
     }
 }

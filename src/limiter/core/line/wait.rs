@@ -1,7 +1,8 @@
 //! Waiting in a line: a turn joins it, is polled, sets its timer, and leaves.
 //!
 //! Each waiter sets its timer to its own turn, not to that of the first. So a waiter that is not polled
-//! holds up no other (no futurelock), and no tick wakes more than one waiter (no thundering herd).
+//! holds up no other (no futurelock), and no tick wakes more than one waiter (no thundering herd). A change
+//! that brings turns forward has only the first two set their timers anew, each woken once until its poll.
 
 use std::task::Waker;
 use std::time::Duration;
@@ -132,7 +133,7 @@ impl<T: Tokens> Line<T> {
             return None;
         }
         let retry_after = self.wait_at(place, now).unwrap_or(Duration::MAX);
-        *stale = self.leave(turn, now).0;
+        *stale = self.leave(turn, now);
         Some(Err(Denied::TooLong { retry_after }))
     }
 
@@ -140,18 +141,24 @@ impl<T: Tokens> Line<T> {
     fn arm(&mut self, turn: &mut AcquireTurn, now: Timestamp) -> Option<Timestamp> {
         let deadline = turn.deadline(self.bounds.max_wait, now);
         let place = turn.place?;
-        let waiter = *self.waiters.wants_mut(place);
-        let is_first = self.waiters.first().is_some_and(|(id, _)| id == place);
-        let due = if is_first {
-            self.first_due(&waiter, now).ok()
-        } else {
-            let wait = self.wait_at(place, now);
-            wait.ok().map(|wait| now.saturating_add(wait))
-        };
+        let due = self.due(place, now);
         let deadline = Some(deadline).filter(|deadline| *deadline < Timestamp::MAX);
         let timer = due.into_iter().chain(deadline).min();
-        self.waiters.wants_mut(place).armed = timer.unwrap_or(Timestamp::MAX);
+        let waiter = self.waiters.wants_mut(place);
+        waiter.armed = timer.unwrap_or(Timestamp::MAX);
+        waiter.is_notified = false;
         timer
+    }
+
+    /// Returns when a waiter in line is to be polled for its turn; `None` if its tokens never come.
+    pub(super) fn due(&self, place: WaitId, now: Timestamp) -> Option<Timestamp> {
+        match self.waiters.first() {
+            Some((id, first)) if id == place => self.first_due(first, now).ok(),
+            _ => {
+                let wait = self.wait_at(place, now);
+                wait.ok().map(|wait| now.saturating_add(wait))
+            }
+        }
     }
 
     /// Returns how long after `now` a waiter in line has its tokens.
@@ -181,22 +188,9 @@ impl<T: Tokens> Line<T> {
         }
     }
 
-    /// Takes a turn out of the line, as if it had never been there.
-    ///
-    /// Returns its waker, and the waker of the waiter that is second after it, if it was second: that one
-    /// sets its timer anew, in case the first is not polled. The first is told in any case.
-    pub(crate) fn leave(
-        &mut self,
-        turn: &mut AcquireTurn,
-        now: Timestamp,
-    ) -> (Option<Waker>, Option<Waker>) {
-        let Some(place) = turn.place.take() else {
-            return (None, None);
-        };
-        let first = self.waiters.first().map(|(id, _)| id);
-        let is_second = first.and_then(|first| self.waiters.behind(first)) == Some(place);
-        let behind = self.waiters.behind(place).filter(|_| is_second);
-        let left = self.waiters.leave(place);
+    /// Takes a turn out of the line, as if it had never been there. Returns its waker.
+    pub(crate) fn leave(&mut self, turn: &mut AcquireTurn, now: Timestamp) -> Option<Waker> {
+        let left = self.waiters.leave(turn.place.take()?);
         let waiter = left.wanted;
         if waiter.outcome.is_none() {
             self.totals.remove(&waiter);
@@ -206,7 +200,6 @@ impl<T: Tokens> Line<T> {
         for debit in got.or(waiter.later).into_iter().chain(waiter.earlier) {
             self.tokens.give_back(debit, now);
         }
-        let behind = behind.and_then(|next| self.waiters.waker_of(next));
-        (left.waker, behind)
+        left.waker
     }
 }

@@ -36,6 +36,8 @@ pub(crate) struct LineWaiter {
     pub(crate) is_committed: bool,
     /// The instant to which its timer is set.
     pub(crate) armed: Timestamp,
+    /// Whether it was woken to set its timer anew, and has not been polled since.
+    pub(crate) is_notified: bool,
     /// `None` while it stands in line.
     pub(crate) outcome: Option<TurnOutcome>,
 }
@@ -53,6 +55,7 @@ impl LineWaiter {
             ready_at,
             is_committed: false,
             armed: Timestamp::MAX,
+            is_notified: false,
             outcome: None,
         }
     }

@@ -142,7 +142,7 @@ where
 
     fn give_back(&self, parts: &Parts, now: Option<Timestamp>) {
         for taken in parts.iter() {
-            self.with_existing_line(taken.is_shared, |line, read, _| {
+            self.with_existing_line(taken.is_shared, |line, read| {
                 line.give_back(taken, now.unwrap_or(read));
             });
         }
@@ -150,7 +150,7 @@ where
 
     fn commit(&self, parts: &Parts) {
         for taken in parts.iter() {
-            self.with_existing_line(taken.is_shared, |line, _, _| line.commit(taken));
+            self.with_existing_line(taken.is_shared, |line, _| line.commit(taken));
         }
     }
 
@@ -177,11 +177,7 @@ where
 
     fn leave_turn(&self, turn: &mut AcquireTurn) {
         let mut left = None;
-        self.with_existing_line(turn.is_shared, |line, now, wakers| {
-            let behind;
-            (left, behind) = line.leave(turn, now);
-            wakers.extend(behind);
-        });
+        self.with_existing_line(turn.is_shared, |line, now| left = line.leave(turn, now));
         // Its own waker, dropped once the lock is released.
         drop(left);
     }
@@ -291,11 +287,7 @@ where
     ///
     /// `op` runs even if the caller's `Eq` or clock panics, and the panic goes on afterwards: a turn that
     /// did not leave would stay in line for ever.
-    fn with_existing_line(
-        &self,
-        is_shared: bool,
-        op: impl FnOnce(&mut Line, Timestamp, &mut Wakers),
-    ) {
+    fn with_existing_line(&self, is_shared: bool, op: impl FnOnce(&mut Line, Timestamp)) {
         let limiter = self.limiter;
         let mut panics = Panics::default();
         // Declared before the lock, and so dropped after it.
@@ -304,7 +296,7 @@ where
             // Read under the lock, so no taker before has used a later time.
             let now = panics.catch(|| limiter.clock.now());
             let now = now.unwrap_or(line.tokens.fill.known_since);
-            op(line, now, &mut wakers);
+            op(line, now);
             line.serve(now, &mut wakers);
             now
         };
