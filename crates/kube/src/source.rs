@@ -1,6 +1,7 @@
 //! A source: one watch of one kind, the store that it fills, and the queues that its changes feed.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,10 @@ use crate::progress::{Lack, Sources};
 
 /// The longest backoff of a broken watch, which delays every change of its objects.
 const MAX_BACKOFF: Duration = Duration::from_secs(5);
-/// A change of an object, as the store has it by now.
+/// How many objects of a list are emitted before the watch is asked for live changes again.
+const LISTED_AT_ONCE: usize = 64;
+
+/// A change of an object. The store has it by now, or a newer one.
 #[derive(Debug)]
 pub(crate) enum Change<'a, T> {
     /// A list found an object that is new, or another version of one.
@@ -42,6 +46,14 @@ pub(crate) struct Source<T: Kind> {
     store: Store<T>,
     writer: Writer<T>,
     handlers: Vec<Handler<T>>,
+    /// What a list found and is not emitted yet.
+    listed: VecDeque<Listed<T>>,
+}
+
+/// An object that a list found, and the version of it before the list.
+struct Listed<T> {
+    old: Option<Arc<T>>,
+    new: Arc<T>,
 }
 
 impl<T: Kind> Source<T> {
@@ -54,6 +66,7 @@ impl<T: Kind> Source<T> {
             store,
             writer,
             handlers: Vec::new(),
+            listed: VecDeque::new(),
         }
     }
 
@@ -72,7 +85,16 @@ impl<T: Kind> Source<T> {
         let events = watch_objects(self.api.clone(), self.config.clone());
         let mut events = pin!(events.backoff(WatchBackoff::default()));
         let mut refused_since = None;
-        while let Some(event) = events.next().await {
+        loop {
+            // In parts, so that a live change need not wait for a long list: the watch that tells of it starts only
+            // once this task is polled again.
+            self.emit_listed(LISTED_AT_ONCE);
+            let event = tokio::select! {
+                biased;
+                event = events.next() => event,
+                () = tokio::task::yield_now(), if !self.listed.is_empty() => continue,
+            };
+            let Some(event) = event else { return };
             match event {
                 Ok(event) => {
                     // Each try of a list starts with `Init`, before the server has answered.
@@ -123,32 +145,40 @@ impl<T: Kind> Source<T> {
         }
     }
 
-    /// Puts a complete list in place of the store, and emits what differs: a watch that broke may have missed
-    /// changes and deletions.
+    /// Puts a complete list in place of the store, and finds what differs: a watch that broke may have missed
+    /// changes and deletions. Deletions are emitted at once.
     fn relist(&mut self) {
+        // What is left of an older list would otherwise be taken for unchanged.
+        self.emit_listed(usize::MAX);
         let before = self.store.state();
         self.writer.apply_watcher_event(&Event::InitDone);
-        let mut kept = HashSet::with_capacity(before.len());
-        for object in &before {
-            let now = self.store.get(&ObjectRef::from_obj(&**object));
-            match now {
-                None => self.emit(&Change::Deleted(object)),
-                Some(new) => {
-                    kept.insert(ObjectRef::from_obj(&*new));
-                    if new.resource_version() != object.resource_version() {
-                        let old = Some(&**object);
-                        self.emit(&Change::Listed { old, new: &new });
-                    }
-                }
+        let mut gone: HashSet<_> = before.into_iter().map(ByName).collect();
+        for new in self.store.state() {
+            let old = gone.take(&ByName(Arc::clone(&new))).map(|old| old.0);
+            let version = &new.meta().resource_version;
+            if old
+                .as_ref()
+                .is_none_or(|old| old.meta().resource_version != *version)
+            {
+                self.listed.push_back(Listed { old, new });
             }
         }
-        for new in self.store.state() {
-            if !kept.contains(&ObjectRef::from_obj(&*new)) {
-                self.emit(&Change::Listed {
-                    old: None,
-                    new: &new,
-                });
-            }
+        for ByName(object) in gone {
+            self.emit(&Change::Deleted(&object));
+        }
+    }
+
+    /// Emits up to `most` of the objects that a list found.
+    fn emit_listed(&mut self, most: usize) {
+        let most = most.min(self.listed.len());
+        let listed = self.listed.drain(..most).collect::<Vec<_>>();
+        for Listed { old, new } in &listed {
+            let old = old.as_deref();
+            self.emit(&Change::Listed { old, new });
+        }
+        if self.listed.is_empty() {
+            // A watch needs no room for a list.
+            self.listed = VecDeque::new();
         }
     }
 
@@ -156,6 +186,30 @@ impl<T: Kind> Source<T> {
         for handler in &mut self.handlers {
             handler(change);
         }
+    }
+}
+
+/// An object in a set by its namespace and name, which are not copied.
+struct ByName<T>(Arc<T>);
+
+impl<T: Kind> ByName<T> {
+    fn path(&self) -> (Option<&str>, Option<&str>) {
+        let meta = self.0.meta();
+        (meta.namespace.as_deref(), meta.name.as_deref())
+    }
+}
+
+impl<T: Kind> PartialEq for ByName<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.path() == other.path()
+    }
+}
+
+impl<T: Kind> Eq for ByName<T> {}
+
+impl<T: Kind> Hash for ByName<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.path().hash(state);
     }
 }
 

@@ -89,7 +89,8 @@ impl OperatorBuilder {
         self
     }
 
-    /// Keeps all requests to `budget`; otherwise to 20 a second with a burst of 30, as controller-runtime does.
+    /// Keeps all requests to `budget`; otherwise to 20 a second with a burst of 30, as
+    /// controller-runtime did while it limited its clients.
     pub fn budget(mut self, budget: Budget) -> Self {
         self.budget = Some(budget);
         self

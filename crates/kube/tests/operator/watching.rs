@@ -145,6 +145,40 @@ async fn both_objects_of_a_moved_reference_are_reconciled() {
     running.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_live_change_need_not_wait_for_a_long_list() {
+    const SERVICES: usize = 2_000;
+    let server = server().await;
+    for n in 0..SERVICES {
+        let service = json!({ "metadata": { "name": format!("s-{n}") }, "spec": { "ports": [{ "port": 1 }] } });
+        server.create("services", "ns", service).unwrap();
+    }
+    let log = Log::default();
+    let mut operator = operator(&server).await;
+    let (maps, seen) = (all(&operator), log.clone());
+    let services = Api::<k8s_openapi::api::core::v1::Service>::all(operator.client());
+    operator
+        .for_kind(maps)
+        .watches(services, watcher::Config::default(), move |service| {
+            let edited = service.labels().contains_key("edited");
+            seen.push(if edited { "live" } else { "listed" });
+            // The whole list takes a second at least.
+            std::thread::sleep(std::time::Duration::from_micros(500));
+            None::<ObjectRef<ConfigMap>>
+        })
+        .reconcile(async |_, _| Ok(Action::done()))
+        .unwrap();
+    let running = run(operator);
+    log.wait_for("listed").await;
+    let label = json!({ "metadata": { "labels": { "edited": "true" } } });
+    server.merge("services", "ns", "s-0", label).unwrap();
+    log.wait_for("live").await;
+    let before = log.lines().len();
+    assert!(before < SERVICES, "{before} came before the live change");
+    until(|| log.lines().len() >= SERVICES).await;
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn an_owner_in_no_namespace_hears_of_its_child_in_one() {
     let server = server().await;
