@@ -98,7 +98,9 @@ pub const ALL: [Workload; 7] = [
         name: "faults",
         title: "5% faults",
         about: "One request in 20 fails (409, 429, 500, 503, a broken connection before or after the change), and \
-                watches are cut. One edit each 2 ms, each of another object, until all are written.",
+                watches are cut. One edit each 2 ms, each of another object, until all are written. After a 429, or a 503 \
+                that asks for a delay, `tollgate-kube` holds all its requests for that delay, the others the one \
+                request.",
         run: faults,
     },
 ];
