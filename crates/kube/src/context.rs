@@ -15,6 +15,9 @@ use crate::kinds::Kind;
 use crate::leading::Leading;
 use crate::stores::Stores;
 
+/// The longest note of an event, in bytes.
+const LONGEST_NOTE: usize = 1024;
+
 /// Brings an object to its desired state. Closures and functions of the same shape implement it.
 ///
 /// It must be idempotent: it runs again after a failure, after a change of the operator's leader, and when a
@@ -134,8 +137,14 @@ impl Context {
     }
 
     /// Publishes an event about `object` under `events.k8s.io`. An event that is repeated within six minutes is
-    /// counted in a series. A failure to publish is logged, since an event must not fail a reconcile.
-    pub async fn event<T: Kind>(&self, object: &T, event: Event) {
+    /// counted in a series. A note is cut off after 1,024 bytes, more than which the API server refuses. A failure
+    /// to publish is logged, since an event must not fail a reconcile.
+    pub async fn event<T: Kind>(&self, object: &T, mut event: Event) {
+        if let Some(note) = &mut event.note {
+            let ends = note.char_indices().map(|(at, char)| at + char.len_utf8());
+            let kept = ends.take_while(|end| *end <= LONGEST_NOTE).last();
+            note.truncate(kept.unwrap_or(0));
+        }
         let published = self
             .shared
             .events

@@ -151,3 +151,30 @@ async fn a_write_from_an_old_version_is_refused() {
     );
     running.stop().await;
 }
+
+#[tokio::test]
+async fn the_note_of_an_event_is_cut_to_what_the_server_takes() {
+    let server = server().await;
+    create(&server, "a");
+    let log = Log::default();
+    let mut operator = operator(&server).await;
+    let (maps, seen) = (all(&operator), log.clone());
+    operator
+        .for_kind(maps)
+        .reconcile(move |object: Object<ConfigMap>, context: Context| {
+            let seen = seen.clone();
+            async move {
+                if let Object::Found(map) = object {
+                    context.warn(&*map, "Refused", "\u{e4}".repeat(2_000)).await;
+                }
+                seen.push("done");
+                Ok(Action::done())
+            }
+        })
+        .unwrap();
+    let running = run(operator);
+    log.wait_for("done").await;
+    let events = server.list("events");
+    assert_eq!(events[0]["note"].as_str().map(str::len), Some(1024));
+    running.stop().await;
+}

@@ -2,12 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Arg, CommandFactory, Parser};
+use clap::Parser;
 use operator::cli::Args;
 use serde_json::Value;
-
-/// Flags of the Deployment that this build may lack.
-const OPTIONAL: [&str; 2] = ["webhook-listen", "webhook-certs"];
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config")
@@ -77,15 +74,8 @@ fn the_kustomization_lists_each_file_but_the_optional_one() {
 #[test]
 fn the_operator_takes_each_flag_of_the_deployment() {
     let container = container();
-    let command = Args::command();
-    let known: Vec<_> = command.get_arguments().filter_map(Arg::get_long).collect();
-    let lacks = |flag: &&str| {
-        let name = flag.trim_start_matches("--").split('=').next().unwrap();
-        OPTIONAL.contains(&name) && !known.contains(&name)
-    };
     let flags: Vec<_> = items(&container["args"])
         .map(|flag| flag.as_str().unwrap())
-        .filter(|flag| !lacks(flag))
         .collect();
     assert!(flags.len() >= 4, "{flags:?}");
     if let Err(error) = Args::try_parse_from(["operator"].iter().chain(&flags)) {
