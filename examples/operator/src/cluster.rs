@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow};
-use kube::Config;
+use anyhow::{Context, Result, anyhow, bail};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tollgate::Observer;
 use tollgate_kube::budget::Budget;
@@ -37,6 +38,7 @@ pub async fn run(args: &Args) -> Result<ExitCode> {
         let installed = install_crds(&operator.client()).await;
         installed.map_err(|line| anyhow!(line))?;
     }
+    check_namespaces(&operator.client(), &args.namespaces).await?;
     if let Some(address) = operator.address() {
         println!("probes, metrics and queues on http://{address}/");
     }
@@ -63,6 +65,18 @@ pub async fn run(args: &Args) -> Result<ExitCode> {
     println!("{}", report::stopped(&left));
     println!("{}", report::table(&report::of_measure(&measure)));
     Ok(ExitCode::SUCCESS)
+}
+
+/// A namespace that does not exist looks empty, so a misspelled one would go unnoticed. One that may not be read is left
+/// to the watches; so is a server that does not answer.
+async fn check_namespaces(client: &Client, names: &[String]) -> Result<()> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    for name in names {
+        if let Ok(None) = namespaces.get_opt(name).await {
+            bail!("there is no namespace {name}");
+        }
+    }
+    Ok(())
 }
 
 /// The options of the operator that the flags select.
