@@ -283,10 +283,16 @@ impl Cluster {
     }
 
     async fn run_without_crds(&self) -> Output {
+        self.run_to_its_end(&[])
+    }
+
+    /// Runs the operator with flags that end it at its start.
+    pub fn run_to_its_end(&self, flags: &[&str]) -> Output {
         let file = self.kubeconfig_file("admin");
         let operator = Command::new(env!("CARGO_BIN_EXE_operator"))
             .args(["--no-election", "--start-timeout", "0", "--kubeconfig"])
             .arg(file)
+            .args(flags)
             .output();
         operator.unwrap()
     }

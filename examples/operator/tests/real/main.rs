@@ -314,6 +314,27 @@ async fn a_cluster_without_the_definitions_is_told_how_to_get_them() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_work_ends_the_operator_with_one_line() {
+    let Some(cluster) = cluster::cluster().await else {
+        return;
+    };
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    for (flags, said) in [
+        (["--namespaces", "nowhere"], "there is no namespace nowhere"),
+        (["--listen", taken.as_str()], "cannot listen on"),
+        (["--context", "nobody"], "kubeconfig cannot be used"),
+    ] {
+        let ended = cluster.run_to_its_end(&flags);
+        let errors = String::from_utf8_lossy(&ended.stderr);
+        let mut lines = errors.lines().filter(|line| line.starts_with("error: "));
+        let line = lines.next().unwrap_or_default();
+        assert!(!ended.status.success() && line.contains(said), "{errors}");
+        assert_eq!(lines.next(), None, "{errors}");
+    }
+}
+
 /// The ConfigMap, StatefulSet and Service of a Database, or null.
 async fn children(case: &Case, name: &str) -> [Value; 3] {
     let mut found = [const { Value::Null }; 3];
