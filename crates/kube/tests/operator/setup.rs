@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tollgate::Quota;
 use tollgate_kube::budget::Budget;
-use tollgate_kube::{Object, Operator, OperatorBuilder, OperatorError, Report};
+use tollgate_kube::{Action, Object, Operator, OperatorBuilder, OperatorError, Report};
 
 pub const AGENT: &str = "tests";
 /// Only a hang takes this long.
@@ -36,6 +36,38 @@ pub async fn operator(server: &ApiServer) -> Operator {
 
 pub fn all(operator: &Operator) -> Api<ConfigMap> {
     Api::all(operator.client())
+}
+
+/// A controller that notes what it reconciles.
+pub fn note(operator: &mut Operator, log: &Log) {
+    let (maps, seen) = (all(operator), log.clone());
+    let controller = operator.for_kind(maps).reconcile(move |object, _| {
+        seen.note(&object);
+        async { Ok(Action::done()) }
+    });
+    controller.unwrap();
+}
+
+/// A controller whose reconciles do not end. It notes when one starts and when it is dropped.
+pub fn hold(operator: &mut Operator, log: &Log) {
+    let (maps, seen) = (all(operator), log.clone());
+    let controller = operator.for_kind(maps).reconcile(move |_, _| {
+        let seen = seen.clone();
+        async move {
+            seen.push("started");
+            let _dropped = OnDrop(seen);
+            std::future::pending().await
+        }
+    });
+    controller.unwrap();
+}
+
+pub struct OnDrop(pub Log);
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        self.0.push("dropped");
+    }
 }
 
 /// An operator that runs.

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use tollgate_kube::election::ElectionOptions;
 use tollgate_kube::{Action, Context, Object, Operator};
 
-use crate::setup::{Log, all, builder, create, map, run, server, until};
+use crate::setup::{Log, OnDrop, all, builder, create, hold, map, run, server, until};
 
 /// A candidate with the shortest lease that there is.
 async fn candidate(server: &ApiServer) -> Operator {
@@ -115,19 +115,7 @@ async fn dropping_the_operator_drops_what_runs() {
     create(&server, "a");
     let log = Log::default();
     let mut operator = builder(&server).build().await.unwrap();
-    let (maps, seen) = (all(&operator), log.clone());
-    operator
-        .for_kind(maps)
-        .reconcile(move |_: Object<ConfigMap>, _: Context| {
-            let seen = seen.clone();
-            async move {
-                seen.push("started");
-                let _dropped = OnDrop(seen);
-                std::future::pending::<()>().await;
-                Ok(Action::done())
-            }
-        })
-        .unwrap();
+    hold(&mut operator, &log);
     let running = run(operator);
     log.wait_for("started").await;
     running.task.abort();
@@ -141,29 +129,9 @@ async fn a_reconcile_that_outlives_the_drain_timeout_is_dropped_and_reported() {
     let log = Log::default();
     let builder = builder(&server).drain_timeout(Duration::from_millis(1));
     let mut operator = builder.build().await.unwrap();
-    let (maps, seen) = (all(&operator), log.clone());
-    operator
-        .for_kind(maps)
-        .reconcile(move |_: Object<ConfigMap>, _: Context| {
-            let seen = seen.clone();
-            async move {
-                seen.push("started");
-                let _dropped = OnDrop(seen);
-                std::future::pending::<()>().await;
-                Ok(Action::done())
-            }
-        })
-        .unwrap();
+    hold(&mut operator, &log);
     let running = run(operator);
     log.wait_for("started").await;
     assert_eq!(running.stop().await.controllers[0].in_flight, 1);
     log.wait_for("dropped").await;
-}
-
-struct OnDrop(Log);
-
-impl Drop for OnDrop {
-    fn drop(&mut self) {
-        self.0.push("dropped");
-    }
 }

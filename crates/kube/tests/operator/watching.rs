@@ -8,7 +8,7 @@ use serde_json::json;
 use testserver::{Fault, Injection, Verb};
 use tollgate_kube::{Action, Context, Object};
 
-use crate::setup::{AGENT, Log, all, builder, create, operator, run, server, until};
+use crate::setup::{AGENT, Log, all, builder, create, note, operator, run, server, until};
 
 #[tokio::test]
 async fn an_object_that_vanished_without_a_watch_is_reconciled_as_gone() {
@@ -17,14 +17,7 @@ async fn an_object_that_vanished_without_a_watch_is_reconciled_as_gone() {
     create(&server, "vanished");
     let log = Log::default();
     let mut operator = operator(&server).await;
-    let (maps, seen) = (all(&operator), log.clone());
-    operator
-        .for_kind(maps)
-        .reconcile(move |object, _| {
-            seen.note(&object);
-            async { Ok(Action::done()) }
-        })
-        .unwrap();
+    note(&mut operator, &log);
     let running = run(operator);
     log.wait_for("kept").await;
     log.wait_for("vanished").await;
@@ -225,14 +218,7 @@ async fn overload_at_the_start_delays_the_operator_and_does_not_end_it() {
     create(&server, "a");
     let log = Log::default();
     let mut operator = operator(&server).await;
-    let (maps, seen) = (all(&operator), log.clone());
-    operator
-        .for_kind(maps)
-        .reconcile(move |object, _| {
-            seen.note(&object);
-            async { Ok(Action::done()) }
-        })
-        .unwrap();
+    note(&mut operator, &log);
     let running = run(operator);
     log.wait_for("a").await;
     running.stop().await;
