@@ -188,9 +188,11 @@ impl Faults {
         // Draw both numbers each time, so that the n-th decision depends on n alone.
         let (hit, kind) = (self.dice.chance(self.rate), self.dice.below(100));
         hit.then_some(match kind {
-            0..55 => Fault::TooManyRequests { retry_after_s: 1 },
-            55..75 => Fault::InternalError,
-            75..88 => Fault::DropBefore,
+            // An overloaded server refuses a client for a time, not one request in twenty: a client that waits for as
+            // long as it is told would wait most of the time.
+            0..2 => Fault::TooManyRequests { retry_after_s: 1 },
+            2..60 => Fault::InternalError,
+            60..85 => Fault::DropBefore,
             _ => Fault::DropAfter,
         })
     }
@@ -228,8 +230,9 @@ mod tests {
         let hits = faults.iter().flatten().count();
         assert!((500..700).contains(&hits), "{hits}");
         let of = |kind: Fault| faults.iter().filter(|fault| **fault == Some(kind)).count();
-        let most = of(Fault::TooManyRequests { retry_after_s: 1 });
-        for kind in [Fault::InternalError, Fault::DropBefore, Fault::DropAfter] {
+        let most = of(Fault::InternalError);
+        let overload = Fault::TooManyRequests { retry_after_s: 1 };
+        for kind in [overload, Fault::DropBefore, Fault::DropAfter] {
             assert!((1..most).contains(&of(kind)), "{kind:?}");
         }
     }
