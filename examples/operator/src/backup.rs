@@ -34,7 +34,7 @@ pub async fn reconcile(object: Object<Backup>, context: Context) -> Result<Actio
         ensure(&backup, &context).await
     };
     if let Err(error) = &done
-        && error.is_shown()
+        && error.is_shown(context.failures())
     {
         context.warn(&*backup, "Refused", error.to_string()).await;
         let status = status_of(&backup, None, "Refused", error.to_string());

@@ -41,7 +41,7 @@ pub async fn reconcile(
         ensure(&database, &context).await
     };
     if let Err(error) = &done
-        && error.is_shown()
+        && error.is_shown(context.failures())
     {
         context.warn(&*database, "Refused", error.to_string()).await;
         let status = status::refused(&database, error);

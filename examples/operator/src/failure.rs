@@ -5,6 +5,9 @@ use std::fmt;
 
 use tollgate_kube::ApplyError;
 
+/// Errors of the server in a row that do not pass by themselves.
+const LASTING: u32 = 5;
+
 /// Why a reconcile failed.
 #[derive(Debug)]
 pub enum Failure {
@@ -16,12 +19,14 @@ pub enum Failure {
 
 impl Failure {
     /// Whether it is likely to last until somebody changes something. Conflicts, overload and outages pass by
-    /// themselves.
-    pub fn is_shown(&self) -> bool {
+    /// themselves. So do most of the server's own errors, unless there were `failures` in a row before.
+    pub fn is_shown(&self, failures: u32) -> bool {
         match self {
-            Self::Apply(ApplyError::Api(kube::Error::Api(status))) => {
-                !matches!(status.code, 409 | 429 | 503 | 504)
-            }
+            Self::Apply(ApplyError::Api(kube::Error::Api(status))) => match status.code {
+                409 | 429 | 503 | 504 => false,
+                500.. => failures >= LASTING,
+                _ => true,
+            },
             Self::Apply(ApplyError::Api(_)) => false,
             _ => true,
         }
@@ -57,5 +62,29 @@ impl From<ApplyError> for Failure {
 impl From<kube::Error> for Failure {
     fn from(error: kube::Error) -> Self {
         Self::Apply(error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::Status;
+
+    #[test]
+    fn what_passes_by_itself_is_not_shown() {
+        let failure = |code| {
+            let status = Status {
+                code,
+                ..Status::default()
+            };
+            Failure::from(kube::Error::Api(status.boxed()))
+        };
+        for code in [400, 403, 404, 422] {
+            assert!(failure(code).is_shown(0), "{code}");
+        }
+        for code in [409, 429, 503, 504] {
+            assert!(!failure(code).is_shown(100), "{code}");
+        }
+        assert!(!failure(500).is_shown(4) && failure(500).is_shown(5));
     }
 }
