@@ -175,29 +175,31 @@ async fn follow(
 /// start.
 async fn report_errors(leadership: Leadership, sources: Arc<Sources>) {
     let mut errors = leadership.errors();
-    let deadline = Instant::now() + sources.patience;
+    let started = Instant::now();
     let mut has_worked = false;
+    let mut refused_since = None;
     loop {
         let error = errors.borrow_and_update().clone();
-        let mut refused = None;
-        match error.as_deref() {
+        // A lease that is reached all the time reports nothing, so its first error shows that it has worked.
+        has_worked |= refused_since.is_none()
+            && started.elapsed() >= sources.patience
+            && leadership.role() != Role::Following { holder: None };
+        if let Some(error) = &error {
+            tracing::warn!(%error, "the lease was not reached");
+        }
+        let refusal = error.filter(|error| matches!(**error, LeaseError::Forbidden { .. }));
+        let changed = match refusal.filter(|_| !has_worked) {
             None => {
-                has_worked = leadership.role() != Role::Following { holder: None } || has_worked
+                refused_since = None;
+                errors.changed().await
             }
             Some(error) => {
-                tracing::warn!(%error, "the lease was not reached");
-                if matches!(error, LeaseError::Forbidden { .. }) && !has_worked {
-                    refused = Some(error.to_string());
+                let since = *refused_since.get_or_insert_with(Instant::now);
+                match timeout_at(since + sources.patience, errors.changed()).await {
+                    Ok(changed) => changed,
+                    Err(_) => return sources.fail(Lack::Right(error.to_string())),
                 }
             }
-        }
-        let changed = match refused {
-            None => errors.changed().await,
-            // An error that stays the same is no change.
-            Some(line) => match timeout_at(deadline, errors.changed()).await {
-                Ok(changed) => changed,
-                Err(_) => return sources.fail(Lack::Right(line)),
-            },
         };
         if changed.is_err() {
             return;

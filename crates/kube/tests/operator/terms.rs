@@ -8,17 +8,21 @@ use kube::api::{Api, PostParams};
 use testserver::ApiServer;
 use tokio::sync::Semaphore;
 use tollgate_kube::election::ElectionOptions;
-use tollgate_kube::{Action, Context, Object, Operator};
+use tollgate_kube::{Action, Context, Object, Operator, OperatorBuilder};
 
 use crate::setup::{Log, OnDrop, all, builder, create, hold, map, run, server, until};
 
 /// A candidate with the shortest lease that there is.
 async fn candidate(server: &ApiServer) -> Operator {
+    candidate_builder(server).build().await.unwrap()
+}
+
+fn candidate_builder(server: &ApiServer) -> OperatorBuilder {
     let mut election = ElectionOptions::new("ns", "tests");
     election.config.lease_duration = Duration::from_secs(1);
     election.config.renew_deadline = Duration::from_millis(600);
     election.config.retry_period = Duration::from_millis(50);
-    builder(server).elect(election).build().await.unwrap()
+    builder(server).elect(election)
 }
 
 fn noting(log: &Log, name: &'static str, operator: &mut Operator) {
@@ -106,6 +110,22 @@ async fn a_lost_lease_drops_the_reconcile_and_refuses_what_it_left_running() {
     let refusal = "not sent: this process does not hold the lease";
     assert!(log.lines()[3].contains(refusal), "{:?}", log.lines());
     assert!(server.get("configmaps", "ns", "late").is_none());
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_leader_whose_lease_is_refused_later_goes_on() {
+    let server = server().await;
+    create(&server, "a");
+    let log = Log::default();
+    let builder = candidate_builder(&server).start_timeout(Duration::ZERO);
+    let mut operator = builder.build().await.unwrap();
+    hold(&mut operator, &log);
+    let running = run(operator);
+    log.wait_for("started").await;
+    server.forbid("update", "leases");
+    log.wait_for("dropped").await;
+    assert!(!running.task.is_finished());
     running.stop().await;
 }
 
