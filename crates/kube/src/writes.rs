@@ -43,7 +43,8 @@ impl Context {
     /// Brings a child of `owner` to the desired state by server-side apply, under the controller's name as field
     /// manager. Returns the child; nothing is sent if the store shows that it is in that state already.
     ///
-    /// `desired` is the JSON of the fields that this controller wants to own, with `metadata.name`. The owner
+    /// `desired` is the JSON of the fields that this controller wants to own, with `metadata.name`. A null is the
+    /// same as an absent field: a field that this controller owned is removed. The owner
     /// reference and the namespace of `owner`, if it has one, are added. A child that exists is written with the resource version
     /// of the store, so that a late write never replaces a newer one: then the API server answers with a conflict,
     /// and a retry finds the newer state. A child that the store does not have is read first, so that an object
@@ -59,6 +60,7 @@ impl Context {
         owner: &K,
         mut desired: Value,
     ) -> Result<Arc<T>, ApplyError> {
+        desired = without_nulls(&desired);
         let name = desired["metadata"]["name"].as_str();
         let name = name.ok_or(ApplyError::Unnamed)?.to_owned();
         desired["apiVersion"] = T::api_version(&()).into();
@@ -123,13 +125,7 @@ impl Context {
         if without_nulls(&before["status"]) == without_nulls(&status) {
             return Ok(false);
         }
-        // A merge patch removes a field by null.
-        if let (Some(before), Some(status)) = (before["status"].as_object(), status.as_object_mut())
-        {
-            for gone in before.keys() {
-                status.entry(gone.clone()).or_insert(Value::Null);
-            }
-        }
+        remove_what_is_gone(&mut status, &before["status"]);
         let version = object.resource_version();
         let body = json!({ "metadata": { "resourceVersion": version }, "status": status });
         let (params, body) = (PatchParams::default(), Patch::Merge(body));
@@ -219,6 +215,18 @@ async fn patch<T: Kind>(
     client
         .request(request.map_err(kube::Error::BuildRequest)?)
         .await
+}
+
+/// Sets the fields that only `before` has to null, at every depth: a merge patch keeps the fields that it leaves out.
+fn remove_what_is_gone(after: &mut Value, before: &Value) {
+    if let (Some(after), Some(before)) = (after.as_object_mut(), before.as_object()) {
+        for (name, before) in before {
+            match after.get_mut(name) {
+                Some(after) => remove_what_is_gone(after, before),
+                None => drop(after.insert(name.clone(), Value::Null)),
+            }
+        }
+    }
 }
 
 /// The fields that have a value: an absent field and a null are the same to the API server.

@@ -1,5 +1,6 @@
 //! What a reconcile writes, and what it leaves alone.
 
+use k8s_openapi::api::batch::v1::{Job, JobStatus, UncountedTerminatedPods};
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use kube::runtime::watcher;
 use kube::{Api, Resource, ResourceExt};
@@ -176,5 +177,84 @@ async fn the_note_of_an_event_is_cut_to_what_the_server_takes() {
     log.wait_for("done").await;
     let events = server.list("events");
     assert_eq!(events[0]["note"].as_str().map(str::len), Some(1024));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_field_that_is_no_longer_desired_is_removed() {
+    let server = server().await;
+    let map = json!({ "metadata": { "name": "a" }, "data": { "policy": "Local" } });
+    server.create("configmaps", "ns", map).unwrap();
+    let mut operator = operator(&server).await;
+    let maps = all(&operator);
+    let services: Api<Service> = Api::all(operator.client());
+    operator
+        .for_kind(maps)
+        .owns(services, watcher::Config::default())
+        .reconcile(|object: Object<ConfigMap>, context: Context| async move {
+            let Object::Found(map) = object else {
+                return Ok(Action::done());
+            };
+            // Null once the key is gone.
+            let policy = map.data.as_ref().and_then(|data| data.get("policy"));
+            let service = json!({
+                "metadata": { "name": "a" },
+                "spec": { "ports": [{ "port": 1 }], "internalTrafficPolicy": policy },
+            });
+            context.apply::<_, Service>(&*map, service).await?;
+            Ok(Action::done())
+        })
+        .unwrap();
+    let policy = || {
+        let service = server.get("services", "ns", "a")?;
+        Some(service["spec"]["internalTrafficPolicy"].clone())
+    };
+    let running = run(operator);
+    until(|| policy() == Some(json!("Local"))).await;
+    let gone = json!({ "data": { "policy": null } });
+    server.merge("configmaps", "ns", "a", gone).unwrap();
+    until(|| policy() == Some(Value::Null)).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_status_loses_the_nested_fields_that_are_gone() {
+    let server = server().await;
+    let pod = json!({ "restartPolicy": "Never", "containers": [{ "name": "c", "image": "i" }] });
+    let job = json!({
+        "metadata": { "name": "a", "annotations": { "failed": "f" } },
+        "spec": { "template": { "spec": pod } },
+    });
+    server.create("jobs", "ns", job).unwrap();
+    let mut operator = operator(&server).await;
+    let jobs: Api<Job> = Api::all(operator.client());
+    operator
+        .for_kind(jobs)
+        .reconcile(|object: Object<Job>, context: Context| async move {
+            let Object::Found(job) = object else {
+                return Ok(Action::done());
+            };
+            let failed = job.annotations().get("failed").cloned();
+            let uncounted = UncountedTerminatedPods {
+                failed: failed.map(|failed| vec![failed]),
+                succeeded: Some(vec!["s".into()]),
+            };
+            let status = JobStatus {
+                uncounted_terminated_pods: Some(uncounted),
+                ..JobStatus::default()
+            };
+            context.set_status(&*job, &status).await?;
+            Ok(Action::done())
+        })
+        .unwrap();
+    let uncounted = || {
+        let job = server.get("jobs", "ns", "a").unwrap();
+        job["status"]["uncountedTerminatedPods"].clone()
+    };
+    let running = run(operator);
+    until(|| uncounted() == json!({ "failed": ["f"], "succeeded": ["s"] })).await;
+    let gone = json!({ "metadata": { "annotations": { "failed": null } } });
+    server.merge("jobs", "ns", "a", gone).unwrap();
+    until(|| uncounted() == json!({ "succeeded": ["s"] })).await;
     running.stop().await;
 }
