@@ -242,7 +242,9 @@ fn primary<K: Kind>(queue: Queue<K>, predicate: Option<Predicate<K>>) -> Handler
         let (old, new, priority) = parts(change);
         if let (Some(old), Some(new), Some(predicate)) = (old, new, &predicate) {
             let value = predicate(new);
-            if value.is_some() && value == predicate(old) {
+            // An object that was made anew while no watch was open is no update of the last one.
+            let is_same = old.meta().uid == new.meta().uid;
+            if is_same && value.is_some() && value == predicate(old) {
                 return;
             }
         }

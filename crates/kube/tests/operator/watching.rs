@@ -33,6 +33,35 @@ async fn an_object_that_vanished_without_a_watch_is_reconciled_as_gone() {
 }
 
 #[tokio::test]
+async fn an_object_made_anew_without_a_watch_passes_the_predicate() {
+    let server = server().await;
+    create(&server, "a");
+    let log = Log::default();
+    let mut operator = operator(&server).await;
+    let (maps, seen) = (all(&operator), log.clone());
+    operator
+        .for_kind(maps)
+        .predicate(kube::runtime::predicates::labels)
+        .reconcile(move |object: Object<ConfigMap>, _| {
+            if let Object::Found(map) = object {
+                seen.push(map.uid().unwrap());
+            }
+            async { Ok(Action::done()) }
+        })
+        .unwrap();
+    let running = run(operator);
+    until(|| log.lines().len() == 1).await;
+    server.set_available(false);
+    server.delete("configmaps", "ns", "a").unwrap();
+    create(&server, "a");
+    server.expire_history();
+    server.set_available(true);
+    until(|| log.lines().len() == 2).await;
+    assert_ne!(log.lines()[0], log.lines()[1]);
+    running.stop().await;
+}
+
+#[tokio::test]
 async fn nothing_is_reconciled_before_all_kinds_are_listed() {
     let server = server().await;
     create(&server, "a");
