@@ -1,5 +1,6 @@
 //! Which sources have their first list, for the readiness probe, and what ends the operator.
 
+use std::any::TypeId;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use tokio::sync::watch;
 /// The sources of an operator.
 #[derive(Debug)]
 pub(crate) struct Sources {
-    pending: watch::Sender<BTreeSet<String>>,
+    /// By name and type: two types may stand for one URL, each with a watch of its own.
+    pending: watch::Sender<BTreeSet<(String, TypeId)>>,
     /// How long a first list, or the lease, may be refused before the operator ends with an error.
     pub(crate) patience: Duration,
     fatal: watch::Sender<Option<Lack>>,
@@ -33,25 +35,27 @@ impl Sources {
     }
 
     /// Counts one more source that has no list yet.
-    pub(crate) fn expect(&self, name: &str) {
+    pub(crate) fn expect(&self, name: &str, of: TypeId) {
         self.pending
-            .send_if_modified(|pending| pending.insert(name.to_owned()));
+            .send_if_modified(|pending| pending.insert((name.to_owned(), of)));
     }
 
     /// Counts a source as ready.
-    pub(crate) fn ready(&self, name: &str) {
+    pub(crate) fn ready(&self, name: &str, of: TypeId) {
+        let source = (name.to_owned(), of);
         self.pending
-            .send_if_modified(|pending| pending.remove(name));
+            .send_if_modified(|pending| pending.remove(&source));
     }
 
     /// The sources that have no list yet.
     pub(crate) fn pending(&self) -> Vec<String> {
-        self.pending.borrow().iter().cloned().collect()
+        let pending = self.pending.borrow();
+        pending.iter().map(|(name, _)| name.clone()).collect()
     }
 
     /// Whether a source has its first list.
-    pub(crate) fn is_ready(&self, name: &str) -> bool {
-        !self.pending.borrow().contains(name)
+    pub(crate) fn is_ready(&self, name: &str, of: TypeId) -> bool {
+        !self.pending.borrow().contains(&(name.to_owned(), of))
     }
 
     /// Completes once every source has its first list.
@@ -93,13 +97,14 @@ mod tests {
     #[tokio::test]
     async fn a_source_is_pending_until_it_is_ready() {
         let sources = Sources::new(Duration::ZERO);
-        sources.expect("pods");
-        sources.expect("jobs");
-        sources.ready("pods");
+        let of = TypeId::of::<()>();
+        sources.expect("pods", of);
+        sources.expect("jobs", of);
+        sources.ready("pods", of);
         assert_eq!(sources.pending(), ["jobs"]);
-        assert!(sources.is_ready("pods") && !sources.is_ready("jobs"));
+        assert!(sources.is_ready("pods", of) && !sources.is_ready("jobs", of));
         assert!(sources.listed().now_or_never().is_none());
-        sources.ready("jobs");
+        sources.ready("jobs", of);
         sources.listed().await;
     }
 }

@@ -1,5 +1,6 @@
 //! A source: one watch of one kind, the store that it fills, and the queues that its changes feed.
 
+use std::any::TypeId;
 use std::collections::{HashSet, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::pin::pin;
@@ -109,7 +110,7 @@ impl<T: Kind> Source<T> {
                     let since = *refused_since.get_or_insert_with(Instant::now);
                     match refusal {
                         Some(refusal)
-                            if !sources.is_ready(&self.name)
+                            if !sources.is_ready(&self.name, TypeId::of::<T>())
                                 && since.elapsed() >= sources.patience =>
                         {
                             sources.fail(refusal);
@@ -127,7 +128,7 @@ impl<T: Kind> Source<T> {
             Event::Init | Event::InitApply(_) => self.writer.apply_watcher_event(&event),
             Event::InitDone => {
                 self.relist();
-                sources.ready(&self.name);
+                sources.ready(&self.name, TypeId::of::<T>());
             }
             Event::Apply(new) => {
                 let old = self.store.get(&ObjectRef::from_obj(new));

@@ -82,8 +82,8 @@ impl Registry {
     /// The tasks that watch.
     pub(crate) fn into_tasks(self, sources: &Arc<Sources>) -> Vec<BoxFuture<'static, ()>> {
         let each = self.sources.into_iter();
-        each.map(|((_, name), source)| {
-            sources.expect(&name);
+        each.map(|((of, name), source)| {
+            sources.expect(&name, of);
             source.run(Arc::clone(sources))
         })
         .collect()

@@ -1,9 +1,11 @@
 //! What a watch tells, and what happens when it breaks.
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use kube::api::ObjectMeta;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
-use kube::{Api, ResourceExt};
+use kube::{Api, Resource, ResourceExt};
+use serde::Deserialize;
 use serde_json::json;
 use testserver::{Fault, Injection, Verb};
 use tollgate_kube::{Action, Context, Object};
@@ -58,6 +60,58 @@ async fn an_object_made_anew_without_a_watch_passes_the_predicate() {
     server.set_available(true);
     until(|| log.lines().len() == 2).await;
     assert_ne!(log.lines()[0], log.lines()[1]);
+    running.stop().await;
+}
+
+/// A ConfigMap of which only the metadata is kept.
+#[derive(Clone, Debug, Deserialize, Resource)]
+#[resource(inherit = ConfigMap)]
+struct Trimmed {
+    metadata: ObjectMeta,
+}
+
+#[tokio::test]
+async fn two_types_of_one_kind_are_both_listed_before_a_reconcile() {
+    let server = server().await;
+    create(&server, "a");
+    // One of the two.
+    server.inject(Injection {
+        verb: Some(Verb::List),
+        resource: Some("configmaps".into()),
+        fault: Fault::InternalError,
+        times: 1,
+    });
+    let log = Log::default();
+    let mut operator = operator(&server).await;
+    let note = |log: &Log, context: &Context| {
+        let whole = context.get(&ObjectRef::<ConfigMap>::new("a").within("ns"));
+        let trimmed = context.get(&ObjectRef::<Trimmed>::new("a").within("ns"));
+        log.push(if whole.is_some() && trimmed.is_some() {
+            "listed"
+        } else {
+            "not listed"
+        });
+    };
+    let (maps, seen) = (all(&operator), log.clone());
+    operator
+        .for_kind(maps)
+        .reconcile(move |_: Object<ConfigMap>, context: Context| {
+            note(&seen, &context);
+            async { Ok(Action::done()) }
+        })
+        .unwrap();
+    let (maps, seen) = (Api::<Trimmed>::all(operator.client()), log.clone());
+    operator
+        .for_kind(maps)
+        .name("trimmed")
+        .reconcile(move |_: Object<Trimmed>, context: Context| {
+            note(&seen, &context);
+            async { Ok(Action::done()) }
+        })
+        .unwrap();
+    let running = run(operator);
+    until(|| log.lines().len() == 2).await;
+    assert_eq!(log.lines(), ["listed", "listed"]);
     running.stop().await;
 }
 
