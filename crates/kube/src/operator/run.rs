@@ -1,6 +1,7 @@
 //! A running operator, from its first watch to its report.
 
 use std::future::Future;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use kube::runtime::events::{Recorder, Reporter};
@@ -56,6 +57,10 @@ impl Operator {
     /// [`OperatorError::NotServed`] if a kind is not served, and [`OperatorError::Cluster`] if the operator may not
     /// list it or use its lease, for the start timeout.
     /// Whatever happens after the first list is logged and tried again.
+    /// [`OperatorError::SameName`] and [`OperatorError::NoWorkers`] if a controller cannot run.
+    ///
+    /// # Panics
+    /// If a predicate or a mapper has panicked, with its panic, after the shutdown.
     ///
     /// # Cancel safety
     /// Dropping the future stops everything at once; the lease then runs out.
@@ -115,8 +120,14 @@ impl Operator {
             }
         }
 
+        let mut panic = None;
         let ended = tokio::select! {
             () = stop => Ok(()),
+            // A watch ends by the panic of a predicate or a mapper alone. Without it the store would stand still.
+            Some(Err(error)) = watches.join_next() => {
+                panic = error.try_into_panic().ok();
+                Ok(())
+            }
             lack = sources.failed() => Err(match lack {
                 Lack::Kind(line) => OperatorError::NotServed(line),
                 Lack::Right(line) => OperatorError::Cluster(line),
@@ -133,6 +144,9 @@ impl Operator {
             None => false,
         };
         tasks.shutdown().await;
+        if let Some(panic) = panic {
+            resume_unwind(panic);
+        }
         ended.map(|()| Report {
             controllers,
             released,

@@ -1,5 +1,7 @@
 //! What a watch tells, and what happens when it breaks.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::ObjectMeta;
 use kube::runtime::reflector::ObjectRef;
@@ -113,6 +115,26 @@ async fn two_types_of_one_kind_are_both_listed_before_a_reconcile() {
     until(|| log.lines().len() == 2).await;
     assert_eq!(log.lines(), ["listed", "listed"]);
     running.stop().await;
+}
+
+#[tokio::test]
+async fn a_panic_of_a_mapper_reaches_the_caller_of_run() {
+    let server = server().await;
+    create(&server, "a");
+    let mut operator = operator(&server).await;
+    let maps = all(&operator);
+    operator
+        .for_kind(maps.clone())
+        .watches(
+            maps,
+            watcher::Config::default(),
+            |_| -> Option<ObjectRef<ConfigMap>> { panic!("no owner") },
+        )
+        .reconcile(async |_, _| Ok(Action::done()))
+        .unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(20), run(operator).task).await;
+    let panic = ended.expect("it ends").unwrap_err().into_panic();
+    assert_eq!(panic.downcast_ref(), Some(&"no owner"));
 }
 
 #[tokio::test]
