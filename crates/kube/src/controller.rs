@@ -73,7 +73,8 @@ impl<'a, K: Kind> ControllerBuilder<'a, K> {
         }
     }
 
-    /// Names it in logs, metrics and events; the kind in lower case otherwise.
+    /// Names it in logs, metrics and events, and as field manager; the kind in lower case otherwise. Each
+    /// controller of an operator needs a name of its own.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
@@ -96,7 +97,8 @@ impl<'a, K: Kind> ControllerBuilder<'a, K> {
         self
     }
 
-    /// Reconciles up to `n` objects at once, 1 otherwise; each object is in one reconcile at most.
+    /// Reconciles up to `n` objects at once, 1 otherwise; each object is in one reconcile at most. Unlike in kube's
+    /// `Controller`, 0 does not mean any number: the operator does not run with it.
     pub fn concurrency(mut self, n: usize) -> Self {
         self.concurrency = n;
         self
@@ -282,12 +284,17 @@ struct Ready<K: Kind, R> {
 /// A controller whose kind is erased, before it starts.
 pub(crate) trait AnyController: Send {
     fn name(&self) -> &str;
+    fn concurrency(&self) -> usize;
     fn start(self: Box<Self>, shared: Arc<Shared>, leading: Leading) -> Box<dyn AnyRunning>;
 }
 
 impl<K: Kind, R: Reconciler<K>> AnyController for Ready<K, R> {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn concurrency(&self) -> usize {
+        self.concurrency
     }
 
     fn start(self: Box<Self>, shared: Arc<Shared>, leading: Leading) -> Box<dyn AnyRunning> {

@@ -48,6 +48,12 @@ pub enum OperatorError {
     /// No handler of signals can be installed.
     #[error("signals cannot be handled: {0}")]
     Signals(#[source] std::io::Error),
+    /// Two controllers have the same [name](crate::ControllerBuilder::name).
+    #[error("two controllers have the name {0}")]
+    SameName(String),
+    /// The [concurrency](crate::ControllerBuilder::concurrency) of a controller is 0.
+    #[error("the controller {0} has a concurrency of 0")]
+    NoWorkers(String),
     /// The cluster does not serve a kind.
     #[error("{0}")]
     NotServed(String),

@@ -1,5 +1,6 @@
 //! A running operator, from its first watch to its report.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -65,6 +66,7 @@ impl Operator {
     /// # Cancel safety
     /// Dropping the future stops everything at once; the lease then runs out.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> Result<Report, OperatorError> {
+        check(&self.controllers)?;
         let sources = Arc::new(Sources::new(self.start_timeout));
         let stores = self.registry.stores.clone();
         let mut watches = JoinSet::new();
@@ -154,6 +156,22 @@ impl Operator {
     }
 }
 
+/// Refuses what would only show as an operator that does nothing, or as two controllers that undo each other's
+/// applies: the name is the field manager.
+fn check(controllers: &[Box<dyn AnyController>]) -> Result<(), OperatorError> {
+    let mut names = HashSet::new();
+    for controller in controllers {
+        let name = controller.name();
+        if !names.insert(name) {
+            return Err(OperatorError::SameName(name.to_owned()));
+        }
+        if controller.concurrency() == 0 {
+            return Err(OperatorError::NoWorkers(name.to_owned()));
+        }
+    }
+    Ok(())
+}
+
 /// Hands out once every source has its first list. A reconcile before that would take an object that is not listed
 /// yet for one that does not exist.
 async fn work(sources: &Sources, running: &[Box<dyn AnyRunning>]) {
@@ -207,6 +225,7 @@ async fn report_errors(leadership: Leadership, sources: Arc<Sources>) {
                 refused_since = None;
                 errors.changed().await
             }
+            // An error that stays the same is no change.
             Some(error) => {
                 let since = *refused_since.get_or_insert_with(Instant::now);
                 match timeout_at(since + sources.patience, errors.changed()).await {

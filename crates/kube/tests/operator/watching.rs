@@ -138,6 +138,25 @@ async fn a_panic_of_a_mapper_reaches_the_caller_of_run() {
 }
 
 #[tokio::test]
+async fn controllers_that_cannot_run_end_the_operator_at_once() {
+    let server = server().await;
+    let log = Log::default();
+    let mut twice = operator(&server).await;
+    note(&mut twice, &log);
+    note(&mut twice, &log);
+    let error = run(twice).task.await.unwrap().unwrap_err().to_string();
+    assert_eq!(error, "two controllers have the name configmap");
+    let mut idle = operator(&server).await;
+    let maps = all(&idle);
+    let controller = idle.for_kind(maps).concurrency(0);
+    controller
+        .reconcile(async |_, _| Ok(Action::done()))
+        .unwrap();
+    let error = run(idle).task.await.unwrap().unwrap_err().to_string();
+    assert_eq!(error, "the controller configmap has a concurrency of 0");
+}
+
+#[tokio::test]
 async fn nothing_is_reconciled_before_all_kinds_are_listed() {
     let server = server().await;
     create(&server, "a");
