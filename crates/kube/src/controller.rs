@@ -1,6 +1,7 @@
 //! One controller of an operator: what it watches, and how it reconciles.
 
 use std::any::TypeId;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 use tollgate::controller::Failure;
 use tollgate::integrations::metrics::Gauges;
-use tollgate::queue::QueueBuilder;
+use tollgate::queue::{AddError, QueueBuilder};
 use tollgate::{
     AddOptions, Controller, ExponentialBackoff, Observer, Priority, QueueError, SystemClock,
     WorkQueue, Workers,
@@ -190,17 +191,19 @@ impl<'a, K: Kind> ControllerBuilder<'a, K> {
     pub fn reconcile(self, reconciler: impl Reconciler<K>) -> Result<Handle<K>, QueueError> {
         let observer: Arc<dyn Observer> = Arc::new(Observers::new(&self.name, self.observer));
         let queue = self.queue.observer(Arc::clone(&observer)).build()?;
+        let refused = Arc::default();
+        let feed = Feed { queue, refused };
         let operator = self.operator;
         let mut stores = Vec::new();
         for api in &self.scope.0 {
-            let handler = primary(queue.clone(), self.predicate.clone());
+            let handler = primary(feed.clone(), self.predicate.clone());
             stores.push(operator.registry.subscribe(api, &self.config, handler));
         }
         for trigger in self.triggers {
-            trigger(operator, &queue);
+            trigger(operator, &feed.queue);
         }
         let handle = Handle {
-            queue: queue.clone(),
+            queue: feed.queue.clone(),
             stores: stores.clone(),
         };
         operator.controllers.push(Box::new(Ready {
@@ -208,7 +211,7 @@ impl<'a, K: Kind> ControllerBuilder<'a, K> {
             concurrency: self.concurrency,
             timeout: self.timeout,
             observer,
-            queue,
+            feed,
             stores,
             reconciler,
         }));
@@ -239,7 +242,7 @@ fn is_namespaced<K: Kind>() -> bool {
 }
 
 /// Adds the objects of the controller's own kind.
-fn primary<K: Kind>(queue: Queue<K>, predicate: Option<Predicate<K>>) -> Handler<K> {
+fn primary<K: Kind>(feed: Feed<K>, predicate: Option<Predicate<K>>) -> Handler<K> {
     Box::new(move |change| {
         let (old, new, priority) = parts(change);
         if let (Some(old), Some(new), Some(predicate)) = (old, new, &predicate) {
@@ -250,8 +253,10 @@ fn primary<K: Kind>(queue: Queue<K>, predicate: Option<Predicate<K>>) -> Handler
                 return;
             }
         }
-        if let Some(object) = new.or(old) {
-            add(&queue, key_of(object), priority);
+        match (old, new) {
+            (_, Some(object)) => add(&feed.queue, key_of(object), priority),
+            (Some(object), None) => add_gone(&feed, key_of(object)),
+            (None, None) => {}
         }
     })
 }
@@ -265,9 +270,27 @@ fn parts<'a, T>(change: &Change<'a, T>) -> (Option<&'a T>, Option<&'a T>, Priori
     }
 }
 
+/// A queue, and the keys that wait for room in it.
+#[derive(Clone)]
+struct Feed<K: Kind> {
+    queue: Queue<K>,
+    /// Keys that a full queue has refused and that no pass over the stores would find: of deleted objects, and those
+    /// that the last pass has not reached.
+    refused: Arc<Mutex<VecDeque<ObjectRef<K>>>>,
+}
+
 fn add<K: Kind>(queue: &Queue<K>, key: ObjectRef<K>, priority: Priority) {
     // A full queue asks for the whole store once there is room; a closed one belongs to an operator that ends.
     let _ = queue.try_add_or_resync(key, AddOptions::new().priority(priority));
+}
+
+/// Adds an object that no store has any more.
+fn add_gone<K: Kind>(feed: &Feed<K>, key: ObjectRef<K>) {
+    // Under the lock: a pass that begins after the refusal finds the key.
+    let mut refused = lock(&feed.refused);
+    if let Err(AddError::Full(key)) = feed.queue.try_add_or_resync(key, AddOptions::new()) {
+        refused.push_back(key);
+    }
 }
 
 /// A controller before it starts.
@@ -276,7 +299,7 @@ struct Ready<K: Kind, R> {
     concurrency: usize,
     timeout: Option<Duration>,
     observer: Arc<dyn Observer>,
-    queue: Queue<K>,
+    feed: Feed<K>,
     stores: Vec<Store<K>>,
     reconciler: R,
 }
@@ -307,7 +330,7 @@ impl<K: Kind, R: Reconciler<K>> AnyController for Ready<K, R> {
             errors: Arc::clone(&errors),
         };
         let failures = on_failure(self.name.clone(), Arc::clone(&errors));
-        let mut controller = Controller::new(self.queue.clone(), drive)
+        let mut controller = Controller::new(self.feed.queue.clone(), drive)
             .name(self.name.clone())
             .on_failure(failures)
             .observer(self.observer);
@@ -315,7 +338,7 @@ impl<K: Kind, R: Reconciler<K>> AnyController for Ready<K, R> {
             controller = controller.timeout(timeout);
         }
         // Until every source has its first list, and until the lease is won if there is one.
-        self.queue.pause();
+        self.feed.queue.pause();
         let tasks = Arc::new(Mutex::new(JoinSet::new()));
         let spawner = Arc::clone(&tasks);
         let workers = controller.spawn_tasks(self.concurrency, move |worker| {
@@ -324,12 +347,11 @@ impl<K: Kind, R: Reconciler<K>> AnyController for Ready<K, R> {
         Box::new(Running {
             gauges: Gauges::new(&self.name),
             name: self.name,
-            queue: self.queue,
+            feed: self.feed,
             stores: self.stores,
             workers,
             tasks,
             errors,
-            sweep: Mutex::default(),
         })
     }
 }
@@ -356,13 +378,12 @@ fn on_failure<K: Kind>(
 
 struct Running<K: Kind> {
     name: String,
-    queue: Queue<K>,
+    feed: Feed<K>,
     stores: Vec<Store<K>>,
     workers: Workers<ObjectRef<K>, SystemClock>,
     /// The workers: dropping them drops their reconciles.
     tasks: Arc<Mutex<JoinSet<()>>>,
     errors: Arc<LastErrors<K>>,
-    sweep: Mutex<Sweep>,
     gauges: Gauges,
 }
 
@@ -392,67 +413,65 @@ pub(crate) trait AnyRunning: Send + Sync {
     fn drain(&self, timeout: Duration) -> BoxFuture<'_, Left>;
 }
 
-/// A pass over the stores that adds every object. It stops where the queue is full, and goes on there: one that
-/// began anew would add the same objects each time.
-#[derive(Debug, Default)]
-struct Sweep {
-    next: usize,
-    left: usize,
-}
-
 impl<K: Kind> Running<K> {
-    /// Adds objects until the queue is full. The pass begins anew if more keys were refused than the one at which
-    /// it stopped.
+    /// Adds the keys that were refused and, if the pass begins anew, every object of the stores, until the queue is
+    /// full. The rest is kept as keys, since a position in a store means nothing after a change of it. A pass that
+    /// begins anew goes on with that rest first, or it would add the same objects each time.
+    ///
+    /// It begins anew if more keys were refused than the one at which the last pass stopped.
     fn sweep(&self, begins: bool) {
-        let objects: Vec<_> = self.stores.iter().flat_map(Store::state).collect();
-        let mut sweep = lock(&self.sweep);
-        sweep.left = if begins || sweep.left == 0 {
-            objects.len()
+        let mut refused = lock(&self.feed.refused);
+        let objects: Vec<_> = if begins || refused.is_empty() {
+            self.stores.iter().flat_map(Store::state).collect()
         } else {
-            sweep.left.min(objects.len())
+            Vec::new()
         };
-        while sweep.left > 0 {
-            let key = key_of(&*objects[sweep.next % objects.len()]);
+        let rest = std::mem::take(&mut *refused);
+        let known: HashSet<_> = rest.iter().cloned().collect();
+        let objects = objects.iter().map(|object| key_of(&**object));
+        let mut keys = rest
+            .into_iter()
+            .chain(objects.filter(|key| !known.contains(key)));
+        while let Some(key) = keys.next() {
             let options = AddOptions::new().priority(Priority::LOW);
-            if self.queue.try_add_or_resync(key, options).is_err() {
+            if let Err(AddError::Full(key)) = self.feed.queue.try_add_or_resync(key, options) {
+                *refused = std::iter::once(key).chain(keys).collect();
                 return;
             }
-            sweep.next = (sweep.next + 1) % objects.len();
-            sweep.left -= 1;
         }
     }
 }
 
 impl<K: Kind> AnyRunning for Running<K> {
     fn pause(&self) {
-        self.queue.pause();
+        self.feed.queue.pause();
     }
 
     fn resume(&self) {
         self.sweep(true);
-        self.queue.resume();
+        self.feed.queue.resume();
     }
 
     fn resync(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
-            while let Some(refused) = self.queue.resync().await {
+            while let Some(refused) = self.feed.queue.resync().await {
                 self.sweep(refused > 1);
             }
         })
     }
 
     fn record(&self) {
-        self.gauges.record(&self.queue, &self.workers);
+        self.gauges.record(&self.feed.queue, &self.workers);
     }
 
     fn state(&self) -> QueueState {
-        QueueState::of(&self.name, &self.queue, &self.errors)
+        QueueState::of(&self.name, &self.feed.queue, &self.errors)
     }
 
     fn drain(&self, timeout: Duration) -> BoxFuture<'_, Left> {
         Box::pin(async move {
-            let ready = self.queue.stats().ready;
-            let waiting = self.queue.shutdown_now().returned.len();
+            let ready = self.feed.queue.stats().ready;
+            let waiting = self.feed.queue.shutdown_now().returned.len();
             let drained = self.workers.drain(timeout).await;
             // Those that have not ended in time.
             lock(&self.tasks).abort_all();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -63,6 +64,41 @@ async fn a_full_queue_loses_no_object() {
     for n in 0..50 {
         log.wait_for(&format!("map-{n}")).await;
     }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_full_queue_loses_no_object_that_vanishes() {
+    let server = server().await;
+    create(&server, "a");
+    let (log, gate) = (Log::default(), Arc::new(Semaphore::new(1)));
+    let mut operator = operator(&server).await;
+    let (maps, seen, held) = (all(&operator), log.clone(), Arc::clone(&gate));
+    let handle = operator
+        .for_kind(maps)
+        .queue(|_| WorkQueue::builder(2))
+        .reconcile(move |object, _| {
+            let (seen, held) = (seen.clone(), Arc::clone(&held));
+            async move {
+                held.acquire().await?.forget();
+                seen.note(&object);
+                Ok(Action::done())
+            }
+        })
+        .unwrap();
+    let running = run(operator);
+    log.wait_for("a").await;
+    until(|| handle.queue.is_empty()).await;
+    let mut others = 0..;
+    let full = std::iter::from_fn(|| {
+        let other = ObjectRef::new(&format!("other-{}", others.next()?)).within("ns");
+        handle.queue.try_add(other).ok()
+    });
+    assert!(full.count() >= 2);
+    server.delete("configmaps", "ns", "a").unwrap();
+    until(|| handle.stores[0].is_empty()).await;
+    gate.add_permits(10);
+    log.wait_for("a is gone").await;
     running.stop().await;
 }
 
