@@ -53,7 +53,8 @@ where
 pub enum Object<K: Kind> {
     /// The object as the store has it. It may be older than the last write of the operator.
     Found(Arc<K>),
-    /// The object is gone, and nothing but its name is left.
+    /// No store of the controller has the object, and nothing but its name is left: it is deleted, does not match the
+    /// selectors any more, or a mapper named it and it is not watched.
     Gone(ObjectRef<K>),
 }
 
