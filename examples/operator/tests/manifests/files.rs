@@ -84,6 +84,21 @@ fn the_operator_takes_each_flag_of_the_deployment() {
 }
 
 #[test]
+fn the_grace_period_is_longer_than_a_shutdown() {
+    let container = container();
+    let flags = items(&container["args"]).map(|flag| flag.as_str().unwrap());
+    let args = Args::try_parse_from(["operator"].into_iter().chain(flags)).unwrap();
+    let grace = &object("deployment.yaml", "Deployment")["spec"]["template"]["spec"]["terminationGracePeriodSeconds"];
+    let (reconciles, lease, reviews) =
+        (args.drain_timeout, args.renew_deadline, args.drain_timeout);
+    let shutdown = reconciles + lease + reviews;
+    assert!(
+        grace.as_u64() > Some(shutdown.as_secs()),
+        "{grace} {shutdown:?}"
+    );
+}
+
+#[test]
 fn probes_volumes_and_services_refer_to_what_exists() {
     let container = container();
     let ports: Vec<_> = items(&container["ports"])
@@ -126,6 +141,41 @@ fn probes_volumes_and_services_refer_to_what_exists() {
     );
     let scraped = &monitor["spec"]["endpoints"][0]["port"];
     assert!(items(&service["spec"]["ports"]).any(|port| port["name"] == *scraped));
+}
+
+/// The certificate is that of the Secret that is mounted, for the host that the API server asks.
+#[test]
+fn the_certificate_is_that_of_the_webhook() {
+    let deployment = object("deployment.yaml", "Deployment");
+    let certificate = object("certificate.yaml", "Certificate");
+    let webhook = object("webhook.yaml", "ValidatingWebhookConfiguration");
+    let secret = &deployment["spec"]["template"]["spec"]["volumes"][0]["secret"]["secretName"];
+    assert_eq!(certificate["spec"]["secretName"], *secret);
+
+    let part = |value: &Value| value.as_str().unwrap().to_owned();
+    let service = &webhook["webhooks"][0]["clientConfig"]["service"];
+    let host = format!(
+        "{}.{}.svc",
+        part(&service["name"]),
+        part(&service["namespace"])
+    );
+    assert_eq!(certificate["spec"]["dnsNames"][0], host);
+
+    let metadata = &certificate["metadata"];
+    let named = format!(
+        "{}/{}",
+        part(&metadata["namespace"]),
+        part(&metadata["name"])
+    );
+    assert_eq!(
+        webhook["metadata"]["annotations"]["cert-manager.io/inject-ca-from"],
+        named
+    );
+    let issuer = object("certificate.yaml", "Issuer");
+    assert_eq!(
+        certificate["spec"]["issuerRef"]["name"],
+        issuer["metadata"]["name"]
+    );
 }
 
 #[test]
