@@ -2,16 +2,19 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::timeout;
 use tollgate::Observer;
 use tollgate_kube::budget::Budget;
 use tollgate_kube::election::ElectionOptions;
-use tollgate_kube::{Operator, OperatorBuilder, OperatorError};
+use tollgate_kube::{Operator, OperatorBuilder, OperatorError, explain};
 
 use crate::MANAGED_BY;
 use crate::cli::Args;
@@ -20,6 +23,9 @@ use crate::operator::{install_crds, set_up};
 use crate::report;
 use crate::webhook::certificates::RECHECK;
 use crate::webhook::{self, Certificates, Webhook};
+
+/// The time for the check of the namespaces; no probe is answered meanwhile.
+const CHECK: Duration = Duration::from_secs(5);
 
 /// Runs until a signal or a fatal error.
 ///
@@ -34,11 +40,22 @@ pub async fn run(args: &Args) -> Result<ExitCode> {
         config.cluster_url
     );
     let mut operator = builder(args, config)?.build().await?;
-    if args.install_crd {
-        let installed = install_crds(&operator.client()).await;
-        installed.map_err(|line| anyhow!(line))?;
+    let settings = args.settings();
+    let client = operator.client();
+    let prepare = async {
+        if args.install_crd {
+            install_crds(&client).await.map_err(|line| anyhow!(line))?;
+        }
+        check_namespaces(&client, &settings.namespaces).await
+    };
+    // A server that does not answer may hold this up for longer than a pod has to end.
+    tokio::select! {
+        prepared = prepare => prepared?,
+        signal = signals.first() => {
+            println!("{signal}: stopped before the start");
+            return Ok(ExitCode::SUCCESS);
+        }
     }
-    check_namespaces(&operator.client(), &args.namespaces).await?;
     if let Some(address) = operator.address() {
         println!("probes, metrics and queues on http://{address}/");
     }
@@ -49,7 +66,7 @@ pub async fn run(args: &Args) -> Result<ExitCode> {
     });
     let measure = Arc::new(Measure::new());
     let observer: Arc<dyn Observer> = measure.clone();
-    set_up(&mut operator, &args.settings(), &observer)?;
+    set_up(&mut operator, &settings, &observer)?;
     let stop = async {
         println!("{}: draining", signals.first().await);
     };
@@ -67,13 +84,26 @@ pub async fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A namespace that does not exist looks empty, so a misspelled one would go unnoticed. One that may not be read is left
-/// to the watches; so is a server that does not answer.
-async fn check_namespaces(client: &Client, names: &[String]) -> Result<()> {
+/// A namespace that does not exist looks empty, so a misspelled one would go unnoticed. One that may not be read is
+/// left to the watches; so is a server that does not answer in time.
+///
+/// # Errors
+/// Names a namespace that does not exist.
+pub async fn check_namespaces(client: &Client, names: &[String]) -> Result<()> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
-    for name in names {
-        if let Ok(None) = namespaces.get_opt(name).await {
-            bail!("there is no namespace {name}");
+    let found = names.iter().map(|name| namespaces.get_opt(name));
+    let Ok(found) = timeout(CHECK, join_all(found)).await else {
+        tracing::warn!("the namespaces were not checked: the API server does not answer");
+        return Ok(());
+    };
+    for (name, found) in names.iter().zip(found) {
+        match found {
+            Ok(Some(_)) => {}
+            Ok(None) => bail!("there is no namespace {name}"),
+            Err(error) => {
+                let error = explain(&error);
+                tracing::warn!(%name, %error, "a namespace was not checked");
+            }
         }
     }
     Ok(())

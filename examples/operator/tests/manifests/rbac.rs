@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use kube::Config;
+use operator::cluster::check_namespaces;
 use operator::operator::install_crds;
 use serde_json::{Value, json};
 use testserver::ApiServer;
@@ -34,6 +35,10 @@ fn assert_least(recorder: &Recorder, granted: &[PolicyRule]) {
 async fn a_run_needs_the_roles_and_no_more() {
     let server = server().await;
     let recorder = Recorder::new();
+    let checker = Operator::builder(Config::new(server.url())).record(recorder.clone());
+    let client = checker.build().await.unwrap().client();
+    let checked = check_namespaces(&client, &[USERS.to_owned()]).await;
+    checked.expect_err("the namespace is not there yet");
     let operator = Running::start(&server, recorder.clone(), &[]).await;
     create_and_change(&server).await;
     collide(&server).await;
