@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
-use clap::{Parser, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Parser, ValueEnum};
 use tollgate::{Quota, QuotaError};
 use tollgate_kube::election::{ConfigError, ElectionConfig};
 use tracing_subscriber::EnvFilter;
@@ -109,7 +110,7 @@ pub struct Args {
     pub context: Option<String>,
 
     /// Install the CustomResourceDefinitions first
-    #[arg(long)]
+    #[arg(long, conflicts_with = "demo")]
     pub install_crd: bool,
 
     /// Print the CustomResourceDefinitions as YAML, and end
@@ -169,9 +170,12 @@ impl Args {
 
     /// What the controllers are given.
     pub fn settings(&self) -> Settings {
+        let mut namespaces = self.namespaces.clone();
+        namespaces.sort();
+        namespaces.dedup();
         Settings {
             workers: self.workers,
-            namespaces: self.namespaces.clone(),
+            namespaces,
         }
     }
 
@@ -197,6 +201,20 @@ impl Args {
     }
 }
 
+/// The first flag on the command line that is for a demo only.
+pub fn flag_of_a_demo(matches: &ArgMatches) -> Option<&'static str> {
+    let flags = [
+        ("objects", "--objects"),
+        ("fault_rate", "--fault-rate"),
+        ("seed", "--seed"),
+        ("report", "--report"),
+    ];
+    let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    flags
+        .into_iter()
+        .find_map(|(id, flag)| given(id).then_some(flag))
+}
+
 fn fault_rate(text: &str) -> Result<f64, String> {
     let rate: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     if (0.0..=0.5).contains(&rate) {
@@ -209,7 +227,8 @@ fn fault_rate(text: &str) -> Result<f64, String> {
 /// The name of a namespace: a DNS label.
 fn namespace(text: &str) -> Result<String, String> {
     let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if (1..=63).contains(&text.len()) && text.bytes().all(fits) {
+    let ends = text.starts_with('-') || text.ends_with('-');
+    if (1..=63).contains(&text.len()) && text.bytes().all(fits) && !ends {
         Ok(text.to_owned())
     } else {
         Err("not the name of a namespace".to_owned())
@@ -229,6 +248,8 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     fn parse(words: &[&str]) -> Result<Args, clap::Error> {
@@ -251,6 +272,24 @@ mod tests {
     }
 
     #[test]
+    fn flags_of_a_demo_are_told_from_their_defaults() {
+        for (words, flag) in [
+            (&["operator", "--qps", "5"][..], None),
+            (&["operator", "--objects", "2000"], Some("--objects")),
+            (&["operator", "--qps", "5", "--seed", "0"], Some("--seed")),
+        ] {
+            let matches = Args::command().try_get_matches_from(words).unwrap();
+            assert_eq!(flag_of_a_demo(&matches), flag);
+        }
+    }
+
+    #[test]
+    fn a_namespace_counts_once() {
+        let args = parse(&["--namespaces", "b,a,b"]).unwrap();
+        assert_eq!(args.settings().namespaces, ["a", "b"]);
+    }
+
+    #[test]
     fn invalid_flags_are_rejected() {
         for words in [
             &["--qps", "0"][..],
@@ -262,6 +301,9 @@ mod tests {
             &["--objects", "100001"],
             &["--listen", "localhost"],
             &["--namespaces", "a,B"],
+            &["--namespaces", "a,,b"],
+            &["--namespaces=-a"],
+            &["--demo", "--install-crd"],
             &["--demo", "--context", "a"],
             &["--report", "run.svg", "--context", "a"],
             &["--context", "a", "--objects", "3"],

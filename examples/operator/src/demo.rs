@@ -51,8 +51,13 @@ const USERS_AGENT: &str = "tollgate-load";
 /// # Errors
 /// A one-line message of what is wrong.
 pub async fn run(args: &Args) -> Result<ExitCode> {
-    if args.webhook_certs.is_some() {
-        bail!("--webhook-certs is of use on a cluster only, and none is configured");
+    for (given, flag) in [
+        (args.webhook_certs.is_some(), "--webhook-certs"),
+        (args.install_crd, "--install-crd"),
+    ] {
+        if given {
+            bail!("{flag} is of use on a cluster only, and none is configured");
+        }
     }
     let options = Options {
         fault_rate: args.fault_rate,
@@ -70,6 +75,7 @@ pub async fn run(args: &Args) -> Result<ExitCode> {
     println!("API server on {}, budget {}", server.url(), args.quota()?);
 
     let mut load = Load::new(users(&server)?, args.objects)?;
+    check_namespaces(&load.expected, &args.namespaces)?;
     let measure = Arc::new(Measure::new());
     let mut operator = builder(args, Config::new(server.url()))?.build().await?;
     let webhook = hook::start(&server, args.drain_timeout).await?;
@@ -124,6 +130,17 @@ pub async fn run(args: &Args) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     Ok(judgement.verdict())
+}
+
+/// An object outside the namespaces that are watched would never converge.
+fn check_namespaces(expected: &Expected, watched: &[String]) -> Result<()> {
+    let mut keys = expected.values().map(|(key, _)| key);
+    match keys.find(|key| !watched.is_empty() && !watched.contains(&key.namespace)) {
+        Some(Key { namespace, .. }) => {
+            bail!("--namespaces leaves out {namespace}, in which the demo has objects")
+        }
+        None => Ok(()),
+    }
 }
 
 fn create(path: &Path) -> Result<File> {

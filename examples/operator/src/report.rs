@@ -62,3 +62,34 @@ pub fn stopped(report: &Report) -> String {
         sum(|left| left.in_flight),
     )
 }
+
+/// One line for an error with the chain of its causes, without those that it has said already.
+pub fn one_line(error: &anyhow::Error) -> String {
+    let mut line = error.to_string();
+    for cause in error.chain().skip(1) {
+        let said = cause.to_string();
+        if !line.contains(&said) {
+            line = format!("{line}: {said}");
+        }
+    }
+    // An excerpt of a file has many lines.
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn an_error_is_one_line_that_says_each_cause_once() {
+        let missing = anyhow!("no such file");
+        let repeated = missing.context("cannot read x: no such file\n  |\n1 | x");
+        let error = repeated.context("no cluster");
+        assert_eq!(
+            one_line(&error),
+            "no cluster: cannot read x: no such file | 1 | x"
+        );
+    }
+}
