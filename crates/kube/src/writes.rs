@@ -21,7 +21,7 @@ pub mod conditions;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ApplyError {
-    /// An object of that name exists, and another owner or nobody controls it. It was left as it is.
+    /// An object of that name exists, and it is not a child of the owner. It was left as it is.
     #[error("{kind} {name} exists and is not controlled by {owner}")]
     NotOwned {
         /// The kind of the object.
@@ -48,7 +48,7 @@ impl Context {
     /// reference and the namespace of `owner`, if it has one, are added. A child that exists is written with the resource version
     /// of the store, so that a late write never replaces a newer one: then the API server answers with a conflict,
     /// and a retry finds the newer state. A child that the store does not have is read first, so that an object
-    /// of somebody else with the same name is never taken over.
+    /// of another owner with the same name is never taken over.
     ///
     /// Write quantities as the API server returns them (`500m`, not `0.5`); it rewrites others, which then differ
     /// for ever.
@@ -84,7 +84,7 @@ impl Context {
             None => read(self.client(), &reference).await?.map(Arc::new),
         };
         let Some(live) = live else {
-            // Not forced: should somebody else create the object first, the fields in dispute are a conflict.
+            // Not forced: should another writer create the object first, the fields in dispute are a conflict.
             let params = PatchParams::apply(self.controller());
             let body = Patch::Apply(desired);
             let created = patch(self.client(), &reference, None, &params, &body).await?;

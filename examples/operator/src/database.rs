@@ -122,7 +122,7 @@ async fn finalize(database: &Database, context: &Context) -> Result<Action, Fail
     Ok(Action::done())
 }
 
-/// Creates the snapshot, which belongs to nobody and stays. Its name holds the uid, so neither a Database of that
+/// Creates the snapshot, which has no owner and stays. Its name holds the uid, so neither a Database of that
 /// name nor one that had the same name before can have it.
 async fn take_snapshot(database: &Database, context: &Context) -> Result<(), Failure> {
     let namespace = database.namespace().unwrap_or_default();

@@ -18,7 +18,7 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Whether it is likely to last until somebody changes something. Conflicts, overload and outages pass by
+    /// Whether it is likely to last until a user changes something. Conflicts, overload and outages pass by
     /// themselves. So do most of the server's own errors, unless there were `failures` in a row before.
     pub fn is_shown(&self, failures: u32) -> bool {
         match self {

@@ -78,7 +78,7 @@ async fn a_child_in_the_desired_state_is_not_written() {
 }
 
 #[tokio::test]
-async fn an_object_of_somebody_else_is_left_alone() {
+async fn an_object_of_another_owner_is_left_alone() {
     let server = server().await;
     let theirs = json!({ "metadata": { "name": "a" }, "spec": { "ports": [{ "port": 9 }] } });
     let theirs = server.create("services", "ns", theirs).unwrap();
@@ -126,7 +126,7 @@ async fn a_write_from_an_old_version_is_refused() {
                 let Object::Found(map) = object else {
                     return Ok(Action::done());
                 };
-                // Somebody else is faster.
+                // Another writer is faster.
                 let edit = json!({ "metadata": { "finalizers": ["others/hold"] } });
                 if map.finalizers().is_empty() {
                     server.merge("configmaps", "ns", "a", edit).unwrap();
@@ -150,6 +150,52 @@ async fn a_write_from_an_old_version_is_refused() {
         map["metadata"]["finalizers"],
         json!(["others/hold", "ours/hold"])
     );
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_child_that_has_changed_since_the_store_saw_it_is_not_overwritten() {
+    let server = std::sync::Arc::new(server().await);
+    create(&server, "a");
+    let log = Log::default();
+    let mut operator = operator(&server).await;
+    let (maps, seen) = (all(&operator), log.clone());
+    let services: Api<Service> = Api::all(operator.client());
+    let shared = std::sync::Arc::clone(&server);
+    operator
+        .for_kind(maps)
+        .owns(services, watcher::Config::default())
+        .reconcile(move |object: Object<ConfigMap>, context: Context| {
+            let (seen, server) = (seen.clone(), std::sync::Arc::clone(&shared));
+            async move {
+                let Object::Found(map) = object else {
+                    return Ok(Action::done());
+                };
+                // Without a wait before the write, so that the store is behind.
+                if map.data.as_ref().unwrap()["a"] == "2" && port(&server, "a") == 1 {
+                    let edit = json!({ "metadata": { "labels": { "newer": "yes" } } });
+                    server.merge("services", "ns", "a", edit).unwrap();
+                }
+                let applied = apply(&map, &context).await;
+                seen.push(match &applied {
+                    Err(ApplyError::Api(kube::Error::Api(status))) => status.code.to_string(),
+                    other => format!("{}", other.is_ok()),
+                });
+                applied?;
+                Ok(Action::done())
+            }
+        })
+        .unwrap();
+    let running = run(operator);
+    until(|| port(&server, "a") == 1).await;
+    // The event of the Service has passed, so the store has it.
+    until(|| log.lines().len() >= 2).await;
+    let edit = json!({ "data": { "a": "2" } });
+    server.merge("configmaps", "ns", "a", edit).unwrap();
+    log.wait_for("409").await;
+    until(|| port(&server, "a") == 2).await;
+    let labels = &server.get("services", "ns", "a").unwrap()["metadata"]["labels"];
+    assert_eq!(labels["newer"], "yes");
     running.stop().await;
 }
 

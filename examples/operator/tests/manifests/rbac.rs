@@ -100,7 +100,7 @@ async fn create_and_change(server: &ApiServer) {
         set.is_some_and(|set| set["spec"]["replicas"] == 2)
     })
     .await;
-    // Nobody else keeps the Service as it should be.
+    // No other controller keeps the Service as it should be.
     let port = json!({ "spec": { "selector": { "app.kubernetes.io/name": "other" } } });
     server.merge("services", USERS, "orders", port).unwrap();
     until("the Service is restored", || {

@@ -128,7 +128,7 @@ async fn each_series_of_the_alerts_and_the_dashboard_is_exported() {
     server
         .create("backups", USERS, backup("nightly", "orders"))
         .unwrap();
-    // Its reconcile fails, since the ConfigMap is somebody's.
+    // Its reconcile fails, since the ConfigMap is not its own.
     let map = json!({ "metadata": { "name": "taken" } });
     server.create("configmaps", USERS, map).unwrap();
     server

@@ -223,7 +223,7 @@ async fn more_storage_replaces_the_stateful_set_once() {
     case.database("a", "1Gi").await.unwrap();
     case.until_ready("databases", "a").await;
     let before = case.get("statefulsets", "a").await.unwrap();
-    // Nobody collects for a while.
+    // No garbage is collected for a while.
     drop(controllers);
     case.edit("a", json!({ "storage": "2Gi" })).await;
     case.eventually("the set is deleted", async || {

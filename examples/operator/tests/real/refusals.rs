@@ -138,7 +138,7 @@ async fn an_edit_that_the_stateful_set_refuses_stands_in_the_status() {
     case.database("a", "1Gi").await.unwrap();
     case.until_ready("databases", "a").await;
     operator.drain().await;
-    // Somebody has made it by hand, with another service.
+    // A user has made it by hand, with another service.
     let mut set = case.get("statefulsets", "a").await.unwrap();
     case.admin
         .delete(&case.path("statefulsets", "a"))

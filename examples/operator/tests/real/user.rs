@@ -1,4 +1,4 @@
-//! Somebody who uses the API server by hand.
+//! A user of the API server.
 
 use http::{Method, Request};
 use kube::Client;
