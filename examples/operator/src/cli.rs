@@ -14,7 +14,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::operator::Settings;
 
-/// Brings Database objects to their desired state, under an API budget that is never exceeded.
+/// Brings Databases and Backups to their desired state, under an API budget that is never exceeded.
 ///
 /// It runs on the cluster of --kubeconfig, --context, KUBECONFIG or the pod that it is in. Without any, or with
 /// --demo, it starts an embedded API server on loopback, creates objects, changes and deletes some, and checks that
