@@ -16,12 +16,14 @@ pub const FINALIZER: &str = "example.com/jobs";
     group = "example.com",
     version = "v1",
     kind = "Backup",
+    doc = "A schedule of backups of a Database.",
     namespaced,
     status = "BackupStatus",
     derive = "PartialEq",
     printcolumn(name = "Database", type_ = "string", json_path = ".spec.database"),
     printcolumn(name = "Schedule", type_ = "string", json_path = ".spec.schedule"),
     printcolumn(name = "Last", type_ = "string", json_path = ".status.lastBackup"),
+    printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
     // CronJobs append eleven characters to their names for the names of their Jobs.
     validation = Rule::new("self.metadata.name.size() <= 52 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("the name must be a DNS label of at most 52 characters")
 )]

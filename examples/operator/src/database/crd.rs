@@ -16,6 +16,7 @@ pub const FINALIZER: &str = "example.com/snapshot";
     group = "example.com",
     version = "v1",
     kind = "Database",
+    doc = "A database: instances of one engine, with their configuration and their Service.",
     namespaced,
     status = "DatabaseStatus",
     derive = "PartialEq",
@@ -23,7 +24,8 @@ pub const FINALIZER: &str = "example.com/snapshot";
     validation = Rule::new("self.metadata.name.size() <= 52 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("the name must be a DNS label of at most 52 characters"),
     shortname = "db",
     printcolumn(name = "Engine", type_ = "string", json_path = ".spec.engine"),
-    printcolumn(name = "Ready", type_ = "integer", json_path = ".status.readyReplicas")
+    printcolumn(name = "Ready", type_ = "integer", json_path = ".status.readyReplicas"),
+    printcolumn(name = "Status", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct DatabaseSpec {
