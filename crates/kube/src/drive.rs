@@ -1,10 +1,12 @@
 //! Between the library's controller and a user's reconciler: finds the object, holds to the lease, and gives
 //! each reconcile its span.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kube::ResourceExt;
+use kube::core::Status;
 use kube::runtime::reflector::{ObjectRef, Store};
 use tollgate::{Action, ReconcileError, Request};
 use tracing::Instrument;
@@ -14,9 +16,13 @@ use crate::debug::LastErrors;
 use crate::election::NotLeading;
 use crate::kinds::Kind;
 use crate::leading::Leading;
+use crate::writes::ApplyError;
 
 /// How long a key waits that was handed out at the end of a term. By then its queue is paused.
 const AFTER_TERM: Duration = Duration::from_millis(100);
+/// How long a key waits after a conflict, unless the watch shows the newer version earlier. Until then each try
+/// fails, so a conflict is no failure that lengthens the backoff.
+const AFTER_CONFLICT: Duration = Duration::from_secs(5);
 
 /// Runs a user's reconciler in the library's controller.
 pub(crate) struct Drive<K: Kind, R> {
@@ -63,6 +69,11 @@ impl<K: Kind, R: Reconciler<K>> tollgate::Reconciler<ObjectRef<K>> for Drive<K, 
         match result {
             // The lease was lost, so the next leader reconciles the object.
             Err(error) if is_not_leading(&error) => Ok(Action::defer(AFTER_TERM)),
+            Err(error) if is_conflict(&error) => {
+                let (controller, request_id) = (&self.shared.controller, request.id());
+                tracing::debug!(controller, request_id, resource_key = path_of(key), %error, "a conflict");
+                Ok(Action::defer(AFTER_CONFLICT))
+            }
             Ok(action) => {
                 self.errors.clear(key);
                 Ok(action)
@@ -82,9 +93,32 @@ pub(crate) fn path_of<K: Kind>(key: &ObjectRef<K>) -> String {
 
 /// Whether a request was refused because the lease is lost.
 fn is_not_leading(error: &ReconcileError) -> bool {
+    has_cause(error, <dyn Error>::is::<NotLeading>)
+}
+
+/// Whether a write was refused because the object has a newer version, which the store will have.
+fn is_conflict(error: &ReconcileError) -> bool {
+    has_cause(error, |cause| {
+        status_of(cause).is_some_and(Status::is_conflict)
+    })
+}
+
+/// The answer of the API server, whichever of the errors around it a reconciler has kept.
+fn status_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Status> {
+    if let Some(kube::Error::Api(status)) = error.downcast_ref() {
+        return Some(status);
+    }
+    if let Some(ApplyError::Api(kube::Error::Api(status))) = error.downcast_ref() {
+        return Some(status);
+    }
+    let boxed = || error.downcast_ref::<Box<Status>>().map(AsRef::as_ref);
+    error.downcast_ref().or_else(boxed)
+}
+
+fn has_cause(error: &ReconcileError, is: impl Fn(&(dyn Error + 'static)) -> bool) -> bool {
     let mut cause = Some(error.source());
     while let Some(error) = cause {
-        if error.is::<NotLeading>() {
+        if is(error) {
             return true;
         }
         cause = error.source();

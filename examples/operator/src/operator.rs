@@ -22,7 +22,7 @@ use crate::backup::{self, Backup};
 use crate::database::{self, Database};
 
 /// Short enough that a run ends soon after the server has recovered.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(30));
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(10));
 /// A longer reconcile is cancelled and retried.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// Backups reconciled at once.

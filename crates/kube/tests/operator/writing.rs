@@ -304,3 +304,40 @@ async fn a_status_loses_the_nested_fields_that_are_gone() {
     until(|| uncounted() == json!({ "succeeded": ["s"] })).await;
     running.stop().await;
 }
+
+#[tokio::test]
+async fn a_conflict_is_no_failure_and_ends_with_the_next_event() {
+    let server = std::sync::Arc::new(server().await);
+    create(&server, "a");
+    let log = Log::default();
+    let mut operator = operator(&server).await;
+    let (maps, seen) = (all(&operator), log.clone());
+    let shared = std::sync::Arc::clone(&server);
+    operator
+        .for_kind(maps)
+        // A failure would end the test's patience.
+        .queue(|queue| {
+            queue.backoff(tollgate::FixedBackoff::new(std::time::Duration::from_secs(
+                3_600,
+            )))
+        })
+        .reconcile(move |object: Object<ConfigMap>, context: Context| {
+            let (seen, server) = (seen.clone(), std::sync::Arc::clone(&shared));
+            async move {
+                let Object::Found(map) = object else {
+                    return Ok(Action::done());
+                };
+                if map.finalizers().is_empty() {
+                    let edit = json!({ "metadata": { "finalizers": ["others/hold"] } });
+                    server.merge("configmaps", "ns", "a", edit).unwrap();
+                }
+                context.add_finalizer(&*map, "ours/hold").await?;
+                seen.push(format!("failures {}", context.failures()));
+                Ok(Action::done())
+            }
+        })
+        .unwrap();
+    let running = run(operator);
+    log.wait_for("failures 0").await;
+    running.stop().await;
+}
