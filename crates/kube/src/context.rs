@@ -128,7 +128,8 @@ impl Context {
     pub fn jittered(&self, interval: Duration) -> Duration {
         // The golden ratio spreads consecutive numbers evenly.
         let fraction = self.request_id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
-        interval + interval / 5 * u32::try_from(fraction).unwrap_or(0) / 256
+        let fifth = (interval / 5 / 256).saturating_mul(u32::try_from(fraction).unwrap_or(0));
+        interval.saturating_add(fifth)
     }
 
     /// Completes when the lease is lost; never without an election. For work that the reconcile has spawned:

@@ -48,7 +48,8 @@ impl Context {
     /// reference and the namespace of `owner`, if it has one, are added. A child that exists is written with the resource version
     /// of the store, so that a late write never replaces a newer one: then the API server answers with a conflict,
     /// and a retry finds the newer state. A child that the store does not have is read first, so that an object
-    /// of another owner with the same name is never taken over.
+    /// of another owner with the same name is not taken over. What remains is one that is created between the read
+    /// and the write, and sets none of the fields to another value.
     ///
     /// Write quantities as the API server returns them (`500m`, not `0.5`); it rewrites others, which then differ
     /// for ever.
@@ -140,13 +141,15 @@ impl Context {
         Ok(true)
     }
 
-    /// Adds a finalizer to `object`, or does nothing if it has it. Returns whether it was added.
+    /// Adds a finalizer to `object`, or does nothing if it has it or is being deleted. Returns whether it was added:
+    /// then the object has a newer version, so return from the reconcile, and the event of the write starts the next.
     ///
     /// # Errors
     /// A conflict if the object has changed since the store saw it.
     pub async fn add_finalizer<K: Kind>(&self, object: &K, finalizer: &str) -> kube::Result<bool> {
         let mut finalizers = object.finalizers().to_vec();
-        if finalizers.iter().any(|each| each == finalizer) {
+        let is_deleting = object.meta().deletion_timestamp.is_some();
+        if is_deleting || finalizers.iter().any(|each| each == finalizer) {
             return Ok(false);
         }
         finalizers.push(finalizer.to_owned());

@@ -27,7 +27,7 @@ pub struct Args {
           value_parser = RangedU64ValueParser::<usize>::new().range(0..=100_000))]
     pub objects: usize,
 
-    /// Probability, from 0 to 0.5, with which the embedded server fails a request of the operator
+    /// Probability, from 0 to 0.2, with which the embedded server fails a request of the operator
     #[arg(long, default_value_t = 0.0, value_parser = fault_rate, conflicts_with_all = ["kubeconfig", "context"])]
     pub fault_rate: f64,
 
@@ -217,10 +217,10 @@ pub fn flag_of_a_demo(matches: &ArgMatches) -> Option<&'static str> {
 
 fn fault_rate(text: &str) -> Result<f64, String> {
     let rate: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if (0.0..=0.5).contains(&rate) {
+    if (0.0..=0.2).contains(&rate) {
         Ok(rate)
     } else {
-        Err("must be from 0 to 0.5".to_owned())
+        Err("must be from 0 to 0.2".to_owned())
     }
 }
 
