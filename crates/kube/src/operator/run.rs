@@ -9,7 +9,7 @@ use kube::runtime::events::{Recorder, Reporter};
 use metrics::{describe_gauge, gauge};
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, timeout_at};
 
 use super::{Operator, OperatorError};
@@ -125,8 +125,12 @@ impl Operator {
         let mut panic = None;
         let ended = tokio::select! {
             () = stop => Ok(()),
-            // A watch ends by the panic of a predicate or a mapper alone. Without it the store would stand still.
-            Some(Err(error)) = watches.join_next() => {
+            // Of a predicate or a mapper: without its watch the store would stand still.
+            error = panicked(&mut watches) => {
+                panic = error.try_into_panic().ok();
+                Ok(())
+            }
+            error = panicked(&mut tasks) => {
                 panic = error.try_into_panic().ok();
                 Ok(())
             }
@@ -177,6 +181,17 @@ fn check(controllers: &[Box<dyn AnyController>]) -> Result<(), OperatorError> {
 async fn work(sources: &Sources, running: &[Box<dyn AnyRunning>]) {
     sources.listed().await;
     running.iter().for_each(|controller| controller.resume());
+}
+
+/// Completes once a task has panicked; tasks that end otherwise are done.
+async fn panicked(tasks: &mut JoinSet<()>) -> JoinError {
+    loop {
+        match tasks.join_next().await {
+            Some(Err(error)) => return error,
+            Some(Ok(())) => {}
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// Works while this replica leads. A new term begins with every object of the stores, since the last leader may
