@@ -96,10 +96,14 @@ fn is_not_leading(error: &ReconcileError) -> bool {
     has_cause(error, <dyn Error>::is::<NotLeading>)
 }
 
-/// Whether a write was refused because the object has a newer version, which the store will have.
+/// Whether a write was refused because the object has a newer version, which the store will have. A field that another
+/// manager owns is a conflict that lasts.
 fn is_conflict(error: &ReconcileError) -> bool {
     has_cause(error, |cause| {
-        status_of(cause).is_some_and(Status::is_conflict)
+        status_of(cause).is_some_and(|status| {
+            let mut causes = status.details.iter().flat_map(|details| &details.causes);
+            status.is_conflict() && !causes.any(|cause| cause.reason == "FieldManagerConflict")
+        })
     })
 }
 
@@ -132,5 +136,40 @@ pub(crate) fn key_of<K: Kind>(object: &K) -> ObjectRef<K> {
     match object.namespace() {
         Some(namespace) => reference.within(&namespace),
         None => reference,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::response::{StatusCause, StatusDetails};
+
+    fn answer(reason: &str, cause: &str) -> ReconcileError {
+        let cause = StatusCause {
+            reason: cause.to_owned(),
+            message: String::new(),
+            field: String::new(),
+        };
+        let status = Status {
+            code: 409,
+            reason: reason.to_owned(),
+            details: Some(StatusDetails {
+                name: String::new(),
+                group: String::new(),
+                kind: String::new(),
+                uid: String::new(),
+                causes: vec![cause],
+                retry_after_seconds: 0,
+            }),
+            ..Status::default()
+        };
+        ApplyError::Api(kube::Error::Api(status.boxed())).into()
+    }
+
+    #[test]
+    fn only_a_newer_version_is_a_conflict_that_passes() {
+        assert!(is_conflict(&answer("Conflict", "")));
+        assert!(!is_conflict(&answer("Conflict", "FieldManagerConflict")));
+        assert!(!is_conflict(&answer("AlreadyExists", "")));
     }
 }
