@@ -8,9 +8,8 @@ use serde::Serialize;
 use tollgate::queue::{KeySnapshot, KeyState as State};
 
 use crate::budget::Budget;
-use crate::controller::Queue;
 use crate::drive::path_of;
-use crate::kinds::Kind;
+use crate::kinds::{Kind, Queue};
 
 /// The budget of API calls.
 #[derive(Clone, Debug, Serialize)]

@@ -2,8 +2,10 @@
 
 use std::fmt::Debug;
 
+use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
+use tollgate::WorkQueue;
 
 /// A kind that the operator can watch: one that is known when the operator is built, such as those of
 /// `k8s-openapi` and of `#[derive(CustomResource)]`.
@@ -28,6 +30,9 @@ impl<T> Kind for T where
         + 'static
 {
 }
+
+/// A queue of references to objects.
+pub type Queue<K> = WorkQueue<ObjectRef<K>>;
 
 /// Where to watch a kind: in the whole cluster, in one namespace, or in several.
 #[derive(Clone, Debug)]

@@ -25,9 +25,9 @@ mod stores;
 mod writes;
 
 pub use context::{Context, Object, Reconciler};
-pub use controller::{ControllerBuilder, Handle, Left, Queue};
+pub use controller::{ControllerBuilder, Handle, Left};
 pub use explain::explain;
-pub use kinds::{Kind, Scope};
+pub use kinds::{Kind, Queue, Scope};
 pub use operator::{Operator, OperatorBuilder, OperatorError, Report};
 pub use stores::Stores;
 pub use tollgate::{Action, ReconcileError};

@@ -472,7 +472,7 @@ async fn storage_that_is_no_size_changes_no_child() {
 }
 
 #[tokio::test]
-async fn a_stateful_set_of_somebody_else_is_not_replaced() {
+async fn a_stateful_set_of_another_owner_is_not_replaced() {
     let (setup, operator) = converged_with("1Gi").await;
     let orphaned = json!({ "metadata": { "ownerReferences": null } });
     let before = setup

@@ -61,7 +61,7 @@ impl Operator {
     /// [`OperatorError::SameName`] and [`OperatorError::NoWorkers`] if a controller cannot run.
     ///
     /// # Panics
-    /// If a predicate or a mapper has panicked, with its panic, after the shutdown.
+    /// If a predicate, a mapper or a task of the operator has panicked, with its panic, after the shutdown.
     ///
     /// # Cancel safety
     /// Dropping the future stops everything at once; the lease then runs out.
@@ -125,12 +125,8 @@ impl Operator {
         let mut panic = None;
         let ended = tokio::select! {
             () = stop => Ok(()),
-            // Of a predicate or a mapper: without its watch the store would stand still.
-            error = panicked(&mut watches) => {
-                panic = error.try_into_panic().ok();
-                Ok(())
-            }
-            error = panicked(&mut tasks) => {
+            // Of a predicate or a mapper, for one: without its watch the store would stand still.
+            error = panicked([&mut watches, &mut tasks]) => {
                 panic = error.try_into_panic().ok();
                 Ok(())
             }
@@ -183,13 +179,16 @@ async fn work(sources: &Sources, running: &[Box<dyn AnyRunning>]) {
     running.iter().for_each(|controller| controller.resume());
 }
 
-/// Completes once a task has panicked; tasks that end otherwise are done.
-async fn panicked(tasks: &mut JoinSet<()>) -> JoinError {
+/// Completes once a task of either set has panicked; tasks that end otherwise are done.
+async fn panicked([one, other]: [&mut JoinSet<()>; 2]) -> JoinError {
     loop {
-        match tasks.join_next().await {
-            Some(Err(error)) => return error,
-            Some(Ok(())) => {}
-            None => std::future::pending().await,
+        let ended = tokio::select! {
+            Some(ended) = one.join_next() => ended,
+            Some(ended) = other.join_next() => ended,
+            else => std::future::pending().await,
+        };
+        if let Err(error) = ended {
+            return error;
         }
     }
 }

@@ -137,7 +137,7 @@ async fn edits_of_children_are_undone() {
         "a field that the operator does not own"
     );
 
-    // Without their owner they are somebody else's.
+    // Without their owner they belong to no Database.
     let orphaned = json!({ "metadata": { "ownerReferences": null } });
     case.admin
         .patch(&case.path("configmaps", "a"), orphaned)

@@ -107,7 +107,7 @@ async fn storage_that_is_no_size_is_refused_and_deletes_nothing() {
 }
 
 #[tokio::test]
-async fn a_stateful_set_of_somebody_else_is_not_replaced() {
+async fn a_stateful_set_of_another_owner_is_not_replaced() {
     let Some(case) = Case::new("foreign").await else {
         return;
     };
