@@ -92,6 +92,9 @@ pub fn all() -> Vec<Box<dyn Driven>> {
         Of::<bounds::ClockRead>::boxed(bound("clock read", "TSC").speed_only()),
         Of::<bounds::Cas>::boxed(bound("CAS", "none").speed_only()),
         Of::<bounds::ClockReadAndCas>::boxed(bound("clock read + CAS", "TSC").speed_only()),
+        Of::<bounds::ClockReadAndPausedCas>::boxed(
+            bound("clock read + CAS, paused", "TSC").speed_only(),
+        ),
         Of::<bounds::ClockReadAndLock>::boxed(bound("clock read + lock pair", "TSC").speed_only()),
     ]);
     all

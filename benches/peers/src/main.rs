@@ -15,6 +15,7 @@ mod quota;
 mod report;
 mod stats;
 mod subject;
+mod sync;
 mod workload;
 
 use std::io::{ErrorKind, Write, stdout};

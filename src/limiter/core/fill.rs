@@ -2,7 +2,7 @@
 //! In both a [`View`] decides, so both decide alike.
 
 use crate::clock::Timestamp;
-use crate::limiter::core::rate::{Instant, Rate, View};
+use crate::limiter::core::rate::{Instant, Rate, Refused, View};
 use crate::quota::Units;
 
 /// The fill of a bucket behind its lock.
@@ -42,6 +42,17 @@ impl LockedFill {
             known_since: self.known_since,
             max_full_at: Instant::MAX,
         }
+    }
+
+    /// Takes `n` tokens if `floor` remain.
+    #[inline]
+    pub(crate) fn take(&mut self, n: u64, floor: u64, now: Timestamp) -> Result<(), Refused> {
+        // Not by a `View`, which would copy the fill.
+        if let Some(next) = self.rate.take(self.full_at, n, floor, now)? {
+            self.known_since = self.known_since.max(now);
+            self.full_at = next;
+        }
+        Ok(())
     }
 
     /// Sets when the bucket is full, by a decision at `now`.

@@ -91,7 +91,7 @@ impl Rate {
     }
 
     /// Takes `n` tokens if `floor` remain, of a bucket that is full at `full_at`; returns when it is
-    /// full after that.
+    /// full after that, or `None` if the tokens cost nothing.
     #[inline]
     pub(crate) fn take(
         &self,
@@ -99,20 +99,23 @@ impl Rate {
         n: u64,
         floor: u64,
         now: Timestamp,
-    ) -> Result<Instant, Denied> {
-        self.check_burst(n, floor)?;
+    ) -> Result<Option<Instant>, Refused> {
         let cost = self.cost(n);
         if cost == 0 {
-            return Ok(full_at);
+            return Ok(None);
         }
         let at = self.at(now);
         let next = full_at.max(at) + cost;
-        let wanted = next + self.cost(floor);
-        if wanted <= at + self.depth {
-            Ok(next)
-        } else {
-            Err(Denied::after(self.wait(wanted, now)))
+        let (wanted, there) = (next + self.cost(floor), at + self.depth);
+        if wanted <= there {
+            return Ok(Some(next));
         }
+        // Only here: more than the burst is never there.
+        self.check_burst(n, floor).map_err(Refused::Never)?;
+        Err(Refused::Early {
+            short: wanted - there,
+            per_nano: self.units.per_nano,
+        })
     }
 
     /// Returns when a bucket is full whose first token is there at `paused`; zero if that has passed at
@@ -130,14 +133,49 @@ impl Rate {
     #[inline]
     pub(crate) fn wait(&self, full_at: Instant, now: Timestamp) -> Option<Duration> {
         let short = full_at.saturating_sub(self.at(now) + self.depth);
-        match (u64::try_from(short), self.units.per_nano) {
-            (Ok(0), _) => Some(Duration::ZERO),
-            // A division of words is several times faster than one of 128 bits.
-            (Ok(short), per_nano) => wait_for(short, per_nano, now),
-            (Err(_), 0) => None,
-            (Err(_), per_nano) => in_time(short.div_ceil(per_nano.into()).try_into().ok()?, now),
+        wait_for_any(short, self.units.per_nano, now)
+    }
+}
+
+/// Why a take is refused, without the division that tells the caller how long to wait: that is for
+/// after the lock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Refused {
+    /// So many units have to accrue first.
+    Early {
+        short: u128,
+        per_nano: u64,
+    },
+    Never(Denied),
+}
+
+impl Refused {
+    #[inline]
+    pub(crate) fn denied(self, now: Timestamp) -> Denied {
+        match self {
+            Self::Early { short, per_nano } => Denied::after(wait_for_any(short, per_nano, now)),
+            Self::Never(denied) => denied,
         }
     }
+}
+
+/// Same as [`wait_for`], of any number of units.
+#[inline]
+fn wait_for_any(short: u128, per_nano: u64, now: Timestamp) -> Option<Duration> {
+    match u64::try_from(short) {
+        Ok(0) => Some(Duration::ZERO),
+        // A division of words is several times faster than one of 128 bits.
+        Ok(short) => wait_for(short, per_nano, now),
+        Err(_) => wait_for_many(short, per_nano, now),
+    }
+}
+
+#[cold]
+fn wait_for_many(short: u128, per_nano: u64, now: Timestamp) -> Option<Duration> {
+    if per_nano == 0 {
+        return None;
+    }
+    in_time(short.div_ceil(per_nano.into()).try_into().ok()?, now)
 }
 
 /// Returns how long after `now` that many units have accrued; `None` if they never do, or the clock
@@ -178,8 +216,10 @@ impl View {
     /// token.
     #[inline]
     pub(crate) fn take(&self, n: u64, floor: u64, now: Timestamp) -> Decided<()> {
-        let next = self.rate.take(self.full_at, n, floor, now)?;
-        Ok((next, ()))
+        match self.rate.take(self.full_at, n, floor, now) {
+            Ok(next) => Ok((next.unwrap_or(self.full_at), ())),
+            Err(refused) => Err(refused.denied(now)),
+        }
     }
 
     /// Returns how long after `now` `n` tokens can be had, in parts no larger than the burst.

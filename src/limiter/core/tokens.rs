@@ -139,11 +139,9 @@ impl Tokens for BucketTokens {
 
     #[inline]
     fn take(&mut self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
-        // Not by a `View`, which would copy the fill.
-        let LockedFill { rate, full_at, .. } = &self.fill;
-        let next = rate.take(*full_at, n, floor, now)?;
-        self.fill.set(next, now);
-        Ok(())
+        self.fill
+            .take(n, floor, now)
+            .map_err(|refused| refused.denied(now))
     }
 
     fn debit_now(&mut self, n: u64, now: Timestamp) -> Debit {

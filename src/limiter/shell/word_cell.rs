@@ -13,18 +13,15 @@ use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
-use crate::clock::Timestamp;
+use crate::clock::{Clock, MonotonicClock, Timestamp};
 use crate::limiter::core::denied::Denied;
 use crate::limiter::core::fill::{LockedFill, WordOverflow};
 use crate::limiter::core::rate::{Instant, Rate, View};
 use crate::limiter::core::word::{Base, HELD, TooEarly, Word, WordQuota};
 use crate::limiter::shell::config_ring::{ConfigRing, WordSnapshot};
+use crate::limiter::shell::turn::{TURN, Turn};
 use crate::quota::Units;
-use crate::sync::{AtomicU64, Ordering, const_unless_modelled, fence, pause};
-
-/// Spin hints of the back-off after a contended take. Meanwhile the other threads take with the
-/// word's cache line in their own caches.
-const BACKOFF_SPINS: u32 = 32;
+use crate::sync::{AtomicU64, Ordering, const_unless_modelled, fence};
 
 /// The shortest wait, in nanoseconds, for which a denial is cached: to cache it must cost little of
 /// the time for which it serves. Under the model checker it is ten days, so that most models leave
@@ -52,6 +49,7 @@ pub(crate) struct WordCell {
     /// sharing).
     word: CachePadded<AtomicU64>,
     configs: ConfigRing,
+    turn: Turn,
 }
 
 impl WordCell {
@@ -61,6 +59,7 @@ impl WordCell {
             Self {
                 word: CachePadded::new(AtomicU64::new(0)),
                 configs: ConfigRing::new(quota),
+                turn: Turn::new(),
             }
         }
     }
@@ -108,7 +107,12 @@ impl WordCell {
             match self.try_take(n, floor, now)? {
                 Ok(false) => {}
                 decided => {
-                    pause(BACKOFF_SPINS);
+                    // Not in a model: time does not pass there.
+                    if cfg!(not(tollgate_loom)) {
+                        // Not the caller's clock, which may stand still.
+                        let nanos = || MonotonicClock::new().now().as_nanos();
+                        self.turn.contended(TURN, nanos);
+                    }
                     return Some(decided.map(|_| ()));
                 }
             }

@@ -6,9 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 
+use tollgate::{Clock as _, MonotonicClock};
+use turn::{TURN, Turn};
+
 use super::{Limiter, Shared};
 use crate::clock::{Clock, Tsc};
 use crate::quota::Quota;
+
+/// The library's own file: what follows a contended take.
+#[path = "../../../../src/limiter/shell/turn.rs"]
+mod turn;
 
 /// A shared word that every caller increments.
 #[derive(Default)]
@@ -21,6 +28,23 @@ pub struct ClockRead(Tsc);
 /// A clock read and a compare-and-swap.
 #[derive(Default)]
 pub struct ClockReadAndCas(Tsc, Cas);
+
+/// A clock read and a compare-and-swap, and after a contended swap what the library does then.
+pub struct ClockReadAndPausedCas {
+    clock: Tsc,
+    word: CachePadded<AtomicU64>,
+    turn: Turn,
+}
+
+impl Default for ClockReadAndPausedCas {
+    fn default() -> Self {
+        Self {
+            clock: Tsc::default(),
+            word: CachePadded::default(),
+            turn: Turn::new(),
+        }
+    }
+}
 
 /// A clock read, and a lock acquired and released.
 #[derive(Default)]
@@ -58,6 +82,38 @@ impl Shared for ClockReadAndCas {
     }
 }
 
+impl ClockReadAndPausedCas {
+    #[inline(always)]
+    fn swap(&self, n: u32) -> bool {
+        let seen = self.word.load(Ordering::Relaxed);
+        let swapped = self.word.compare_exchange_weak(
+            seen,
+            seen + u64::from(n),
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+        swapped.is_ok()
+    }
+
+    #[cold]
+    fn swap_contended(&self, n: u32) {
+        while !self.swap(n) {}
+        let nanos = || MonotonicClock::new().now().as_nanos();
+        self.turn.contended(TURN, nanos);
+    }
+}
+
+impl Shared for ClockReadAndPausedCas {
+    #[inline(always)]
+    fn try_acquire(&self, n: u32) -> bool {
+        black_box(self.clock.nanos());
+        if !self.swap(n) {
+            self.swap_contended(n);
+        }
+        true
+    }
+}
+
 impl Shared for ClockReadAndLock {
     #[inline(always)]
     fn try_acquire(&self, n: u32) -> bool {
@@ -87,4 +143,10 @@ macro_rules! bound {
     )*};
 }
 
-bound!(Cas, ClockRead, ClockReadAndCas, ClockReadAndLock);
+bound!(
+    Cas,
+    ClockRead,
+    ClockReadAndCas,
+    ClockReadAndPausedCas,
+    ClockReadAndLock
+);

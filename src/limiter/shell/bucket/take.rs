@@ -71,17 +71,24 @@ impl<C: Clock> BucketOps<'_, C> {
     }
 
     /// Takes `n` tokens if `floor` remain, of a bucket without a word.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "a call would store the answer to memory"
+    )]
+    #[inline(always)]
     fn take_locked(self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
         if n == 0 {
             return Ok(());
         }
         let mut state = self.shell.state.lock();
-        if state.line.is_idle() {
-            return state.line.take_idle(n, floor, now);
+        if !state.line.is_idle() {
+            drop(state);
+            return self.take_busy(n, floor, now);
         }
+        let taken = state.line.tokens.fill.take(n, floor, now);
+        // A denial's wait is computed without the lock.
         drop(state);
-        self.take_busy(n, floor, now)
+        taken.map_err(|refused| refused.denied(now))
     }
 
     #[cold]
