@@ -22,10 +22,11 @@ use std::time::{Duration, Instant};
 use criterion::{
     BenchmarkGroup, Criterion, criterion_group, criterion_main, measurement::WallTime,
 };
+use crossbeam_utils::CachePadded;
 use parking_lot::{Mutex, RwLock};
 use tollgate::{
-    AtomicTokenBucket, Clock, LockedTokenBucket, Quota, RateLimiter, SystemClock, Timestamp,
-    TokenLease,
+    AtomicTokenBucket, Clock, LockedTokenBucket, Quota, RateLimiter, StripedTokenBucket,
+    SystemClock, Timestamp, TokenLease,
 };
 
 /// Never denies within a benchmark.
@@ -136,6 +137,22 @@ fn one_thread(c: &mut Criterion) {
         let mut lease = atomic.lease(10_000).unwrap();
         b.iter(|| black_box(&mut lease).try_acquire(1).is_ok())
     });
+    group.bench_function("bound: fetch_sub on a line of its own", |b| {
+        let line = CachePadded::new(AtomicU64::new(u64::MAX));
+        b.iter(|| black_box(&line).fetch_sub(1, Ordering::Relaxed))
+    });
+    group.bench_function("striped: admit from its stripe", |b| {
+        let striped = StripedTokenBucket::new(generous()).unwrap();
+        b.iter(|| black_box(&striped).try_acquire(1).is_ok())
+    });
+    group.bench_function("striped: admit without stripes", |b| {
+        let striped = StripedTokenBucket::new(generous()).unwrap().carve(0);
+        b.iter(|| black_box(&striped).try_acquire(1).is_ok())
+    });
+    group.bench_function("striped: deny", |b| {
+        let spent_striped = spent(StripedTokenBucket::new(stingy()).unwrap());
+        b.iter(|| black_box(&spent_striped).try_acquire(1).is_ok())
+    });
     group.bench_function("locked: admit", |b| {
         b.iter(|| black_box(&locked).try_acquire(1).is_ok())
     });
@@ -231,6 +248,14 @@ fn contended(c: &mut Criterion) {
             b.iter_custom(|n| {
                 contend(threads, n, &|| {
                     black_box(atomic.try_acquire(1).is_ok());
+                })
+            });
+        });
+        let striped = StripedTokenBucket::new(generous()).unwrap();
+        group.bench_function("striped", |b| {
+            b.iter_custom(|n| {
+                contend(threads, n, &|| {
+                    black_box(striped.try_acquire(1).is_ok());
                 })
             });
         });

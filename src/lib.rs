@@ -149,7 +149,7 @@ pub use limiter::{
     AllOf, At, AtomicTokenBucket, CarryOver, Denied, History, IntervalTokenBucket, KeyHandle,
     KeyedBuilder, KeyedError, KeyedLimiter, KeyedStats, Leasable, LockedTokenBucket, Meter,
     Metered, OnFull, OwnedKey, QuotaLimiter, RateLimiter, Reservation, Saved, SavedError,
-    SlidingWindow, Status, TokenLease, WindowError,
+    SlidingWindow, Status, StripedTokenBucket, TokenLease, WindowError,
 };
 pub use limiter::{ClientAddr, PrefixTooLong};
 pub use observe::{Observer, ReconcileResult};

@@ -41,3 +41,4 @@ pub use self::ops::quota_limiter::QuotaLimiter;
 pub use self::ops::rate_limiter::RateLimiter;
 pub use self::ops::reservation::Reservation;
 pub use self::ops::sliding_window::SlidingWindow;
+pub use self::ops::striped::StripedTokenBucket;

@@ -187,9 +187,16 @@ pub(crate) fn pause(times: u32) {
     let _ = times;
 }
 
-/// Threads and parking.
-#[allow(clippy::disallowed_methods, reason = "threads enter the crate here")]
+/// Threads, their numbers, and parking.
+#[allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "threads enter the crate here"
+)]
 pub(crate) mod thread {
+    use std::cell::Cell;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     #[cfg(tollgate_loom)]
     use loom::thread;
     #[cfg(not(tollgate_loom))]
@@ -200,6 +207,41 @@ pub(crate) mod thread {
 
     pub(crate) fn park() {
         thread::park();
+    }
+
+    /// Returns the number of the calling thread, counted in the order in which threads ask.
+    #[inline]
+    pub(crate) fn number() -> usize {
+        NUMBER.with(|number| match number.get() {
+            UNNUMBERED => assign(number),
+            number => number,
+        })
+    }
+
+    const UNNUMBERED: usize = usize::MAX;
+
+    #[cfg(not(tollgate_loom))]
+    thread_local! {
+        static NUMBER: Cell<usize> = const { Cell::new(UNNUMBERED) };
+    }
+    #[cfg(tollgate_loom)]
+    loom::thread_local! {
+        static NUMBER: Cell<usize> = Cell::new(UNNUMBERED);
+    }
+
+    #[cold]
+    fn assign(number: &Cell<usize>) -> usize {
+        #[cfg(not(tollgate_loom))]
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        // Counts from zero in each execution of a model.
+        #[cfg(tollgate_loom)]
+        loom::lazy_static! {
+            static ref NEXT: AtomicUsize = AtomicUsize::new(0);
+        }
+        // Relaxed: it publishes nothing. A number is only where to look first, so it may wrap around.
+        let next = NEXT.fetch_add(1, Ordering::Relaxed) & (UNNUMBERED >> 1);
+        number.set(next);
+        next
     }
 
     pub(crate) fn park_timeout(timeout: std::time::Duration) {

@@ -25,6 +25,12 @@ impl Panics {
     }
 }
 
+/// Returns the output of `run`; `None` if it panicked. For a caller that comes to the same panic again,
+/// or can do without.
+pub(crate) fn unless_panics<T>(run: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(run)).ok()
+}
+
 impl Drop for Panics {
     #[inline]
     fn drop(&mut self) {

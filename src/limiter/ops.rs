@@ -15,3 +15,4 @@ pub(crate) mod rate_limiter;
 pub(crate) mod reservation;
 pub(crate) mod single;
 pub(crate) mod sliding_window;
+pub(crate) mod striped;

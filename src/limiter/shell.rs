@@ -8,6 +8,7 @@ pub(crate) mod config_ring;
 pub(crate) mod line_shell;
 pub(crate) mod locked_line;
 pub(crate) mod ordered_lock;
+pub(crate) mod stripes;
 pub(crate) mod turn;
 #[cfg(all(test, not(tollgate_loom)))]
 mod turn_tests;

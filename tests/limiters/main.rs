@@ -30,6 +30,7 @@ mod operations;
 mod ownership;
 mod saved;
 mod stale_time;
+mod striped;
 mod support;
 mod unpolled;
 mod waiting;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tollgate::{
     AllOf, AtomicTokenBucket, CarryOver, KeyedLimiter, LockedTokenBucket, ManualClock, Metered,
-    Quota, QuotaLimiter, RateLimiter, Timestamp,
+    Quota, QuotaLimiter, RateLimiter, StripedTokenBucket, Timestamp,
 };
 
 pub(crate) fn quota(text: &str) -> Quota {
@@ -35,11 +35,15 @@ pub(crate) fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
 }
 
 /// A bucket of each type, on one clock.
-pub(crate) fn buckets(text: &str) -> ([Box<dyn QuotaLimiter>; 2], ManualClock) {
+pub(crate) fn buckets(text: &str) -> ([Box<dyn QuotaLimiter>; 3], ManualClock) {
     let clock = ManualClock::new();
     let atomic = AtomicTokenBucket::with_clock(quota(text), clock.clone()).unwrap();
     let locked = LockedTokenBucket::with_clock(quota(text), clock.clone()).unwrap();
-    ([Box::new(atomic), Box::new(locked)], clock)
+    let striped = StripedTokenBucket::with_clock(quota(text), clock.clone()).unwrap();
+    let striped = striped.stripes(2);
+    let buckets: [Box<dyn QuotaLimiter>; 3] =
+        [Box::new(atomic), Box::new(locked), Box::new(striped)];
+    (buckets, clock)
 }
 
 pub(crate) type Keyed = KeyedLimiter<String, std::hash::RandomState, ManualClock>;
@@ -58,6 +62,9 @@ pub(crate) fn each(text: &str, check: impl Fn(&str, &dyn RateLimiter, &ManualClo
     let clock = ManualClock::new();
     let locked = LockedTokenBucket::with_clock(quota, clock.clone()).unwrap();
     check("locked", &locked, &clock);
+    let clock = ManualClock::new();
+    let striped = StripedTokenBucket::with_clock(quota, clock.clone()).unwrap();
+    check("striped", &striped.stripes(2), &clock);
     let clock = ManualClock::new();
     check("key", &keyed(quota, &clock).key("ada"), &clock);
     let clock = ManualClock::new();
@@ -81,6 +88,9 @@ pub(crate) fn each_of_one_quota(text: &str, check: impl Fn(&str, &dyn QuotaLimit
     let clock = ManualClock::new();
     let locked = LockedTokenBucket::with_clock(quota(text), clock.clone()).unwrap();
     check("locked", &locked, &clock);
+    let clock = ManualClock::new();
+    let striped = StripedTokenBucket::with_clock(quota(text), clock.clone()).unwrap();
+    check("striped", &striped.stripes(2), &clock);
     let clock = ManualClock::new();
     check("key", &keyed(quota(text), &clock).key("ada"), &clock);
 }

@@ -4,7 +4,7 @@ use std::hash::RandomState;
 
 use tollgate::{
     AllOf, At, AtomicTokenBucket, CarryOver, Denied, KeyedLimiter, LockedTokenBucket, ManualClock,
-    Quota, QuotaLimiter, RateLimiter, Timestamp,
+    Quota, QuotaLimiter, RateLimiter, StripedTokenBucket, Timestamp,
 };
 
 use crate::exact::{self, Exact};
@@ -180,6 +180,65 @@ fn all_operations_of_the_atomic_bucket_are_linearizable() {
 fn all_operations_of_the_locked_bucket_are_linearizable() {
     check_all_operations(|quota| {
         Box::new(LockedTokenBucket::with_clock(quota, ManualClock::new()).unwrap())
+    });
+}
+
+/// So large that two stripes get their least.
+const LARGE: [&str; 4] = [
+    "1000/s burst 64",
+    "3000/s burst 96",
+    "7/s burst 48",
+    "0/s burst 80",
+];
+
+/// Runs an operation by the bucket's clock, so that it goes by the stripes.
+fn run_striped(bucket: &StripedTokenBucket<ManualClock>, op: BucketOp) -> Result<u64, Denied> {
+    match op {
+        BucketOp::Take(n) => bucket.try_acquire(n).map(|()| n),
+        BucketOp::TakeAbove(n, floor) => bucket.try_acquire_above(n, floor).map(|()| n),
+        BucketOp::SetQuota(which, rule) => {
+            let quota = LARGE[which].parse().unwrap();
+            bucket.set_quota(quota, rule).unwrap();
+            Ok(0)
+        }
+        other => other.run(bucket, Timestamp::from_nanos(INSTANT)),
+    }
+}
+
+fn any_striped_op(bucket: &mut Exact, op: &BucketOp) -> Result<u64, Denied> {
+    if let BucketOp::SetQuota(which, rule) = *op {
+        let quota = LARGE[which].parse().unwrap();
+        *bucket = bucket.set_quota(quota, rule, INSTANT).unwrap();
+        return Ok(0);
+    }
+    any_op(bucket, op)
+}
+
+#[test]
+fn all_operations_of_the_striped_bucket_are_linearizable() {
+    let quota: Quota = LARGE[0].parse().unwrap();
+    let subject = || {
+        let clock = ManualClock::new();
+        clock.set(Timestamp::from_nanos(INSTANT));
+        let bucket = StripedTokenBucket::with_clock(quota, clock).unwrap();
+        (bucket.stripes(2), Recorder::default())
+    };
+    let part = |(bucket, recorder): &(StripedTokenBucket<_>, Recorder), seed| {
+        let call = |i| {
+            let seed = scramble(seed * CALLS + i);
+            // Mostly single tokens, and sometimes so many that the stripes have to be swept.
+            let op = match BucketOp::of(seed) {
+                BucketOp::Take(2) => BucketOp::Take(30),
+                BucketOp::TakeUpTo(n) => BucketOp::TakeUpTo(20 * n),
+                op => op,
+            };
+            recorder.call(op, |op| run_striped(bucket, *op))
+        };
+        (0..CALLS).map(call).collect()
+    };
+    let exact = Exact::new(quota);
+    record(subject, part, |history| {
+        assert_linearizable(&exact, history, any_striped_op);
     });
 }
 

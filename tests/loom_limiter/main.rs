@@ -13,6 +13,7 @@ mod exact;
 #[path = "../model/explore.rs"]
 mod explore;
 
+mod striped;
 mod takes;
 mod waiting;
 

@@ -223,6 +223,13 @@ impl HotGeneration {
             Err(TooEarly { short, per_nano })
         })
     }
+
+    /// Returns the units that are left at `now` once [`take`](Self::take) at that time has returned `next`.
+    #[inline]
+    pub(crate) const fn left(&self, next: u64, now: u64) -> u64 {
+        let at = (now - self.base) * self.quota.units.per_nano;
+        self.zero + at + self.quota.depth - next
+    }
 }
 
 /// A denial by the hot path: `short` units have to accrue first.

@@ -129,7 +129,7 @@ impl<C: Clock> AtomicTokenBucket<C> {
     #[expect(clippy::inline_always, reason = "a call would cost a third of a take")]
     #[inline(always)]
     fn ops(&self) -> BucketOps<'_, C> {
-        self.shell.with_word(Some(&self.cell))
+        self.shell.with(Some(&self.cell), None)
     }
 }
 

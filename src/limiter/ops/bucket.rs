@@ -1,11 +1,11 @@
-//! What the two token buckets have in common, beside what every single limiter has.
+//! What the token buckets have in common, beside what every single limiter has.
 
 /// Implements [`limiter`](crate::limiter::ops::single), leases, quotas and saving for a bucket with `shell`
-/// and `ops`. A macro, since a blanket implementation of [`Limiter`](crate::limiter::ops::limiter::Limiter)
+/// and `ops`, and with some methods of its own. A macro, since a blanket implementation of [`Limiter`](crate::limiter::ops::limiter::Limiter)
 /// would overlap with those for `&L` and `Box<L>`.
 macro_rules! bucket {
-    ($bucket:ident) => {
-        limiter!($bucket);
+    ($bucket:ident $($own:item)*) => {
+        limiter!($bucket $($own)*);
 
         const _: () = {
             use std::convert::Infallible;

@@ -38,6 +38,12 @@ pub trait Limiter: Send + Sync {
     /// Takes `n` tokens if at least `floor` remain.
     fn try_acquire_above_at(&self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied>;
 
+    /// Takes `n` tokens at the time of the limiter's clock.
+    #[inline]
+    fn take_now(&self, n: u64) -> Result<(), Denied> {
+        self.try_acquire_above_at(n, 0, self.clock_now())
+    }
+
     /// Same as [`try_acquire_above_at`](Self::try_acquire_above_at), for a caller that waits if it is
     /// denied; returns whether it took.
     #[inline]
@@ -111,6 +117,8 @@ macro_rules! forward_limiter {
         forward! { $this => $inner;
             #[inline]
             fn try_acquire_above_at(n: u64, floor: u64, now: Timestamp) -> Result<(), Denied>;
+            #[inline]
+            fn take_now(n: u64) -> Result<(), Denied>;
             fn take_at_once(n: u64, floor: u64, now: Timestamp) -> bool;
             fn try_acquire_with_status_at(n: u64, now: Timestamp) -> (Result<(), Denied>, Status);
             fn try_acquire_up_to_at(n: u64, now: Timestamp) -> u64;

@@ -77,7 +77,7 @@ impl<C> LockedTokenBucket<C> {
 impl<C: Clock> LockedTokenBucket<C> {
     #[inline]
     fn ops(&self) -> BucketOps<'_, C> {
-        self.shell.with_word(None)
+        self.shell.with(None, None)
     }
 }
 

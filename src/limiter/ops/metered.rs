@@ -172,6 +172,13 @@ impl<L: RateLimiter> Limiter for Metered<L> {
         decided
     }
 
+    #[inline]
+    fn take_now(&self, n: u64) -> Result<(), Denied> {
+        let decided = self.limiter.take_now(n);
+        self.count(&decided);
+        decided
+    }
+
     fn take_at_once(&self, n: u64, floor: u64, now: Timestamp) -> bool {
         let taken = self.limiter.take_at_once(n, floor, now);
         // A caller that did not take waits, and counts when its wait ends.

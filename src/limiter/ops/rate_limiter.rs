@@ -104,7 +104,7 @@ pub trait RateLimiter: Limiter + fmt::Debug {
     /// [`Denied`]; nothing was taken.
     #[inline]
     fn try_acquire(&self, n: u64) -> Result<(), Denied> {
-        self.try_acquire_above_at(n, 0, self.now())
+        self.take_now(n)
     }
 
     /// Takes `n` tokens if at least `floor` remain. So callers of low priority leave some for callers of

@@ -1,9 +1,10 @@
 //! What the single limiters have in common: all but where a take is decided.
 
 /// Implements the traits of a limiter with one line. The limiter has a field `shell`, with a clock, an
-/// ordered lock and bounds, and a method `ops`, with the operations.
+/// ordered lock and bounds, and a method `ops`, with the operations. `$own` are the methods of
+/// [`Limiter`](crate::limiter::ops::limiter::Limiter) in which it differs.
 macro_rules! limiter {
-    ($limiter:ident) => {
+    ($limiter:ident $($own:item)*) => {
         const _: () = {
             use std::task::Waker;
             use std::time::Duration;
@@ -28,6 +29,8 @@ macro_rules! limiter {
             }
 
             impl<C: Clock> Limiter for $limiter<C> {
+                $($own)*
+
                 fn clock(&self) -> &dyn Clock {
                     &self.shell.clock
                 }

@@ -1,13 +1,15 @@
 //! The shell of a bucket: a lock, behind it a [`Line`], and, for an
 //! [`AtomicTokenBucket`](crate::AtomicTokenBucket), the word that takers go by while there are no
-//! waiters.
+//! waiters. A [`StripedTokenBucket`](crate::StripedTokenBucket) has stripes too.
 //!
-//! Invariant: while the line is not idle, or the word cannot hold the debt, the word is held and the
-//! line has the fill. Otherwise the word has it, and an operation changes the word.
+//! Invariant: while the line is not idle, or the word cannot hold the debt, or a part of the burst is
+//! carved out for the stripes, the word is held and the line has the fill. Otherwise the word has it,
+//! and an operation changes the word.
 
 mod change;
 mod fill;
 mod reserve;
+mod striped;
 mod take;
 
 use crate::clock::{Clock, Timestamp};
@@ -19,6 +21,7 @@ use crate::limiter::core::tokens::BucketTokens;
 use crate::limiter::shell::bucket::fill::BucketFill;
 use crate::limiter::shell::line_shell::LineShell;
 use crate::limiter::shell::ordered_lock::OrderedLock;
+use crate::limiter::shell::stripes::Stripes;
 use crate::limiter::shell::word_cell::WordCell;
 use crate::quota::{Quota, Units};
 use crate::sync::{Mutex, MutexGuard, const_unless_modelled};
@@ -35,6 +38,8 @@ pub(crate) struct BucketState {
     quota: Quota,
     /// Whether the line has the fill. Always true without a word.
     is_held: bool,
+    /// The part of the burst that is carved out for the stripes; 0 while they are all empty.
+    carved: u64,
 }
 
 impl AsMut<Line> for BucketState {
@@ -56,6 +61,7 @@ impl<C> BucketShell<C> {
                 line: Line::new(units),
                 quota,
                 is_held: !has_word,
+                carved: 0,
             };
             Self {
                 state: Mutex::new(state),
@@ -65,10 +71,18 @@ impl<C> BucketShell<C> {
         }
     }
 
-    /// Returns the operations of a bucket with this shell, and with a word or none.
+    /// Returns the operations of a bucket with this shell, with a word or none, and with stripes or none.
     #[inline]
-    pub(crate) const fn with_word<'a>(&'a self, word: Option<&'a WordCell>) -> BucketOps<'a, C> {
-        BucketOps { word, shell: self }
+    pub(crate) const fn with<'a>(
+        &'a self,
+        word: Option<&'a WordCell>,
+        stripes: Option<&'a Stripes>,
+    ) -> BucketOps<'a, C> {
+        BucketOps {
+            word,
+            stripes,
+            shell: self,
+        }
     }
 
     pub(crate) fn bounds_mut(&mut self) -> &mut Bounds {
@@ -85,6 +99,7 @@ impl<C> BucketShell<C> {
 /// The operations of a bucket.
 pub(crate) struct BucketOps<'a, C> {
     word: Option<&'a WordCell>,
+    stripes: Option<&'a Stripes>,
     shell: &'a BucketShell<C>,
 }
 
@@ -108,11 +123,13 @@ impl<C: Clock> LineShell for BucketOps<'_, C> {
             state.line.tokens.fill = word.hold();
             state.is_held = true;
         }
+        self.sweep(state);
     }
 
     fn release(&self, state: &mut BucketState, now: Timestamp) {
         if let Some(word) = self.word
             && state.is_held
+            && state.carved == 0
             && state.line.is_idle()
         {
             // Debt that the word cannot hold stays in the line until it is paid.

@@ -64,11 +64,12 @@ impl WordCell {
         }
     }
 
-    /// Takes `n` tokens at `now` if `floor` remain: the hot path, to be inlined. `None` if it decided
-    /// nothing, and the caller has to ask [`try_update`](Self::try_update).
+    /// Takes `n` tokens at `now` if `floor` remain: the hot path, to be inlined. Returns the units that
+    /// are left, or 0 if the tokens are free. `None` if it decided nothing, and the caller has to ask
+    /// [`try_update`](Self::try_update).
     #[expect(clippy::inline_always, reason = "a call would cost a third of it")]
     #[inline(always)]
-    pub(crate) fn take(&self, n: u64, floor: u64, at: Timestamp) -> Option<Result<(), Denied>> {
+    pub(crate) fn take(&self, n: u64, floor: u64, at: Timestamp) -> Option<Result<u64, Denied>> {
         let now = at.as_nanos();
         // The cache holds denials of one token: what nearly all callers ask for.
         let is_one = n == 1 && floor == 0;
@@ -76,8 +77,8 @@ impl WordCell {
             return Some(Err(Denied::after(Some(Duration::from_nanos(wait)))));
         }
         let taken = match self.try_take(n, floor, now)? {
-            Ok(true) => Ok(()),
-            Ok(false) => self.take_contended(n, floor, now)?,
+            Ok(Some(left)) => Ok(left),
+            Ok(None) => self.take_contended(n, floor, now)?,
             Err(early) => Err(early),
         };
         Some(taken.map_err(|early| {
@@ -102,26 +103,23 @@ impl WordCell {
     /// Takes after another thread was faster. The first retry is immediate, since the failure has
     /// brought the cache line here; the back-off comes after the take, for the other threads' sake.
     #[cold]
-    fn take_contended(&self, n: u64, floor: u64, now: u64) -> Option<Result<(), TooEarly>> {
+    fn take_contended(&self, n: u64, floor: u64, now: u64) -> Option<Result<u64, TooEarly>> {
         loop {
-            match self.try_take(n, floor, now)? {
-                Ok(false) => {}
-                decided => {
-                    // Not in a model: time does not pass there.
-                    if cfg!(not(tollgate_loom)) {
-                        // Not the caller's clock, which may stand still.
-                        let nanos = || MonotonicClock::new().now().as_nanos();
-                        self.turn.contended(TURN, nanos);
-                    }
-                    return Some(decided.map(|_| ()));
+            if let Some(decided) = self.try_take(n, floor, now)?.transpose() {
+                // Not in a model: time does not pass there.
+                if cfg!(not(tollgate_loom)) {
+                    // Not the caller's clock, which may stand still.
+                    let nanos = || MonotonicClock::new().now().as_nanos();
+                    self.turn.contended(TURN, nanos);
                 }
+                return Some(decided);
             }
         }
     }
 
-    /// Takes, or denies; `Ok(false)` if another thread was faster.
+    /// Takes, or denies; `Ok(None)` if another thread was faster.
     #[inline]
-    fn try_take(&self, n: u64, floor: u64, now: u64) -> Option<Result<bool, TooEarly>> {
+    fn try_take(&self, n: u64, floor: u64, now: u64) -> Option<Result<Option<u64>, TooEarly>> {
         let hot = self.configs.hot();
         // The word last: if it is of that generation, what was read before is consistent. The fence
         // pairs with the Release fence of the writer of a slot, as in `is_in_force`; without it the
@@ -129,8 +127,12 @@ impl WordCell {
         fence(Ordering::Acquire);
         let word = self.load();
         match hot.take(word, n, floor, now)? {
-            Ok(Some(next)) => Some(Ok(self.swap(word, next))),
-            taken => Some(taken.map(|_| true)),
+            Ok(Some(next)) => {
+                let taken = self.swap(word, next);
+                Some(Ok(taken.then(|| hot.left(next, now))))
+            }
+            Ok(None) => Some(Ok(Some(0))),
+            Err(early) => Some(Err(early)),
         }
     }
 

@@ -65,6 +65,7 @@ impl<C: Clock> BucketOps<'_, C> {
             let account = state.account();
             account.configure(fill, units, (carry, leased), now)?;
             state.quota = quota;
+            self.fit_stripes(units);
             Ok(Ok(()))
         })
     }
@@ -77,14 +78,16 @@ impl<C: Clock> BucketOps<'_, C> {
                 Ok(burst) => units.burst = burst,
                 Err(refused) => return Ok(Err(refused)),
             }
-            state.account().resize(fill, units, now).map(Ok)
+            state.account().resize(fill, units, now)?;
+            self.fit_stripes(units);
+            Ok(Ok(()))
         })
     }
 
     /// Returns how full the bucket is, as of the wall time `wall`.
     pub(crate) fn save(&self, wall: SystemTime) -> Saved {
         let now = self.shell.clock.now();
-        let state = self.shell.state.lock();
+        let state = self.lock_swept();
         let (quota, paused) = (state.quota, state.line.tokens.account.paused);
         let read = |view: &View| {
             let leased = quota.max_burst() - view.rate.units.burst;

@@ -9,10 +9,11 @@ use crate::limiter::core::line::Line;
 use crate::limiter::core::rate::View;
 use crate::limiter::core::status::Status;
 use crate::limiter::core::tokens::TokenCount;
-use crate::limiter::shell::bucket::BucketOps;
+use crate::limiter::shell::bucket::{BucketOps, BucketState};
 use crate::limiter::shell::line_shell::LineShell;
 use crate::limiter::shell::word_cell::NeedsWriter;
 use crate::quota::Quota;
+use crate::sync::MutexGuard;
 
 impl<C: Clock> BucketOps<'_, C> {
     /// Takes `n` tokens if `floor` remain: the hot path, to be inlined.
@@ -22,7 +23,7 @@ impl<C: Clock> BucketOps<'_, C> {
         match self.word {
             None => self.take_locked(n, floor, now),
             Some(word) => match word.take(n, floor, now) {
-                Some(taken) => taken,
+                Some(taken) => taken.map(|_| ()),
                 None => self.take_undecided(n, floor, now),
             },
         }
@@ -30,12 +31,22 @@ impl<C: Clock> BucketOps<'_, C> {
 
     /// Takes where the hot path has not decided.
     #[cold]
-    fn take_undecided(self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
+    pub(super) fn take_undecided(self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
         if n == 0 {
             // Not even the base moves.
             return Ok(());
         }
+        if let Some(taken) = self.take_past_stripes(n, floor, now) {
+            return taken;
+        }
         self.decide(now, |line| line.take(n, floor, now))
+    }
+
+    /// Locks the state, with no token in a stripe.
+    pub(super) fn lock_swept(&self) -> MutexGuard<'_, BucketState> {
+        let mut state = self.shell.state.lock();
+        self.sweep(&mut state);
+        state
     }
 
     /// Decides by the line, or by one without waiters that is made of the word if that has the fill.
@@ -61,7 +72,7 @@ impl<C: Clock> BucketOps<'_, C> {
                     None => drop(self.shell.state.lock()),
                 },
                 Err(NeedsWriter::Held | NeedsWriter::WordOverflow) => {
-                    let state = self.shell.state.lock();
+                    let state = self.lock_swept();
                     if state.is_held {
                         return self.on_line(state, now, op);
                     }
@@ -119,7 +130,7 @@ impl<C: Clock> BucketOps<'_, C> {
                 return output;
             }
             // The word may be released before the lock is taken.
-            let state = self.shell.state.lock();
+            let state = self.lock_swept();
             if state.is_held {
                 return self.on_line(state, now, |line| read(line));
             }

@@ -1,0 +1,157 @@
+//! Stripes: tokens that are carved out of a bucket's burst, each part on a cache line of its own, so that
+//! threads take without contention.
+//!
+//! Any thread takes: it only decrements, and without a clock. All else is for the holder of the bucket's
+//! lock: it alone adds tokens, so a stripe that it has found empty stays empty.
+//!
+//! Linearization point of an admission: the successful compare-and-swap of the stripe.
+
+use crossbeam_utils::CachePadded;
+
+use crate::quota::Units;
+use crate::sync::{AtomicU64, Ordering, UnmodelledU64, thread};
+
+/// The fewest tokens of a stripe: a refill must cost little of the takes that it serves.
+const MIN_BATCH: u64 = if cfg!(tollgate_loom) { 1 } else { 8 };
+
+/// The most stripes.
+const MAX_COUNT: usize = 1_024;
+
+#[derive(Debug)]
+pub(crate) struct Stripes {
+    /// As many as a power of two.
+    tokens: Box<[CachePadded<AtomicU64>]>,
+    /// The tokens of all stripes together; a quarter of the burst if `None`.
+    share: Option<u64>,
+    /// From how many units on it pays to ask for the lock and carve. A hint: the lock's holder decides.
+    carve_from: UnmodelledU64,
+}
+
+impl Stripes {
+    /// Creates empty stripes: `count`, rounded up to a power of two. The first taker finds out how much to
+    /// carve.
+    pub(crate) fn new(count: usize, share: Option<u64>) -> Self {
+        let count = count.clamp(1, MAX_COUNT).next_power_of_two();
+        Self {
+            tokens: (0..count).map(|_| CachePadded::default()).collect(),
+            share,
+            carve_from: UnmodelledU64::new(0),
+        }
+    }
+
+    /// Changes the number of stripes.
+    pub(crate) fn set_count(&mut self, count: usize) {
+        let stripes = Self::new(count, self.share);
+        Self::add(&stripes.tokens[0], self.sweep());
+        *self = stripes;
+    }
+
+    /// Changes the number of tokens of all stripes together.
+    pub(crate) fn set_share(&mut self, share: u64) {
+        self.share = Some(share);
+        self.carve_from = UnmodelledU64::new(0);
+    }
+
+    /// Notes which quota is in force.
+    pub(crate) fn fit(&self, units: Units) {
+        let carve_from = match units
+            .per_token
+            .saturating_mul(2 * self.share_of(units.burst))
+        {
+            0 => u64::MAX,
+            carve_from => carve_from,
+        };
+        self.carve_from.store_relaxed(carve_from);
+    }
+
+    /// Returns whether to carve, from a bucket that has `left` units.
+    #[inline]
+    pub(crate) fn is_worth_carving(&self, left: u64) -> bool {
+        left >= self.carve_from.load_relaxed()
+    }
+
+    /// Takes `n` tokens of the caller's stripe, or none.
+    #[inline]
+    pub(crate) fn take(&self, n: u64) -> bool {
+        let stripe = self.own();
+        // Relaxed: a guess, which the compare-and-swap checks.
+        let mut held = stripe.load(Ordering::Relaxed);
+        while let Some(left) = held.checked_sub(n) {
+            // Acquire pairs with the Release in `add`: the holder had held the word before. Otherwise a
+            // thread that learns of this admission could still be denied by the word from before.
+            let (success, failure) = (Ordering::Acquire, Ordering::Relaxed);
+            match stripe.compare_exchange_weak(held, left, success, failure) {
+                Ok(_) => return true,
+                Err(actual) => held = actual,
+            }
+        }
+        false
+    }
+
+    #[inline]
+    fn own(&self) -> &AtomicU64 {
+        &self.tokens[thread::number() & (self.tokens.len() - 1)]
+    }
+}
+
+/// For the holder of the bucket's lock.
+impl Stripes {
+    /// Returns how many tokens of a burst to carve out, the same number for each stripe; 0 if there are
+    /// too few.
+    pub(crate) fn share_of(&self, burst: u64) -> u64 {
+        let share = self.share.unwrap_or(burst / 4).min(burst / 2);
+        let batch = share / self.count();
+        if batch < MIN_BATCH {
+            0
+        } else {
+            batch * self.count()
+        }
+    }
+
+    fn count(&self) -> u64 {
+        self.tokens.len() as u64
+    }
+
+    /// Shares tokens out among the stripes, all of which are empty.
+    pub(crate) fn fill(&self, carved: u64) {
+        for stripe in &self.tokens {
+            Self::add(stripe, carved / self.count());
+        }
+    }
+
+    /// Returns how many tokens to refill the caller's stripe with when it takes `n`, if `carved` are for
+    /// all stripes.
+    pub(crate) fn lacking(&self, n: u64, carved: u64) -> u64 {
+        let batch = carved / self.count();
+        if n > batch {
+            // Such a caller never goes by its stripe.
+            return 0;
+        }
+        // Relaxed: it has no more than this, since takers only decrement.
+        batch.saturating_sub(self.own().load(Ordering::Relaxed))
+    }
+
+    /// Puts tokens into the caller's stripe.
+    pub(crate) fn refill(&self, n: u64) {
+        Self::add(self.own(), n);
+    }
+
+    fn add(stripe: &AtomicU64, n: u64) {
+        // Release pairs with the Acquire in `take`.
+        stripe.fetch_add(n, Ordering::Release);
+    }
+
+    /// Takes all tokens out of all stripes; returns how many. At the end all are empty at once, since
+    /// only the caller could have added any.
+    pub(crate) fn sweep(&self) -> u64 {
+        let mut swept = 0;
+        for stripe in &self.tokens {
+            // Relaxed: an empty stripe stays empty, and is not worth its cache line.
+            if stripe.load(Ordering::Relaxed) > 0 {
+                // Relaxed: the tokens go back behind the lock, whose holder added them.
+                swept += stripe.swap(0, Ordering::Relaxed);
+            }
+        }
+        swept
+    }
+}

@@ -1,0 +1,233 @@
+//! The striped bucket: takes from stripes beside each other, a carve, refills, sweeps and a change of the
+//! quota. Every answer is that of an exact bucket in some order of the calls.
+
+use std::sync::Arc;
+
+use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::thread;
+use tollgate::{CarryOver, ManualClock, Quota, RateLimiter, StripedTokenBucket};
+
+use crate::contend::{explained, in_turns};
+use crate::exact::Exact;
+use crate::explore::{TestClock, explore, explore_in_turns};
+use crate::{SECOND, at};
+
+/// Of this burst two stripes get a token each. Nothing accrues within a model.
+const QUOTA: &str = "1/h burst 8";
+const OTHER: &str = "1/h burst 9";
+
+#[derive(Clone, Copy, Debug)]
+enum Op {
+    /// By the clock, so from a stripe if it has tokens.
+    Take(u64),
+    /// At a given time, so past the stripes.
+    TakeAt(u64),
+    /// Sweeps the stripes.
+    Available,
+    SetQuota,
+}
+
+impl Op {
+    /// Returns the tokens taken or available; `None` if the call was denied.
+    fn run(self, bucket: &StripedTokenBucket<ManualClock>) -> Option<u64> {
+        match self {
+            Self::Take(n) => bucket.try_acquire(n).ok().map(|()| n),
+            Self::TakeAt(n) => bucket.at(at(0)).try_acquire(n).ok().map(|()| n),
+            Self::Available => Some(bucket.available()),
+            Self::SetQuota => {
+                let quota = OTHER.parse().unwrap();
+                bucket.set_quota(quota, CarryOver::Tokens).unwrap();
+                Some(0)
+            }
+        }
+    }
+
+    fn of_exact(self, exact: &mut Exact) -> Option<u64> {
+        match self {
+            Self::Take(n) | Self::TakeAt(n) => exact.try_acquire(n, 0).ok().map(|()| n),
+            Self::Available => Some(exact.available(0)),
+            Self::SetQuota => {
+                let quota: Quota = OTHER.parse().unwrap();
+                *exact = exact.set_quota(quota, CarryOver::Tokens, 0).unwrap();
+                Some(0)
+            }
+        }
+    }
+}
+
+type Answered = (Op, Option<u64>);
+
+/// Runs `before`, then each list of operations on its own thread. Some interleaving on an exact bucket
+/// must explain the outcome.
+fn contend(
+    name: &str,
+    preemptions: Option<usize>,
+    before: &'static [Op],
+    threads: &'static [&'static [Op]],
+) {
+    for threads in in_turns(threads) {
+        explore(name, preemptions, move || contend_once(before, &threads));
+    }
+}
+
+fn contend_once(before: &[Op], threads: &[&'static [Op]]) {
+    let quota: Quota = QUOTA.parse().unwrap();
+    let bucket = StripedTokenBucket::with_clock(quota, ManualClock::new());
+    let bucket = Arc::new(bucket.unwrap().stripes(2));
+    let mut exact = Exact::new(quota);
+    for op in before {
+        assert_eq!(op.run(&bucket), op.of_exact(&mut exact), "{op:?}");
+    }
+    let run = |bucket: &StripedTokenBucket<_>, ops: &[Op]| {
+        let answer = |op: &Op| (*op, op.run(bucket));
+        ops.iter().map(answer).collect::<Vec<Answered>>()
+    };
+    let spawn = |&ops: &&'static [Op]| {
+        let bucket = Arc::clone(&bucket);
+        thread::spawn(move || run(&bucket, ops))
+    };
+    let spawned: Vec<_> = threads[1..].iter().map(spawn).collect();
+    let mut answered = vec![run(&bucket, threads[0])];
+    answered.extend(spawned.into_iter().map(|thread| thread.join().unwrap()));
+    let left = bucket.available();
+    let after = |exact: &Exact, (op, answer): &Answered| {
+        let mut after = *exact;
+        let same = op.of_exact(&mut after) == *answer;
+        same.then_some(after).into_iter().collect()
+    };
+    let threads: Vec<_> = answered.iter().map(Vec::as_slice).collect();
+    let ends = |exact: &Exact| exact.available(0) == left;
+    assert!(
+        explained(&exact, &threads, &after, &ends),
+        "{answered:?}, then {left}"
+    );
+}
+
+/// Carves, and leaves a token in each stripe.
+const CARVED: &[Op] = &[Op::Take(1)];
+
+#[test]
+fn stripes_do_not_mint_or_lose_tokens() {
+    use Op::Take;
+    contend(
+        "stripe x stripe",
+        None,
+        CARVED,
+        &[&[Take(1), Take(1)], &[Take(1), Take(1)]],
+    );
+    contend(
+        "carve x take",
+        None,
+        &[],
+        &[&[Take(1), Take(1)], &[Take(2)]],
+    );
+    // Two of these threads share a stripe. Bounded: three threads.
+    contend(
+        "stripe x stripe x stripe",
+        Some(3),
+        CARVED,
+        &[&[Take(1)], &[Take(1), Take(1)], &[Take(1)]],
+    );
+}
+
+#[test]
+fn a_sweep_beside_takes_finds_every_token() {
+    use Op::{Available, Take, TakeAt};
+    contend("take x sweep", None, CARVED, &[&[Take(1)], &[Available]]);
+    contend(
+        "refill x sweep",
+        None,
+        &[Take(1), Take(1)],
+        &[&[Take(1)], &[Available, Take(1)]],
+    );
+    // All that is left lies in the stripes.
+    contend(
+        "the last tokens",
+        None,
+        &[Take(1), TakeAt(5)],
+        &[&[Take(2)], &[Take(1)]],
+    );
+    // Bounded: three threads.
+    contend(
+        "take x take x sweep",
+        Some(3),
+        &[Take(1), TakeAt(4)],
+        &[&[Take(1)], &[Take(1), Take(1)], &[Take(2)]],
+    );
+}
+
+#[test]
+fn another_quota_reaches_the_stripes() {
+    use Op::{SetQuota, Take};
+    contend(
+        "take x set_quota",
+        None,
+        CARVED,
+        &[&[Take(1), Take(1)], &[SetQuota]],
+    );
+    // Bounded: three threads.
+    contend(
+        "take x take x set_quota",
+        Some(2),
+        CARVED,
+        &[&[Take(1)], &[Take(1)], &[SetQuota, Take(8)]],
+    );
+}
+
+/// What accrues while the rest of the bucket is full does not come back with a sweep: the sweeper's time is
+/// later than every take from a stripe.
+#[test]
+fn a_sweep_mints_no_token_of_the_past() {
+    explore_in_turns("take x sweep, as time passes", None, |begin| {
+        let clock = TestClock::default();
+        let bucket = StripedTokenBucket::with_clock("1/s burst 8".parse().unwrap(), clock.clone());
+        let bucket = Arc::new(bucket.unwrap().stripes(2));
+        bucket.try_acquire(1).unwrap();
+        let taker = {
+            let (bucket, clock) = (Arc::clone(&bucket), clock.clone());
+            thread::spawn(move || {
+                clock.pass(100 * SECOND);
+                bucket.try_acquire(1).unwrap();
+            })
+        };
+        begin();
+        bucket.available();
+        taker.join().unwrap();
+        assert!(bucket.available() <= 7, "{bucket:?}");
+    });
+}
+
+/// The bucket was empty, another thread fills it and carves, and a third takes from its stripe: a thread
+/// that learns of that is not denied by the word from before.
+#[test]
+fn an_admission_from_a_stripe_is_known_to_whom_it_is_told() {
+    // Bounded: three threads.
+    explore_in_turns("carve x stripe x take", Some(2), |begin| {
+        let quota = QUOTA.parse().unwrap();
+        let bucket = StripedTokenBucket::with_clock(quota, ManualClock::new());
+        let bucket = Arc::new(bucket.unwrap().stripes(2));
+        bucket.try_acquire(8).unwrap();
+        let told = Arc::new(AtomicBool::new(false));
+        let carver = {
+            let bucket = Arc::clone(&bucket);
+            thread::spawn(move || {
+                bucket.refund(8);
+                bucket.try_acquire(1).unwrap();
+            })
+        };
+        let teller = {
+            let (bucket, told) = (Arc::clone(&bucket), Arc::clone(&told));
+            thread::spawn(move || {
+                if bucket.try_acquire(1).is_ok() {
+                    told.store(true, Ordering::Release);
+                }
+            })
+        };
+        begin();
+        if told.load(Ordering::Acquire) {
+            bucket.try_acquire(1).unwrap();
+        }
+        carver.join().unwrap();
+        teller.join().unwrap();
+    });
+}
