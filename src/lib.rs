@@ -82,7 +82,7 @@
 //! | task | type |
 //! |---|---|
 //! | limit a hot path that many threads share | [`AtomicTokenBucket`]: one atomic word, no lock, no allocation |
-//! | take single tokens from a generous limit, many millions a second | a [`TokenLease`] for each thread |
+//! | take from a generous limit on many cores | [`StripedTokenBucket`]: a stripe for each thread; or a [`TokenLease`], which a thread holds |
 //! | hold a quota that does not fit a word | [`LockedTokenBucket`] |
 //! | obey a server that counts requests in any window | [`SlidingWindow`]: at most N in any window of P |
 //! | obey a server that refills all at once, at each full minute | [`IntervalTokenBucket`] |

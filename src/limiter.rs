@@ -3,6 +3,7 @@
 //! | type | state | choose it for |
 //! |---|---|---|
 //! | [`AtomicTokenBucket`] | one atomic word | the hot path: no lock, no allocation, scales with cores |
+//! | [`StripedTokenBucket`] | the same, and a stripe a core | many cores that share one generous limit |
 //! | [`LockedTokenBucket`] | a lock | a quota that the word does not hold |
 //! | [`KeyedLimiter`] | eight bytes a key | a limit for each tenant, client or address, in bounded memory |
 //! | [`SlidingWindow`] | a lock, and 24 bytes an admission | at most N in any window of P |
