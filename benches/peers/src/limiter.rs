@@ -56,7 +56,7 @@ impl<S: Shared> Handle for &S {
 
 /// Returns all of them, ours first.
 pub fn all() -> Vec<Box<dyn Driven>> {
-    use ::tollgate::{AtomicTokenBucket, LockedTokenBucket};
+    use ::tollgate::{AtomicTokenBucket, LockedTokenBucket, StripedTokenBucket};
 
     use crate::clock::{As, Os, Tsc};
     use Family::{Bound, Ours, Peer, Textbook};
@@ -71,6 +71,7 @@ pub fn all() -> Vec<Box<dyn Driven>> {
         Of::<tollgate::AtGivenTime>::boxed(
             ours("AtomicTokenBucket, given time", "none").speed_only(),
         ),
+        Of::<StripedTokenBucket>::boxed(ours("StripedTokenBucket", "TSC")),
         Of::<tollgate::Leased>::boxed(ours("TokenLease", "TSC")),
         Of::<LockedTokenBucket>::boxed(ours("LockedTokenBucket", "TSC")),
         Of::<governor::Governor<governor::Given>>::boxed(peer("governor", "TSC")),
@@ -91,6 +92,7 @@ pub fn all() -> Vec<Box<dyn Driven>> {
     all.extend([
         Of::<bounds::ClockRead>::boxed(bound("clock read", "TSC").speed_only()),
         Of::<bounds::Cas>::boxed(bound("CAS", "none").speed_only()),
+        Of::<bounds::OwnLine>::boxed(bound("fetch_sub, a line each", "none").speed_only()),
         Of::<bounds::ClockReadAndCas>::boxed(bound("clock read + CAS", "TSC").speed_only()),
         Of::<bounds::ClockReadAndPausedCas>::boxed(
             bound("clock read + CAS, paused", "TSC").speed_only(),
@@ -125,7 +127,7 @@ mod tests {
 
     #[test]
     fn adapters_admit_the_burst_and_no_more() {
-        use ::tollgate::{AtomicTokenBucket, LockedTokenBucket};
+        use ::tollgate::{AtomicTokenBucket, LockedTokenBucket, StripedTokenBucket};
 
         use crate::clock::{As, Os, Tsc};
 
@@ -135,6 +137,7 @@ mod tests {
         admits_its_burst::<tollgate::Leased>();
         admits_its_burst::<tollgate::OneKey>();
         admits_its_burst::<LockedTokenBucket>();
+        admits_its_burst::<StripedTokenBucket>();
         admits_its_burst::<governor::Governor<governor::Given>>();
         admits_its_burst::<governor::Governor<governor::Default>>();
         admits_its_burst::<leaky_bucket::LeakyBucket>();

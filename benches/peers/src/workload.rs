@@ -5,6 +5,7 @@ pub mod drive;
 pub mod keys;
 pub mod limits;
 pub mod queues;
+pub mod service;
 
 use crate::measure::Effort;
 use crate::progress::Progress;
@@ -129,5 +130,9 @@ pub const ALL: &[Workload] = &[
     Workload {
         name: "queue-memory",
         run: queues::memories,
+    },
+    Workload {
+        name: "service",
+        run: service::service,
     },
 ];

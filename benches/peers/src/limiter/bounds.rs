@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tollgate::{Clock as _, MonotonicClock};
 use turn::{TURN, Turn};
 
-use super::{Limiter, Shared};
+use super::{Handle, Limiter, Shared};
 use crate::clock::{Clock, Tsc};
 use crate::quota::Quota;
 
@@ -49,6 +49,33 @@ impl Default for ClockReadAndPausedCas {
 /// A clock read, and a lock acquired and released.
 #[derive(Default)]
 pub struct ClockReadAndLock(Tsc, CachePadded<Mutex<u64>>);
+
+/// A word on a line of its own for each caller.
+pub struct OwnLine;
+
+impl Limiter for OwnLine {
+    type Handle<'a> = CachePadded<AtomicU64>;
+
+    fn new(_quota: Quota) -> Self {
+        Self
+    }
+
+    fn handle(&self, _callers: usize) -> CachePadded<AtomicU64> {
+        CachePadded::new(AtomicU64::new(u64::MAX))
+    }
+
+    fn nanos(&self) -> u64 {
+        Tsc::default().nanos()
+    }
+}
+
+impl Handle for CachePadded<AtomicU64> {
+    #[inline(always)]
+    fn try_acquire(&mut self, n: u32) -> bool {
+        // Through a shared reference: otherwise no atomic would be needed.
+        (&**self).fetch_sub(n.into(), Ordering::Relaxed) > 0
+    }
+}
 
 impl Shared for Cas {
     #[inline(always)]

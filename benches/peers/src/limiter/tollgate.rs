@@ -2,7 +2,7 @@
 
 use tollgate::{
     AtomicTokenBucket, CarryOver, KeyedLimiter, LockedTokenBucket, QuotaLimiter, RateLimiter,
-    Timestamp, TokenLease,
+    StripedTokenBucket, Timestamp, TokenLease,
 };
 
 use super::{Handle, Limiter, Shared};
@@ -46,6 +46,7 @@ shared! {
     AtomicTokenBucket = |quota| AtomicTokenBucket::new(quota),
     AtomicTokenBucket<As<Os>> = |quota| AtomicTokenBucket::with_clock(quota, As(Os::default())),
     LockedTokenBucket = |quota| LockedTokenBucket::new(quota),
+    StripedTokenBucket = |quota| StripedTokenBucket::new(quota),
 }
 
 /// `AtomicTokenBucket` at the caller's time.
