@@ -42,6 +42,11 @@ impl AtomicU64 {
     }
 
     #[inline]
+    pub(crate) fn fetch_sub(&self, value: u64, order: Ordering) -> u64 {
+        self.0.fetch_sub(value, order)
+    }
+
+    #[inline]
     pub(crate) fn swap(&self, value: u64, order: Ordering) -> u64 {
         self.0.swap(value, order)
     }

@@ -2,9 +2,10 @@
 //! threads take without contention.
 //!
 //! Any thread takes: it only decrements, and without a clock. All else is for the holder of the bucket's
-//! lock: it alone adds tokens, so a stripe that it has found empty stays empty.
+//! lock: it alone adds tokens, so a stripe that it has found empty stays empty. A stripe may be below zero
+//! for a moment, when several threads took its last token and all but one failed: it is empty then.
 //!
-//! Linearization point of an admission: the successful compare-and-swap of the stripe.
+//! Linearization point of an admission: the decrement of the stripe.
 
 use crossbeam_utils::CachePadded;
 
@@ -19,12 +20,18 @@ const MAX_COUNT: usize = 1_024;
 
 #[derive(Debug)]
 pub(crate) struct Stripes {
-    /// As many as a power of two.
+    /// As many as a power of two. Each is signed: see [`tokens_in`].
     tokens: Box<[CachePadded<AtomicU64>]>,
     /// The tokens of all stripes together; a quarter of the burst if `None`.
     share: Option<u64>,
     /// From how many units on it pays to ask for the lock and carve. A hint: the lock's holder decides.
     carve_from: UnmodelledU64,
+}
+
+/// Returns the tokens of a stripe.
+#[inline]
+fn tokens_in(stripe: u64) -> u64 {
+    stripe.cast_signed().max(0).cast_unsigned()
 }
 
 impl Stripes {
@@ -42,7 +49,7 @@ impl Stripes {
     /// Changes the number of stripes.
     pub(crate) fn set_count(&mut self, count: usize) {
         let stripes = Self::new(count, self.share);
-        Self::add(&stripes.tokens[0], self.sweep());
+        stripes.tokens[0].store(self.sweep(), Ordering::Relaxed);
         *self = stripes;
     }
 
@@ -74,15 +81,27 @@ impl Stripes {
     #[inline]
     pub(crate) fn take(&self, n: u64) -> bool {
         let stripe = self.own();
+        if n != 1 {
+            return Self::take_many(stripe, n);
+        }
+        // Not by a compare-and-swap, which would wait for the load. The load keeps a taker that fails from
+        // writing, except in a race.
+        //
+        // Acquire pairs with the Release of the lock's holder, who had held the word before. Otherwise a
+        // thread that learns of this admission could still be denied by the word from before.
+        tokens_in(stripe.load(Ordering::Relaxed)) > 0
+            && tokens_in(stripe.fetch_sub(1, Ordering::Acquire)) > 0
+    }
+
+    fn take_many(stripe: &AtomicU64, n: u64) -> bool {
         // Relaxed: a guess, which the compare-and-swap checks.
-        let mut held = stripe.load(Ordering::Relaxed);
-        while let Some(left) = held.checked_sub(n) {
-            // Acquire pairs with the Release in `add`: the holder had held the word before. Otherwise a
-            // thread that learns of this admission could still be denied by the word from before.
+        let mut seen = stripe.load(Ordering::Relaxed);
+        while tokens_in(seen) >= n {
+            // Acquire as above.
             let (success, failure) = (Ordering::Acquire, Ordering::Relaxed);
-            match stripe.compare_exchange_weak(held, left, success, failure) {
+            match stripe.compare_exchange_weak(seen, seen.wrapping_sub(n), success, failure) {
                 Ok(_) => return true,
-                Err(actual) => held = actual,
+                Err(actual) => seen = actual,
             }
         }
         false
@@ -115,30 +134,24 @@ impl Stripes {
     /// Shares tokens out among the stripes, all of which are empty.
     pub(crate) fn fill(&self, carved: u64) {
         for stripe in &self.tokens {
-            Self::add(stripe, carved / self.count());
+            Self::put(stripe, carved / self.count());
         }
     }
 
-    /// Returns how many tokens to refill the caller's stripe with when it takes `n`, if `carved` are for
-    /// all stripes.
-    pub(crate) fn lacking(&self, n: u64, carved: u64) -> u64 {
-        let batch = carved / self.count();
-        if n > batch {
-            // Such a caller never goes by its stripe.
-            return 0;
-        }
-        // Relaxed: it has no more than this, since takers only decrement.
-        batch.saturating_sub(self.own().load(Ordering::Relaxed))
+    /// Returns the tokens of a full stripe, if `carved` are for all stripes.
+    pub(crate) fn batch_of(&self, carved: u64) -> u64 {
+        carved / self.count()
     }
 
-    /// Puts tokens into the caller's stripe.
-    pub(crate) fn refill(&self, n: u64) {
-        Self::add(self.own(), n);
+    /// Fills the caller's stripe; returns the tokens that it had left.
+    pub(crate) fn refill(&self, batch: u64) -> u64 {
+        Self::put(self.own(), batch)
     }
 
-    fn add(stripe: &AtomicU64, n: u64) {
-        // Release pairs with the Acquire in `take`.
-        stripe.fetch_add(n, Ordering::Release);
+    fn put(stripe: &AtomicU64, batch: u64) -> u64 {
+        // Release pairs with the Acquire in `take`. A swap also where the stripe is empty: a taker that fails
+        // may decrement it at the same time.
+        tokens_in(stripe.swap(batch, Ordering::Release))
     }
 
     /// Takes all tokens out of all stripes; returns how many. At the end all are empty at once, since
@@ -147,9 +160,9 @@ impl Stripes {
         let mut swept = 0;
         for stripe in &self.tokens {
             // Relaxed: an empty stripe stays empty, and is not worth its cache line.
-            if stripe.load(Ordering::Relaxed) > 0 {
+            if tokens_in(stripe.load(Ordering::Relaxed)) > 0 {
                 // Relaxed: the tokens go back behind the lock, whose holder added them.
-                swept += stripe.swap(0, Ordering::Relaxed);
+                swept += tokens_in(stripe.swap(0, Ordering::Relaxed));
             }
         }
         swept

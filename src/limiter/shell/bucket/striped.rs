@@ -30,6 +30,12 @@ impl BucketState {
         never_overflows(Account::tighten(&mut tokens.fill, rest, now));
     }
 
+    /// Puts tokens from stripes back into the fill.
+    fn put_back(&mut self, n: u64, now: Timestamp) {
+        let tokens = &mut self.line.tokens;
+        never_overflows(tokens.account.refund(&mut tokens.fill, n, || now));
+    }
+
     /// Takes `n` tokens if `floor` remain, of what is not in stripes.
     fn take_of_rest(&mut self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
         self.cap(now);
@@ -100,10 +106,14 @@ impl<C: Clock> BucketOps<'_, C> {
         // Under the lock, so that no token is moved at a time before other threads have spent those that
         // were moved before.
         let now = self.clock_now();
-        let lacking = stripes.lacking(n, state.carved);
-        let taken = state.take_of_rest(n.saturating_add(lacking), 0, now);
-        if taken.is_ok() {
-            stripes.refill(lacking);
+        let batch = stripes.batch_of(state.carved);
+        // A caller that wants more than a batch never goes by its stripe.
+        let refills = n <= batch;
+        let wanted = if refills { n + batch } else { n };
+        let taken = state.take_of_rest(wanted, 0, now);
+        if taken.is_ok() && refills {
+            let left = stripes.refill(batch);
+            state.put_back(left, now);
         }
         self.or_sweep(state, taken, n, 0, now)
     }
@@ -176,8 +186,6 @@ impl<C: Clock> BucketOps<'_, C> {
         } else {
             state.carved -= swept;
         }
-        let tokens = &mut state.line.tokens;
-        let now = now.unwrap_or(tokens.fill.known_since);
-        never_overflows(tokens.account.refund(&mut tokens.fill, swept, || now));
+        state.put_back(swept, now.unwrap_or(state.line.tokens.fill.known_since));
     }
 }
