@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread;
+use tollgate::limiter::Acquire;
 use tollgate::{CarryOver, ManualClock, Quota, RateLimiter, StripedTokenBucket};
 
 use crate::contend::{explained, in_turns};
 use crate::exact::Exact;
-use crate::explore::{TestClock, explore, explore_in_turns};
+use crate::explore::{TestClock, Waiter, explore, explore_in_turns};
 use crate::{SECOND, at};
 
 /// Of this burst two stripes get a token each. Nothing accrues within a model.
@@ -66,13 +67,25 @@ fn contend(
     before: &'static [Op],
     threads: &'static [&'static [Op]],
 ) {
+    contend_of(QUOTA, name, preemptions, before, threads);
+}
+
+fn contend_of(
+    quota: &str,
+    name: &str,
+    preemptions: Option<usize>,
+    before: &'static [Op],
+    threads: &'static [&'static [Op]],
+) {
+    let quota: Quota = quota.parse().unwrap();
     for threads in in_turns(threads) {
-        explore(name, preemptions, move || contend_once(before, &threads));
+        explore(name, preemptions, move || {
+            contend_once(quota, before, &threads);
+        });
     }
 }
 
-fn contend_once(before: &[Op], threads: &[&'static [Op]]) {
-    let quota: Quota = QUOTA.parse().unwrap();
+fn contend_once(quota: Quota, before: &[Op], threads: &[&'static [Op]]) {
     let bucket = StripedTokenBucket::with_clock(quota, ManualClock::new());
     let bucket = Arc::new(bucket.unwrap().stripes(2));
     let mut exact = Exact::new(quota);
@@ -121,6 +134,14 @@ fn stripes_do_not_mint_or_lose_tokens() {
         None,
         &[],
         &[&[Take(1), Take(1)], &[Take(2)]],
+    );
+    // A stripe gets two tokens here, and is refilled while it has one.
+    contend_of(
+        "1/h burst 16",
+        "refill of a part x take",
+        None,
+        CARVED,
+        &[&[Take(1), Take(2)], &[Take(1), Take(2)]],
     );
     // Two of these threads share a stripe. Bounded: three threads.
     contend(
@@ -173,6 +194,40 @@ fn another_quota_reaches_the_stripes() {
         CARVED,
         &[&[Take(1)], &[Take(1)], &[SetQuota, Take(3)]],
     );
+}
+
+type Bucket = Arc<StripedTokenBucket<ManualClock>>;
+
+/// Runs `block`, after which no newcomer that knows of it may take, though there are tokens.
+fn check_blocked<T: 'static>(name: &str, block: fn(Bucket) -> T) {
+    explore_in_turns(name, None, move |begin| {
+        let bucket = StripedTokenBucket::with_clock(QUOTA.parse().unwrap(), ManualClock::new());
+        let bucket = Arc::new(bucket.unwrap().stripes(2));
+        bucket.try_acquire(1).unwrap();
+        let blocked = Arc::new(AtomicBool::new(false));
+        let newcomer = {
+            let (bucket, blocked) = (Arc::clone(&bucket), Arc::clone(&blocked));
+            thread::spawn(move || {
+                if blocked.load(Ordering::Acquire) {
+                    assert!(bucket.try_acquire(1).is_err());
+                }
+            })
+        };
+        begin();
+        let guard = block(Arc::clone(&bucket));
+        blocked.store(true, Ordering::Release);
+        newcomer.join().unwrap();
+        drop(guard);
+        assert_eq!(bucket.available(), 7);
+    });
+}
+
+#[test]
+fn no_newcomer_passes_a_waiter_or_a_close_by_its_stripe() {
+    check_blocked("take x wait", |bucket| {
+        Waiter::pending(Acquire::of(bucket, 8))
+    });
+    check_blocked("take x close", |bucket| bucket.close());
 }
 
 /// What accrues while the rest of the bucket is full does not come back with a sweep: the sweeper's time is
