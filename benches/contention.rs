@@ -22,26 +22,8 @@
 mod turn;
 
 /// What that file imports.
-mod sync {
-    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
-    #[derive(Debug)]
-    pub(crate) struct UnmodelledU64(AtomicU64);
-
-    impl UnmodelledU64 {
-        pub(crate) const fn new(value: u64) -> Self {
-            Self(AtomicU64::new(value))
-        }
-
-        pub(crate) fn load_relaxed(&self) -> u64 {
-            self.0.load(Relaxed)
-        }
-
-        pub(crate) fn store_relaxed(&self, value: u64) {
-            self.0.store(value, Relaxed);
-        }
-    }
-}
+#[path = "peers/src/sync.rs"]
+mod sync;
 
 use std::env;
 use std::hint::{black_box, spin_loop};

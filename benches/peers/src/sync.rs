@@ -1,4 +1,4 @@
-//! What a file of the library imports that a bound compiles in.
+//! What a file of the library imports that benches compile in.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -20,5 +20,19 @@ impl UnmodelledU64 {
     /// Writes it.
     pub fn store_relaxed(&self, value: u64) {
         self.0.store(value, Relaxed);
+    }
+}
+
+/// Threads and their numbers.
+pub mod thread {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    /// Returns the number of the calling thread.
+    pub fn number() -> usize {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        thread_local! {
+            static NUMBER: usize = NEXT.fetch_add(1, Relaxed);
+        }
+        NUMBER.with(|number| *number)
     }
 }

@@ -8,9 +8,8 @@
 //! the takes stay lock-free. This file is also compiled into the benches, which sweep the length.
 
 use std::hint::spin_loop;
-use std::ptr;
 
-use crate::sync::UnmodelledU64;
+use crate::sync::{UnmodelledU64, thread};
 
 /// How long a turn lasts, in nanoseconds: chosen by `cargo bench --bench contention`.
 pub(crate) const TURN: u64 = 1_000;
@@ -62,13 +61,7 @@ impl Turn {
     }
 }
 
-/// Returns what tells this thread from others: [`THREAD_BITS`] bits of an address of its own. Two
-/// threads that agree in them do not rest for each other.
+/// Returns the low bits of the thread's number. Two threads that agree in them do not rest for each other.
 fn this_thread() -> u64 {
-    thread_local! {
-        static HERE: u8 = const { 0 };
-    }
-    let address = HERE.with(|here| ptr::from_ref(here).addr());
-    // The lowest bits of all such addresses agree.
-    (address as u64 >> 6) & THREAD_MASK
+    thread::number() as u64 & THREAD_MASK
 }

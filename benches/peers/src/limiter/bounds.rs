@@ -72,8 +72,7 @@ impl Limiter for OwnLine {
 impl Handle for CachePadded<AtomicU64> {
     #[inline(always)]
     fn try_acquire(&mut self, n: u32) -> bool {
-        // Through a shared reference: otherwise no atomic would be needed.
-        (&**self).fetch_sub(n.into(), Ordering::Relaxed) > 0
+        self.fetch_sub(n.into(), Ordering::Relaxed) > 0
     }
 }
 

@@ -81,13 +81,7 @@ fn buffered() -> Service {
 
 /// Requests over loopback with and without a limiter.
 pub fn service(bench: &Bench) -> anyhow::Result<Vec<Table>> {
-    let contenders: [(&'static str, Family, fn() -> Service); 4] = [
-        ("RateLimitLayer, AtomicTokenBucket", Family::Ours, atomic),
-        ("RateLimitLayer, StripedTokenBucket", Family::Ours, striped),
-        ("tower RateLimit, in a Buffer", Family::Peer, buffered),
-        ("no layer", Family::Bound, bare),
-    ];
-    let contenders = contenders.map(|(name, family, make)| {
+    let contender = |name, family, make: fn() -> Service| {
         let round = move || {
             let nanos = serve(make, bench.threads, bench.effort.slice * SLICES)?;
             Ok(Sample {
@@ -99,8 +93,14 @@ pub fn service(bench: &Bench) -> anyhow::Result<Vec<Table>> {
             about: About::new(name, family, ""),
             round: Box::new(round),
         }
-    });
-    let rows = interleave(contenders.into(), bench.effort.rounds, bench.progress)?;
+    };
+    let contenders = vec![
+        contender("RateLimitLayer, AtomicTokenBucket", Family::Ours, atomic),
+        contender("RateLimitLayer, StripedTokenBucket", Family::Ours, striped),
+        contender("tower RateLimit, in a Buffer", Family::Peer, buffered),
+        contender("no layer", Family::Bound, bare),
+    ];
+    let rows = interleave(contenders, bench.effort.rounds, bench.progress)?;
     Ok(vec![Table {
         name: "service".into(),
         title: format!("An HTTP service on a socket: {CLIENTS} clients, a request at a time each"),
