@@ -33,6 +33,22 @@ const FLOORS: &[(&str, &str, f64)] = &[
     ("queue-memory", "kube-runtime scheduler", 2.0),
 ];
 
+/// The same for what runs in Go, where Go took part.
+const GO_FLOORS: &[(&str, &str, f64)] = &[
+    ("admit", "Go x/time/rate", 3.0),
+    ("deny", "Go x/time/rate", 3.0),
+    ("queue-cycle", "client-go", 0.8),
+    ("queue-batch", "client-go", 1.8),
+    ("queue-duplicate", "client-go", 0.3),
+    ("queue-fill-drain", "client-go", 1.8),
+    ("queue-delay-insert", "client-go", 2.5),
+    ("queue-many", "client-go", 0.8),
+    ("queue-pause", "client-go", 7.0),
+    ("queue-resync", "client-go", 0.8),
+    ("queue-workers", "client-go", 0.25),
+    ("queue-memory", "client-go", 0.7),
+];
+
 /// The least share of its rate that a saturated limiter of ours admits.
 pub const ACHIEVED: f64 = 0.999;
 
@@ -40,13 +56,15 @@ pub const ACHIEVED: f64 = 0.999;
 const HELD: f64 = 0.98;
 
 /// Lists what does not hold. `crowded` means more threads than cores: a descheduled thread then
-/// holds locks and leases, so only wrong answers count, not floors and shares.
-pub fn broken(tables: &[Table], crowded: bool) -> Vec<String> {
-    let floors = if crowded { &[] } else { FLOORS };
+/// holds locks and leases, so only wrong answers count, not floors and shares. `go` means that Go
+/// took part.
+pub fn broken(tables: &[Table], crowded: bool, go: bool) -> Vec<String> {
+    let floors = FLOORS.iter().chain(GO_FLOORS.iter().filter(|_| go));
+    let enforced = floors.filter(|_| !crowded);
     tables
         .iter()
         .flat_map(|table| wrong(table, crowded))
-        .chain(floors.iter().filter_map(|floor| below(tables, *floor)))
+        .chain(enforced.filter_map(|floor| below(tables, *floor)))
         .collect()
 }
 
@@ -168,6 +186,8 @@ mod tests {
             nanos: spread,
             ratio: Some(spread),
             check,
+            rounds: rounds.to_vec(),
+            each: None,
         }
     }
 
@@ -198,7 +218,7 @@ mod tests {
     fn a_floor_is_missed_in_all_rounds_or_not_at_all() {
         let governor = |rounds: &[f64]| {
             let row = row("governor", Family::Peer, rounds, Check::None);
-            broken(&rows("deny", row), false)
+            broken(&rows("deny", row), false, false)
         };
         assert!(governor(&[0.4, 0.1]).iter().any(|it| it.contains("0.40")));
         let floors = governor(&[0.6, 0.1]);
@@ -208,15 +228,28 @@ mod tests {
     #[test]
     fn a_floor_without_its_peer_is_no_floor() {
         let renamed = row("governor 2", Family::Peer, &[9.0], Check::None);
-        let found = broken(&rows("keyed-1k", renamed), false);
+        let found = broken(&rows("keyed-1k", renamed), false, false);
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].contains("no governor, dashmap"));
-        assert_eq!(broken(&[], false), Vec::<String>::new());
+        assert_eq!(broken(&[], false, false), Vec::<String>::new());
+    }
+
+    #[test]
+    fn floors_of_go_hold_where_go_took_part() {
+        let missed = |go| {
+            let slow = row("client-go", Family::Peer, &[0.1], Check::None);
+            broken(&rows("queue-pause", slow), false, go)
+        };
+        assert_eq!(missed(true).len(), 1);
+        assert!(missed(false).is_empty());
+        let scheduler = row("kube-runtime scheduler", Family::Peer, &[9.0], Check::None);
+        let without = broken(&rows("queue-pause", scheduler), false, true);
+        assert!(without[0].contains("no client-go"), "{without:?}");
     }
 
     #[test]
     fn every_floor_is_of_a_workload() {
-        for (table, ..) in FLOORS {
+        for (table, ..) in FLOORS.iter().chain(GO_FLOORS) {
             let known = workload::ALL.iter().any(|it| it.name == *table);
             assert!(known, "{table}");
         }
@@ -224,8 +257,13 @@ mod tests {
 
     #[test]
     fn ours_must_be_right() {
-        let judged =
-            |family, check| broken(&rows("mixed", row("it", family, &[1.0], check)), false);
+        let judged = |family, check| {
+            broken(
+                &rows("mixed", row("it", family, &[1.0], check)),
+                false,
+                false,
+            )
+        };
         for wrong in [
             Check::Excess(1.0),
             Check::Quota(Kept {
@@ -254,12 +292,12 @@ mod tests {
 
     #[test]
     fn ours_admits_all_that_is_given() {
-        assert_eq!(broken(&polled(0.9, 0.0, true), false).len(), 1);
-        assert_eq!(broken(&polled(1.0, 2.0, false), false).len(), 1);
-        assert!(broken(&polled(0.9, 0.0, false), false).is_empty());
-        assert!(broken(&polled(1.0, 0.0, true), false).is_empty());
+        assert_eq!(broken(&polled(0.9, 0.0, true), false, false).len(), 1);
+        assert_eq!(broken(&polled(1.0, 2.0, false), false, false).len(), 1);
+        assert!(broken(&polled(0.9, 0.0, false), false, false).is_empty());
+        assert!(broken(&polled(1.0, 0.0, true), false, false).is_empty());
         // More threads than cores: only an excess counts.
-        assert!(broken(&polled(0.9, 0.0, true), true).is_empty());
-        assert_eq!(broken(&polled(0.9, 1.0, true), true).len(), 1);
+        assert!(broken(&polled(0.9, 0.0, true), true, false).is_empty());
+        assert_eq!(broken(&polled(0.9, 1.0, true), true, false).len(), 1);
     }
 }

@@ -7,7 +7,7 @@ mod ratelimit;
 mod textbook;
 mod tollgate;
 mod tower;
-pub mod x_time_rate;
+mod x_time_rate;
 
 use crate::quota::Quota;
 use crate::subject::{About, Family};
@@ -86,7 +86,7 @@ pub fn all() -> Vec<Box<dyn Driven>> {
         Of::<textbook::Textbook<textbook::Float>>::boxed(textbook("textbook, float")),
         Of::<textbook::Textbook<textbook::Truncating>>::boxed(textbook("textbook, truncating")),
     ];
-    if let Some(go) = x_time_rate::Go::built() {
+    if let Some(go) = x_time_rate::XTimeRate::running() {
         all.push(Box::new(go));
     }
     all.extend([

@@ -61,7 +61,11 @@ impl Machine {
             system: output("uname", &["-sr"]).unwrap_or_else(unknown),
             rustc: output("rustc", &["--version"]).unwrap_or_else(unknown),
             go: output("go", &["version"]).filter(|_| go),
-            versions: PEERS.iter().filter_map(|name| version(name)).collect(),
+            versions: PEERS
+                .iter()
+                .filter_map(|name| version(name))
+                .chain(go.then(crate::go::versions).into_iter().flatten())
+                .collect(),
         }
     }
 }
@@ -96,5 +100,6 @@ mod tests {
     #[test]
     fn every_peer_has_a_version() {
         assert_eq!(Machine::here(false).versions.len(), PEERS.len());
+        assert_eq!(Machine::here(true).versions.len(), PEERS.len() + 3);
     }
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::judge::{Answers, Kept};
@@ -50,12 +51,23 @@ impl Effort {
 }
 
 /// One round of one subject.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Sample {
     /// The time of one operation, or the bytes of one key.
     pub nanos: f64,
     /// What the correctness check found.
     pub check: Check,
+    /// The times of single operations, if the workload asks for them.
+    pub each: Option<Histogram<u64>>,
+}
+
+impl From<f64> for Sample {
+    fn from(nanos: f64) -> Self {
+        Self {
+            nanos,
+            ..Self::default()
+        }
+    }
 }
 
 /// The result of a correctness check.
@@ -123,9 +135,14 @@ pub struct Row {
     pub ratio: Option<Spread>,
     /// The combined correctness check of all rounds.
     pub check: Check,
+    /// `nanos` of each round.
+    pub rounds: Vec<f64>,
+    /// The times of single operations in all rounds.
+    #[serde(skip)]
+    pub each: Option<Histogram<u64>>,
 }
 
-/// Runs all contenders in turn.
+/// Runs all contenders in turn: one round that warms up, then those that count.
 ///
 /// # Errors
 /// The first error of a round.
@@ -134,45 +151,72 @@ pub fn interleave(
     rounds: usize,
     progress: &Progress,
 ) -> anyhow::Result<Vec<Row>> {
-    let mut samples = vec![Vec::with_capacity(rounds); contenders.len()];
-    for round in 0..=rounds {
-        for (contender, samples) in contenders.iter_mut().zip(&mut samples) {
-            progress.step(contender.about.name);
-            let sample = (contender.round)()?;
-            // The first round warms up.
-            if round > 0 {
-                samples.push(sample);
-            }
-        }
-    }
+    in_turn(&mut contenders, 1, progress)?;
+    interleave_cold(contenders, rounds, progress)
+}
+
+/// Does the same without a round that warms up, for rounds that take seconds.
+///
+/// # Errors
+/// The first error of a round.
+pub fn interleave_cold(
+    mut contenders: Vec<Contender<'_>>,
+    rounds: usize,
+    progress: &Progress,
+) -> anyhow::Result<Vec<Row>> {
+    let samples = in_turn(&mut contenders, rounds, progress)?;
     let abouts: Vec<About> = contenders
         .into_iter()
         .map(|contender| contender.about)
         .collect();
-    Ok(rows(abouts, &samples))
+    Ok(rows(abouts, samples))
+}
+
+/// Returns the samples of each contender.
+fn in_turn(
+    contenders: &mut [Contender<'_>],
+    rounds: usize,
+    progress: &Progress,
+) -> anyhow::Result<Vec<Vec<Sample>>> {
+    let mut samples = vec![Vec::with_capacity(rounds); contenders.len()];
+    for _ in 0..rounds {
+        for (contender, samples) in contenders.iter_mut().zip(&mut samples) {
+            progress.step(contender.about.name);
+            samples.push((contender.round)()?);
+        }
+    }
+    Ok(samples)
 }
 
 /// Summarizes the rounds; the first of ours is the reference of all ratios.
-fn rows(abouts: Vec<About>, samples: &[Vec<Sample>]) -> Vec<Row> {
+fn rows(abouts: Vec<About>, samples: Vec<Vec<Sample>>) -> Vec<Row> {
+    let nanos = |rounds: &Vec<Sample>| rounds.iter().map(|sample| sample.nanos).collect::<Vec<_>>();
     let ours = abouts.iter().position(|about| about.family == Family::Ours);
-    abouts
-        .into_iter()
-        .zip(samples)
-        .filter_map(|(about, rounds)| {
-            let ratios = ours.map(|ours| {
-                let pairs = rounds.iter().zip(&samples[ours]);
-                Spread::of(pairs.map(|(theirs, ours)| theirs.nanos / ours.nanos))
-            });
-            Some(Row {
-                about,
-                nanos: Spread::of(rounds.iter().map(|sample| sample.nanos))?,
-                ratio: ratios.flatten(),
-                check: rounds
-                    .iter()
-                    .fold(Check::None, |check, sample| check.and(sample.check)),
-            })
+    let ours = ours.map(|ours| nanos(&samples[ours]));
+    let row = |(about, samples): (About, Vec<Sample>)| {
+        let rounds = nanos(&samples);
+        let ratios = ours.as_ref().map(|ours| {
+            let pairs = rounds.iter().zip(ours);
+            Spread::of(pairs.map(|(theirs, ours)| theirs / ours))
+        });
+        Some(Row {
+            about,
+            nanos: Spread::of(rounds.iter().copied())?,
+            ratio: ratios.flatten(),
+            check: samples
+                .iter()
+                .fold(Check::None, |check, sample| check.and(sample.check)),
+            rounds,
+            each: samples
+                .into_iter()
+                .filter_map(|sample| sample.each)
+                .reduce(|mut all, one| {
+                    all.add(one).expect("their bounds are the same");
+                    all
+                }),
         })
-        .collect()
+    };
+    abouts.into_iter().zip(samples).filter_map(row).collect()
 }
 
 #[cfg(test)]
@@ -190,10 +234,7 @@ mod tests {
                     let first = log.borrow().len() < 2;
                     log.borrow_mut().push_str(name);
                     let nanos = if first { 1e9 } else { nanos };
-                    Ok(Sample {
-                        nanos,
-                        check: Check::None,
-                    })
+                    Ok(nanos.into())
                 }
             }),
         };
@@ -211,6 +252,7 @@ mod tests {
                 max: 30.0
             }
         );
+        assert_eq!(rows[0].rounds, [30.0; 3]);
         assert_eq!(rows[0].ratio.unwrap().median, 3.0);
         assert_eq!(rows[1].ratio.unwrap().median, 1.0);
     }

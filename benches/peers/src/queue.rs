@@ -2,10 +2,12 @@
 
 mod channels;
 mod delay_queue;
+mod go;
 mod scheduler;
 mod streamed;
 mod tollgate;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::subject::{About, Family};
@@ -35,6 +37,11 @@ pub trait Queue {
         self.drain(n, look);
     }
 
+    /// Adds a key of a resync, at a low priority where there are priorities.
+    fn add_low(&mut self, key: String) {
+        self.add(key);
+    }
+
     /// Completes work that `add` deferred.
     fn settle(&mut self) {}
 }
@@ -43,6 +50,10 @@ pub trait Queue {
 pub trait Delays: Queue {
     /// Adds a key that becomes due after `delay`.
     fn add_after(&mut self, key: String, delay: Duration);
+
+    /// Keeps the `n` keys that wait from being handed out until `end`, as its users do while an API
+    /// asks for a pause; returns the time that a worker spends on that.
+    fn wait_out(&mut self, n: usize, end: Instant) -> Duration;
 }
 
 /// A queue that many threads fill and empty.
@@ -61,14 +72,21 @@ pub trait Shared: Sync {
     fn consume(&self, work: impl Fn(&str)) -> Instant;
 }
 
+/// A queue on which tasks block.
+pub trait Awaited: Shared + Send + 'static {
+    /// Runs a worker: calls `finished` after each key.
+    fn work(self: Arc<Self>, finished: impl Fn() + Send + Sync) -> impl Future<Output = ()> + Send;
+}
+
 /// Returns all of them, ours first.
 pub fn all() -> Vec<Loads> {
     let about = |name, family| About::new(name, family, "");
-    vec![
+    let mut all = vec![
         Loads::of::<tollgate::Ours>(about("WorkQueue", Family::Ours))
             .deduplicates::<tollgate::Ours>()
             .delays::<tollgate::Ours>()
-            .shared::<::tollgate::WorkQueue<String>>(),
+            .shared::<::tollgate::WorkQueue<String>>()
+            .awaited::<::tollgate::WorkQueue<String>>(),
         Loads::of::<streamed::Local<scheduler::Scheduler>>(about(
             "kube-runtime scheduler",
             Family::Peer,
@@ -83,9 +101,14 @@ pub fn all() -> Vec<Loads> {
         .deduplicates::<streamed::Local<delay_queue::Deduplicated>>()
         .delays::<streamed::Local<delay_queue::Deduplicated>>()
         .shared::<streamed::Actor<delay_queue::Deduplicated>>(),
+    ];
+    all.extend(go::all());
+    all.extend([
         Loads::of::<channels::Crossbeam>(about("crossbeam channel", Family::Bound))
             .shared::<channels::Crossbeam>(),
         Loads::of::<channels::Async>(about("async-channel", Family::Bound))
-            .shared::<channels::Async>(),
-    ]
+            .shared::<channels::Async>()
+            .awaited::<channels::Async>(),
+    ]);
+    all
 }

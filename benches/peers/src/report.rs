@@ -76,6 +76,8 @@ pub enum Unit {
     NanosAKey,
     /// Bytes that stay allocated.
     BytesAKey,
+    /// A time in milliseconds.
+    Millis,
 }
 
 impl fmt::Display for Unit {
@@ -84,6 +86,7 @@ impl fmt::Display for Unit {
             Self::NanosACall => "ns/call",
             Self::NanosAKey => "ns/key",
             Self::BytesAKey => "bytes/key",
+            Self::Millis => "ms",
         })
     }
 }

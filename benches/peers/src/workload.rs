@@ -128,6 +128,18 @@ pub const ALL: &[Workload] = &[
         run: queues::manies,
     },
     Workload {
+        name: "queue-pause",
+        run: queues::pauses,
+    },
+    Workload {
+        name: "queue-resync",
+        run: queues::resyncs,
+    },
+    Workload {
+        name: "queue-workers",
+        run: queues::crowds,
+    },
+    Workload {
         name: "queue-memory",
         run: queues::memories,
     },

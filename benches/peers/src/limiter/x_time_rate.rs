@@ -1,63 +1,35 @@
-//! Go's `golang.org/x/time/rate`, in its own process.
-//!
-//! The process runs the same loops (`go/main.go`) in the same rounds, measures itself, and prints
-//! its records. Its admissions are judged here, like those of the other contenders.
+//! Go's `golang.org/x/time/rate`, in its own process (`go/limiter.go`). Its admissions are judged
+//! here, like those of the other contenders.
 
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use hdrhistogram::Histogram;
 
+use crate::go::Go;
 use crate::judge::{Admission, Change, Course, Kept, Record, judge, judge_changing};
 use crate::quota::Quota;
 use crate::subject::{About, Family};
 use crate::workload::changes::{Changeable, LARGE, SMALL};
 use crate::workload::drive::{Driven, Load, Pattern, Tally, Weights, latencies};
 
-/// The Go program.
-pub struct Go {
+/// `rate.Limiter`.
+pub struct XTimeRate {
     about: About,
+    go: &'static Go,
 }
 
-const PROGRAM: &str = "target/peers/x-time-rate";
-
-impl Go {
-    /// Returns the program, if it was built.
-    pub fn built() -> Option<Self> {
+impl XTimeRate {
+    /// Returns it, if Go takes part.
+    pub fn running() -> Option<Self> {
         let about = About::new("Go x/time/rate", Family::Peer, "Go");
-        Path::new(PROGRAM).exists().then_some(Self { about })
+        Go::running().map(|go| Self { about, go })
     }
 
-    /// Builds the program with Debian's Go and library.
-    ///
-    /// # Errors
-    /// The reason why the build failed.
-    pub fn build() -> anyhow::Result<()> {
-        // A stale program of an earlier build must not take part.
-        let _ = std::fs::remove_file(PROGRAM);
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("go/main.go");
-        let built = Command::new("go")
-            .args(["build", "-o", PROGRAM])
-            .arg(source)
-            .env("GO111MODULE", "off")
-            .env("GOPATH", "/usr/share/gocode")
-            .stdin(Stdio::null())
-            .output()
-            .context("no `go`: install golang-go and golang-golang-x-time-dev")?;
-        ensure!(
-            built.status.success(),
-            "`go build` failed, is golang-golang-x-time-dev installed? {}",
-            String::from_utf8_lossy(&built.stderr).trim()
-        );
-        Ok(())
-    }
-
-    /// Runs one slice and returns the words that the program printed.
+    /// Runs one slice and returns the words that the program answers.
     fn run(
         &self,
-        mode: &str,
+        workload: &str,
         load: Load,
         slice: Duration,
         pace: Duration,
@@ -77,29 +49,10 @@ impl Go {
             Weights::Same(n) => n,
             Weights::Mixed => 0,
         };
-        let output = Command::new(PROGRAM)
-            .arg(format!("-mode={mode}"))
-            .arg(format!("-tokens={tokens}"))
-            .arg(format!("-period={}", period.as_nanos()))
-            .arg(format!("-burst={burst}"))
-            .arg(format!("-weight={weight}"))
-            .arg(format!("-threads={threads}"))
-            .arg(format!("-spent={spent}"))
-            .arg(format!("-slice={}", slice.as_nanos()))
-            .arg(format!("-pace={}", pace.as_nanos()))
-            .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
-            .output()
-            .with_context(|| format!("cannot run {PROGRAM}"))?;
-        ensure!(
-            output.status.success(),
-            "{PROGRAM} failed: {}",
-            output.status
-        );
-        let words = output.stdout.chunks_exact(8);
-        Ok(words
-            .map(|word| u64::from_le_bytes(word.try_into().expect("8 bytes")))
-            .collect())
+        let (period, slice, pace) = (period.as_nanos(), slice.as_nanos(), pace.as_nanos());
+        self.go.ask(&format!(
+            "{workload} -tokens={tokens} -period={period} -burst={burst} -weight={weight} -threads={threads} -spent={spent} -slice={slice} -pace={pace}"
+        ))
     }
 }
 
@@ -116,7 +69,7 @@ fn recorded(last_denial: u64, admissions: &[u64]) -> Vec<Record> {
     }]
 }
 
-impl Changeable for Go {
+impl Changeable for XTimeRate {
     /// Each change takes two calls: no single one sets both rate and burst.
     fn change(&self, threads: usize, slice: Duration) -> anyhow::Result<Option<Kept>> {
         let load = Load {
@@ -144,7 +97,7 @@ impl Changeable for Go {
     }
 }
 
-impl Driven for Go {
+impl Driven for XTimeRate {
     fn about(&self) -> &About {
         &self.about
     }

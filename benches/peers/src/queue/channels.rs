@@ -1,8 +1,9 @@
 //! Channels: the bound for a queue that ignores its keys.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Queue, Shared};
+use super::{Awaited, Queue, Shared};
 
 /// Implements the traits for both ends of a bounded channel. The crates differ in how they wait.
 macro_rules! channels {
@@ -62,4 +63,12 @@ channels! {
     Crossbeam = crossbeam_channel, send, recv;
     /// `async-channel`.
     Async = async_channel, send_blocking, recv_blocking;
+}
+
+impl Awaited for Async {
+    async fn work(self: Arc<Self>, finished: impl Fn() + Send + Sync) {
+        while self.receiver.recv().await.is_ok() {
+            finished();
+        }
+    }
 }

@@ -63,6 +63,22 @@ pub struct Local<S: Streamed> {
     runtime: Runtime,
 }
 
+impl<S: Streamed> Local<S> {
+    #[inline]
+    fn next(&mut self) -> String {
+        let ready = {
+            let _runtime = self.runtime.enter();
+            self.keys
+                .poll_next_unpin(&mut Context::from_waker(Waker::noop()))
+        };
+        let key = match ready {
+            Poll::Ready(key) => key,
+            Poll::Pending => self.runtime.block_on(self.keys.next()),
+        };
+        key.expect("the requests go on for ever")
+    }
+}
+
 impl<S: Streamed> Queue for Local<S> {
     fn new(_capacity: usize) -> Self {
         let requests = Pending::default();
@@ -82,16 +98,7 @@ impl<S: Streamed> Queue for Local<S> {
     }
 
     fn take(&mut self, look: impl FnOnce(&str)) {
-        let ready = {
-            let _runtime = self.runtime.enter();
-            self.keys
-                .poll_next_unpin(&mut Context::from_waker(Waker::noop()))
-        };
-        let key = match ready {
-            Poll::Ready(key) => key,
-            Poll::Pending => self.runtime.block_on(self.keys.next()),
-        };
-        look(&key.expect("the requests go on for ever"));
+        look(&self.next());
     }
 
     fn settle(&mut self) {
@@ -107,6 +114,17 @@ impl<S: Streamed> Delays for Local<S> {
             .0
             .borrow_mut()
             .push_back((key, tokio::time::Instant::now() + delay));
+    }
+
+    /// There is no pause: the worker takes each key and puts it back.
+    fn wait_out(&mut self, n: usize, end: Instant) -> Duration {
+        let start = Instant::now();
+        for _ in 0..n {
+            let key = self.next();
+            self.add_after(key, end.saturating_duration_since(Instant::now()));
+        }
+        self.settle();
+        start.elapsed()
     }
 }
 

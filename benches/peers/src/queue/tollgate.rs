@@ -1,11 +1,13 @@
 //! Our `WorkQueue`.
 
+use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tollgate::queue::Work;
-use tollgate::{AddOptions, WorkQueue};
+use tollgate::{AddOptions, Priority, WorkQueue};
 
-use super::{Delays, Queue, Shared};
+use super::{Awaited, Delays, Queue, Shared};
 
 /// `WorkQueue`, used by one thread.
 pub struct Ours(WorkQueue<String>);
@@ -46,6 +48,13 @@ impl Queue for Ours {
     }
 
     #[inline]
+    fn add_low(&mut self, key: String) {
+        self.0
+            .try_add_with(key, Priority::LOW)
+            .expect("there is room");
+    }
+
+    #[inline]
     fn batch(&mut self, keys: Vec<String>, mut look: impl FnMut(&str)) {
         let n = keys.len();
         let refused = self.0.try_add_batch(keys, AddOptions::new());
@@ -60,6 +69,16 @@ impl Delays for Ours {
     #[inline]
     fn add_after(&mut self, key: String, delay: Duration) {
         self.0.try_add_after(key, delay).expect("there is room");
+    }
+
+    /// Pauses the queue. The worker sleeps, and costs nothing.
+    fn wait_out(&mut self, _n: usize, end: Instant) -> Duration {
+        let start = Instant::now();
+        self.0.pause();
+        let worked = start.elapsed();
+        thread::sleep(end.saturating_duration_since(Instant::now()));
+        self.0.resume();
+        worked
     }
 }
 
@@ -83,5 +102,18 @@ impl Shared for WorkQueue<String> {
             next = key.done_and_get().or_else(|| self.get().wait());
         }
         Instant::now()
+    }
+}
+
+impl Awaited for WorkQueue<String> {
+    async fn work(self: Arc<Self>, finished: impl Fn() + Send + Sync) {
+        let mut next = self.get().await;
+        while let Some(key) = next {
+            next = key.done_and_get();
+            finished();
+            if next.is_none() {
+                next = self.get().await;
+            }
+        }
     }
 }

@@ -62,6 +62,8 @@ mod tests {
             nanos: Spread::of([1.0]).unwrap(),
             ratio: None,
             check,
+            rounds: vec![1.0],
+            each: None,
         }
     }
 

@@ -95,7 +95,7 @@ impl Pattern {
 }
 
 /// The largest latency that the histogram holds; slower calls count as this.
-pub const SLOWEST: u64 = 1_000_000_000;
+pub const SLOWEST: u64 = 60_000_000_000;
 
 /// Any limiter.
 pub trait Driven: Changeable {

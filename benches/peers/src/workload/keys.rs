@@ -5,7 +5,7 @@ pub mod traffic;
 
 use super::Bench;
 use crate::keyed::{self, Key};
-use crate::measure::{Check, Contender, Sample, interleave};
+use crate::measure::{Check, Contender, interleave};
 use crate::memory::left_by;
 use crate::quota::Quota;
 use crate::report::{Body, Table, Unit};
@@ -98,10 +98,7 @@ pub fn flood(bench: &Bench) -> anyhow::Result<Vec<Table>> {
             let fresh: Vec<u64> = (first..).take(CALLS).map(scrambled).collect();
             first += CALLS as u64;
             built.warm_up(known);
-            Ok(Sample {
-                nanos: 1.0 / built.spin(&fresh, 1, slice),
-                check: Check::None,
-            })
+            Ok((1.0 / built.spin(&fresh, 1, slice)).into())
         };
         Contender {
             about: limiter.about().clone(),
@@ -133,10 +130,7 @@ pub fn memory(bench: &Bench) -> anyhow::Result<Vec<Table>> {
         round: Box::new(move || {
             let (built, bytes) = left_by(|| limiter.build(Quota::GENEROUS, keys));
             drop(built);
-            Ok(Sample {
-                nanos: bytes as f64 / keys.len() as f64,
-                check: Check::None,
-            })
+            Ok((bytes as f64 / keys.len() as f64).into())
         }),
     });
     let rows = interleave(contenders.collect(), 1, bench.progress)?;
@@ -167,11 +161,7 @@ fn times<K: Key>(
         let built = limiter.build(*quota, keys);
         let round = move || {
             built.warm_up(asked);
-            let nanos = 1.0 / built.spin(asked, *threads, slice);
-            Ok(Sample {
-                nanos,
-                check: Check::None,
-            })
+            Ok((1.0 / built.spin(asked, *threads, slice)).into())
         };
         Contender {
             about: limiter.about().clone(),

@@ -276,6 +276,7 @@ fn speed<'a>(bench: &Bench, limiter: &'a dyn Driven, load: Load) -> Option<Round
             } else {
                 Check::None
             },
+            each: None,
         })
     }))
 }
@@ -332,6 +333,7 @@ fn mixed<'a>(bench: &Bench, limiter: &'a dyn Driven, part: u64) -> Option<Round<
             Ok(Sample {
                 nanos: 1.0 / tally.per_nano,
                 check: kept_in_all(quota, tally, part),
+                each: None,
             })
         })
     })

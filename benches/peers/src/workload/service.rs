@@ -21,7 +21,7 @@ use tower::util::BoxCloneService;
 use tower::{ServiceBuilder, service_fn};
 
 use super::Bench;
-use crate::measure::{Check, Contender, Sample, interleave};
+use crate::measure::{Contender, interleave};
 use crate::quota::Quota;
 use crate::report::{Body, Table, Unit};
 use crate::subject::{About, Family};
@@ -82,13 +82,7 @@ fn buffered() -> Service {
 /// Requests over loopback with and without a limiter.
 pub fn service(bench: &Bench) -> anyhow::Result<Vec<Table>> {
     let contender = |name, family, make: fn() -> Service| {
-        let round = move || {
-            let nanos = serve(make, bench.threads, bench.effort.slice * SLICES)?;
-            Ok(Sample {
-                nanos,
-                check: Check::None,
-            })
-        };
+        let round = move || Ok(serve(make, bench.threads, bench.effort.slice * SLICES)?.into());
         Contender {
             about: About::new(name, family, ""),
             round: Box::new(round),

@@ -3,8 +3,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
-
+use crate::measure::Sample;
 use crate::memory;
 use crate::queue::{Delays, Queue};
 use crate::workload::Bench;
@@ -100,6 +99,18 @@ pub fn duplicate<Q: Queue>(bench: &Bench) -> f64 {
     })
 }
 
+/// Drops keys, as a queue does with a duplicate.
+pub fn drops(bench: &Bench) -> f64 {
+    more_and_more(bench.effort.slice, |size| {
+        let keys = vec![key(7); size];
+        let start = Instant::now();
+        for key in keys {
+            drop(black_box(key));
+        }
+        start.elapsed()
+    })
+}
+
 /// Adds all keys, then takes and finishes all.
 pub fn fill_drain<Q: Queue>(bench: &Bench) -> f64 {
     let n = bench.effort.queued;
@@ -146,8 +157,8 @@ pub fn memory_a_key<Q: Queue>(bench: &Bench) -> f64 {
     bytes as f64 / n as f64 - size_of::<String>() as f64
 }
 
-/// Returns how long after its due instant each key is handed out.
-pub fn lateness<Q: Delays>(bench: &Bench) -> Histogram<u64> {
+/// Hands out delayed keys: each one's lateness, and the largest in milliseconds.
+pub fn lateness<Q: Delays>(bench: &Bench) -> Sample {
     let (n, within) = (bench.effort.many, bench.effort.due_within);
     let (mut queue, keys) = (Q::new(n), keys(n));
     // Late enough that all keys are added before the first is due.
@@ -156,12 +167,17 @@ pub fn lateness<Q: Delays>(bench: &Bench) -> Histogram<u64> {
     for (n, key) in keys.into_iter().enumerate() {
         queue.add_after(key, due(n).saturating_duration_since(Instant::now()));
     }
-    let mut histogram = latencies();
+    let (mut each, mut latest) = (latencies(), Duration::ZERO);
     for _ in 0..n {
         queue.take(|key| {
             let late = Instant::now().saturating_duration_since(due(number(key)));
-            histogram.saturating_record(late.as_nanos() as u64);
+            each.saturating_record(late.as_nanos() as u64);
+            latest = latest.max(late);
         });
     }
-    histogram
+    Sample {
+        nanos: latest.as_secs_f64() * 1e3,
+        each: Some(each),
+        ..Sample::default()
+    }
 }
