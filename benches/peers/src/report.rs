@@ -78,6 +78,8 @@ pub enum Unit {
     BytesAKey,
     /// A time in milliseconds.
     Millis,
+    /// The calls of the faster of two threads over those of the slower.
+    FasterOverSlower,
 }
 
 impl fmt::Display for Unit {
@@ -87,6 +89,7 @@ impl fmt::Display for Unit {
             Self::NanosAKey => "ns/key",
             Self::BytesAKey => "bytes/key",
             Self::Millis => "ms",
+            Self::FasterOverSlower => "faster/slower",
         })
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod changes;
 pub mod drive;
+pub mod fairness;
 pub mod keys;
 pub mod limits;
 pub mod queues;
@@ -62,6 +63,10 @@ pub const ALL: &[Workload] = &[
     Workload {
         name: "contention",
         run: limits::contention,
+    },
+    Workload {
+        name: "fairness",
+        run: fairness::fairness,
     },
     Workload {
         name: "latency",

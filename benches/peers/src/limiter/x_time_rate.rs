@@ -8,10 +8,12 @@ use hdrhistogram::Histogram;
 
 use crate::go::Go;
 use crate::judge::{Admission, Change, Course, Kept, Record, judge, judge_changing};
+use crate::measure::Sample;
 use crate::quota::Quota;
 use crate::subject::{About, Family};
 use crate::workload::changes::{Changeable, LARGE, SMALL};
 use crate::workload::drive::{Driven, Load, Pattern, Tally, Weights, latencies};
+use crate::workload::fairness::Fair;
 
 /// `rate.Limiter`.
 pub struct XTimeRate {
@@ -94,6 +96,13 @@ impl Changeable for XTimeRate {
             &course,
             recorded(last_denial, admissions),
         )))
+    }
+}
+
+impl Fair for XTimeRate {
+    /// Its goroutines are not counted.
+    fn fair(&self) -> Option<Sample> {
+        None
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use super::changes::Changeable;
+use super::fairness::Fair;
 use crate::judge::{Admission, Kept, Record, judge};
 use crate::limiter::{Handle, Limiter};
 use crate::quota::Quota;
@@ -98,7 +99,7 @@ impl Pattern {
 pub const SLOWEST: u64 = 60_000_000_000;
 
 /// Any limiter.
-pub trait Driven: Changeable {
+pub trait Driven: Changeable + Fair {
     /// Returns its description.
     fn about(&self) -> &About;
 
