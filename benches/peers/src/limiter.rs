@@ -1,5 +1,6 @@
 //! The single-bucket limiters under test, one file each.
 
+mod better_bucket;
 mod bounds;
 pub mod governor;
 mod leaky_bucket;
@@ -79,6 +80,7 @@ pub fn all() -> Vec<Box<dyn Driven>> {
             "governor, default clock",
             "quanta",
         )),
+        Of::<better_bucket::BetterBucket>::boxed(peer("better-bucket", "TSC")),
         Of::<leaky_bucket::LeakyBucket>::boxed(peer("leaky-bucket", "Instant")),
         Of::<ratelimit::Ratelimit<Tsc>>::boxed(peer("ratelimit", "TSC")),
         Of::<ratelimit::Ratelimit<Os>>::boxed(peer("ratelimit, default clock", "Instant")),
@@ -140,6 +142,7 @@ mod tests {
         admits_its_burst::<StripedTokenBucket>();
         admits_its_burst::<governor::Governor<governor::Given>>();
         admits_its_burst::<governor::Governor<governor::Default>>();
+        admits_its_burst::<better_bucket::BetterBucket>();
         admits_its_burst::<leaky_bucket::LeakyBucket>();
         admits_its_burst::<ratelimit::Ratelimit<Tsc>>();
         admits_its_burst::<ratelimit::Ratelimit<Os>>();

@@ -26,8 +26,9 @@ pub struct Machine {
     pub versions: Vec<String>,
 }
 
-const PEERS: [&str; 8] = [
+const PEERS: [&str; 9] = [
     "governor",
+    "better-bucket",
     "leaky-bucket",
     "ratelimit",
     "tower",
