@@ -111,16 +111,21 @@ fn targets(text: &mut String, report: &Report) {
     }
     let _ = writeln!(
         text,
-        "## Targets\n\n| what | at most | measured | |\n|---|---:|---:|---|"
+        "## Targets\n\nRatios of one run: the median of the rounds' ratios, both sides in turn. Same again: how far two medians of ours would lie apart, which is as far as two neighbouring rounds, over the root of the number of rounds; within that, a bound counts as met.\n\n| what | at most | measured | min to max | same again | |\n|---|---:|---:|---|---:|---|"
     );
     for target in &report.targets {
         let verdict = if target.met() { "met" } else { "**missed**" };
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {verdict} |",
-            code(target.what),
+            "| {} | {} | {} | {} to {} | {} | {verdict} |",
+            code(&target.what),
             target.at_most,
-            figure(target.measured)
+            figure(target.measured.median),
+            figure(target.measured.min),
+            figure(target.measured.max),
+            target
+                .noise
+                .map_or_else(|| "–".into(), |noise| format!("{:.1}%", noise * 100.0)),
         );
     }
     text.push('\n');
