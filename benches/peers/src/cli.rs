@@ -12,7 +12,7 @@ use crate::workload;
 #[derive(Clone, Debug, Parser)]
 #[command(version)]
 pub struct Args {
-    /// Run fewer and shorter rounds: ends within two minutes
+    /// Run fewer and shorter rounds: ends after about two minutes
     #[arg(long)]
     pub quick: bool,
 

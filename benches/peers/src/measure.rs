@@ -29,7 +29,7 @@ pub struct Effort {
 }
 
 impl Effort {
-    /// Takes at most two minutes.
+    /// Takes about two minutes.
     pub const QUICK: Self = Self {
         rounds: 5,
         slice: Duration::from_millis(10),
