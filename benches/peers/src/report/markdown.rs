@@ -111,7 +111,7 @@ fn targets(text: &mut String, report: &Report) {
     }
     let _ = writeln!(
         text,
-        "## Targets\n\nRatios of one run: the median of the rounds' ratios, both sides in turn. Same again: how far two medians of ours would lie apart, which is as far as two neighbouring rounds, over the root of the number of rounds; within that, a bound counts as met.\n\n| what | at most | measured | min to max | same again | |\n|---|---:|---:|---|---:|---|"
+        "## Targets\n\nRatios of one run: the median of the rounds' ratios, both sides in turn. Same again: how far two medians of ours would lie apart, which is as far as two neighbouring rounds, over the root of the number of rounds; within that, but no more than 10%, a bound counts as met.\n\n| what | at most | measured | min to max | same again | |\n|---|---:|---:|---|---:|---|"
     );
     for target in &report.targets {
         let verdict = if target.met() { "met" } else { "**missed**" };
