@@ -285,7 +285,10 @@ mod tests {
             bucket::<AtomicTokenBucket>().unwrap(),
             keyed::<KeyedLimiter<u64>>(),
         ] {
-            assert!(right.excess <= 0.0 && right.achieved > 0.0, "{right:?}");
+            // Finite if anything was admitted. No share: a taker that begins after the first change finds
+            // less than the burst then in force.
+            let admits = right.excess.is_finite();
+            assert!(admits && right.excess <= 0.0, "{right:?}");
         }
         let grants = [
             bucket::<Grants<AtomicTokenBucket>>().unwrap(),
