@@ -73,6 +73,7 @@ pub fn all() -> Vec<Box<dyn Driven>> {
             ours("AtomicTokenBucket, given time", "none").speed_only(),
         ),
         Of::<StripedTokenBucket>::boxed(ours("StripedTokenBucket", "TSC")),
+        Of::<tollgate::Unstriped>::boxed(ours("StripedTokenBucket, no stripes", "TSC")),
         Of::<tollgate::Leased>::boxed(ours("TokenLease", "TSC")),
         Of::<LockedTokenBucket>::boxed(ours("LockedTokenBucket", "TSC")),
         Of::<governor::Governor<governor::Given>>::boxed(peer("governor", "TSC")),
@@ -140,6 +141,7 @@ mod tests {
         admits_its_burst::<tollgate::OneKey>();
         admits_its_burst::<LockedTokenBucket>();
         admits_its_burst::<StripedTokenBucket>();
+        admits_its_burst::<tollgate::Unstriped>();
         admits_its_burst::<governor::Governor<governor::Given>>();
         admits_its_burst::<governor::Governor<governor::Default>>();
         admits_its_burst::<better_bucket::BetterBucket>();

@@ -20,6 +20,8 @@ pub struct Machine {
     pub system: String,
     /// The compiler.
     pub rustc: String,
+    /// The profile of this build: `release`, or `fat` with link-time optimization of the whole program.
+    pub build: String,
     /// Go's version, if it took part.
     pub go: Option<String>,
     /// The peers' versions.
@@ -61,6 +63,7 @@ impl Machine {
             cores: available_parallelism().map_or(1, usize::from),
             system: output("uname", &["-sr"]).unwrap_or_else(unknown),
             rustc: output("rustc", &["--version"]).unwrap_or_else(unknown),
+            build: build().unwrap_or_else(unknown),
             go: output("go", &["version"]).filter(|_| go),
             versions: PEERS
                 .iter()
@@ -69,6 +72,13 @@ impl Machine {
                 .collect(),
         }
     }
+}
+
+/// Returns the name of the folder that Cargo built into: that of the profile.
+fn build() -> Option<String> {
+    let program = std::env::current_exe().ok()?;
+    let folder = program.parent()?.file_name()?;
+    Some(folder.to_string_lossy().into_owned())
 }
 
 fn output(program: &str, arguments: &[&str]) -> Option<String> {

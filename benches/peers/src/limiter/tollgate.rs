@@ -82,6 +82,26 @@ impl Handle for WithTime<'_> {
     }
 }
 
+/// A `StripedTokenBucket` whose stripes are always empty, as near its limit.
+pub struct Unstriped(StripedTokenBucket);
+
+impl Limiter for Unstriped {
+    type Handle<'a> = &'a StripedTokenBucket;
+
+    fn new(quota: Quota) -> Self {
+        let striped: StripedTokenBucket = Limiter::new(quota);
+        Self(striped.carve(0))
+    }
+
+    fn handle(&self, _callers: usize) -> &StripedTokenBucket {
+        &self.0
+    }
+
+    fn nanos(&self) -> u64 {
+        Limiter::nanos(&self.0)
+    }
+}
+
 /// A key of a `KeyedLimiter`, with its own quota.
 pub struct OneKey(KeyedLimiter<u64>);
 

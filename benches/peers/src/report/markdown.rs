@@ -24,13 +24,14 @@ fn facts(text: &mut String, report: &Report) {
     let machine = &report.machine;
     let _ = writeln!(
         text,
-        "{}, commit {}: {}, {} hardware threads, {}, {}. A {} run.\n",
+        "{}, commit {}: {}, {} hardware threads, {}, {}, profile {}. A {} run.\n",
         machine.date,
         machine.commit,
         machine.processor,
         machine.cores,
         machine.system,
         machine.rustc,
+        machine.build,
         report.effort,
     );
     let _ = writeln!(

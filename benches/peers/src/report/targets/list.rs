@@ -55,6 +55,27 @@ pub const TARGETS: &[(&str, &str, Over, f64, &str)] = &[
         1.20,
         "two threads at a given time",
     ),
+    (
+        "admit",
+        "StripedTokenBucket",
+        One("fetch_sub, a line each"),
+        1.5,
+        "StripedTokenBucket, from its stripe",
+    ),
+    (
+        "admit",
+        "StripedTokenBucket, no stripes",
+        One(OURS),
+        1.1,
+        "StripedTokenBucket, without stripes",
+    ),
+    (
+        "contention-2",
+        "StripedTokenBucket",
+        BestPeer,
+        0.2,
+        "StripedTokenBucket, two threads",
+    ),
     ("admit", "TokenLease", One("CAS"), 0.5, "TokenLease"),
     (
         "contention-2",
