@@ -50,23 +50,36 @@ impl<K, C: Clock, S> Work<K, C, S> {
     pub fn done_and_get(mut self) -> Option<Self> {
         let now = self.shared().clock.now();
         let HeldKey { shared, key } = self.held.take()?;
-        // Declared before the lock guard, so dropped after it: the key's destructor is the caller's.
-        let forgotten;
+        // Declared before the lock guard, so dropped after it: the destructors are the caller's.
+        let (forgotten, replaced);
         let mut guard = shared.lock_mut();
-        forgotten = guard.state().machine.finish_as_done(key, now);
+        let machine = &mut guard.state().machine;
+        let mut borrowed = Some(key);
+        let done = machine.finish_done(&mut borrowed);
+        // No `Finished` on the short path: it would be stored narrowly and loaded widely, which waits
+        // under the lock for all stores before it.
+        (forgotten, replaced) = match borrowed {
+            None => (done, None),
+            Some(key) => {
+                let finished = machine.finish(key, Outcome::Done, now);
+                (finished.forgotten, finished.replaced)
+            }
+        };
         let started = guard.state().start(now, false);
         if guard.state().is_quiet() && shared.observer.is_none() {
             guard.unlock();
             // The handle moves on: no reference count changes.
             let next = started.map(|started| Self::new(shared, started));
-            // While `next` is a local: should the key's destructor panic, the next key is released.
+            // While `next` is a local: should a key's destructor panic, the next key is released.
             drop(forgotten);
+            drop(replaced);
             return next;
         }
         let next = started.map(|started| Self::new(Arc::clone(&shared), started));
         let limiter_closed = std::mem::take(&mut guard.state().limiter_closed);
         guard.unlock();
         drop(forgotten);
+        drop(replaced);
         shared.observe_finish(self.run.started, now, |_| {});
         shared.observe_closed_limiter(limiter_closed);
         next.inspect(Self::observe_start)
