@@ -53,6 +53,9 @@ impl<T> UnsafeCell<T> {
 
 #[cfg(not(tollgate_loom))]
 mod locks {
+    #[allow(clippy::disallowed_types, reason = "below the crate's clocks")]
+    use std::time::{Duration, Instant};
+
     pub(crate) use parking_lot::{MutexGuard, RwLock, RwLockWriteGuard};
 
     /// `parking_lot`'s mutex with a longer spin before the thread parks: a critical section of this
@@ -64,6 +67,16 @@ mod locks {
     /// two looks, which double from one (exponential back-off).
     const LOOKS: u32 = 20;
     const MAX_PAUSES: u32 = 256;
+
+    /// How long a thread that has met the lock held sees it free before it takes it. A thread that
+    /// uses the lock over and over is back by then. Its next critical sections find what the lock
+    /// guards in its own cache; to take the lock in between would move all of that to another core
+    /// and back, which takes longer than the critical section.
+    const LEFT_FREE: Duration = Duration::from_nanos(200);
+
+    /// After this many looks a thread takes the lock as soon as it is free: an owner that never
+    /// stops must not hold up the others for longer.
+    const PATIENT_LOOKS: u32 = 8;
 
     impl<T> Mutex<T> {
         pub(crate) const fn new(value: T) -> Self {
@@ -89,18 +102,35 @@ mod locks {
         #[cold]
         fn lock_contended(&self) -> MutexGuard<'_, T> {
             let mut pauses = 1;
-            for _ in 0..LOOKS {
+            for look in 0..LOOKS {
                 super::pause(pauses);
                 pauses = (2 * pauses).min(MAX_PAUSES);
-                // A load first: a failed `try_lock` would take the cache line from the owner's
-                // core.
+                // A load first: a failed `try_lock` would take the cache line from the owner's core.
                 if !self.0.is_locked()
+                    && (look >= PATIENT_LOOKS || self.stays_free())
                     && let Some(guard) = self.0.try_lock()
                 {
                     return guard;
                 }
             }
             self.0.lock()
+        }
+
+        /// Returns false as soon as the lock is held.
+        #[allow(
+            clippy::disallowed_types,
+            clippy::disallowed_methods,
+            reason = "below the crate's clocks"
+        )]
+        fn stays_free(&self) -> bool {
+            let start = Instant::now();
+            while !self.0.is_locked() {
+                if start.elapsed() >= LEFT_FREE {
+                    return true;
+                }
+                super::pause(1);
+            }
+            false
         }
     }
 }
