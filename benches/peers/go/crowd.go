@@ -174,3 +174,38 @@ func workers(k kind, r request) []uint64 {
 	}
 	return append([]uint64{uint64(took), uint64(bursts * r.sides)}, adds...)
 }
+
+// The adds of a round of backlog.
+const backlogAdds = 20_000
+
+// Adds new keys while many wait and all workers are asleep in their work. Returns the time of each add.
+func backlog(k kind, r request) []uint64 {
+	q := k.made()
+	defer q.ShutDown()
+	for _, key := range keysFrom(0, r.keys) {
+		q.Add(key)
+	}
+	var asleep, awake sync.WaitGroup
+	released := make(chan struct{})
+	asleep.Add(r.sides)
+	for range r.sides {
+		awake.Go(func() {
+			key, _ := q.Get()
+			asleep.Done()
+			<-released
+			q.Done(key)
+		})
+	}
+	asleep.Wait()
+	keys, adds := keysFrom(r.keys, backlogAdds), make([]uint64, 0, backlogAdds)
+	before := nanos()
+	for _, key := range keys {
+		q.Add(key)
+		after := nanos()
+		adds = append(adds, uint64(after-before))
+		before = after
+	}
+	close(released)
+	awake.Wait()
+	return adds
+}

@@ -21,6 +21,7 @@ var rounds = map[string]func(kind, request) []uint64{
 	"queue-pause":        pause,
 	"queue-resync":       resync,
 	"queue-workers":      workers,
+	"queue-backlog":      backlog,
 }
 
 // Works on 1, 2, 4 ... at most `most` sets of keys until the time is up.

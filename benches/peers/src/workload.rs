@@ -141,6 +141,10 @@ pub const ALL: &[Workload] = &[
         run: queues::resyncs,
     },
     Workload {
+        name: "queue-backlog",
+        run: queues::backlogs,
+    },
+    Workload {
         name: "queue-workers",
         run: queues::crowds,
     },

@@ -9,7 +9,7 @@ use crate::measure::{Check, Sample};
 use crate::subject::{About, Family};
 use crate::workload::Bench;
 use crate::workload::drive::latencies;
-use crate::workload::queues::{Loads, sides, storms, workers};
+use crate::workload::queues::{Loads, backlog, sides, storms, workers};
 
 /// The names of the queues, here and there.
 const QUEUES: [&str; 2] = ["client-go", "controller-runtime"];
@@ -66,6 +66,14 @@ fn loads(go: &'static Go, queue: &'static str) -> Loads {
                 ..Sample::default()
             })
         })
+        .with("queue-backlog", move |bench| {
+            Ok(backlog::of(histogram(&ask(
+                go,
+                "queue-backlog",
+                queue,
+                bench,
+            )?)))
+        })
         .judged(move |sides| {
             let request = format!("queue-check -queue={queue} -sides={sides}");
             let words = go.ask(&request)?;
@@ -92,6 +100,7 @@ fn ask(go: &Go, workload: &str, queue: &str, bench: &Bench) -> anyhow::Result<Ve
         "queue-delays" => (keys, within) = (effort.many, effort.due_within),
         "queue-pause" => (keys, within) = storms::paused(bench),
         "queue-resync" => keys = storms::resynced(bench),
+        "queue-backlog" => (keys, crowd) = (effort.many, backlog::WORKERS),
         "queue-workers" => (keys, crowd) = (workers::keys_in_all(bench), workers::WORKERS),
         _ => {}
     }

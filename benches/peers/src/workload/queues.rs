@@ -1,5 +1,6 @@
 //! The workloads of queues, with 30-byte keys.
 
+pub mod backlog;
 mod crowd;
 mod rounds;
 pub mod storms;
@@ -90,6 +91,7 @@ impl Loads {
     /// Adds the workload of a queue on which many tasks block.
     pub fn awaited<Q: Awaited>(self) -> Self {
         self.with("queue-workers", workers::bursts::<Q>)
+            .with("queue-backlog", |bench| Ok(backlog::adds::<Q>(bench)))
     }
 }
 
@@ -262,6 +264,24 @@ pub fn crowds(bench: &Bench) -> anyhow::Result<Vec<Table>> {
         table("queue-workers", &title, &note, Unit::NanosAKey, rows),
         adds,
     ])
+}
+
+/// Adds to a long queue.
+pub fn backlogs(bench: &Bench) -> anyhow::Result<Vec<Table>> {
+    let title = format!(
+        "Queue: p99 of an add while {} keys wait and {} workers are asleep in their work",
+        bench.effort.many,
+        backlog::WORKERS
+    );
+    let note = format!(
+        "Of {} adds of new keys, a clock read included.",
+        backlog::ADDS
+    );
+    // A round fills the queue first, which takes seconds.
+    let contenders = contenders(bench, "queue-backlog");
+    let rows = interleave_cold(contenders, 3, bench.progress)?;
+    let unit = Unit::NanosACall;
+    Ok(vec![table("queue-backlog", &title, &note, unit, rows)])
 }
 
 fn contenders<'a>(bench: &'a Bench, workload: &str) -> Vec<Contender<'a>> {

@@ -169,6 +169,13 @@ pub const TARGETS: &[(&str, &str, Over, f64, &str)] = &[
         "queue, as many producers as consumers",
     ),
     (
+        "queue-backlog",
+        QUEUE,
+        One("controller-runtime"),
+        0.2,
+        "queue, p99 of an add while a million keys wait",
+    ),
+    (
         "queue-memory",
         QUEUE,
         One("client-go"),
