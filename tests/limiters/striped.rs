@@ -314,10 +314,11 @@ fn a_drain_and_another_quota_reach_the_stripes() {
         .set_quota(quota("1/s burst 2"), CarryOver::Tokens)
         .unwrap();
     assert_eq!(bucket.try_acquire_up_to(100), 2);
-    // Carves again once the quota allows it.
+    // Carves again once the quota allows it, and some time after the sweep.
     bucket
         .set_quota(quota("1000/s burst 512"), CarryOver::Full)
         .unwrap();
+    clock.advance(millis(1));
     bucket.try_acquire(1).unwrap();
     assert!(format!("{bucket:?}").contains("32"), "{bucket:?}");
     assert_eq!(bucket.available(), 511);
@@ -356,13 +357,96 @@ fn any_number_of_stripes_and_any_part_is_taken() {
     assert_eq!(bucket.stripes(1).carve(16).available(), 255);
 }
 
-/// A clock that panics when told to.
+#[test]
+fn a_reservation_comes_back_whole_although_the_stripes_came_and_went() {
+    let (bucket, clock) = striped("1/s burst 256", 4);
+    let reserved = bucket.reserve(100, Duration::ZERO).unwrap();
+    for _ in 0..4 {
+        bucket.try_acquire(1).unwrap();
+        bucket.available();
+        clock.advance(Duration::from_micros(200));
+    }
+    reserved.cancel();
+    assert_eq!(bucket.available(), 252);
+}
+
+#[test]
+fn a_bucket_in_use_may_get_other_stripes() {
+    let (bucket, clock) = carved("1/s burst 256");
+    let bucket = bucket.stripes(4).stripes(8).stripes(4);
+    for _ in 0..3 {
+        let take = || bucket.try_acquire(1).unwrap();
+        thread::scope(|scope| scope.spawn(take).join().unwrap());
+    }
+    // The rest of the bucket is full by now; what accrued after that is lost.
+    clock.advance(Duration::from_secs(1_000));
+    let taken = spend(&bucket, 8, &[1]);
+    assert!((256 - 64..=256).contains(&taken), "{taken}");
+}
+
+#[test]
+fn a_denial_at_a_future_time_changes_nothing() {
+    let (bucket, _) = carved("1/s burst 256");
+    let later = bucket.at(at(3_600_000_000_000));
+    assert_eq!(
+        later.try_acquire(257),
+        Err(Denied::ExceedsBurst { burst: 256 })
+    );
+    assert!(later.try_acquire_above(1, 256).is_err());
+    assert_eq!(bucket.available(), 255);
+}
+
+/// A clock that moves on at each reading.
 #[derive(Clone, Debug, Default)]
-struct Failing(Arc<(AtomicU64, AtomicBool)>);
+struct Ticking(Arc<AtomicU64>);
+
+impl Clock for Ticking {
+    fn now(&self) -> Timestamp {
+        at(self.0.fetch_add(50, Ordering::Relaxed))
+    }
+
+    fn sleep_until(&self, deadline: Timestamp) -> Sleep {
+        ManualClock::new().sleep_until(deadline)
+    }
+
+    fn park_until(&self, _deadline: Option<Timestamp>) {}
+}
+
+#[test]
+fn a_full_bucket_admits_its_burst_although_time_passes() {
+    let clock = Ticking::default();
+    let bucket = Bucket::with_clock(quota("1/s burst 256"), clock.clone());
+    let bucket = bucket.unwrap().stripes(4);
+    bucket.try_acquire(1).unwrap();
+    clock.0.fetch_add(1_000_000_000_000, Ordering::Relaxed);
+    // Carved, and one stripe lacks a token.
+    bucket.try_acquire(1).unwrap();
+    assert_eq!(bucket.try_acquire(255), Ok(()));
+}
+
+#[test]
+fn a_wait_goes_by_the_stripes_too() {
+    let (bucket, _) = striped("1/s burst 256", 4);
+    for _ in 0..20 {
+        assert_eq!(poll(&mut bucket.acquire(1)), Poll::Ready(Ok(())));
+    }
+    // The stripe was refilled.
+    assert!(format!("{bucket:?}").contains("16"), "{bucket:?}");
+    assert_eq!(bucket.available(), 236);
+}
+
+/// A clock, and how many of the next readings panic.
+#[derive(Clone, Debug, Default)]
+struct Failing(Arc<(AtomicU64, AtomicU64)>);
 
 impl Clock for Failing {
     fn now(&self) -> Timestamp {
-        assert!(!self.0.1.load(Ordering::Relaxed), "the clock fails");
+        let left = |fails: u64| fails.checked_sub(1);
+        let fails = self
+            .0
+            .1
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
+        assert!(fails.is_err(), "the clock fails");
         at(self.0.0.load(Ordering::Relaxed))
     }
 
@@ -380,15 +464,22 @@ fn a_clock_that_panics_mints_and_loses_no_token() {
     let bucket = Bucket::with_clock(quota("1/s burst 256"), clock.clone());
     let bucket = bucket.unwrap().stripes(4);
     bucket.try_acquire(1).unwrap();
-    fails.store(true, Ordering::Relaxed);
+    fails.store(u64::MAX, Ordering::Relaxed);
     // Sweeps at a given time, without a time of its own.
     assert_eq!(bucket.at(at(0)).available(), 255);
     for _ in 0..3 {
         let panicked = catch_unwind(AssertUnwindSafe(|| bucket.try_acquire(64)));
         assert!(panicked.is_err());
     }
-    fails.store(false, Ordering::Relaxed);
+    fails.store(0, Ordering::Relaxed);
     assert_eq!(bucket.available(), 255);
+    // A sweep without a time lets no newcomer pass a close.
+    let closed = Bucket::with_clock(quota("1/s burst 256"), clock.clone());
+    let closed = closed.unwrap().stripes(4);
+    (0..5).for_each(|_| closed.try_acquire(1).unwrap());
+    fails.store(1, Ordering::Relaxed);
+    closed.close();
+    assert_eq!(closed.try_acquire(1), Err(Denied::Closed));
     time.store(10_000_000_000, Ordering::Relaxed);
     assert_eq!(bucket.available(), 256);
     assert_eq!(bucket.try_acquire_up_to(1_000), 256);

@@ -21,18 +21,19 @@ use crate::quota::{Quota, QuotaError};
 /// [`TokenLease`](crate::TokenLease) that no thread has to hold.
 ///
 /// Choose it where many threads share one generous limit. Where the demand exceeds the rate, or a burst has
-/// fewer than 32 tokens for each core, it is as fast as an [`AtomicTokenBucket`](crate::AtomicTokenBucket),
-/// and no faster.
+/// fewer than 32 tokens for each stripe, it is as fast as an
+/// [`AtomicTokenBucket`](crate::AtomicTokenBucket), and no faster.
 ///
 /// # Exactness
 /// - Never over: at most burst + floor(T × rate) in any window of length T, as in every bucket.
 /// - A denial is exact: before the first one all stripes are swept, and they stay empty until the bucket is
-///   half full again. In saturation the bucket admits exactly burst + floor(T × rate).
+///   half full again. In saturation the bucket admits exactly burst + floor(T × rate). A call with a time
+///   from before the sweep may find that what accrued since is lost: see the next point.
 /// - Under by at most the carved part, and only by what would have accrued while the rest of the bucket was
 ///   full.
 ///
 /// # Fairness between threads
-/// A thread has its stripe by its number, so more threads than stripes share them. No stripe holds more than
+/// A thread has its stripe by its number, which counts all threads of the process, so some share a stripe. No stripe holds more than
 /// its equal part of the carved tokens; refills are served in the order in which the lock is taken. No thread
 /// is denied while any stripe holds tokens.
 ///
@@ -44,8 +45,10 @@ use crate::quota::{Quota, QuotaError};
 ///
 /// # What sweeps the stripes
 /// Only `try_acquire` and the first try of `acquire` go by the stripes. A take at the
-/// [caller's time](crate::RateLimiter::at) or above a floor, also as a member of an [`AllOf`](crate::AllOf),
-/// takes the lock, and sweeps if the rest of the bucket does not suffice. Every read and every change sweeps.
+/// [caller's time](crate::RateLimiter::at) or above a floor takes the lock, and sweeps if the rest of the
+/// bucket does not suffice. Every read of tokens, every change, and every take as a member of an
+/// [`AllOf`](crate::AllOf) or with a status sweeps. After a sweep the bucket has no stripes for 100 µs, so
+/// callers that do nothing else have an [`AtomicTokenBucket`](crate::AtomicTokenBucket).
 ///
 /// # Limits
 /// As of an [`AtomicTokenBucket`](crate::AtomicTokenBucket). The stripes are 128 bytes each, as many as
@@ -101,7 +104,7 @@ impl<C> StripedTokenBucket<C> {
     /// Sets the number of stripes, rounded up to a power of two, and at most 1,024.
     #[must_use]
     pub fn stripes(mut self, count: usize) -> Self {
-        self.stripes.set_count(count);
+        self.shell.set_stripes(&mut self.stripes, count);
         self
     }
 
@@ -132,7 +135,12 @@ bucket!(
 
     #[inline]
     fn take_at_once(&self, n: u64, floor: u64, now: Timestamp) -> bool {
-        floor == 0 && self.stripes.take(n) || self.ops().take(n, floor, now).is_ok()
+        // A wait goes by the bucket's clock, so `now` is of that.
+        let taken = match floor {
+            0 => self.ops().take_striped(&self.cell, &self.stripes, n),
+            _ => self.ops().take(n, floor, now),
+        };
+        taken.is_ok()
     }
 );
 

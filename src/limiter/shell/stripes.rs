@@ -9,11 +9,17 @@
 
 use crossbeam_utils::CachePadded;
 
+use crate::clock::Timestamp;
 use crate::quota::Units;
 use crate::sync::{AtomicU64, Ordering, UnmodelledU64, thread};
 
 /// The fewest tokens of a stripe: a refill must cost little of the takes that it serves.
 const MIN_BATCH: u64 = if cfg!(tollgate_loom) { 1 } else { 8 };
+
+/// After a sweep the stripes stay empty for so many nanoseconds. Callers that read the bucket again and again
+/// sweep it each time, and otherwise every take between them would carve. Not in a model, where no time
+/// passes.
+const REST: u64 = if cfg!(tollgate_loom) { 0 } else { 100_000 };
 
 /// The most stripes.
 const MAX_COUNT: usize = 1_024;
@@ -26,6 +32,8 @@ pub(crate) struct Stripes {
     share: Option<u64>,
     /// From how many units on it pays to ask for the lock and carve. A hint: the lock's holder decides.
     carve_from: UnmodelledU64,
+    /// From when on, in nanoseconds: see [`REST`].
+    carve_after: UnmodelledU64,
 }
 
 /// Returns the tokens of a stripe.
@@ -43,14 +51,13 @@ impl Stripes {
             tokens: (0..count).map(|_| CachePadded::default()).collect(),
             share,
             carve_from: UnmodelledU64::new(0),
+            carve_after: UnmodelledU64::new(0),
         }
     }
 
-    /// Changes the number of stripes.
+    /// Changes the number of stripes, all of which are empty.
     pub(crate) fn set_count(&mut self, count: usize) {
-        let stripes = Self::new(count, self.share);
-        stripes.tokens[0].store(self.sweep(), Ordering::Relaxed);
-        *self = stripes;
+        *self = Self::new(count, self.share);
     }
 
     /// Changes the number of tokens of all stripes together.
@@ -59,22 +66,31 @@ impl Stripes {
         self.carve_from = UnmodelledU64::new(0);
     }
 
-    /// Notes which quota is in force.
-    pub(crate) fn fit(&self, units: Units) {
-        let carve_from = match units
-            .per_token
-            .saturating_mul(2 * self.share_of(units.burst))
-        {
+    /// Notes which quota is in force; returns how many tokens of its burst to carve out, if any.
+    pub(crate) fn fit(&self, units: Units) -> u64 {
+        let carved = match units.per_token {
+            // Such tokens are free, and no thread meets another.
+            0 => 0,
+            _ => self.share_of(units.burst),
+        };
+        let carve_from = match carved {
             0 => u64::MAX,
-            carve_from => carve_from,
+            carved => units.per_token.saturating_mul(2 * carved),
         };
         self.carve_from.store_relaxed(carve_from);
+        carved
     }
 
-    /// Returns whether to carve, from a bucket that has `left` units.
+    /// Notes when the stripes were swept.
+    pub(crate) fn rest_from(&self, now: Timestamp) {
+        let after = now.as_nanos().saturating_add(REST);
+        self.carve_after.store_relaxed(after);
+    }
+
+    /// Returns whether to carve, at `now` from a bucket that has `left` units.
     #[inline]
-    pub(crate) fn is_worth_carving(&self, left: u64) -> bool {
-        left >= self.carve_from.load_relaxed()
+    pub(crate) fn is_worth_carving(&self, left: u64, now: Timestamp) -> bool {
+        left >= self.carve_from.load_relaxed() && now.as_nanos() >= self.carve_after.load_relaxed()
     }
 
     /// Takes `n` tokens of the caller's stripe, or none.
@@ -94,6 +110,9 @@ impl Stripes {
     }
 
     fn take_many(stripe: &AtomicU64, n: u64) -> bool {
+        if n == 0 {
+            return true;
+        }
         // Relaxed: a guess, which the compare-and-swap checks.
         let mut seen = stripe.load(Ordering::Relaxed);
         while tokens_in(seen) >= n {
@@ -115,9 +134,8 @@ impl Stripes {
 
 /// For the holder of the bucket's lock.
 impl Stripes {
-    /// Returns how many tokens of a burst to carve out, the same number for each stripe; 0 if there are
-    /// too few.
-    pub(crate) fn share_of(&self, burst: u64) -> u64 {
+    /// Returns the part of a burst to carve out, the same number for each stripe; 0 if there are too few.
+    fn share_of(&self, burst: u64) -> u64 {
         let share = self.share.unwrap_or(burst / 4).min(burst / 2);
         let batch = share / self.count();
         if batch < MIN_BATCH {

@@ -16,6 +16,7 @@ use crate::limiter::core::saved::Saved;
 use crate::limiter::core::word::WordQuota;
 use crate::limiter::shell::bucket::BucketOps;
 use crate::limiter::shell::bucket::fill::BucketFill;
+use crate::limiter::shell::line_shell::LineShell;
 use crate::quota::{Quota, QuotaError, Units};
 
 impl<C: Clock> BucketOps<'_, C> {
@@ -87,7 +88,7 @@ impl<C: Clock> BucketOps<'_, C> {
     /// Returns how full the bucket is, as of the wall time `wall`.
     pub(crate) fn save(&self, wall: SystemTime) -> Saved {
         let now = self.shell.clock.now();
-        let state = self.lock_swept();
+        let mut state = self.lock_swept();
         let (quota, paused) = (state.quota, state.line.tokens.account.paused);
         let read = |view: &View| {
             let leased = quota.max_burst() - view.rate.units.burst;
@@ -98,6 +99,7 @@ impl<C: Clock> BucketOps<'_, C> {
             Some(word) if !state.is_held => BucketFill::Word(word).read(read),
             _ => read(&state.line.tokens.fill.view()),
         };
+        self.release(&mut state, now);
         Saved::new(quota, missing, paused.saturating_since(now), wall)
     }
 

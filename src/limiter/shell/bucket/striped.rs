@@ -11,9 +11,10 @@
 use crate::clock::{Clock, Timestamp};
 use crate::limiter::core::account::Account;
 use crate::limiter::core::denied::Denied;
-use crate::limiter::core::fill::never_overflows;
+use crate::limiter::core::fill::{Fill, never_overflows};
+use crate::limiter::core::rate::View;
 use crate::limiter::core::tokens::{TokenCount, Tokens};
-use crate::limiter::shell::bucket::{BucketOps, BucketState};
+use crate::limiter::shell::bucket::{BucketOps, BucketShell, BucketState};
 use crate::limiter::shell::line_shell::LineShell;
 use crate::limiter::shell::stripes::Stripes;
 use crate::limiter::shell::word_cell::WordCell;
@@ -30,16 +31,45 @@ impl BucketState {
         never_overflows(Account::tighten(&mut tokens.fill, rest, now));
     }
 
-    /// Puts tokens from stripes back into the fill.
+    /// Puts tokens from stripes back into the fill. No refund: for the ledger they were never taken.
     fn put_back(&mut self, n: u64, now: Timestamp) {
         let tokens = &mut self.line.tokens;
-        never_overflows(tokens.account.refund(&mut tokens.fill, n, || now));
+        let paused = tokens.account.paused;
+        let decide = |view: &View, now| view.refund(n, paused, now);
+        never_overflows(tokens.fill.update(|| now, decide));
+    }
+
+    /// Puts tokens back without a time. What was taken from the stripes, at a time that nobody knows, stays
+    /// carved out.
+    fn put_back_undated(&mut self, n: u64) {
+        self.carved -= n;
+        self.put_back(n, self.line.tokens.fill.known_since);
+    }
+
+    /// Returns whether takers may go by the stripes.
+    fn is_carved(&self) -> bool {
+        // A sweep that got no time leaves a part carved out, also of a line that is not idle.
+        self.carved > 0 && self.line.is_idle()
     }
 
     /// Takes `n` tokens if `floor` remain, of what is not in stripes.
     fn take_of_rest(&mut self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
+        let before = self.line.tokens.fill;
         self.cap(now);
-        self.line.tokens.take(n, floor, now)
+        let taken = self.line.tokens.take(n, floor, now);
+        if taken.is_err() {
+            // A denial changes nothing: `now` may be any time.
+            self.line.tokens.fill = before;
+        }
+        taken
+    }
+}
+
+impl<C> BucketShell<C> {
+    /// Changes the number of stripes.
+    pub(crate) fn set_stripes(&mut self, stripes: &mut Stripes, count: usize) {
+        self.state.get_mut().put_back_undated(stripes.sweep());
+        stripes.set_count(count);
     }
 }
 
@@ -59,8 +89,8 @@ impl<C: Clock> BucketOps<'_, C> {
         let now = self.clock_now();
         match word.take(n, 0, now) {
             Some(Ok(left)) => {
-                if stripes.is_worth_carving(left) {
-                    self.carve(stripes);
+                if stripes.is_worth_carving(left, now) {
+                    self.carve(stripes, now);
                 }
                 Ok(())
             }
@@ -71,7 +101,7 @@ impl<C: Clock> BucketOps<'_, C> {
 
     /// Carves a part of the burst out for the stripes, if the bucket has twice as many tokens.
     #[cold]
-    fn carve(&self, stripes: &Stripes) {
+    fn carve(&self, stripes: &Stripes, now: Timestamp) {
         // Any thread may do it later.
         let Some(mut state) = self.shell.state.try_lock() else {
             return;
@@ -80,9 +110,7 @@ impl<C: Clock> BucketOps<'_, C> {
             return;
         }
         self.hold(&mut state);
-        let now = self.clock_now();
-        stripes.fit(state.line.tokens.fill.rate.units);
-        let carved = stripes.share_of(state.line.tokens.burst());
+        let carved = stripes.fit(state.line.tokens.fill.rate.units);
         if carved > 0 && state.line.tokens.take(carved, carved, now).is_ok() {
             state.carved = carved;
             stripes.fill(carved);
@@ -95,9 +123,9 @@ impl<C: Clock> BucketOps<'_, C> {
     #[cold]
     fn take_carved(self, stripes: &Stripes, n: u64, now: Timestamp) -> Result<(), Denied> {
         let mut state = self.shell.state.lock();
-        if state.carved == 0 {
+        if !state.is_carved() {
             drop(state);
-            return self.take_undecided(n, 0, now);
+            return self.decide(now, |line| line.take(n, 0, now));
         }
         // Another thread with this stripe may have refilled it.
         if stripes.take(n) {
@@ -107,15 +135,16 @@ impl<C: Clock> BucketOps<'_, C> {
         // were moved before.
         let now = self.clock_now();
         let batch = stripes.batch_of(state.carved);
-        // A caller that wants more than a batch never goes by its stripe.
-        let refills = n <= batch;
-        let wanted = if refills { n + batch } else { n };
-        let taken = state.take_of_rest(wanted, 0, now);
-        if taken.is_ok() && refills {
+        if n <= batch && state.take_of_rest(n + batch, 0, now).is_ok() {
             let left = stripes.refill(batch);
             state.put_back(left, now);
+            return Ok(());
         }
-        self.or_sweep(state, taken, n, 0, now)
+        // A caller that wants more than a batch never goes by its stripe.
+        if n > batch && batch > 0 && state.take_of_rest(n, 0, now).is_ok() {
+            return Ok(());
+        }
+        self.sweep_and_take(state, n, 0, |swept_at| now.max(swept_at))
     }
 
     /// Takes `n` tokens where part of the burst is carved; `None` if none is. Goes by the caller's time,
@@ -128,29 +157,25 @@ impl<C: Clock> BucketOps<'_, C> {
     ) -> Option<Result<(), Denied>> {
         self.stripes?;
         let mut state = self.shell.state.lock();
-        if state.carved == 0 {
+        if !state.is_carved() {
             return None;
         }
         let taken = state.take_of_rest(n, floor, now);
-        Some(self.or_sweep(state, taken, n, floor, now))
+        Some(taken.or_else(|_| self.sweep_and_take(state, n, floor, |_| now)))
     }
 
-    /// Returns what was taken of the rest; if that had too few tokens, sweeps the stripes and decides
-    /// again.
-    fn or_sweep(
+    /// Sweeps the stripes and takes, at a time that may depend on that of the sweep.
+    fn sweep_and_take(
         &self,
         mut state: MutexGuard<'_, BucketState>,
-        taken: Result<(), Denied>,
         n: u64,
         floor: u64,
-        now: Timestamp,
+        at: impl FnOnce(Timestamp) -> Timestamp,
     ) -> Result<(), Denied> {
-        if taken.is_ok() {
-            return taken;
-        }
         // Nothing that a sweep finds helps a caller that wants more than the burst.
         state.line.tokens.check_burst(n, floor)?;
         self.sweep(&mut state);
+        let now = at(state.line.tokens.fill.known_since);
         self.on_line(state, now, |line| line.take(n, floor, now))
     }
 
@@ -163,8 +188,8 @@ impl<C: Clock> BucketOps<'_, C> {
 
     /// Moves all tokens from the stripes to the fill, which is in the line.
     ///
-    /// If the caller's clock panics, what was taken from the stripes stays carved out. What reads the clock
-    /// next panics too.
+    /// If the caller's clock panics, what was taken from the stripes stays carved out until a sweep gets a
+    /// time.
     #[inline]
     pub(super) fn sweep(&self, state: &mut BucketState) {
         if let Some(stripes) = self.stripes
@@ -179,13 +204,13 @@ impl<C: Clock> BucketOps<'_, C> {
         let swept = stripes.sweep();
         // Read after the sweep, so that no take from a stripe is later: what accrued above the cap by
         // then is lost, and what accrues from then on is not.
-        let now = unless_panics(|| self.clock_now());
-        if let Some(now) = now {
-            state.cap(now);
-            state.carved = 0;
-        } else {
-            state.carved -= swept;
-        }
-        state.put_back(swept, now.unwrap_or(state.line.tokens.fill.known_since));
+        let Some(now) = unless_panics(|| self.clock_now()) else {
+            state.put_back_undated(swept);
+            return;
+        };
+        stripes.rest_from(now);
+        state.cap(now);
+        state.carved = 0;
+        state.put_back(swept, now);
     }
 }

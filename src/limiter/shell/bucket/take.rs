@@ -31,7 +31,7 @@ impl<C: Clock> BucketOps<'_, C> {
 
     /// Takes where the hot path has not decided.
     #[cold]
-    pub(super) fn take_undecided(self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
+    fn take_undecided(self, n: u64, floor: u64, now: Timestamp) -> Result<(), Denied> {
         if n == 0 {
             // Not even the base moves.
             return Ok(());
@@ -50,7 +50,7 @@ impl<C: Clock> BucketOps<'_, C> {
     }
 
     /// Decides by the line, or by one without waiters that is made of the word if that has the fill.
-    fn decide<T>(&self, now: Timestamp, op: impl Fn(&mut Line) -> T) -> T {
+    pub(super) fn decide<T>(&self, now: Timestamp, op: impl Fn(&mut Line) -> T) -> T {
         let Some(word) = self.word else {
             return self.on_line(self.shell.state.lock(), now, op);
         };
