@@ -40,7 +40,10 @@ pub fn all<K: Key>() -> Vec<Box<dyn Driven<K>>> {
     vec![
         Of::<KeyedLimiter<K>>::boxed(About::new("KeyedLimiter", Family::Ours, "TSC")),
         Of::<governor::DashMap<K, Given>>::boxed(peer("governor, dashmap", "TSC")),
-        Of::<governor::DashMap<K, Default>>::boxed(peer("governor, default clock", "quanta")),
+        Of::<governor::DashMap<K, Default>>::boxed(peer(
+            "governor, dashmap, default clock",
+            "quanta",
+        )),
         Of::<governor::HashMap<K>>::boxed(peer("governor, hash map in a lock", "TSC")),
     ]
 }

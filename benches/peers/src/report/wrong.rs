@@ -8,7 +8,7 @@ use crate::subject::Family;
 const ACHIEVED: f64 = 0.99;
 
 /// Returns the fault of a row's contender, in its own workload or in any pattern of the correctness
-/// table. Faults while a quota changes do not count: the figures are of constant quotas. A bound
+/// table, where a limiter of many keys has another name. Faults while a quota changes do not count: the figures are of constant quotas. A bound
 /// promises nothing, so it has no fault.
 pub fn fault(tables: &[Table], row: &Row) -> Option<&'static str> {
     if row.about.family == Family::Bound {
@@ -23,8 +23,7 @@ pub fn fault(tables: &[Table], row: &Row) -> Option<&'static str> {
             return Some("admits too little");
         }
         Check::Excess(excess) if excess > 0.0 => return Some("admits too much"),
-        // The patterns judge single buckets, found by name: a keyed limiter may share the name.
-        Check::Answers(_) | Check::Keys { .. } => return None,
+        Check::Keys { .. } => return None,
         _ => {}
     }
     let mut patterns = tables.iter().filter(|table| table.name == "correctness");
@@ -51,7 +50,7 @@ pub fn fault(tables: &[Table], row: &Row) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::judge::Kept;
+    use crate::judge::{Answers, Kept};
     use crate::report::{Pattern, Probed};
     use crate::stats::Spread;
     use crate::subject::About;
@@ -110,6 +109,17 @@ mod tests {
             Some("hands keys out twice")
         );
         assert_eq!(fault(&[], &row(Family::Bound, twice)), None);
+        // Right in its own workload, and wrong elsewhere.
+        let answers = Answers {
+            admitted: 1,
+            missed: 0,
+            excess: 0.0,
+        };
+        let right_here = row(Family::Peer, Check::Answers(answers));
+        assert_eq!(
+            fault(&probed(1.5, 3.0, false), &right_here),
+            Some("admits too much")
+        );
         // A queue's contender is not the limiter of the same name.
         let of_keys = row(Family::Peer, Check::Keys { lost: 0, twice: 0 });
         assert_eq!(fault(&probed(1.5, 3.0, false), &of_keys), None);
