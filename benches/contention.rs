@@ -23,6 +23,7 @@ mod turn;
 
 /// What that file imports.
 #[path = "peers/src/sync.rs"]
+#[allow(unreachable_pub, reason = "another package's file")]
 mod sync;
 
 use std::env;
