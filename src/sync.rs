@@ -209,6 +209,7 @@ pub(crate) use const_unless_modelled;
 /// Hints the processor `times` times that the thread spins, which leaves the cache line and the
 /// core's other hardware thread to the threads that make progress. Does nothing in a model: loom
 /// explores the executions in which another thread goes on anyway.
+#[cfg_attr(tollgate_loom, allow(dead_code, reason = "one model uses it"))]
 #[inline]
 pub(crate) fn pause(times: u32) {
     #[cfg(not(tollgate_loom))]
