@@ -14,13 +14,14 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tollgate::integrations::tower::RateLimitLayer;
-use tollgate::{AtomicTokenBucket, StripedTokenBucket};
+use tollgate::{AtomicTokenBucket, RateLimiter, StripedTokenBucket};
 use tower::limit::RateLimit;
 use tower::limit::rate::Rate;
 use tower::util::BoxCloneService;
 use tower::{ServiceBuilder, service_fn};
 
 use super::Bench;
+use crate::limiter::Limiter;
 use crate::measure::{Contender, interleave};
 use crate::quota::Quota;
 use crate::report::{Body, Table, Unit};
@@ -45,24 +46,11 @@ fn bare() -> Service {
     BoxCloneService::new(service.service(service_fn(answer)))
 }
 
-fn atomic() -> Service {
-    let bucket = AtomicTokenBucket::new(Quota::GENEROUS.tollgate());
-    let layer = RateLimitLayer::new(Arc::new(bucket.expect("the quota fits")));
+fn limited(limiter: impl RateLimiter + 'static) -> Service {
     BoxCloneService::new(
         ServiceBuilder::new()
             .map_err(io::Error::other)
-            .layer(layer)
-            .service_fn(answer),
-    )
-}
-
-fn striped() -> Service {
-    let bucket = StripedTokenBucket::new(Quota::GENEROUS.tollgate());
-    let layer = RateLimitLayer::new(Arc::new(bucket.expect("the quota fits")));
-    BoxCloneService::new(
-        ServiceBuilder::new()
-            .map_err(io::Error::other)
-            .layer(layer)
+            .layer(RateLimitLayer::new(Arc::new(limiter)))
             .service_fn(answer),
     )
 }
@@ -89,8 +77,12 @@ pub fn service(bench: &Bench) -> anyhow::Result<Vec<Table>> {
         }
     };
     let contenders = vec![
-        contender("RateLimitLayer, AtomicTokenBucket", Family::Ours, atomic),
-        contender("RateLimitLayer, StripedTokenBucket", Family::Ours, striped),
+        contender("RateLimitLayer, AtomicTokenBucket", Family::Ours, || {
+            limited(<AtomicTokenBucket as Limiter>::new(Quota::GENEROUS))
+        }),
+        contender("RateLimitLayer, StripedTokenBucket", Family::Ours, || {
+            limited(<StripedTokenBucket as Limiter>::new(Quota::GENEROUS))
+        }),
         contender("tower RateLimit, in a Buffer", Family::Peer, buffered),
         contender("no layer", Family::Bound, bare),
     ];
