@@ -1,20 +1,15 @@
-//! The striped bucket beside an exact one: never over; exact until the rest of the bucket is full, and
-//! under by at most the carved part after that. Whatever reads or changes the bucket finds every token.
+//! The striped bucket: threads spend it to the last token, and whatever reads or changes it finds every token.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+mod beside;
+mod clocks;
+
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
-use proptest::prelude::*;
-use tollgate::clock::Sleep;
-use tollgate::{
-    CarryOver, Clock, Denied, ManualClock, Quota, RateLimiter, StripedTokenBucket, Timestamp,
-};
+use tollgate::{CarryOver, Clock, Denied, ManualClock, Quota, RateLimiter, StripedTokenBucket};
 
-use crate::limiter_model::Exact;
 use crate::support::{at, millis, poll, quota};
 
 type Bucket<C = ManualClock> = StripedTokenBucket<C>;
@@ -23,144 +18,6 @@ fn striped(text: &str, stripes: usize) -> (Bucket, ManualClock) {
     let clock = ManualClock::new();
     let bucket = Bucket::with_clock(quota(text), clock.clone()).unwrap();
     (bucket.stripes(stripes), clock)
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Op {
-    Take(u64),
-    TakeAbove(u64, u64),
-    TakeAt(u64),
-    TakeUpTo(u64),
-    Refund(u64),
-    Charge(u64),
-    Available,
-    SetQuota(usize),
-    /// Nanoseconds.
-    Advance(u64),
-}
-
-/// A burst of which four stripes get sixteen tokens each, and two of which they get fewer.
-const QUOTAS: [&str; 3] = [
-    "1000000/s burst 256",
-    "999983/s burst 199",
-    "1000000/s burst 20",
-];
-
-fn op() -> impl Strategy<Value = Op> {
-    prop_oneof![
-        10 => (1..4_u64).prop_map(Op::Take),
-        2 => (1..80_u64).prop_map(Op::Take),
-        1 => (1..20_u64, 0..200_u64).prop_map(|(n, floor)| Op::TakeAbove(n, floor)),
-        1 => (1..20_u64).prop_map(Op::TakeAt),
-        1 => (1..300_u64).prop_map(Op::TakeUpTo),
-        1 => (1..30_u64).prop_map(Op::Refund),
-        1 => (1..30_u64).prop_map(Op::Charge),
-        1 => Just(Op::Available),
-        1 => (0..QUOTAS.len()).prop_map(Op::SetQuota),
-        4 => (0..100_000_u64).prop_map(Op::Advance),
-    ]
-}
-
-/// The bucket, and an exact one from which the same tokens are taken.
-struct Beside {
-    bucket: Bucket,
-    clock: ManualClock,
-    exact: Exact,
-    /// By how many tokens the bucket may be below the exact one.
-    under: u64,
-}
-
-impl Beside {
-    fn new(stripes: usize) -> Self {
-        let (bucket, clock) = striped(QUOTAS[0], stripes);
-        let exact = Exact::new(quota(QUOTAS[0]));
-        Self {
-            bucket,
-            clock,
-            exact,
-            under: 0,
-        }
-    }
-
-    fn now(&self) -> u64 {
-        self.clock.now().as_nanos()
-    }
-
-    /// A denial is right if the exact bucket denies, or would with the fewest tokens that may be there.
-    fn take(&mut self, n: u64, floor: u64, taken: bool) {
-        let now = self.now();
-        let there = self.exact.available(now);
-        if taken {
-            assert_eq!(self.exact.try_acquire_above(n, floor, now), Ok(()), "over");
-        } else {
-            assert!(there < n + floor + self.under, "{there} were there for {n}");
-        }
-    }
-
-    fn run(&mut self, op: Op) {
-        let now = self.now();
-        match op {
-            Op::Take(n) => {
-                let taken = self.bucket.try_acquire(n).is_ok();
-                self.take(n, 0, taken);
-            }
-            Op::TakeAbove(n, floor) => {
-                let taken = self.bucket.try_acquire_above(n, floor).is_ok();
-                self.take(n, floor, taken);
-            }
-            Op::TakeAt(n) => {
-                let taken = self.bucket.at(at(now)).try_acquire(n).is_ok();
-                self.take(n, 0, taken);
-            }
-            Op::TakeUpTo(n) => {
-                let taken = self.bucket.try_acquire_up_to(n);
-                let most = self.exact.available(now).min(n);
-                assert!(
-                    taken <= most && most - taken <= self.under,
-                    "{taken} of {most}"
-                );
-                self.exact.take(taken, now);
-            }
-            Op::Refund(n) => {
-                self.bucket.refund(n);
-                self.exact.refund(n, now);
-            }
-            Op::Charge(n) => {
-                self.bucket.charge(n);
-                self.exact.take(n, now);
-            }
-            Op::Available => {
-                let (there, most) = (self.bucket.available(), self.exact.available(now));
-                assert!(
-                    there <= most && most - there <= self.under,
-                    "{there} of {most}"
-                );
-            }
-            Op::SetQuota(which) => {
-                let quota = quota(QUOTAS[which]);
-                self.bucket.set_quota(quota, CarryOver::Tokens).unwrap();
-                self.exact = self.exact.set_quota(quota, CarryOver::Tokens, now).unwrap();
-            }
-            Op::Advance(nanos) => {
-                self.clock.advance(Duration::from_nanos(nanos));
-                // The rest of the bucket may have been full, and what accrued then is lost.
-                let carved = self.exact.burst / 4;
-                if self.exact.available(self.now()) >= self.exact.burst - carved {
-                    self.under = self.under.max(carved);
-                }
-            }
-        }
-    }
-}
-
-proptest! {
-    #[test]
-    fn it_is_never_over_and_under_only_by_what_accrues_while_full(
-        stripes in 1..=4_usize, ops in prop::collection::vec(op(), 1..200),
-    ) {
-        let mut beside = Beside::new(stripes);
-        ops.into_iter().for_each(|op| beside.run(op));
-    }
 }
 
 /// Takes in as many threads as there are stripes, twice as many, and one.
@@ -396,34 +253,6 @@ fn a_denial_at_a_future_time_changes_nothing() {
     assert_eq!(bucket.available(), 255);
 }
 
-/// A clock that moves on at each reading.
-#[derive(Clone, Debug, Default)]
-struct Ticking(Arc<AtomicU64>);
-
-impl Clock for Ticking {
-    fn now(&self) -> Timestamp {
-        at(self.0.fetch_add(50, Ordering::Relaxed))
-    }
-
-    fn sleep_until(&self, deadline: Timestamp) -> Sleep {
-        ManualClock::new().sleep_until(deadline)
-    }
-
-    fn park_until(&self, _deadline: Option<Timestamp>) {}
-}
-
-#[test]
-fn a_full_bucket_admits_its_burst_although_time_passes() {
-    let clock = Ticking::default();
-    let bucket = Bucket::with_clock(quota("1/s burst 256"), clock.clone());
-    let bucket = bucket.unwrap().stripes(4);
-    bucket.try_acquire(1).unwrap();
-    clock.0.fetch_add(1_000_000_000_000, Ordering::Relaxed);
-    // Carved, and one stripe lacks a token.
-    bucket.try_acquire(1).unwrap();
-    assert_eq!(bucket.try_acquire(255), Ok(()));
-}
-
 #[test]
 fn a_wait_goes_by_the_stripes_too() {
     let (bucket, _) = striped("1/s burst 256", 4);
@@ -433,54 +262,4 @@ fn a_wait_goes_by_the_stripes_too() {
     // The stripe was refilled.
     assert!(format!("{bucket:?}").contains("16"), "{bucket:?}");
     assert_eq!(bucket.available(), 236);
-}
-
-/// A clock, and how many of the next readings panic.
-#[derive(Clone, Debug, Default)]
-struct Failing(Arc<(AtomicU64, AtomicU64)>);
-
-impl Clock for Failing {
-    fn now(&self) -> Timestamp {
-        let left = |fails: u64| fails.checked_sub(1);
-        let fails = self
-            .0
-            .1
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
-        assert!(fails.is_err(), "the clock fails");
-        at(self.0.0.load(Ordering::Relaxed))
-    }
-
-    fn sleep_until(&self, deadline: Timestamp) -> Sleep {
-        ManualClock::new().sleep_until(deadline)
-    }
-
-    fn park_until(&self, _deadline: Option<Timestamp>) {}
-}
-
-#[test]
-fn a_clock_that_panics_mints_and_loses_no_token() {
-    let clock = Failing::default();
-    let (time, fails) = &*clock.0;
-    let bucket = Bucket::with_clock(quota("1/s burst 256"), clock.clone());
-    let bucket = bucket.unwrap().stripes(4);
-    bucket.try_acquire(1).unwrap();
-    fails.store(u64::MAX, Ordering::Relaxed);
-    // Sweeps at a given time, without a time of its own.
-    assert_eq!(bucket.at(at(0)).available(), 255);
-    for _ in 0..3 {
-        let panicked = catch_unwind(AssertUnwindSafe(|| bucket.try_acquire(64)));
-        assert!(panicked.is_err());
-    }
-    fails.store(0, Ordering::Relaxed);
-    assert_eq!(bucket.available(), 255);
-    // A sweep without a time lets no newcomer pass a close.
-    let closed = Bucket::with_clock(quota("1/s burst 256"), clock.clone());
-    let closed = closed.unwrap().stripes(4);
-    (0..5).for_each(|_| closed.try_acquire(1).unwrap());
-    fails.store(1, Ordering::Relaxed);
-    closed.close();
-    assert_eq!(closed.try_acquire(1), Err(Denied::Closed));
-    time.store(10_000_000_000, Ordering::Relaxed);
-    assert_eq!(bucket.available(), 256);
-    assert_eq!(bucket.try_acquire_up_to(1_000), 256);
 }
